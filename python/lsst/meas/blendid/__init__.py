@@ -1,0 +1,89 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Calibrated probabilities that detections in coadds are blends.
+
+Public names are loaded when they are first used, so that importing the
+package stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .blend_identification import (
+        BlendIdentificationConfig,
+        BlendIdentificationConnections,
+        BlendIdentificationTask,
+    )
+    from .classifiers import BlendClassifier, classifier_registry
+    from .footprints import DetectionResult, FootprintConfig, FootprintSet, build_footprints
+    from .model_package import ModelPackage
+    from .tables import BlendTables, read_tables, write_tables
+
+__all__ = (  # noqa: RUF022  (grouped by subject)
+    "BlendIdentificationConfig",
+    "BlendIdentificationConnections",
+    "BlendIdentificationTask",
+    "BlendClassifier",
+    "classifier_registry",
+    "DetectionResult",
+    "FootprintConfig",
+    "FootprintSet",
+    "build_footprints",
+    "ModelPackage",
+    "BlendTables",
+    "read_tables",
+    "write_tables",
+    "__version__",
+)
+
+_HOME = {
+    "BlendIdentificationConfig": "blend_identification",
+    "BlendIdentificationConnections": "blend_identification",
+    "BlendIdentificationTask": "blend_identification",
+    "BlendClassifier": "classifiers",
+    "classifier_registry": "classifiers",
+    "DetectionResult": "footprints",
+    "FootprintConfig": "footprints",
+    "FootprintSet": "footprints",
+    "build_footprints": "footprints",
+    "ModelPackage": "model_package",
+    "BlendTables": "tables",
+    "read_tables": "tables",
+    "write_tables": "tables",
+}
+
+
+def _version() -> str:
+    """Version of the installed distribution, or the one that scons wrote."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("lsst-meas-blendid")
+    except importlib.metadata.PackageNotFoundError:
+        try:
+            from .version import __version__ as version  # type: ignore[import-not-found,unused-ignore]
+        except ImportError:
+            return "unknown"
+        return str(version)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name in _HOME:
+        import importlib
+
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,100 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The registry of per-footprint flags.
+
+It makes the columns of the footprint table, their descriptions and the page
+of the user guide, so that the three cannot disagree.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FLAGS", "FlagDefinition", "flag_names")
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FlagDefinition:
+    """One per-footprint flag.
+
+    Parameters
+    ----------
+    name
+        Name without the ``flag_`` prefix of its column.
+    description
+        What a set flag means, in one sentence.
+    blocking
+        Whether a footprint with this flag is left unclassified (probabilities
+        NaN and the general ``flag`` set); otherwise it is a warning.
+    """
+
+    name: str
+    description: str
+    blocking: bool
+
+    @property
+    def column(self) -> str:
+        """Name of the table column (`str`)."""
+        return f"flag_{self.name}"
+
+
+FLAGS: tuple[FlagDefinition, ...] = (
+    FlagDefinition(
+        "edge",
+        "The footprint touches the edge of the image, or of the area that could be searched, and may be cut.",
+        blocking=False,
+    ),
+    FlagDefinition(
+        "masked",
+        "Some pixels of the footprint are in excludeMaskPlanes or not finite; they are zero in the cutout.",
+        blocking=False,
+    ),
+    FlagDefinition(
+        "no_data",
+        "More than maxMaskedFraction of the footprint's pixels are in excludeMaskPlanes or not finite.",
+        blocking=True,
+    ),
+    FlagDefinition(
+        "too_large",
+        "The bounding box is larger than the cutout; the classifiers saw only its central part.",
+        blocking=False,
+    ),
+    FlagDefinition(
+        "too_many_peaks",
+        "The footprint has more than maxPeaks peaks.",
+        blocking=True,
+    ),
+    FlagDefinition(
+        "outside_model_range",
+        "The coadd's PSF width or noise lies outside the range that the primary model was trained on.",
+        blocking=False,
+    ),
+    FlagDefinition(
+        "classifier_failed",
+        "The primary classifier gave no finite probability.",
+        blocking=True,
+    ),
+)
+
+
+def flag_names(*, blocking: bool | None = None) -> tuple[str, ...]:
+    """Names of the flags, without prefix.
+
+    Parameters
+    ----------
+    blocking
+        Only flags that block classification (`True`) or only warnings
+        (`False`); all if `None`.
+
+    Returns
+    -------
+    names
+        Names in the order of the table's columns.
+    """
+    return tuple(f.name for f in FLAGS if blocking is None or f.blocking == blocking)

@@ -1,0 +1,47 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Settings and fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Figures go to files, also in the processes that tests start.
+os.environ["MPLBACKEND"] = "Agg"
+
+# The same examples in every run, and no deadline: numba compiles within the first one.
+hypothesis.settings.register_profile(
+    "blendid",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+)
+hypothesis.settings.load_profile("blendid")
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """Top folder of the source tree."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data(repo_root: Path) -> Path:
+    """Folder of real reference data; a test that needs it skips where it is absent."""
+    default = repo_root.parent / "shared" / "data"
+    path = Path(os.environ.get("BLENDID_DATA", default))
+    if not path.is_dir():
+        pytest.skip(f"reference data not found: neither $BLENDID_DATA nor {default} is a folder")
+    return path
