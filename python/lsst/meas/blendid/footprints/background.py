@@ -1,0 +1,347 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Sky background on a mesh of clipped boxes, interpolated to each pixel."""
+
+from __future__ import annotations
+
+__all__ = ("BackgroundMesh", "estimate_background")
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+
+@dataclass(frozen=True)
+class BackgroundMesh:
+    """Background in boxes.
+
+    Parameters
+    ----------
+    values
+        Background of each box, float64 ``(n_boxes_y, n_boxes_x)``.
+    sigma
+        Clipped standard deviation of each box, same shape; NaN where a box had
+        no good pixel.
+    centers_y, centers_x
+        Centres of the boxes in array coordinates, ``(n_boxes_y,)`` and
+        ``(n_boxes_x,)``.
+    shape
+        ``(ny, nx)`` of the image.
+    """
+
+    values: np.ndarray
+    sigma: np.ndarray
+    centers_y: np.ndarray
+    centers_x: np.ndarray
+    shape: tuple[int, int]
+
+    def subtract_from(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Subtract the interpolated background.
+
+        Parameters
+        ----------
+        image
+            Image, float32 of ``shape``.
+        out
+            Where the result goes; a new array if `None`.
+
+        Returns
+        -------
+        difference
+            ``image`` minus the background, float32.
+        """
+        ny, nx = self.shape
+        columns = _evaluate_pieces(*_akima_pieces(self.centers_y, self.values.T, ny))
+        coefficients, starts = _akima_pieces(self.centers_x, columns.T, nx)
+        result = np.empty_like(image) if out is None else out
+        _subtract_cubic(image, coefficients, starts, result)
+        return result
+
+
+@numba.njit(cache=True, nogil=True)
+def _select(values: np.ndarray, first: int, last: int, k: int) -> float:
+    """Hoare's selection: the k-th smallest of values[first:last + 1]; reorders them."""
+    while first < last:
+        pivot = values[(first + last) // 2]
+        i, j = first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            last = j
+        elif k >= i:
+            first = i
+        else:
+            break
+    return values[k]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _clipped_sums(values: np.ndarray, n: int, low: float, high: float, zero: float) -> tuple[int, float, float]:
+    """Count, sum and sum of squares about ``zero`` of the values in [low, high]."""
+    lo, hi, z = np.float32(low), np.float32(high), np.float32(zero)
+    count = np.float32(0.0)
+    s1 = np.float32(0.0)
+    s2 = np.float32(0.0)
+    for i in range(n):
+        v = values[i]
+        inside = np.float32(1.0) if (v >= lo) & (v <= hi) else np.float32(0.0)
+        d = (v - z) * inside
+        count += inside
+        s1 += d
+        s2 += d * d
+    return int(count), float(s1), float(s2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mesh_statistics(
+    image: np.ndarray,
+    skip: np.ndarray,
+    use_skip: bool,
+    edges_y: np.ndarray,
+    edges_x: np.ndarray,
+    stride: int,
+    n_iterations: int,
+) -> np.ndarray:
+    """Clipped mean, median and sigma of boxes, (3, n_boxes_y, n_boxes_x)."""
+    n_by, n_bx = edges_y.size - 1, edges_x.size - 1
+    out = np.full((3, n_by, n_bx), np.nan)
+    size = 1
+    for i in range(n_by):
+        for j in range(n_bx):
+            size = max(size, (edges_y[i + 1] - edges_y[i]) * (edges_x[j + 1] - edges_x[j]))
+    buffer = np.empty(size, np.float32)
+    scratch = np.empty(size, np.float32)
+    for i in range(n_by):
+        for j in range(n_bx):
+            n = 0
+            for y in range(edges_y[i], edges_y[i + 1]):
+                if use_skip:
+                    for x in range(edges_x[j], edges_x[j + 1]):
+                        buffer[n] = image[y, x]
+                        n += not skip[y, x]
+                else:
+                    width = edges_x[j + 1] - edges_x[j]
+                    buffer[n : n + width] = image[y, edges_x[j] : edges_x[j + 1]]
+                    n += width
+            if n == 0:
+                continue
+            # First guess: median and interquartile range of every stride-th pixel.
+            m = 0
+            for k in range(0, n, stride):
+                scratch[m] = buffer[k]
+                m += 1
+            middle = float(_select(scratch, 0, m - 1, m // 2))
+            q1 = _select(scratch, 0, m // 2, m // 4)
+            q3 = _select(scratch, m // 2, m - 1, (3 * m) // 4)
+            mean, sigma = middle, 0.741301 * (q3 - q1)
+            low = high = middle
+            last_count = -1
+            for _ in range(n_iterations):
+                low, high = mean - 3.0 * sigma, mean + 3.0 * sigma
+                count, s1, s2 = _clipped_sums(buffer, n, low, high, middle)
+                if count == 0 or count == last_count:
+                    break
+                last_count = count
+                delta = s1 / count
+                mean = middle + delta
+                sigma = np.sqrt(max(s2 / count - delta * delta, 0.0))
+            # Median of what is left.
+            m = 0
+            for k in range(0, n, stride):
+                v = buffer[k]
+                scratch[m] = v
+                m += (v >= low) & (v <= high)
+            out[0, i, j] = mean
+            out[1, i, j] = _select(scratch, 0, m - 1, m // 2) if m > 0 else middle
+            out[2, i, j] = sigma
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _subtract_cubic(
+    image: np.ndarray, coefficients: np.ndarray, starts: np.ndarray, out: np.ndarray
+) -> None:
+    """Subtract a piecewise cubic in x from each row.
+
+    coefficients (ny, n_pieces, 4) about the first pixel of each piece, starts (n_pieces + 1,) those pixels.
+    """
+    ny = image.shape[0]
+    for y in range(ny):
+        for p in range(starts.size - 1):
+            c0 = np.float32(coefficients[y, p, 0])
+            c1 = np.float32(coefficients[y, p, 1])
+            c2 = np.float32(coefficients[y, p, 2])
+            c3 = np.float32(coefficients[y, p, 3])
+            start = starts[p]
+            for k in range(starts[p + 1] - start):
+                t = np.float32(k)
+                out[y, start + k] = image[y, start + k] - (c0 + t * (c1 + t * (c2 + t * c3)))
+
+
+def _akima_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Derivative at each knot of Akima's spline (1970, J. ACM 17, 589) along the last axis of y."""
+    if x.size == 1:
+        return np.zeros_like(y)
+    m = np.diff(y, axis=-1) / np.diff(x)
+    if x.size == 2:
+        return np.concatenate([m, m], axis=-1)
+    before = 2.0 * m[..., :1] - m[..., 1:2]
+    after = 2.0 * m[..., -1:] - m[..., -2:-1]
+    m = np.concatenate([2.0 * before - m[..., :1], before, m, after, 2.0 * after - m[..., -1:]], axis=-1)
+    left = np.abs(m[..., 1:-2] - m[..., :-3])
+    right = np.abs(m[..., 3:] - m[..., 2:-1])
+    total = left + right
+    flat = total == 0.0
+    weighted = right * m[..., 1:-2] + left * m[..., 2:-1]
+    even = 0.5 * (m[..., 1:-2] + m[..., 2:-1])
+    return np.where(flat, even, weighted / np.where(flat, 1.0, total))
+
+
+def _akima_pieces(x: np.ndarray, y: np.ndarray, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cubics of Akima's spline, one a piece between knots and one beyond each end.
+
+    Beyond the ends the value, slope and curvature at the end continue, as in `lsst.afw.math.Interpolate`.
+
+    Parameters
+    ----------
+    x
+        Knots, increasing, ``(k,)``.
+    y
+        Values, ``(n, k)``.
+    n_pixels
+        The spline is wanted at 0 … n_pixels - 1.
+
+    Returns
+    -------
+    coefficients
+        Of powers 0 … 3 of the distance from the first pixel of the piece,
+        ``(n, k + 1, 4)``.
+    starts
+        First pixel of each piece and ``n_pixels``, int64 ``(k + 2,)``.
+    """
+    slope = _akima_slopes(x, y)
+    c = np.zeros((y.shape[0], x.size + 1, 4))
+    c[:, 0, 0], c[:, 0, 1] = y[:, 0], slope[:, 0]
+    c[:, 1:, 0], c[:, 1:, 1] = y, slope
+    if x.size > 1:
+        h = np.diff(x)
+        rise = np.diff(y, axis=1) / h
+        c[:, 1:-1, 2] = (3.0 * rise - 2.0 * slope[:, :-1] - slope[:, 1:]) / h
+        c[:, 1:-1, 3] = (slope[:, :-1] + slope[:, 1:] - 2.0 * rise) / h**2
+        c[:, 0, 2] = c[:, 1, 2]
+        c[:, -1, 2] = c[:, -2, 2] + 3.0 * c[:, -2, 3] * h[-1]
+    first = np.concatenate([[0], np.ceil(x).astype(np.int64)])
+    knots = np.concatenate([x[:1], x])
+    s = first - knots
+    shifted = np.empty_like(c)
+    shifted[..., 0] = c[..., 0] + s * (c[..., 1] + s * (c[..., 2] + s * c[..., 3]))
+    shifted[..., 1] = c[..., 1] + s * (2.0 * c[..., 2] + 3.0 * s * c[..., 3])
+    shifted[..., 2] = c[..., 2] + 3.0 * s * c[..., 3]
+    shifted[..., 3] = c[..., 3]
+    return shifted, np.append(first, n_pixels)
+
+
+def _evaluate_pieces(coefficients: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Values of `_akima_pieces` at every pixel, ``(n, n_pixels)``."""
+    pixel = np.arange(starts[-1])
+    piece = np.searchsorted(starts[1:-1], pixel, side="right")
+    t = pixel - starts[piece]
+    c = coefficients[:, piece]
+    return c[..., 0] + t * (c[..., 1] + t * (c[..., 2] + t * c[..., 3]))
+
+
+def _median_filter(values: np.ndarray, size: int) -> np.ndarray:
+    """Median in a square window, the edge repeated; values ``(n, m)`` without NaN."""
+    if size == 1:
+        return values
+    padded = np.pad(values, size // 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
+    return np.median(windows, axis=(2, 3))
+
+
+def _box_edges(n_pixels: int, bin_size: int) -> np.ndarray:
+    """Edges of about equal boxes of at most ``bin_size``, as `lsst.afw.math.Background` places them."""
+    n_boxes = -(-n_pixels // bin_size)
+    return (np.arange(n_boxes + 1) * n_pixels + n_boxes // 2) // n_boxes
+
+
+def estimate_background(
+    image: np.ndarray,
+    skip: np.ndarray | None = None,
+    *,
+    bin_size: int = 128,
+    filter_size: int = 1,
+    statistic: str = "mean",
+    stride: int = 1,
+    n_iterations: int = 3,
+) -> BackgroundMesh:
+    """Estimate the background in boxes.
+
+    Parameters
+    ----------
+    image
+        Image, float32 ``(ny, nx)``, finite wherever it is not skipped.
+    skip
+        True for pixels to leave out, bool ``(ny, nx)``.
+    bin_size
+        Largest side of a box [pixel].
+    filter_size
+        Side of the median filter over boxes; 1 for none.
+    statistic
+        ``"mean"`` after clipping at 3 sigma, or ``"mode"``: 2.5 median -
+        1.5 mean, the median where the two differ by more than 0.3 sigma, as
+        SExtractor does (Bertin & Arnouts 1996, section 4.1).
+    stride
+        Every how many-th pixel is used for medians and the first guess; the
+        means are over all.
+    n_iterations
+        Number of clipping steps at most.
+
+    Returns
+    -------
+    mesh : `BackgroundMesh`
+        Background in boxes; a box without a good pixel has the median of the
+        others.
+
+    Raises
+    ------
+    ValueError
+        If no box has a good pixel, or for an unknown statistic.
+    """
+    if statistic not in ("mean", "mode"):
+        raise ValueError(f"unknown background statistic {statistic!r}; use 'mean' or 'mode'")
+    ny, nx = image.shape
+    edges_y, edges_x = _box_edges(ny, bin_size), _box_edges(nx, bin_size)
+    mask = skip if skip is not None else np.zeros((1, 1), dtype=bool)
+    mean, median, sigma = _mesh_statistics(
+        image, mask, skip is not None, edges_y, edges_x, stride, n_iterations
+    )
+    values = mean
+    if statistic == "mode":
+        values = np.where(np.abs(mean - median) < 0.3 * sigma, 2.5 * median - 1.5 * mean, median)
+    missing = np.isnan(values)
+    if missing.all():
+        raise ValueError("no pixel is left to estimate the background from; check the masks")
+    if missing.any():
+        values = np.where(missing, np.median(values[~missing]), values)
+    return BackgroundMesh(
+        values=_median_filter(values, filter_size),
+        sigma=sigma,
+        centers_y=0.5 * (edges_y[:-1] + edges_y[1:] - 1.0),
+        centers_x=0.5 * (edges_x[:-1] + edges_x[1:] - 1.0),
+        shape=(ny, nx),
+    )

@@ -1,0 +1,450 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""From an image to its footprints and peaks."""
+
+from __future__ import annotations
+
+__all__ = ("DetectionResult", "NoUsablePixelsError", "build_footprints", "detect")
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+
+from ..masks import mask_to_bool
+from ..psf import PsfSummary
+from .background import estimate_background
+from .components import Runs, find_runs, label_runs, select_components
+from .config import FootprintConfig
+from .footprint_set import PEAK_DTYPE, FootprintSet
+from .growth import grow_labels, growth_radius, stencil_half_widths
+from .noise import NoiseEstimate
+from .peaks import Peaks, find_peaks, refine_peaks
+from .significance import border_slices, estimate_noise, noise_at, significance_image, smooth_variance
+from .smoothing import dilate_square, gaussian_kernel, kernel_size, smooth
+
+if TYPE_CHECKING:
+    from lsst.images import MaskedImage
+
+
+class NoUsablePixelsError(ValueError):
+    """Raised if no pixel of an image can be searched."""
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """Footprints, and the images that they were made from.
+
+    Parameters
+    ----------
+    footprints
+        Footprints and peaks, in parent pixels.
+    image
+        Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
+    smoothed
+        The image convolved with the Gaussian of the PSF's width, 0 where not
+        eligible, float32 ``(ny, nx)``.
+    significance
+        Signal to noise of the smoothed image, NaN where not eligible, float32
+        ``(ny, nx)``.
+    eligible
+        Pixels that were searched: not within reach of the kernel of a bad
+        pixel or of the edge, bool ``(ny, nx)``.
+    bad
+        Pixels that were excluded or are not finite, bool ``(ny, nx)``.
+    noise
+        Noise of the image.
+    psf
+        Width of the PSF.
+    growth
+        Growth of the footprints [pixel].
+    metadata
+        Settings and counts, for task metadata.
+    xy0
+        Parent coordinates of the first pixel.
+    timings
+        Seconds of each stage.
+    """
+
+    footprints: FootprintSet
+    image: np.ndarray
+    smoothed: np.ndarray
+    significance: np.ndarray
+    eligible: np.ndarray
+    bad: np.ndarray
+    noise: NoiseEstimate
+    psf: PsfSummary
+    growth: int
+    metadata: dict[str, int | float | str]
+    xy0: tuple[int, int]
+    timings: dict[str, float]
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@numba.njit(cache=True, nogil=True)
+def _clean(image: np.ndarray, bad: np.ndarray, out: np.ndarray) -> int:
+    """Copy an image, zero in bad pixels; mark pixels that are not finite as bad and count them."""
+    ny, nx = image.shape
+    n = 0
+    for y in range(ny):
+        for x in range(nx):
+            v = np.float32(image[y, x])
+            finite = np.isfinite(v)
+            n += not finite
+            bad[y, x] |= not finite
+            out[y, x] = np.float32(0.0) if bad[y, x] else v
+    return n
+
+
+def _native(array: np.ndarray) -> np.ndarray:
+    """The array as contiguous float32 in the machine's byte order."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"an image must hold real numbers, not {array.dtype}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _check_inputs(
+    image: np.ndarray,
+    psf: PsfSummary,
+    config: FootprintConfig,
+    planes: dict[str, np.ndarray | None],
+) -> None:
+    """Raise ValueError for arrays that do not fit."""
+    if image.ndim != 2:
+        raise ValueError(f"the image must have two dimensions, not {image.ndim}")
+    if image.size == 0:
+        raise ValueError(f"the image is empty: its shape is {image.shape}")
+    for name, plane in planes.items():
+        if plane is not None and plane.shape != image.shape:
+            raise ValueError(f"{name} has shape {plane.shape}; the image has {image.shape}")
+    if not (np.isfinite(psf.sigma) and psf.sigma > 0.0):
+        raise ValueError(f"the PSF's sigma must be positive and finite, not {psf.sigma}")
+    if (
+        planes["variance"] is None
+        and config.noiseSource == "variance"
+        and config.thresholdType == "pixel_stdev"
+    ):
+        raise ValueError("noiseSource='variance' needs a variance plane; set noiseSource='clipped' without one")
+
+
+def build_footprints(
+    image: np.ndarray,
+    *,
+    psf: PsfSummary,
+    config: FootprintConfig | None = None,
+    variance: np.ndarray | None = None,
+    excluded: np.ndarray | None = None,
+    stats_excluded: np.ndarray | None = None,
+    xy0: tuple[int, int] = (0, 0),
+) -> DetectionResult:
+    """Make footprints from an image.
+
+    Parameters
+    ----------
+    image
+        Image, real ``(ny, nx)``.
+    psf
+        Width of its PSF.
+    config
+        Settings; the defaults if `None`.
+    variance
+        Variance of each pixel ``(ny, nx)``; needed for
+        ``noiseSource="variance"``, where pixels whose variance is not positive
+        and finite count as bad.
+    excluded
+        True for pixels to leave out of statistics and detection, bool ``(ny,
+        nx)``.
+    stats_excluded
+        True for pixels to leave out of statistics, bool ``(ny, nx)``.
+    xy0
+        Parent coordinates ``(x0, y0)`` of the first pixel.
+
+    Returns
+    -------
+    result : `DetectionResult`
+        Footprints, peaks and the images behind them.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit, the PSF has no width, or the variance is
+        missing.
+    NoUsablePixelsError
+        If no pixel can be searched.
+    """
+    if config is None:
+        config = FootprintConfig()
+    image = _native(image)
+    variance = None if variance is None else _native(variance)
+    _check_inputs(
+        image, psf, config, {"variance": variance, "excluded": excluded, "stats_excluded": stats_excluded}
+    )
+    clock = _Clock()
+    metadata: dict[str, int | float | str] = {}
+    pixel_noise = config.thresholdType == "pixel_stdev"
+    use_variance = pixel_noise and config.noiseSource == "variance"
+    correct = pixel_noise and config.doCorrectCorrelatedNoise
+
+    with clock("clean"):
+        bad = np.zeros(image.shape, dtype=bool) if excluded is None else np.array(excluded, dtype=bool)
+        metadata["n_excluded_pixels"] = int(np.count_nonzero(bad)) if excluded is not None else 0
+        if use_variance:
+            assert variance is not None
+            unusable = ~(np.isfinite(variance) & (variance > 0.0))
+            metadata["n_bad_variance_pixels"] = int(np.count_nonzero(unusable))
+            if metadata["n_bad_variance_pixels"] == image.size:
+                raise NoUsablePixelsError("the variance is nowhere positive and finite")
+            bad |= unusable
+        clean = np.empty(image.shape, np.float32)
+        metadata["n_nonfinite_pixels"] = _clean(image, bad, clean)
+        any_bad = bool(bad.any())
+        if any_bad and bad.all():
+            raise NoUsablePixelsError("no pixel of the image is finite and not excluded by its mask")
+
+    size = kernel_size(psf.sigma, config.nSigmaForKernel)
+    radius = size // 2
+    if min(image.shape) < size:
+        raise NoUsablePixelsError(
+            f"the image of shape {image.shape} is smaller than the smoothing kernel of {size} pixels"
+        )
+
+    skip = bad if any_bad else None
+    if stats_excluded is not None and stats_excluded.any():
+        skip = bad | stats_excluded
+        if skip.all():
+            raise NoUsablePixelsError("no pixel is left for statistics; check statsMask")
+
+    if config.doSubtractBackground:
+        with clock("background"):
+            mesh = estimate_background(
+                clean,
+                skip,
+                bin_size=config.backgroundBinSize,
+                filter_size=config.backgroundFilterSize,
+                statistic="mode",
+                stride=4,
+                n_iterations=20,
+            )
+            mesh.subtract_from(clean, out=clean)
+            if any_bad:
+                clean[bad] = 0.0
+            metadata["background_mean"] = float(mesh.values.mean())
+
+    kernel = gaussian_kernel(psf.sigma, size)
+    with clock("smooth"):
+        smoothed = smooth(clean, kernel)
+        smoothed_variance = None
+        if use_variance:
+            assert variance is not None
+            smoothed_variance = smooth_variance(variance, bad if any_bad else None, kernel)
+
+    with clock("eligible"):
+        eligible = ~dilate_square(bad, radius) if any_bad else np.ones(image.shape, dtype=bool)
+        for edge in border_slices(radius):
+            eligible[edge] = False
+        if any_bad:
+            if not eligible.any():
+                raise NoUsablePixelsError(
+                    "no pixel is farther from bad pixels and the edge than the smoothing kernel reaches"
+                )
+            smoothed[~eligible] = 0.0
+
+    with clock("noise"):
+        noise = estimate_noise(clean, smoothed, variance, smoothed_variance, skip, kernel, config)
+
+    with clock("threshold"):
+        significance = significance_image(smoothed, smoothed_variance, noise, correct)
+        if any_bad:
+            significance[~eligible] = np.nan
+        for edge in border_slices(radius):
+            significance[edge] = np.nan
+        runs = find_runs(significance, config.thresholdValue)
+
+    with clock("components"):
+        component, n_components = label_runs(runs)
+        runs, component, n_components, dropped = select_components(
+            runs,
+            component,
+            n_components,
+            significance,
+            min_pixels=config.minPixels,
+            include_threshold=(
+                config.thresholdValue * config.includeThresholdMultiplier
+                if config.includeThresholdMultiplier > 1.0
+                else None
+            ),
+        )
+        metadata |= dropped
+
+    with clock("peaks"):
+        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1)
+        peaks = refine_peaks(peaks, smoothed)
+        if config.doTempLocalBackground:
+            peaks = _replace_peaks(peaks, clean, smoothed, significance, runs, component, bad, radius, config)
+
+    growth = growth_radius(psf.sigma, config.nSigmaToGrow)
+    with clock("growth"):
+        labels = grow_labels(
+            runs,
+            component,
+            stencil_half_widths(growth, config.isotropicGrow),
+            merge=config.combinedGrow,
+        )
+
+    with clock("footprints"):
+        n = int(labels.max(initial=0))
+        area_detected = np.bincount(labels[runs.y, runs.x0], weights=runs.length, minlength=n + 1)[1:]
+        table = np.zeros(peaks.x.size, PEAK_DTYPE)
+        table["footprint_id"] = labels[peaks.y, peaks.x]
+        table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
+        table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
+        table["peak_value"] = peaks.value
+        sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
+        with np.errstate(divide="ignore"):
+            table["significance"] = peaks.value / sigma
+        footprints = FootprintSet.from_labels(
+            labels, xy0=xy0, peaks=table, area_detected=area_detected.astype(np.int32)
+        )
+
+    metadata |= {
+        "n_eligible_pixels": int(np.count_nonzero(eligible)),
+        "n_footprints": len(footprints),
+        "n_peaks": len(footprints.peaks),
+        "psf_sigma": psf.sigma,
+        "psf_sigma_min": psf.sigma_min,
+        "psf_sigma_max": psf.sigma_max,
+        "psf_sigma_std": psf.sigma_std,
+        "kernel_size": size,
+        "growth": growth,
+        "noise_source": noise.source,
+        "noise_sigma": noise.sigma,
+        "noise_smoothed_sigma": noise.smoothed_sigma,
+        "noise_correlation": noise.correlation,
+        "threshold": config.thresholdValue,
+    }
+    return DetectionResult(
+        footprints=footprints,
+        image=clean,
+        smoothed=smoothed,
+        significance=significance,
+        eligible=eligible,
+        bad=bad,
+        noise=noise,
+        psf=psf,
+        growth=growth,
+        metadata=metadata,
+        xy0=(int(xy0[0]), int(xy0[1])),
+        timings=clock.seconds,
+    )
+
+
+def _replace_peaks(
+    peaks: Peaks,
+    image: np.ndarray,
+    smoothed: np.ndarray,
+    significance: np.ndarray,
+    runs: Runs,
+    component: np.ndarray,
+    bad: np.ndarray,
+    radius: int,
+    config: FootprintConfig,
+) -> Peaks:
+    """Find the peaks of footprints with several anew, over a temporary local background.
+
+    The background is that of the image before smoothing, objects included but for clipping, from which bad
+    pixels and the border are left out. A footprint without a peak over it keeps its brightest.
+    """
+    skip = bad.copy()
+    for edge in border_slices(radius):
+        skip[edge] = True
+    mesh = estimate_background(image, skip, bin_size=config.tempLocalBackgroundBinSize)
+    difference = mesh.subtract_from(smoothed)
+    n_components = int(component.max(initial=0))
+    new = refine_peaks(
+        find_peaks(runs, component, n_components, difference, margin=radius + 1, use_maximum=False),
+        difference,
+    )
+    # The noise is the same; its value at a pixel is that of the two images there.
+    over = new.value * significance[new.y, new.x] >= config.thresholdValue * smoothed[new.y, new.x]
+    counts = np.bincount(peaks.component, minlength=n_components + 1)
+    new = new.select(over & (counts[new.component] > config.nPeaksMaxSimple))
+    has_new = np.bincount(new.component, minlength=n_components + 1) > 0
+    order = np.lexsort((-peaks.value, peaks.component))
+    first = np.ones(order.size, dtype=bool)
+    first[1:] = peaks.component[order][1:] != peaks.component[order][:-1]
+    brightest = np.zeros(order.size, dtype=bool)
+    brightest[order] = first
+    simple = counts[peaks.component] <= config.nPeaksMaxSimple
+    return peaks.select(simple | (brightest & ~has_new[peaks.component])).join(new)
+
+
+def detect(
+    masked_image: MaskedImage, *, psf: PsfSummary, config: FootprintConfig | None = None
+) -> DetectionResult:
+    """Make footprints from a masked image.
+
+    Parameters
+    ----------
+    masked_image
+        Image, mask and variance; mask planes are chosen by the config.
+    psf
+        Width of its PSF.
+    config
+        Settings; the defaults if `None`.
+
+    Returns
+    -------
+    result : `DetectionResult`
+        As from `build_footprints`; its metadata also name the mask planes
+        that were used and those that the image lacks.
+
+    Raises
+    ------
+    ValueError
+        As `build_footprints`.
+    NoUsablePixelsError
+        If no pixel can be searched.
+    """
+    if config is None:
+        config = FootprintConfig()
+    excluded, used, lacking = mask_to_bool(masked_image.mask, config.excludeMaskPlanes)
+    stats_excluded, stats_used, stats_lacking = mask_to_bool(masked_image.mask, config.statsMask)
+    result = build_footprints(
+        masked_image.image.array,
+        psf=psf,
+        config=config,
+        variance=masked_image.variance.array,
+        excluded=excluded,
+        stats_excluded=stats_excluded,
+        xy0=(masked_image.bbox.x.start, masked_image.bbox.y.start),
+    )
+    result.metadata["excluded_mask_planes"] = ",".join(used)
+    result.metadata["stats_mask_planes"] = ",".join(stats_used)
+    result.metadata["lacking_mask_planes"] = ",".join(dict.fromkeys(lacking + stats_lacking))
+    return result

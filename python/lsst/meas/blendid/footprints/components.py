@@ -1,0 +1,246 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Runs of pixels along rows, and the 8-connected components that they form."""
+
+from __future__ import annotations
+
+__all__ = ("Runs", "find_runs", "label_runs", "paint_runs", "select_components")
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of consecutive pixels, in raster order.
+
+    Parameters
+    ----------
+    start
+        Index of the first run of each row, and the number of runs, int64
+        ``(ny + 1,)``.
+    x0, x1
+        First and last column of each run, int32 ``(m,)``.
+    shape
+        ``(ny, nx)`` of the image.
+    """
+
+    start: np.ndarray
+    x0: np.ndarray
+    x1: np.ndarray
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return self.x0.size
+
+    @property
+    def y(self) -> np.ndarray:
+        """Row of each run, int32 ``(m,)``."""
+        return np.repeat(np.arange(self.shape[0], dtype=np.int32), np.diff(self.start))
+
+    @property
+    def length(self) -> np.ndarray:
+        """Number of pixels of each run, int32 ``(m,)``."""
+        return self.x1 - self.x0 + 1
+
+    def select(self, keep: np.ndarray) -> Runs:
+        """Only the runs where the mask ``keep`` ``(m,)`` is true (`Runs`)."""
+        start = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.start]
+        return Runs(start, self.x0[keep], self.x1[keep], self.shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_runs(values: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs with values >= threshold; NaN is not."""
+    ny, nx = values.shape
+    limit = np.float32(threshold)
+    start = np.zeros(ny + 1, np.int64)
+    for y in range(ny):
+        row = values[y]
+        count = np.int32(row[0] >= limit)
+        for x in range(1, nx):
+            count += np.int32((row[x] >= limit) & (not (row[x - 1] >= limit)))
+        start[y + 1] = start[y] + count
+    x0 = np.empty(start[ny], np.int32)
+    x1 = np.empty(start[ny], np.int32)
+    for y in range(ny):
+        row = values[y]
+        x = 0
+        for i in range(start[y], start[y + 1]):
+            while not row[x] >= limit:
+                x += 1
+            x0[i] = x
+            while x < nx and row[x] >= limit:
+                x += 1
+            x1[i] = x - 1
+    return start, x0, x1
+
+
+def find_runs(values: np.ndarray, threshold: float) -> Runs:
+    """Find runs of pixels at or over a threshold.
+
+    Parameters
+    ----------
+    values
+        Image, float32 ``(ny, nx)``; NaN is under any threshold.
+    threshold
+        The threshold, compared in single precision.
+
+    Returns
+    -------
+    runs : `Runs`
+        The runs.
+    """
+    start, x0, x1 = _find_runs(values, threshold)
+    return Runs(start, x0, x1, (values.shape[0], values.shape[1]))
+
+
+@numba.njit(cache=True, nogil=True)
+def _label_runs(start: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray, int]:
+    """Union-find over runs that touch in consecutive rows, corners included."""
+    m = x0.size
+    parent = np.arange(m)
+    for y in range(1, start.size - 1):
+        i, j = start[y - 1], start[y]
+        while i < start[y] and j < start[y + 1]:
+            if x0[i] <= x1[j] + 1 and x0[j] <= x1[i] + 1:
+                a, b = i, j
+                while parent[a] != a:
+                    parent[a] = parent[parent[a]]
+                    a = parent[a]
+                while parent[b] != b:
+                    parent[b] = parent[parent[b]]
+                    b = parent[b]
+                # The root is the first run in raster order.
+                if a < b:
+                    parent[b] = a
+                else:
+                    parent[a] = b
+            if x1[i] < x1[j]:
+                i += 1
+            else:
+                j += 1
+    labels = np.empty(m, np.int32)
+    n = 0
+    for i in range(m):
+        a = i
+        while parent[a] != a:
+            a = parent[a]
+        if a == i:
+            n += 1
+            labels[i] = n
+        else:
+            labels[i] = labels[a]
+    return labels, n
+
+
+def label_runs(runs: Runs) -> tuple[np.ndarray, int]:
+    """Number the 8-connected components of runs.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+
+    Returns
+    -------
+    labels
+        Component of each run, int32 ``(m,)``, 1-based in raster order of the
+        components' first pixels.
+    n
+        Number of components.
+    """
+    return _label_runs(runs.start, runs.x0, runs.x1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _paint_runs(
+    start: np.ndarray, x0: np.ndarray, x1: np.ndarray, values: np.ndarray, out: np.ndarray
+) -> None:
+    """Write the value of each run into its pixels."""
+    for y in range(start.size - 1):
+        for i in range(start[y], start[y + 1]):
+            for x in range(x0[i], x1[i] + 1):
+                out[y, x] = values[i]
+
+
+def paint_runs(runs: Runs, values: np.ndarray) -> np.ndarray:
+    """Paint runs into an image.
+
+    Parameters
+    ----------
+    runs
+        The runs.
+    values
+        Value of each run, int32 ``(m,)``.
+
+    Returns
+    -------
+    image
+        int32 ``(ny, nx)``, 0 outside the runs.
+    """
+    out = np.zeros(runs.shape, np.int32)
+    _paint_runs(runs.start, runs.x0, runs.x1, values, out)
+    return out
+
+
+def select_components(
+    runs: Runs,
+    component: np.ndarray,
+    n_components: int,
+    significance: np.ndarray,
+    *,
+    min_pixels: int,
+    include_threshold: float | None,
+) -> tuple[Runs, np.ndarray, int, dict[str, int | float | str]]:
+    """Leave out components that are too small or nowhere significant enough.
+
+    Parameters
+    ----------
+    runs
+        Detected pixels.
+    component
+        1-based component of each run, int32 ``(m,)``.
+    n_components
+        Number of components.
+    significance
+        Image that was thresholded, ``(ny, nx)``.
+    min_pixels
+        Least number of pixels.
+    include_threshold
+        Least significance of a component's best pixel; not asked if `None`.
+
+    Returns
+    -------
+    runs, component, n_components
+        Those that remain, numbered anew in the same order.
+    dropped
+        How many components were left out and why.
+    """
+    pixels = np.bincount(component, weights=runs.length, minlength=n_components + 1)
+    large = pixels >= min_pixels
+    high = np.ones(n_components + 1, dtype=bool)
+    if include_threshold is not None:
+        best = np.full(n_components + 1, -np.inf, dtype=np.float32)
+        for x0, x1, y, c in zip(runs.x0, runs.x1, runs.y, component, strict=True):
+            best[c] = max(best[c], significance[y, x0 : x1 + 1].max())
+        high = best >= np.float32(include_threshold)
+    keep = large & high
+    keep[0] = False
+    dropped: dict[str, int | float | str] = {
+        "n_dropped_below_min_pixels": int(np.count_nonzero(~large[1:])),
+        "n_dropped_below_include_threshold": int(np.count_nonzero(large[1:] & ~high[1:])),
+    }
+    if keep[1:].all():
+        return runs, component, n_components, dropped
+    number = np.cumsum(keep).astype(np.int32)
+    kept = keep[component]
+    return runs.select(kept), number[component[kept]], int(number[-1]), dropped

@@ -1,0 +1,314 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Footprints and their peaks as columns."""
+
+from __future__ import annotations
+
+__all__ = ("PEAK_DTYPE", "FootprintSet", "labels_to_spans", "spans_to_labels")
+
+import dataclasses
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+PEAK_DTYPE = np.dtype(
+    [
+        ("footprint_id", "i4"),
+        ("i_x", "i4"),
+        ("i_y", "i4"),
+        ("f_x", "f8"),
+        ("f_y", "f8"),
+        ("peak_value", "f4"),
+        ("significance", "f4"),
+    ]
+)
+"""Columns of a peak: footprint, pixel, refined position, value in the smoothed image, significance."""
+
+
+@numba.njit(cache=True, nogil=True)
+def _scan_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of equal nonzero labels, sorted by label, y, x0, by counting; and the count of each label."""
+    ny, nx = labels.shape
+    n = 0
+    m = 0
+    for y in range(ny):
+        row = labels[y]
+        for x in range(nx):
+            n = max(n, row[x])
+            m += (row[x] != 0) & ((x == 0) or (row[x] != row[x - 1]))
+    counts = np.zeros(n + 2, np.int64)
+    for y in range(ny):
+        row = labels[y]
+        for x in range(nx):
+            if row[x] != 0 and (x == 0 or row[x] != row[x - 1]):
+                counts[row[x] + 1] += 1
+    position = np.cumsum(counts)
+    spans = np.empty((m, 4), np.int32)
+    for y in range(ny):
+        row = labels[y]
+        x = 0
+        while x < nx:
+            label = row[x]
+            if label == 0:
+                x += 1
+                continue
+            first = x
+            while x < nx and row[x] == label:
+                x += 1
+            k = position[label]
+            position[label] += 1
+            spans[k, 0] = label
+            spans[k, 1] = y
+            spans[k, 2] = first
+            spans[k, 3] = x - 1
+    return spans, counts[1:]
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_spans(spans: np.ndarray, x0: int, y0: int, out: np.ndarray) -> None:
+    for i in range(spans.shape[0]):
+        y = spans[i, 1] - y0
+        for x in range(spans[i, 2] - x0, spans[i, 3] - x0 + 1):
+            out[y, x] = spans[i, 0]
+
+
+def labels_to_spans(labels: np.ndarray, xy0: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """Turn a label image into spans.
+
+    Parameters
+    ----------
+    labels
+        Label image, integer ``(ny, nx)``, 0 for none.
+    xy0
+        Parent coordinates of its first pixel.
+
+    Returns
+    -------
+    spans
+        Columns footprint, y, x0, x1 (inclusive, parent pixels), sorted by
+        footprint, y and x0, int32 ``(m, 4)``.
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or has a negative label.
+    """
+    labels = _as_labels(labels)
+    spans, _ = _scan_labels(labels)
+    spans[:, 1] += xy0[1]
+    spans[:, 2:] += xy0[0]
+    return spans
+
+
+def spans_to_labels(spans: np.ndarray, shape: tuple[int, int], xy0: tuple[int, int] = (0, 0)) -> np.ndarray:
+    """Paint spans into a label image.
+
+    Parameters
+    ----------
+    spans
+        Spans as from `labels_to_spans`, ``(m, 4)``, in any order.
+    shape
+        ``(ny, nx)`` of the image.
+    xy0
+        Parent coordinates of its first pixel.
+
+    Returns
+    -------
+    labels
+        Label image, int32 of ``shape``, 0 for none.
+
+    Raises
+    ------
+    ValueError
+        If a span lies outside the image.
+    """
+    spans = np.ascontiguousarray(spans, dtype=np.int32).reshape(-1, 4)
+    x, y = spans[:, 2:] - xy0[0], spans[:, 1] - xy0[1]
+    if spans.size and (x.min() < 0 or x.max() >= shape[1] or y.min() < 0 or y.max() >= shape[0]):
+        raise ValueError(f"a span lies outside the image of shape {tuple(shape)} at xy0={tuple(xy0)}")
+    labels = np.zeros(shape, np.int32)
+    _fill_spans(spans, xy0[0], xy0[1], labels)
+    return labels
+
+
+def _as_labels(labels: np.ndarray) -> np.ndarray:
+    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    if labels.ndim != 2:
+        raise ValueError(f"a label image has two dimensions, not {labels.ndim}")
+    if labels.size and labels.min() < 0:
+        raise ValueError("a label image has no negative labels")
+    return labels
+
+
+@dataclass(frozen=True)
+class FootprintSet:
+    """Footprints as columns; row ``i`` is footprint ``i + 1``.
+
+    Parameters
+    ----------
+    labels
+        Footprint of each pixel, 0 for none, int32 ``(ny, nx)``.
+    xy0
+        Parent coordinates of its first pixel.
+    spans
+        Columns footprint, y, x0, x1 (inclusive, parent pixels), sorted by
+        footprint, y and x0, int32 ``(m, 4)``.
+    bbox
+        Columns x0, y0, x1, y1 (inclusive, parent pixels), int32 ``(n, 4)``.
+    area
+        Number of pixels, int32 ``(n,)``.
+    area_detected
+        Number of pixels over the threshold, before growth, int32 ``(n,)``.
+    centroid
+        Unweighted mean x, y of the pixels (parent pixels), float64 ``(n, 2)``.
+    peaks
+        Peaks sorted by footprint, then brightest first, structured array of
+        `PEAK_DTYPE` ``(k,)`` in parent pixels.
+    peak_start
+        Index of the first peak of each footprint, and ``k``, int64
+        ``(n + 1,)``.
+    """
+
+    labels: np.ndarray
+    xy0: tuple[int, int]
+    spans: np.ndarray
+    bbox: np.ndarray
+    area: np.ndarray
+    area_detected: np.ndarray
+    centroid: np.ndarray
+    peaks: np.ndarray
+    peak_start: np.ndarray
+
+    def __len__(self) -> int:
+        return self.area.size
+
+    @property
+    def n_peaks(self) -> np.ndarray:
+        """Number of peaks of each footprint, int32 ``(n,)``."""
+        return np.diff(self.peak_start).astype(np.int32)
+
+    @property
+    def max_significance(self) -> np.ndarray:
+        """Largest significance of each footprint's peaks, float32 ``(n,)``; NaN without peaks."""
+        result = np.full(len(self), np.nan, dtype=np.float32)
+        has = self.n_peaks > 0
+        if has.any():
+            result[has] = np.maximum.reduceat(self.peaks["significance"], self.peak_start[:-1][has])
+        return result
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: np.ndarray,
+        *,
+        xy0: tuple[int, int] = (0, 0),
+        peaks: np.ndarray | None = None,
+        area_detected: np.ndarray | None = None,
+    ) -> FootprintSet:
+        """Make footprints from a label image.
+
+        Parameters
+        ----------
+        labels
+            Label image, integer ``(ny, nx)``, with every number from 1 to the
+            greatest; 0 for none.
+        xy0
+            Parent coordinates of its first pixel.
+        peaks
+            Peaks in any order, structured array of `PEAK_DTYPE`; none if
+            `None`.
+        area_detected
+            Pixels over the threshold of each footprint ``(n,)``; the area if
+            `None`.
+
+        Returns
+        -------
+        footprints : `FootprintSet`
+            The footprints.
+
+        Raises
+        ------
+        ValueError
+            If a number is missing among the labels, ``area_detected`` has
+            another length, or a peak is in no footprint.
+        """
+        labels = _as_labels(labels)
+        spans, counts = _scan_labels(labels)
+        counts = counts[1:]
+        missing = np.flatnonzero(counts == 0)
+        if missing.size:
+            raise ValueError(f"label {missing[0] + 1} is missing: labels must run from 1 without gaps")
+        spans[:, 1] += xy0[1]
+        spans[:, 2:] += xy0[0]
+        n = counts.size
+        bbox = np.zeros((n, 4), np.int32)
+        area = np.zeros(n, np.int32)
+        centroid = np.zeros((n, 2))
+        if n:
+            first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+            bbox[:, 0] = np.minimum.reduceat(spans[:, 2], first)
+            bbox[:, 1] = spans[first, 1]
+            bbox[:, 2] = np.maximum.reduceat(spans[:, 3], first)
+            bbox[:, 3] = spans[first + counts - 1, 1]
+            length = (spans[:, 3] - spans[:, 2] + 1).astype(np.int64)
+            area[:] = np.add.reduceat(length, first)
+            # Sums about the corner of the box, so that large parent coordinates cost no precision.
+            corner = bbox[spans[:, 0] - 1].astype(np.int64)
+            middle = 0.5 * (spans[:, 2] - corner[:, 0] + spans[:, 3] - corner[:, 0])
+            centroid[:, 0] = np.add.reduceat(length * middle, first) / area + bbox[:, 0]
+            centroid[:, 1] = np.add.reduceat(length * (spans[:, 1] - corner[:, 1]), first) / area + bbox[:, 1]
+        detected = area.copy() if area_detected is None else np.asarray(area_detected, dtype=np.int32)
+        if detected.shape != (n,):
+            raise ValueError(f"area_detected has shape {detected.shape}; there are {n} footprints")
+        bare = cls(
+            labels=labels,
+            xy0=(int(xy0[0]), int(xy0[1])),
+            spans=spans,
+            bbox=bbox,
+            area=area,
+            area_detected=detected,
+            centroid=centroid,
+            peaks=np.zeros(0, PEAK_DTYPE),
+            peak_start=np.zeros(n + 1, np.int64),
+        )
+        return bare if peaks is None else bare.with_peaks(peaks)
+
+    def with_peaks(self, peaks: np.ndarray) -> FootprintSet:
+        """Replace the peaks.
+
+        Parameters
+        ----------
+        peaks
+            Peaks in any order, structured array of `PEAK_DTYPE` ``(k,)``,
+            whose ``footprint_id`` is that of an existing footprint.
+
+        Returns
+        -------
+        footprints : `FootprintSet`
+            The same footprints with these peaks, sorted.
+
+        Raises
+        ------
+        ValueError
+            If columns are missing, or a peak's footprint does not exist.
+        """
+        absent = [name for name in PEAK_DTYPE.names or () if name not in (peaks.dtype.names or ())]
+        if absent:
+            raise ValueError(f"peaks lack the columns {absent}")
+        columns = np.zeros(peaks.shape, PEAK_DTYPE)
+        for name in PEAK_DTYPE.names or ():
+            columns[name] = peaks[name]
+        ids = columns["footprint_id"]
+        if ids.size and (ids.min() < 1 or ids.max() > len(self)):
+            raise ValueError(f"a peak has a footprint_id outside 1…{len(self)}")
+        order = np.lexsort((columns["i_x"], columns["i_y"], -columns["peak_value"], ids))
+        columns = columns[order]
+        start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))
+        return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64))

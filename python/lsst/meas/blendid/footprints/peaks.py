@@ -1,0 +1,202 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Peaks of the smoothed image within the detected pixels."""
+
+from __future__ import annotations
+
+__all__ = ("Peaks", "find_peaks", "refine_peaks")
+
+from dataclasses import dataclass, fields, replace
+
+import numba
+import numpy as np
+
+from .components import Runs
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Peaks before they belong to grown footprints, in array coordinates.
+
+    Parameters
+    ----------
+    component
+        1-based component that each peak is in, int32 ``(k,)``.
+    x, y
+        Pixel, int32 ``(k,)``.
+    value
+        Value of the image there, float32 ``(k,)``.
+    fx, fy
+        Position refined below a pixel, float64 ``(k,)``.
+    """
+
+    component: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    value: np.ndarray
+    fx: np.ndarray
+    fy: np.ndarray
+
+    def select(self, keep: np.ndarray) -> Peaks:
+        """Only the peaks where the mask ``keep`` ``(k,)`` is true (`Peaks`)."""
+        return Peaks(*(getattr(self, f.name)[keep] for f in fields(self)))
+
+    def join(self, other: Peaks) -> Peaks:
+        """These peaks and others (`Peaks`)."""
+        return Peaks(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_peaks(
+    start: np.ndarray,
+    x0: np.ndarray,
+    x1: np.ndarray,
+    component: np.ndarray,
+    n_components: int,
+    image: np.ndarray,
+    margin: int,
+    use_maximum: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Local maxima within runs, and the highest pixel of a component without one."""
+    ny, nx = image.shape
+    limit = n_components
+    for i in range(x0.size):
+        limit += (x1[i] - x0[i]) // 2 + 1
+    out_c = np.empty(limit, np.int32)
+    out_x = np.empty(limit, np.int32)
+    out_y = np.empty(limit, np.int32)
+    n = 0
+    has_peak = np.zeros(n_components + 1, np.bool_)
+    top = np.full(n_components + 1, -np.inf, np.float32)
+    top_x = np.zeros(n_components + 1, np.int32)
+    top_y = np.zeros(n_components + 1, np.int32)
+    for y in range(ny):
+        for i in range(start[y], start[y + 1]):
+            c = component[i]
+            for x in range(x0[i], x1[i] + 1):
+                v = image[y, x]
+                if v > top[c]:
+                    top[c] = v
+                    top_x[c] = x
+                    top_y[c] = y
+                if y < margin or y >= ny - margin or x < margin or x >= nx - margin:
+                    continue
+                # Of equal neighbours the first in raster order is the peak.
+                if (
+                    v > image[y, x - 1]
+                    and v >= image[y, x + 1]
+                    and v > image[y - 1, x - 1]
+                    and v > image[y - 1, x]
+                    and v > image[y - 1, x + 1]
+                    and v >= image[y + 1, x - 1]
+                    and v >= image[y + 1, x]
+                    and v >= image[y + 1, x + 1]
+                ):
+                    out_c[n] = c
+                    out_x[n] = x
+                    out_y[n] = y
+                    n += 1
+                    has_peak[c] = True
+    if use_maximum:
+        for c in range(1, n_components + 1):
+            if not has_peak[c] and top[c] > -np.inf:
+                out_c[n] = c
+                out_x[n] = top_x[c]
+                out_y[n] = top_y[c]
+                n += 1
+    return out_c[:n].copy(), out_x[:n].copy(), out_y[:n].copy()
+
+
+def find_peaks(
+    runs: Runs,
+    component: np.ndarray,
+    n_components: int,
+    image: np.ndarray,
+    *,
+    margin: int = 1,
+    use_maximum: bool = True,
+) -> Peaks:
+    """Find the pixels without a greater one among their eight neighbours.
+
+    Parameters
+    ----------
+    runs
+        Detected pixels.
+    component
+        1-based component of each run, int32 ``(m,)``.
+    n_components
+        Number of components.
+    image
+        Image to find peaks in, float32 ``(ny, nx)``, finite.
+    margin
+        No peaks within this many pixels of the edge of the image, at least 1.
+    use_maximum
+        Give a component without a peak, for instance one that rises towards
+        the edge, its highest pixel.
+
+    Returns
+    -------
+    peaks : `Peaks`
+        Peaks in no particular order, not refined. Of neighbours with equal values only the
+        first in raster order can be one.
+    """
+    c, x, y = _find_peaks(
+        runs.start, runs.x0, runs.x1, component, n_components, image, max(margin, 1), use_maximum
+    )
+    return Peaks(c, x, y, image[y, x], x.astype(float), y.astype(float))
+
+
+def refine_peaks(peaks: Peaks, image: np.ndarray) -> Peaks:
+    """Refine the positions of peaks below a pixel.
+
+    The summit of the quadratic that fits the logarithm of the 3×3 pixels
+    around, which is exact for a Gaussian; of their values where one of them is
+    not positive. A summit more than half a pixel away along an axis, or none,
+    is replaced by the summits of the parabolas along x and y.
+
+    Parameters
+    ----------
+    peaks
+        Peaks.
+    image
+        Image that they were found in, float32 ``(ny, nx)``.
+
+    Returns
+    -------
+    refined : `Peaks`
+        The same peaks with ``fx`` and ``fy`` within half a pixel of the
+        pixel's centre; the centre itself on the image's edge.
+    """
+    ny, nx = image.shape
+    x, y = peaks.x, peaks.y
+    fx, fy = x.astype(float), y.astype(float)
+    inside = (x > 0) & (x < nx - 1) & (y > 0) & (y < ny - 1)
+    if not inside.any():
+        return peaks
+    px, py = x[inside].astype(np.int64), y[inside].astype(np.int64)
+    offsets = np.arange(-1, 2)
+    v = image[py[:, None, None] + offsets[:, None], px[:, None, None] + offsets].astype(float)
+    positive = (v > 0.0).all(axis=(1, 2))
+    v[positive] = np.log(v[positive])
+    gx = 0.5 * (v[:, 1, 2] - v[:, 1, 0])
+    gy = 0.5 * (v[:, 2, 1] - v[:, 0, 1])
+    hxx = v[:, 1, 2] - 2.0 * v[:, 1, 1] + v[:, 1, 0]
+    hyy = v[:, 2, 1] - 2.0 * v[:, 1, 1] + v[:, 0, 1]
+    hxy = 0.25 * (v[:, 2, 2] - v[:, 2, 0] - v[:, 0, 2] + v[:, 0, 0])
+    determinant = hxx * hyy - hxy**2
+    good = (hxx < 0.0) & (determinant > 0.0)
+    safe = np.where(good, determinant, 1.0)
+    dx = np.where(good, -(hyy * gx - hxy * gy) / safe, np.inf)
+    dy = np.where(good, -(hxx * gy - hxy * gx) / safe, np.inf)
+    far = (np.abs(dx) > 0.5) | (np.abs(dy) > 0.5)
+    along_x = np.where(hxx < 0.0, -gx / np.where(hxx < 0.0, hxx, 1.0), 0.0)
+    along_y = np.where(hyy < 0.0, -gy / np.where(hyy < 0.0, hyy, 1.0), 0.0)
+    fx[inside] += np.clip(np.where(far, along_x, dx), -0.5, 0.5)
+    fy[inside] += np.clip(np.where(far, along_y, dy), -0.5, 0.5)
+    return replace(peaks, fx=fx, fy=fy)

@@ -1,0 +1,208 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Noise of the smoothed image, and signal to noise of its pixels."""
+
+from __future__ import annotations
+
+__all__ = ("border_slices", "estimate_noise", "noise_at", "significance_image", "smooth_variance")
+
+import numba
+import numpy as np
+
+from .config import FootprintConfig
+from .noise import NoiseEstimate, clipped_statistics
+from .smoothing import dilate_square, smooth
+
+
+def border_slices(radius: int) -> list[tuple[slice, slice]]:
+    """Slices of the four strips along the edges of an image, ``radius`` wide; none if it is 0."""
+    if radius == 0:
+        return []
+    every = slice(None)
+    return [
+        (slice(None, radius), every),
+        (slice(-radius, None), every),
+        (every, slice(None, radius)),
+        (every, slice(-radius, None)),
+    ]
+
+
+def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.ndarray) -> np.ndarray | float:
+    """Variance of the smoothed image if the noise of its pixels is independent.
+
+    Parameters
+    ----------
+    variance
+        Variance of each pixel ``(ny, nx)``.
+    bad
+        Pixels without a meaningful variance, bool ``(ny, nx)``; `None` if
+        there are none.
+    kernel
+        One-dimensional smoothing kernel, ``(size,)``.
+
+    Returns
+    -------
+    smoothed
+        float32 ``(ny, nx)``, 0 in the border; a number if the variance is the
+        same in all pixels, which saves a convolution.
+    """
+    first = float(variance.flat[0])
+    if bad is None and bool((variance == variance.flat[0]).all()):
+        return first * float((kernel**2).sum()) ** 2
+    plane = np.array(variance, dtype=np.float32)
+    if bad is not None:
+        plane[bad] = 0.0
+    return smooth(plane, kernel**2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float) -> np.ndarray:
+    """Image times factor over the root of the variance, 0 where that is 0."""
+    out = np.empty(image.shape, np.float32)
+    scale = np.float32(factor)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            v = variance[y, x]
+            out[y, x] = image[y, x] * scale / np.sqrt(v) if v > 0 else np.float32(0.0)
+    return out
+
+
+def estimate_noise(
+    image: np.ndarray,
+    smoothed: np.ndarray,
+    variance: np.ndarray | None,
+    smoothed_variance: np.ndarray | float | None,
+    skip: np.ndarray | None,
+    kernel: np.ndarray,
+    config: FootprintConfig,
+) -> NoiseEstimate:
+    """Estimate the noise that a threshold is a multiple of.
+
+    Parameters
+    ----------
+    image
+        Background-subtracted image, float32 ``(ny, nx)``.
+    smoothed
+        The smoothed image, float32 ``(ny, nx)``.
+    variance
+        Variance plane ``(ny, nx)``, where it is the source of the noise.
+    smoothed_variance
+        From `smooth_variance`, likewise.
+    skip
+        Pixels to leave out, bool ``(ny, nx)``; `None` if there are none.
+    kernel
+        One-dimensional smoothing kernel.
+    config
+        Settings.
+
+    Returns
+    -------
+    noise : `NoiseEstimate`
+        The noise. The correlation is from the lower half of the smoothed
+        pixels, median minus the 15.87th percentile, over the same for the
+        unsmoothed ones, so that undetected sources, which are positive and
+        themselves correlated, weigh little.
+    """
+    radius = kernel.size // 2
+    stdev = config.thresholdType == "stdev"
+    smoothed_skip = None if skip is None else dilate_square(skip, radius)
+    pixels = clipped_statistics(image, skip, margin=radius)
+    smooth_pixels = clipped_statistics(
+        smoothed, smoothed_skip, margin=radius, n_iterations=3 if stdev else None
+    )
+    white = float((kernel**2).sum())  # one-dimensional sum of squares: root of the two-dimensional one
+    if smoothed_variance is not None:
+        assert variance is not None
+        if isinstance(smoothed_variance, float):
+            sigma, expected = float(np.sqrt(variance.flat[0])), float(np.sqrt(smoothed_variance))
+        else:
+            step = max(1, int(np.sqrt(image.size / 200_000)))
+            grid = (slice(radius, -radius or None, step), slice(radius, -radius or None, step))
+            positive = (smoothed_variance[grid] > 0.0) & (variance[grid] > 0.0)
+            sigma = float(np.sqrt(np.median(variance[grid][positive])))
+            expected = float(np.sqrt(np.median(smoothed_variance[grid][positive])))
+        correlation = smooth_pixels.lower_sigma / expected
+        source = "variance"
+    else:
+        sigma, expected = pixels.sigma, pixels.sigma * white
+        lower = pixels.lower_sigma * white
+        correlation = smooth_pixels.lower_sigma / lower if lower > 0.0 else np.nan
+        source = "clipped"
+    if not np.isfinite(correlation) or correlation <= 0.0:
+        correlation = 1.0
+    if stdev:
+        smoothed_sigma = smooth_pixels.sigma
+    else:
+        smoothed_sigma = expected * (correlation if config.doCorrectCorrelatedNoise else 1.0)
+    return NoiseEstimate(
+        sigma=float(sigma),
+        smoothed_sigma=float(smoothed_sigma),
+        correlation=float(correlation),
+        source=source,
+    )
+
+
+def significance_image(
+    smoothed: np.ndarray,
+    smoothed_variance: np.ndarray | float | None,
+    noise: NoiseEstimate,
+    correct: bool,
+) -> np.ndarray:
+    """Signal to noise of each pixel of the smoothed image.
+
+    Parameters
+    ----------
+    smoothed
+        Smoothed image, float32 ``(ny, nx)``.
+    smoothed_variance
+        Its variance, where it differs from pixel to pixel.
+    noise
+        Noise estimate.
+    correct
+        Whether the variance is to be corrected for correlated noise; the
+        number in ``noise`` already is.
+
+    Returns
+    -------
+    significance
+        float32 ``(ny, nx)``.
+    """
+    if isinstance(smoothed_variance, np.ndarray):
+        return _divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0))
+    if not noise.smoothed_sigma > 0.0:
+        # An image without noise: whatever is not zero stands out.
+        return np.where(smoothed > 0.0, np.float32(np.inf), np.float32(0.0))
+    return smoothed * np.float32(1.0 / noise.smoothed_sigma)
+
+
+def noise_at(
+    x: np.ndarray,
+    y: np.ndarray,
+    smoothed_variance: np.ndarray | float | None,
+    noise: NoiseEstimate,
+    correct: bool,
+) -> np.ndarray:
+    """Noise of the smoothed image at pixels.
+
+    Parameters
+    ----------
+    x, y
+        Pixels, integer ``(k,)``.
+    smoothed_variance, noise, correct
+        As for `significance_image`.
+
+    Returns
+    -------
+    sigma
+        float64 ``(k,)``.
+    """
+    if isinstance(smoothed_variance, np.ndarray):
+        scale = noise.correlation if correct else 1.0
+        return np.sqrt(smoothed_variance[y, x].astype(float)) * scale
+    return np.full(x.size, noise.smoothed_sigma)

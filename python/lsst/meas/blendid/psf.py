@@ -1,0 +1,251 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Width of a PSF, and a PSF for an image that has none."""
+
+from __future__ import annotations
+
+__all__ = ("PsfSummary", "adaptive_sigma", "kolmogorov_kernel", "summarize_psf")
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lsst.images import Box
+    from lsst.images.psfs import PointSpreadFunction
+
+_TOLERANCE = 1e-9
+_MAX_ITERATIONS = 100
+
+
+@dataclass(frozen=True)
+class PsfSummary:
+    """A PSF as one kernel and its width.
+
+    Parameters
+    ----------
+    image
+        Mean kernel with sum 1, float64, odd sides.
+    sigma
+        Determinant radius of the adaptive moments [pixel]; the mean over the
+        places where the PSF was evaluated.
+    sigma_min, sigma_max, sigma_std
+        Spread of it over those places.
+    n_cells
+        Number of those places.
+    """
+
+    image: np.ndarray
+    sigma: float
+    sigma_min: float
+    sigma_max: float
+    sigma_std: float
+    n_cells: int
+
+
+def _adaptive_sigmas(stack: np.ndarray) -> np.ndarray:
+    """Determinant radii of a stack of images ``(n, ny, nx)``; NaN where there is no solution."""
+    n, ny, nx = stack.shape
+    y = np.arange(ny, dtype=float)[:, None]
+    x = np.arange(nx, dtype=float)
+    # First weight: 2 pixels wide, about the middle of the image.
+    cx, cy = np.full(n, 0.5 * (nx - 1)), np.full(n, 0.5 * (ny - 1))
+    mxx, myy, mxy = np.full(n, 4.0), np.full(n, 4.0), np.zeros(n)
+    ok = np.ones(n, dtype=bool)
+    with np.errstate(all="ignore"):
+        for _ in range(_MAX_ITERATIONS):
+            det = mxx * myy - mxy**2
+            ok &= (det > 1e-6) & (mxx > 0.0) & np.isfinite(det)
+            dx, dy = x - cx[:, None, None], y - cy[:, None, None]
+            a, b, c = (v[:, None, None] for v in (myy / det, mxx / det, -mxy / det))
+            w = stack * np.exp(-0.5 * (a * dx**2 + b * dy**2 + 2.0 * c * dx * dy))
+            total = w.sum(axis=(1, 2))
+            wx, wy = w * dx, w * dy
+            shift_x, shift_y = wx.sum(axis=(1, 2)) / total, wy.sum(axis=(1, 2)) / total
+            sxx = (wx * dx).sum(axis=(1, 2)) / total
+            syy = (wy * dy).sum(axis=(1, 2)) / total
+            sxy = (wx * dy).sum(axis=(1, 2)) / total
+            # For a Gaussian image the inverse of its moments is that of the weighted ones less the weight's.
+            sdet = sxx * syy - sxy**2
+            ixx, iyy, ixy = syy / sdet - myy / det, sxx / sdet - mxx / det, -sxy / sdet + mxy / det
+            idet = ixx * iyy - ixy**2
+            new = np.where(idet > 0.0, np.array([iyy, ixx, -ixy]) / idet, 2.0 * np.array([sxx, syy, sxy]))
+            # The centroid's weighted shift underestimates the real one by half.
+            step = np.abs(new - np.array([mxx, myy, mxy])).max(axis=0) / (mxx + myy)
+            step = np.maximum(step, np.hypot(shift_x, shift_y))
+            mxx, myy, mxy = new
+            cx, cy = cx + 2.0 * shift_x, cy + 2.0 * shift_y
+            if not (step[ok] > _TOLERANCE).any():
+                break
+        det = mxx * myy - mxy**2
+        converged = ok & (step < 1e-4) & (det > 1e-6)
+        return np.where(converged, np.abs(det) ** 0.25, np.nan)
+
+
+def adaptive_sigma(image: np.ndarray) -> float:
+    """Determinant radius of the adaptive moments of an image.
+
+    The moments are those of the elliptical Gaussian that, as a weight, gives
+    moments that match itself (Bernstein & Jarvis 2002, AJ 123, 583; Hirata &
+    Seljak 2003, MNRAS 343, 459), summed over pixels without interpolation.
+
+    Parameters
+    ----------
+    image
+        Image of a PSF, ``(ny, nx)``, finite.
+
+    Returns
+    -------
+    sigma
+        Fourth root of the determinant of the moments [pixel].
+
+    Raises
+    ------
+    ValueError
+        If the image is not two-dimensional or not finite, has no positive sum,
+        or has no width.
+    """
+    array = np.asarray(image, dtype=float)
+    if array.ndim != 2:
+        raise ValueError(f"a PSF image has two dimensions, not {array.ndim}")
+    if array.size == 0 or not np.isfinite(array).all():
+        raise ValueError("the PSF image is empty or has values that are not finite")
+    if not array.sum() > 0.0:
+        raise ValueError("the PSF image has no positive sum")
+    sigma = float(_adaptive_sigmas(array[None] / array.sum())[0])
+    if not sigma > 0.0:
+        raise ValueError("the PSF image has no width: its adaptive moments do not converge or vanish")
+    return sigma
+
+
+def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray:
+    """Image of a Kolmogorov PSF convolved with the pixel.
+
+    The transform of the profile is exp(-(k r0 / 2.992934)^(5/3)) with FWHM =
+    0.975865 r0, lambda being 1 (Fried 1966, JOSA 56, 1372; constants as in
+    GalSim), times the sinc functions of the pixel, sampled and inverted.
+
+    Parameters
+    ----------
+    fwhm_pixels
+        FWHM of the profile before the pixel [pixel].
+    size
+        Side of the image, odd; by default what holds 99.5 % of the light or
+        more, at least 25.
+
+    Returns
+    -------
+    kernel
+        float64 ``(size, size)``, sum 1, centred on the middle pixel.
+
+    Raises
+    ------
+    ValueError
+        If the FWHM is not positive and finite, or the size not odd.
+    """
+    if not (np.isfinite(fwhm_pixels) and fwhm_pixels > 0.0):
+        raise ValueError(f"the PSF's FWHM must be positive and finite, not {fwhm_pixels} pixels")
+    if size is None:
+        size = max(25, 2 * int(np.ceil(4.0 * fwhm_pixels)) + 1)
+    if size < 1 or size % 2 == 0:
+        raise ValueError(f"the size of a PSF image must be odd and positive, not {size}")
+    # A field wide enough that the periodic copies of the r^-11/3 wings do not matter.
+    n = 1 << int(np.ceil(np.log2(max(8 * size, 64.0 * fwhm_pixels))))
+    # Frequencies beyond Nyquist fold back when the profile is sampled at pixel centres.
+    result = np.zeros((n, n // 2 + 1))
+    base_y, base_x = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)
+    fold = 2 if fwhm_pixels < 4.0 else 1
+    for iy in range(-fold, fold + 1):
+        for ix in range(-fold, fold + 1):
+            fy, fx = base_y + iy, base_x + ix
+            k = 2.0 * np.pi * np.hypot(fx, fy)
+            k0 = 2.992934 * 0.975865 / fwhm_pixels
+            result += np.exp(-((k / k0) ** (5.0 / 3.0))) * np.sinc(fx) * np.sinc(fy)
+    full = np.fft.fftshift(np.fft.irfft2(result, s=(n, n)))
+    c, r = n // 2, size // 2
+    kernel = full[c - r : c + r + 1, c - r : c + r + 1]
+    return kernel / kernel.sum()
+
+
+def _kernel_stack(psf: PointSpreadFunction | np.ndarray, bbox: Box | None) -> np.ndarray:
+    """Kernels at the places that represent a PSF, ``(n, ny, nx)``."""
+    from lsst.images.cells import CellPointSpreadFunction
+    from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
+
+    if isinstance(psf, CellPointSpreadFunction):
+        cells = psf if bbox is None else psf[bbox.intersection(psf.bounds.bbox)]
+        indices = [i for i in cells.bounds.cell_indices() if i not in cells.bounds.missing]
+        if not indices:
+            raise ValueError("the PSF has no cell in this image")
+        return np.array([cells[i].array for i in indices], dtype=float)
+    if isinstance(psf, PointSpreadFunction):
+        area = psf.bounds.bbox if bbox is None else bbox
+        n = 1 if isinstance(psf, GaussianPointSpreadFunction) else 3
+        fractions = (np.arange(n) + 0.5) / n
+        return np.array(
+            [
+                psf.compute_kernel_image(
+                    x=area.x.start + fx * (area.x.size - 1), y=area.y.start + fy * (area.y.size - 1)
+                ).array
+                for fy in fractions
+                for fx in fractions
+            ],
+            dtype=float,
+        )
+    array = np.asarray(psf, dtype=float)
+    if array.ndim != 2:
+        raise ValueError(f"a PSF image has two dimensions, not {array.ndim}")
+    return array[None]
+
+
+def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None) -> PsfSummary:
+    """Measure the width of a PSF.
+
+    Parameters
+    ----------
+    psf
+        PSF of an image, or a kernel with odd sides. The cells of a
+        `~lsst.images.cells.CellPointSpreadFunction` that overlap ``bbox`` are
+        averaged, a Gaussian is evaluated once, any other on a 3×3 grid.
+    bbox
+        Image area to represent; that of the PSF if `None`.
+
+    Returns
+    -------
+    summary : `PsfSummary`
+        Mean kernel and width, and the spread of the width.
+
+    Raises
+    ------
+    ValueError
+        If the kernel is not a finite two-dimensional image of odd sides with a
+        positive sum and a width.
+    """
+    stack = _kernel_stack(psf, bbox)
+    if stack.shape[1] % 2 == 0 or stack.shape[2] % 2 == 0:
+        raise ValueError(f"a PSF kernel must have odd sides, not {stack.shape[1:]}")
+    if not np.isfinite(stack).all():
+        raise ValueError("the PSF kernel has values that are not finite")
+    sums = stack.sum(axis=(1, 2))
+    if not (sums > 0.0).all():
+        raise ValueError("the PSF kernel has no positive sum")
+    stack = stack / sums[:, None, None]
+    sigmas = _adaptive_sigmas(stack)
+    if not (sigmas > 0.0).all():
+        raise ValueError("the PSF kernel has no width: its adaptive moments do not converge or vanish")
+    constant = bool((sigmas == sigmas[0]).all())
+    return PsfSummary(
+        image=stack.mean(axis=0),
+        sigma=float(sigmas[0] if constant else sigmas.mean()),
+        sigma_min=float(sigmas.min()),
+        sigma_max=float(sigmas.max()),
+        sigma_std=0.0 if constant else float(sigmas.std()),
+        n_cells=len(sigmas),
+    )

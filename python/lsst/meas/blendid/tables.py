@@ -1,0 +1,429 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The three output tables: footprints, their peaks and their spans.
+
+Column definitions here make the tables, the schema page of the user guide and
+the schema test.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "BLEND_COLUMNS",
+    "N_CLASSES",
+    "PEAK_COLUMNS",
+    "SPAN_COLUMNS",
+    "BlendTables",
+    "Column",
+    "blend_columns",
+    "make_tables",
+    "read_tables",
+    "write_tables",
+)
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+
+from lsst.images import Box, SkyProjection
+
+from .flags import FLAGS
+from .footprints import DetectionResult
+from .ids import row_ids
+
+N_CLASSES = 5
+"""Number of classes of P(N): N = 0, 1, 2, 3 and N ≥ 4."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Definition of one table column.
+
+    Parameters
+    ----------
+    name
+        Column name.
+    dtype
+        NumPy dtype string.
+    unit
+        Unit as an astropy string; empty for dimensionless; ``image`` for the
+        unit of the coadd's pixels.
+    description
+        What it holds.
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    description: str
+
+
+_IDS = (
+    Column("id", "i8", "", "Unique identifier of the footprint: packed data ID and counter."),
+    Column("footprint_id", "i4", "", "Number of the footprint in its coadd, from 1; its label in the image."),
+)
+
+_BLEND_HEAD = (
+    *_IDS,
+    Column("bbox_x0", "i4", "pix", "First column of the bounding box, inclusive."),
+    Column("bbox_y0", "i4", "pix", "First row of the bounding box, inclusive."),
+    Column("bbox_x1", "i4", "pix", "Last column of the bounding box, inclusive."),
+    Column("bbox_y1", "i4", "pix", "Last row of the bounding box, inclusive."),
+    Column("area", "i4", "pix2", "Number of pixels after growth."),
+    Column("area_detected", "i4", "pix2", "Number of pixels over the threshold, before growth."),
+    Column("x", "f8", "pix", "Unweighted centroid of the grown footprint, column."),
+    Column("y", "f8", "pix", "Unweighted centroid of the grown footprint, row."),
+    Column("ra", "f8", "deg", "Right ascension (ICRS) of the centroid; NaN without WCS."),
+    Column("dec", "f8", "deg", "Declination (ICRS) of the centroid; NaN without WCS."),
+    Column(
+        "is_patch_inner", "bool", "", "The centroid is in the inner region of the patch (true for files)."
+    ),
+    Column(
+        "is_tract_inner", "bool", "", "The centroid is in the inner region of the tract (true for files)."
+    ),
+    Column("n_peaks", "i4", "", "Number of detected peaks."),
+    Column("max_significance", "f4", "", "Largest point-source S/N of the footprint's peaks."),
+    Column("p_blended", "f4", "", "P(N > 1) by the primary classifier, natural prior; NaN if flagged."),
+)
+_BLEND_TAIL = (
+    *(
+        Column(
+            f"p_n_{k}",
+            "f4",
+            "",
+            f"Probability that {'at least ' if k == N_CLASSES - 1 else ''}{k} objects are centred in the "
+            "footprint, by the primary classifier; NaN where it gives none.",
+        )
+        for k in range(N_CLASSES)
+    ),
+    Column(
+        "n_expected", "f4", "", "Expected number of objects, counting the last class as 4; NaN without P(N)."
+    ),
+    Column("flag", "bool", "", "The footprint was not classified; the other flags say why."),
+    *(Column(f.column, "bool", "", f.description) for f in FLAGS),
+)
+
+
+def blend_columns(classifiers: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of the footprint table.
+
+    Parameters
+    ----------
+    classifiers
+        Names of the classifiers that run, in order.
+
+    Returns
+    -------
+    columns
+        Definitions in the order of the table.
+    """
+    return (
+        *_BLEND_HEAD,
+        *(
+            Column(f"p_blended_{name}", "f4", "", f"P(N > 1) by the classifier '{name}', natural prior.")
+            for name in classifiers
+        ),
+        *_BLEND_TAIL,
+    )
+
+
+BLEND_COLUMNS = (
+    *_BLEND_HEAD,
+    Column("p_blended_<classifier>", "f4", "", "P(N > 1) by each classifier that ran, natural prior."),
+    *_BLEND_TAIL,
+)
+"""Columns of the footprint table, for documentation."""
+
+PEAK_COLUMNS = (
+    *_IDS,
+    Column(
+        "peak_id", "i8", "", "Identifier of the peak, unique in the table: detected first, then inferred."
+    ),
+    Column("i_x", "i4", "pix", "Column of the peak's pixel."),
+    Column("i_y", "i4", "pix", "Row of the peak's pixel."),
+    Column("f_x", "f4", "pix", "Column of the peak, refined below a pixel."),
+    Column("f_y", "f4", "pix", "Row of the peak, refined below a pixel."),
+    Column("peak_value", "f4", "image", "Value of the smoothed image at the peak's pixel."),
+    Column("significance", "f4", "", "Point-source S/N at the peak's pixel."),
+    Column("probability", "f4", "", "Probability that an object is there; NaN until a localiser ran."),
+    Column("is_inferred", "bool", "", "The peak was inferred by a localiser, not detected."),
+)
+
+SPAN_COLUMNS = (
+    *_IDS,
+    Column("y", "i4", "pix", "Row of the span."),
+    Column("x0", "i4", "pix", "First column of the span, inclusive."),
+    Column("x1", "i4", "pix", "Last column of the span, inclusive."),
+)
+
+
+@dataclass(frozen=True)
+class BlendTables:
+    """The output of one coadd.
+
+    Parameters
+    ----------
+    blend
+        A row per footprint (`blend_columns`).
+    blend_peak
+        A row per peak (`PEAK_COLUMNS`).
+    blend_spans
+        A row per span (`SPAN_COLUMNS`).
+    """
+
+    blend: Table
+    blend_peak: Table
+    blend_spans: Table
+
+
+_SUFFIXES = {
+    "blend": ".blend.parquet",
+    "blend_peak": ".blend_peak.parquet",
+    "blend_spans": ".blend_spans.parquet",
+}
+
+
+def _build(
+    columns: Sequence[Column], data: Mapping[str, np.ndarray], image_unit: u.UnitBase | None, meta: dict
+) -> Table:
+    """Make a table with exactly the defined columns, dtypes, units and descriptions."""
+    table = Table(meta=meta)
+    for column in columns:
+        unit = (image_unit or u.dimensionless_unscaled) if column.unit == "image" else u.Unit(column.unit)
+        table[column.name] = np.asarray(data[column.name]).astype(column.dtype)
+        table[column.name].unit = unit
+        table[column.name].description = column.description
+    return table
+
+
+def _sky(
+    projection: SkyProjection[Any] | None, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sky positions in degrees, NaN without a projection."""
+    if projection is None or len(x) == 0:
+        return np.full(len(x), np.nan), np.full(len(x), np.nan)
+    sky = projection.pixel_to_sky(x=x, y=y)
+    return sky.ra.deg, sky.dec.deg
+
+
+def _inside(box: Box | None, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether positions lie in the pixels of a box; true everywhere without a box."""
+    if box is None:
+        return np.ones(len(x), dtype=bool)
+    return (x >= box.x.min - 0.5) & (x < box.x.max + 0.5) & (y >= box.y.min - 0.5) & (y < box.y.max + 0.5)
+
+
+def make_tables(
+    result: DetectionResult,
+    *,
+    probabilities: Mapping[str, np.ndarray],
+    primary: str,
+    flags: Mapping[str, np.ndarray],
+    projection: SkyProjection[Any] | None = None,
+    inner_box: Box | None = None,
+    tract_inner: np.ndarray | None = None,
+    image_unit: u.UnitBase | None = None,
+    first_id: tuple[int, int] = (0, 1 << 63),
+    meta: Mapping[str, Any] | None = None,
+) -> BlendTables:
+    """Assemble the output tables of one coadd.
+
+    Parameters
+    ----------
+    result
+        Footprints with their peaks, n of them.
+    probabilities
+        For each classifier P(N > 1), shape (n,), or P(N), shape (n, 5).
+    primary
+        The classifier that fills ``p_blended`` and ``p_n_*``.
+    flags
+        Arrays of shape (n,), by flag name without prefix; absent ones are
+        false.  A footprint with a blocking one, or without a finite primary
+        probability, gets ``flag`` and NaN probabilities.
+    projection
+        Sky projection of the coadd.
+    inner_box
+        Inner region of the patch in parent pixels; none for files.
+    tract_inner : `numpy.ndarray`, shape (n,), optional
+        Whether each centroid is in the inner region of the tract.
+    image_unit
+        Unit of the coadd's pixels.
+    first_id
+        ID offset and number of counters, as given by
+        `.ids.SkyMapIdConfig.first_id`.
+    meta
+        Table metadata, the same for all three tables.
+
+    Returns
+    -------
+    tables
+        The three tables.
+
+    Raises
+    ------
+    KeyError
+        Raised if ``primary`` is not in ``probabilities``.
+    """
+    footprints = result.footprints
+    n = len(footprints)
+    blended = {name: _p_blended(p) for name, p in probabilities.items()}
+    p_n = probabilities[primary] if probabilities[primary].ndim == 2 else np.full((n, N_CLASSES), np.nan)
+
+    all_flags = {f.name: np.asarray(flags.get(f.name, np.zeros(n, dtype=bool))) for f in FLAGS}
+    all_flags["classifier_failed"] = all_flags["classifier_failed"] | ~np.isfinite(blended[primary])
+    blocked = np.any([all_flags[f.name] for f in FLAGS if f.blocking], axis=0)
+    for values in blended.values():
+        values[blocked] = np.nan
+    p_n = np.where(blocked[:, np.newaxis], np.nan, p_n)
+
+    ids = row_ids(n, *first_id)
+    x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
+    ra, dec = _sky(projection, x, y)
+    blend = {
+        "id": ids,
+        "footprint_id": np.arange(1, n + 1),
+        **{f"bbox_{corner}": footprints.bbox[:, k] for k, corner in enumerate(("x0", "y0", "x1", "y1"))},
+        "area": footprints.area,
+        "area_detected": footprints.area_detected,
+        "x": x,
+        "y": y,
+        "ra": ra,
+        "dec": dec,
+        "is_patch_inner": _inside(inner_box, x, y),
+        "is_tract_inner": np.ones(n, dtype=bool) if tract_inner is None else tract_inner,
+        "n_peaks": footprints.n_peaks,
+        "max_significance": footprints.max_significance,
+        "p_blended": blended[primary],
+        **{f"p_blended_{name}": values for name, values in blended.items()},
+        **{f"p_n_{k}": p_n[:, k] for k in range(N_CLASSES)},
+        "n_expected": p_n @ np.arange(N_CLASSES),
+        "flag": blocked,
+        **{f.column: all_flags[f.name] for f in FLAGS},
+    }
+    peaks = footprints.peaks
+    n_peaks = len(peaks)
+    peak = {
+        "id": ids[peaks["footprint_id"] - 1],
+        "footprint_id": peaks["footprint_id"],
+        "peak_id": row_ids(n_peaks, *first_id),
+        **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
+        "probability": np.full(n_peaks, np.nan),
+        "is_inferred": np.zeros(n_peaks, dtype=bool),
+    }
+    spans = footprints.spans
+    span = {
+        "id": ids[spans[:, 0] - 1],
+        **{name: spans[:, k] for k, name in enumerate(("footprint_id", "y", "x0", "x1"))},
+    }
+    common = dict(meta or {})
+    return BlendTables(
+        _build(blend_columns(list(probabilities)), blend, image_unit, dict(common)),
+        _build(PEAK_COLUMNS, peak, image_unit, dict(common)),
+        _build(SPAN_COLUMNS, span, image_unit, dict(common)),
+    )
+
+
+def _p_blended(probability: np.ndarray) -> np.ndarray:
+    """P(N > 1) of shape (n,) from P(N > 1) or P(N)."""
+    return np.array(
+        probability if probability.ndim == 1 else probability[:, 2:].sum(axis=1), dtype=np.float64
+    )
+
+
+def write_tables(
+    tables: BlendTables, directory: str | os.PathLike[str], stem: str
+) -> tuple[Path, Path, Path]:
+    """Write the tables of one image as Parquet files.
+
+    The files are written beside their destination and renamed once all three
+    are complete.
+
+    Parameters
+    ----------
+    tables
+        What to write.
+    directory
+        Existing folder.
+    stem
+        Start of the file names.
+
+    Returns
+    -------
+    paths
+        ``<stem>.blend.parquet``, ``<stem>.blend_peak.parquet`` and
+        ``<stem>.blend_spans.parquet``.
+
+    Raises
+    ------
+    OSError
+        Raised if a file cannot be written.
+    """
+    import pyarrow.parquet
+
+    from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+
+    folder = Path(directory)
+    written: list[tuple[str, Path]] = []
+    try:
+        for name, suffix in _SUFFIXES.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{stem}", suffix=suffix + ".part", dir=folder)
+            os.close(handle)
+            written.append((temporary, folder / f"{stem}{suffix}"))
+            pyarrow.parquet.write_table(astropy_to_arrow(getattr(tables, name)), temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+        for temporary, path in written:
+            os.replace(temporary, path)
+    except BaseException:
+        for temporary, _ in written:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+        raise
+    first, second, third = (path for _, path in written)
+    return first, second, third
+
+
+def _umask() -> int:
+    """Permissions that the user does not want on new files."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
+    """Read the tables that `write_tables` wrote.
+
+    Parameters
+    ----------
+    directory
+        Folder of the files.
+    stem
+        Start of the file names.
+
+    Returns
+    -------
+    tables
+        The three tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        Raised if one of the files is missing.
+    """
+    folder = Path(directory)
+    return BlendTables(
+        *(Table.read(folder / f"{stem}{suffix}", format="parquet") for suffix in _SUFFIXES.values())
+    )

@@ -1,0 +1,222 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the output tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+import pytest
+from astropy.table import Table
+from lsst.images import Box, GeneralFrame, SkyProjection
+from lsst.meas.blendid.flags import FLAGS
+from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
+from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.tables import (
+    BLEND_COLUMNS,
+    PEAK_COLUMNS,
+    SPAN_COLUMNS,
+    BlendTables,
+    blend_columns,
+    make_tables,
+    read_tables,
+    write_tables,
+)
+
+XY0 = (1000, 2000)
+
+# Name, dtype and unit of every column: a change here breaks the users' code.
+BLEND_SCHEMA = """
+id int64; footprint_id int32; bbox_x0 int32 pix; bbox_y0 int32 pix; bbox_x1 int32 pix; bbox_y1 int32 pix;
+area int32 pix2; area_detected int32 pix2; x float64 pix; y float64 pix; ra float64 deg; dec float64 deg;
+is_patch_inner bool; is_tract_inner bool; n_peaks int32; max_significance float32; p_blended float32;
+p_blended_first float32; p_blended_second float32;
+p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_expected float32;
+flag bool; flag_edge bool; flag_masked bool; flag_no_data bool; flag_too_large bool; flag_too_many_peaks bool;
+flag_outside_model_range bool; flag_classifier_failed bool
+"""
+PEAK_SCHEMA = """
+id int64; footprint_id int32; peak_id int64; i_x int32 pix; i_y int32 pix; f_x float32 pix; f_y float32 pix;
+peak_value float32 nJy; significance float32; probability float32; is_inferred bool
+"""
+SPAN_SCHEMA = "id int64; footprint_id int32; y int32 pix; x0 int32 pix; x1 int32 pix"
+
+
+@pytest.fixture(scope="module")
+def detection() -> DetectionResult:
+    """Five sources, two of which share a footprint."""
+    psf = summarize_psf(kolmogorov_kernel(3.5))
+    rng = np.random.default_rng(1)
+    image = rng.normal(0.0, 1.0, (120, 140)).astype(np.float32)
+    half = psf.image.shape[0] // 2
+    padded = np.zeros((120 + 2 * half, 140 + 2 * half))
+    for x, y, flux in [(30, 30, 400), (90, 40, 300), (95, 44, 200), (40, 90, 150), (100, 90, 900)]:
+        padded[y : y + 2 * half + 1, x : x + 2 * half + 1] += flux * psf.image
+    image += padded[half:-half, half:-half].astype(np.float32)
+    return build_footprints(image, psf=psf, config=FootprintConfig(), variance=np.ones_like(image), xy0=XY0)
+
+
+@pytest.fixture(scope="module")
+def projection() -> SkyProjection:
+    header = {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRPIX1": 70.0,
+        "CRPIX2": 60.0,
+        "CRVAL1": 150.0,
+        "CRVAL2": 2.0,
+        "CDELT1": -0.2 / 3600,
+        "CDELT2": 0.2 / 3600,
+    }
+    return SkyProjection.from_fits_wcs(
+        astropy.wcs.WCS(header), GeneralFrame(unit=u.pix), x0=XY0[0], y0=XY0[1]
+    )
+
+
+@pytest.fixture
+def tables(detection: DetectionResult, projection: SkyProjection) -> BlendTables:
+    n = len(detection.footprints)
+    p_n = np.random.default_rng(2).dirichlet(np.ones(5), n)
+    return make_tables(
+        detection,
+        probabilities={"first": p_n, "second": np.linspace(0, 1, n)},
+        primary="first",
+        flags={"edge": np.arange(n) == 0, "no_data": np.arange(n) == 1},
+        projection=projection,
+        inner_box=Box.factory[XY0[1] : XY0[1] + 60, XY0[0] : XY0[0] + 140],
+        image_unit=u.nJy,
+        first_id=(1 << 40, 1 << 20),
+        meta={"band": "i"},
+    )
+
+
+def _schema(table: Table) -> list[str]:
+    return [f"{c.name} {c.dtype} {c.unit}".strip() for c in table.itercols()]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("blend", BLEND_SCHEMA), ("blend_peak", PEAK_SCHEMA), ("blend_spans", SPAN_SCHEMA)],
+)
+def test_schema(tables: BlendTables, name: str, expected: str) -> None:
+    table = getattr(tables, name)
+    assert _schema(table) == [" ".join(entry.split()) for entry in expected.split(";")]
+    assert all(c.description and c.unit is not None for c in table.itercols())
+
+
+def test_documented_columns_are_those_written(tables: BlendTables) -> None:
+    assert [c.name for c in blend_columns(["first", "second"])] == tables.blend.colnames
+    assert [c.name for c in PEAK_COLUMNS] == tables.blend_peak.colnames
+    assert [c.name for c in SPAN_COLUMNS] == tables.blend_spans.colnames
+    assert {f.column for f in FLAGS} <= {c.name for c in BLEND_COLUMNS}
+
+
+def test_content(detection: DetectionResult, tables: BlendTables) -> None:
+    footprints, blend = detection.footprints, tables.blend
+    assert len(footprints) >= 4
+    assert blend["id"].tolist() == [(1 << 40) + k + 1 for k in range(len(footprints))]
+    assert np.array_equal(blend["area"], np.bincount(footprints.labels.ravel())[1:])
+    rows = np.arange(len(blend)) != 1
+    p_n = np.stack([blend[f"p_n_{k}"] for k in range(5)], axis=1)
+    np.testing.assert_allclose(p_n[rows].sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(blend["p_blended"][rows], p_n[rows, 2:].sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(blend["n_expected"][rows], p_n[rows] @ np.arange(5), rtol=1e-6)
+    assert np.array_equal(blend["p_blended"], blend["p_blended_first"], equal_nan=True)
+    assert np.array_equal(blend["is_patch_inner"], blend["y"] < XY0[1] + 59.5)
+
+    assert np.bincount(tables.blend_peak["footprint_id"])[1:].tolist() == blend["n_peaks"].tolist()
+    assert len(np.unique(tables.blend_peak["peak_id"])) == len(tables.blend_peak)
+    assert not tables.blend_peak["is_inferred"].any()
+    width = tables.blend_spans["x1"] - tables.blend_spans["x0"] + 1
+    assert (
+        np.bincount(tables.blend_spans["footprint_id"], weights=width)[1:].tolist() == blend["area"].tolist()
+    )
+    for table in (tables.blend_peak, tables.blend_spans):
+        assert np.array_equal(table["id"], blend["id"][table["footprint_id"] - 1])
+
+
+def test_flags_block_or_warn(tables: BlendTables) -> None:
+    blend = tables.blend
+    assert blend["flag"].tolist() == [k == 1 for k in range(len(blend))]
+    assert blend["flag_edge"][0] and np.isfinite(blend["p_blended"][0])
+    for name in ("p_blended", "p_blended_first", "p_blended_second", "p_n_0", "n_expected"):
+        assert np.isnan(blend[name][1])
+
+
+def test_failed_classifier_is_flagged(detection: DetectionResult) -> None:
+    n = len(detection.footprints)
+    p = np.full(n, 0.25)
+    p[2] = np.nan
+    blend = make_tables(detection, probabilities={"only": p}, primary="only", flags={}).blend
+    assert blend["flag"].tolist() == [k == 2 for k in range(n)]
+    assert blend["flag_classifier_failed"].tolist() == [k == 2 for k in range(n)]
+    assert np.isnan(blend["p_n_0"]).all() and np.isnan(blend["ra"]).all()
+    assert blend["is_patch_inner"].all() and blend["is_tract_inner"].all()
+    assert blend["id"].tolist() == list(range(1, n + 1))
+
+
+def test_sky_positions(tables: BlendTables) -> None:
+    """Positions by the gnomonic formula, independent of the projection's code."""
+    xi = -np.deg2rad(0.2 / 3600) * (np.asarray(tables.blend["x"]) - XY0[0] - 69.0)
+    eta = np.deg2rad(0.2 / 3600) * (np.asarray(tables.blend["y"]) - XY0[1] - 59.0)
+    ra0, dec0 = np.deg2rad(150.0), np.deg2rad(2.0)
+    ra = ra0 + np.arctan2(xi, np.cos(dec0) - eta * np.sin(dec0))
+    dec = np.arcsin((np.sin(dec0) + eta * np.cos(dec0)) / np.sqrt(1 + xi**2 + eta**2))
+    np.testing.assert_allclose(tables.blend["ra"], np.rad2deg(ra), atol=1e-9)
+    np.testing.assert_allclose(tables.blend["dec"], np.rad2deg(dec), atol=1e-9)
+
+
+def test_parquet_opens_everywhere(tables: BlendTables, tmp_path: Path) -> None:
+    paths = write_tables(tables, tmp_path, "scene.v1")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in paths)
+    again = read_tables(tmp_path, "scene.v1")
+    for name, path in zip(("blend", "blend_peak", "blend_spans"), paths, strict=True):
+        table, expected = getattr(again, name), getattr(tables, name)
+        assert _schema(table) == _schema(expected)
+        assert table.meta["band"] == "i"
+        assert [c.description for c in table.itercols()] == [c.description for c in expected.itercols()]
+        frame = pd.read_parquet(path)
+        fields = pyarrow.parquet.read_schema(path)
+        for column in expected.colnames:
+            np.testing.assert_array_equal(np.asarray(table[column]), np.asarray(expected[column]))
+            np.testing.assert_array_equal(frame[column].to_numpy(), np.asarray(expected[column]))
+            assert fields.field(column).metadata[b"description"].decode() == expected[column].description
+
+
+def test_no_half_written_output(tables: BlendTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    write = pyarrow.parquet.write_table
+
+    def fail_at_third(table: pyarrow.Table, where: str) -> None:
+        calls.append(where)
+        if len(calls) == 3:
+            raise OSError("disk full")
+        write(table, where)
+
+    monkeypatch.setattr(pyarrow.parquet, "write_table", fail_at_third)
+    with pytest.raises(OSError, match="disk full"):
+        write_tables(tables, tmp_path, "scene")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_footprint(detection: DetectionResult) -> None:
+    blank = build_footprints(
+        np.zeros((50, 60), dtype=np.float32),
+        psf=detection.psf,
+        config=FootprintConfig(),
+        variance=np.ones((50, 60), dtype=np.float32),
+    )
+    tables = make_tables(blank, probabilities={"only": np.zeros(0)}, primary="only", flags={})
+    assert [len(t) for t in (tables.blend, tables.blend_peak, tables.blend_spans)] == [0, 0, 0]
+    assert [c.name for c in blend_columns(["only"])] == tables.blend.colnames
