@@ -1,0 +1,263 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of simulated coadds: noise, truth, projection and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.table import Table
+from lsst.images import XY, Box, get_legacy_deep_coadd_mask_planes
+from lsst.images.cells import CellCoadd
+from lsst.images.serialization import read_archive
+from lsst.meas.blendid.simulation import (
+    SimulatedCoadd,
+    SimulationError,
+    draw_galaxies,
+    get_survey,
+    kolmogorov_psf,
+    simulate_scene,
+)
+from lsst.meas.blendid.simulation.coadd import cell_size_for, make_sky_projection
+
+pytest.importorskip("galsim")
+
+TRUTH_COLUMNS = {
+    "id": "i8",
+    "x": "f8",
+    "y": "f8",
+    "ra": "f8",
+    "dec": "f8",
+    "mag": "f4",
+    "flux": "f4",
+    "snr": "f4",
+    "is_star": "?",
+    "half_light_radius": "f4",
+    "disc_radius": "f4",
+    "bulge_radius": "f4",
+    "axis_ratio": "f4",
+    "bulge_axis_ratio": "f4",
+    "position_angle": "f4",
+    "bulge_fraction": "f4",
+}
+
+
+@pytest.fixture(scope="module")
+def scene() -> SimulatedCoadd:
+    return simulate_scene(size=(256, 192), seed=3, xy0=(1000, 2000), tract=7, patch=2)
+
+
+def test_coadd_has_all_parts(scene: SimulatedCoadd) -> None:
+    coadd = scene.coadd
+    assert isinstance(coadd, CellCoadd)
+    assert coadd.bbox == Box.factory[2000:2192, 1000:1256]
+    assert coadd.unit == u.nJy and coadd.variance.unit == u.nJy**2
+    assert coadd.image.array.dtype == coadd.variance.array.dtype == np.float32
+    assert (coadd.band, coadd.tract, coadd.patch.id) == ("i", 7, 2)
+    assert coadd.patch.inner_bbox == coadd.patch.outer_bbox == coadd.bbox
+    assert coadd.mask.schema.names == {p.name for p in get_legacy_deep_coadd_mask_planes().values()}
+    assert not coadd.mask.array.any()
+    assert coadd.bounds.bbox == coadd.bbox and not coadd.bounds.missing
+    kernel = coadd.psf.compute_kernel_image(x=1010, y=2190).array
+    np.testing.assert_allclose(kernel, kolmogorov_psf(0.7, 0.2, 41))
+
+
+def test_truth_columns(scene: SimulatedCoadd) -> None:
+    truth = scene.truth
+    assert {name: np.dtype(d) for name, d in TRUTH_COLUMNS.items()} == {
+        c.info.name: c.dtype for c in truth.itercols()
+    }
+    assert all(c.description for c in truth.itercols())
+    assert truth["flux"].unit == u.nJy and truth["half_light_radius"].unit == u.arcsec
+    assert len(np.unique(truth["id"])) == len(truth) > 100
+    ix, iy = np.rint(truth["x"]), np.rint(truth["y"])
+    assert ix.min() >= 1000 and ix.max() <= 1255 and iy.min() >= 2000 and iy.max() <= 2191
+    assert truth.meta["seed"] == 3 and truth.meta["size_model"] == "cosmodc2"
+
+
+def test_projection_of_the_truth(scene: SimulatedCoadd) -> None:
+    truth = scene.truth
+    sky = scene.coadd.sky_projection.pixel_to_sky(XY(x=np.array(truth["x"]), y=np.array(truth["y"])))
+    np.testing.assert_allclose(truth["ra"], sky.ra.deg, rtol=0, atol=1e-12)
+    # North is up, east is left, a pixel is 0.2 arcsec.
+    box = Box.factory[0:100, 0:100]
+    projection = make_sky_projection(box, skymap="s", tract=0, pixel_scale=0.2, center=(10.0, 0.0))
+    middle, left, up = (
+        projection.pixel_to_sky(XY(x=x, y=y)) for x, y in ((49.5, 49.5), (48.5, 49.5), (49.5, 50.5))
+    )
+    assert (middle.ra.deg, middle.dec.deg) == (pytest.approx(10.0), pytest.approx(0.0, abs=1e-9))
+    assert (left.ra - middle.ra).arcsec == pytest.approx(0.2, rel=1e-4)
+    assert (up.dec - middle.dec).arcsec == pytest.approx(0.2, rel=1e-4)
+
+
+def test_noise_of_an_empty_sky() -> None:
+    """Mean, scatter and variance plane far from the only, faint, galaxy."""
+    survey = get_survey("i")
+    empty = Table({"x": [5.0], "y": [5.0], "mag": [30.0]})
+    coadd = simulate_scene(empty, size=(256, 256), seed=1).coadd
+    image = coadd.image.array[32:]
+    n = image.size
+    assert image.mean() == pytest.approx(0.0, abs=4 * survey.sky_sigma / np.sqrt(n))
+    assert image.std() == pytest.approx(survey.sky_sigma, rel=4 / np.sqrt(2 * n))
+    np.testing.assert_allclose(coadd.variance.array[32:], survey.sky_sigma**2, rtol=1e-4)
+    # White: neighbours are not correlated.
+    assert np.mean(image[:, 1:] * image[:, :-1]) / image.var() == pytest.approx(0.0, abs=4 / np.sqrt(n))
+
+
+def test_noise_of_bright_sources_is_poisson() -> None:
+    """The variance plane, with the sources' own noise, is the scatter of noise draws."""
+    star = Table({"x": [16.0], "y": [16.0], "mag": [17.0], "is_star": [True]})
+    draws = [simulate_scene(star, size=(32, 32), seed=1, noise_seed=i).coadd for i in range(300)]
+    images = np.stack([c.image.array for c in draws]).astype(float)
+    variance = draws[0].variance.array
+    assert variance.max() > 10 * variance.min()
+    chi = images.var(axis=0, ddof=1) / variance
+    assert chi.mean() == pytest.approx(1.0, abs=0.01)
+    assert np.abs(chi - 1).max() < 6 * np.sqrt(2 / 300)
+    sky_only = simulate_scene(star, size=(32, 32), seed=1, source_noise_in_variance=False).coadd
+    np.testing.assert_allclose(sky_only.variance.array, get_survey("i").sky_sigma ** 2, rtol=1e-6)
+
+
+def test_signal_is_that_of_the_model(scene: SimulatedCoadd) -> None:
+    """Image less model is noise of mean 0 and the variance of the variance plane."""
+    survey = get_survey("i")
+    galaxies = scene.truth.copy()
+    galaxies["x"] -= 1000.0
+    galaxies["y"] -= 2000.0
+    model = draw_galaxies(
+        galaxies, size=(256, 192), fwhm=survey.fwhm, pixel_scale=survey.pixel_scale, noise=survey.sky_sigma
+    )
+    inner = (slice(40, -40), slice(40, -40))
+    pull = ((scene.coadd.image.array - model) / np.sqrt(scene.coadd.variance.array))[inner]
+    assert pull.mean() == pytest.approx(0.0, abs=0.05)
+    assert pull.std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_snr_is_the_matched_filter_error_of_the_sky() -> None:
+    """The scatter of matched-filter fluxes of one star over noise draws is flux / S/N."""
+    star = Table({"x": [24.0], "y": [24.0], "mag": [26.5], "is_star": [True]})
+    psf = kolmogorov_psf(0.7, 0.2, 41)
+    fluxes = []
+    for i in range(400):
+        scene = simulate_scene(star, size=(48, 48), noise_seed=i)
+        cut = scene.coadd.image.array[4:45, 4:45]
+        fluxes.append(float((cut * psf).sum() / (psf**2).sum()))
+    flux, snr = float(scene.truth["flux"][0]), float(scene.truth["snr"][0])
+    assert 4.5 < snr < 5.5
+    assert np.std(fluxes) == pytest.approx(flux / snr, rel=0.15)
+    assert np.mean(fluxes) == pytest.approx(flux, abs=4 * flux / snr / 20)
+
+
+def test_same_seed_same_pixels() -> None:
+    one, two = (simulate_scene(size=(96, 96), seed=9) for _ in range(2))
+    np.testing.assert_array_equal(one.coadd.image.array, two.coadd.image.array)
+    np.testing.assert_array_equal(one.truth["x"], two.truth["x"])
+    other = simulate_scene(size=(96, 96), seed=10)
+    assert (one.coadd.image.array != other.coadd.image.array).mean() > 0.99
+    noise = simulate_scene(size=(96, 96), seed=9, noise_seed=10)
+    np.testing.assert_array_equal(one.truth["x"], noise.truth["x"])
+    np.testing.assert_array_equal(one.coadd.variance.array, noise.coadd.variance.array)
+    assert (one.coadd.image.array != noise.coadd.image.array).mean() > 0.99
+
+
+def test_position_of_the_image_moves_nothing_else() -> None:
+    one = simulate_scene(size=(64, 64), seed=2)
+    two = simulate_scene(size=(64, 64), seed=2, xy0=(-300, 5000))
+    np.testing.assert_array_equal(one.coadd.image.array, two.coadd.image.array)
+    np.testing.assert_allclose(two.truth["x"], one.truth["x"] - 300)
+    np.testing.assert_allclose(two.truth["y"], one.truth["y"] + 5000)
+
+
+def test_files_round_trip(scene: SimulatedCoadd, tmp_path: Path) -> None:
+    image, truth = scene.write(tmp_path / "scene.fits")
+    assert (image.name, truth.name) == ("scene.fits", "scene.truth.parquet")
+    assert sorted(os.listdir(tmp_path)) == ["scene.fits", "scene.truth.parquet"]
+    coadd = read_archive(str(image), CellCoadd)
+    for name in ("image", "mask", "variance"):
+        np.testing.assert_array_equal(getattr(coadd, name).array, getattr(scene.coadd, name).array)
+    assert coadd.bbox == scene.coadd.bbox and coadd.patch == scene.coadd.patch
+    assert coadd.sky_projection == scene.coadd.sky_projection
+    np.testing.assert_array_equal(
+        coadd.psf.compute_kernel_image(x=1100, y=2100).array,
+        scene.coadd.psf.compute_kernel_image(x=1100, y=2100).array,
+    )
+    table = Table.read(truth)
+    assert table.colnames == scene.truth.colnames
+    assert table["flux"].unit == u.nJy
+    assert table.meta["seed"] == 3
+    for name in table.colnames:
+        np.testing.assert_array_equal(table[name], scene.truth[name])
+
+
+def test_existing_files_are_kept(scene: SimulatedCoadd, tmp_path: Path) -> None:
+    (tmp_path / "scene.truth.parquet").write_text("precious")
+    with pytest.raises(FileExistsError, match="scene.truth.parquet"):
+        scene.write(tmp_path / "scene.fits")
+    assert os.listdir(tmp_path) == ["scene.truth.parquet"]
+    scene.write(tmp_path / "scene.fits", overwrite=True)
+    assert len(Table.read(tmp_path / "scene.truth.parquet")) == len(scene.truth)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        scene.write(tmp_path / "nowhere" / "scene.fits")
+    with pytest.raises(SimulationError, match="scene.txt"):
+        scene.write(tmp_path / "scene.txt")
+
+
+def test_truth_scene(shared_data: Path) -> None:
+    """Counts above 5σ of a released scene; with the band's noise they are set by its photons alone."""
+    path = shared_data / "buchanan2022" / "scene_01.fits"
+    scene = simulate_scene(path, size=(512, 512), split="train", size_model="large")
+    assert scene.truth.meta["split"] == "train" and scene.truth.meta["source"] == "scene_01"
+    raw = Table.read(path)
+    inside = (np.rint(raw["x"]) >= 0) & (np.rint(raw["x"]) < 512)
+    inside &= (np.rint(raw["y"]) >= 0) & (np.rint(raw["y"]) < 512)
+    # Photons per exposure at S/N 5, by hand: 5 σ √n_eff with σ² the sky's electrons per pixel.
+    survey = get_survey("i")
+    n_eff = 1 / (kolmogorov_psf(0.7, 0.2, 41) ** 2).sum()
+    threshold = 5 * np.sqrt(survey.sky_electrons * n_eff) / survey.n_exposures
+    assert (scene.truth["snr"] >= 5).sum() == (inside & (raw["n_photon_i"] >= threshold)).sum()
+    with pytest.raises(SimulationError, match="train sky"):
+        simulate_scene(path, size=(64, 64), split="test")
+
+
+def test_errors() -> None:
+    with pytest.raises(SimulationError, match="unknown band 'y2'"):
+        simulate_scene(band="y2")
+    with pytest.raises(SimulationError, match="unknown size model"):
+        simulate_scene(size_model="huge")
+    with pytest.raises(SimulationError, match="positive, not 0 × 10"):
+        simulate_scene(size=(0, 10))
+    with pytest.raises(SimulationError, match="seed"):
+        simulate_scene(size=(10, 10), seed=-1)
+    far = Table({"x": [500.0], "y": [5.0], "mag": [24.0]})
+    with pytest.raises(SimulationError, match=r"no galaxy of table \(1 rows\) is in the field of 64 × 64"):
+        simulate_scene(far, size=(64, 64))
+    other = simulate_scene(size=(64, 64)).coadd.patch
+    with pytest.raises(SimulationError, match="outer box"):
+        simulate_scene(size=(32, 32), patch=other)
+
+
+def test_survey_settings_are_used() -> None:
+    shallow = dataclasses.replace(get_survey("i"), n_exposures=1, fwhm=1.0)
+    scene = simulate_scene(size=(64, 64), band=shallow)
+    assert np.median(scene.coadd.variance.array) == pytest.approx(shallow.sky_sigma**2, rel=0.02)
+    np.testing.assert_allclose(
+        scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_psf(1.0, 0.2, 41)
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "cell"), [(1500, 150), (2048, 256), (256, 256), (64, 64), (97, 97), (509, 509)]
+)
+def test_cell_sizes_divide(size: int, cell: int) -> None:
+    assert cell_size_for(size) == cell and size % cell == 0

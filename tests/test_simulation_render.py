@@ -1,0 +1,188 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the drawing of galaxies, against GalSim."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsst.meas.blendid.simulation import (
+    MissingGalSimError,
+    SimulationError,
+    complete_galaxies,
+    draw_galaxies,
+    kolmogorov_psf,
+)
+
+galsim = pytest.importorskip("galsim")
+
+FWHM, SCALE, NOISE = 0.7, 0.2, 2.94
+
+
+def _complete(table: Table) -> Table:
+    return complete_galaxies(table, "cosmodc2", np.random.default_rng(0))
+
+
+def _draw(galaxies: Table, size: tuple[int, int] = (128, 128), engine: str = "fourier") -> np.ndarray:
+    return draw_galaxies(galaxies, size=size, fwhm=FWHM, pixel_scale=SCALE, noise=NOISE, engine=engine)
+
+
+def test_psf_is_galsims() -> None:
+    psf = kolmogorov_psf(FWHM, SCALE, 41)
+    exact = galsim.GSParams(folding_threshold=1e-4, maxk_threshold=1e-5)
+    profile = galsim.Kolmogorov(fwhm=FWHM, gsparams=exact)
+    reference = profile.drawImage(nx=41, ny=41, scale=SCALE, dtype=float).array
+    assert psf.shape == (41, 41) and psf.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(psf, reference / reference.sum(), rtol=0, atol=1e-4 * psf.max())
+    np.testing.assert_allclose(psf, psf[::-1, ::-1], atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_psf_of_impossible_size(size: int) -> None:
+    with pytest.raises(SimulationError, match="odd"):
+        kolmogorov_psf(FWHM, SCALE, size)
+
+
+@pytest.mark.parametrize("size_factor", [1.0, 4.0])
+def test_fourier_engine_agrees_with_galsim(size_factor: float) -> None:
+    """Faint and bright, small and large, off-centre and cut by the edge: within 2 % of the noise."""
+    rng = np.random.default_rng(3)
+    n = 24
+    table = Table({"x": rng.uniform(-15, 205, n), "y": rng.uniform(-15, 175, n)})
+    table["mag"] = rng.uniform(21.0, 28.0, n)
+    table["half_light_radius"] = size_factor * rng.uniform(0.05, 0.5, n)
+    galaxies = _complete(table)
+    fast = _draw(galaxies, (190, 160))
+    exact = _draw(galaxies, (190, 160), engine="galsim")
+    assert exact.max() > 30 * NOISE
+    np.testing.assert_allclose(fast, exact, atol=0.02 * NOISE, rtol=5e-5)
+
+
+def test_galsim_engine_draws_what_the_table_says() -> None:
+    """One galaxy of each kind with GalSim called by hand, to pin position, angle and radii."""
+    row = {
+        "x": [60.3],
+        "y": [41.8],
+        "flux": [5000.0],
+        "half_light_radius": [0.5],
+        "disc_radius": [0.6],
+        "bulge_radius": [0.3],
+        "axis_ratio": [0.5],
+        "bulge_axis_ratio": [0.8],
+        "position_angle": [30.0],
+        "bulge_fraction": [0.4],
+    }
+    disc = galsim.Exponential(half_light_radius=0.6, flux=3000).shear(q=0.5, beta=30 * galsim.degrees)
+    bulge = galsim.DeVaucouleurs(half_light_radius=0.3, flux=2000).shear(q=0.8, beta=30 * galsim.degrees)
+    profile = galsim.Convolve(disc + bulge, galsim.Kolmogorov(fwhm=FWHM))
+    image = galsim.ImageD(121, 100, xmin=0, ymin=0, scale=SCALE)
+    profile.drawImage(image=image, center=galsim.PositionD(60.3, 41.8))
+    for engine in ("fourier", "galsim"):
+        drawn = _draw(_complete(Table(row)), (121, 100), engine)
+        np.testing.assert_allclose(drawn, image.array, atol=0.02 * NOISE, err_msg=engine)
+
+
+def test_centre_is_at_the_integer_pixel() -> None:
+    """A star at integer coordinates peaks on that pixel, symmetrically."""
+    image = _draw(_complete(Table({"x": [40.0], "y": [25.0], "mag": [22.0], "is_star": [True]})), (80, 60))
+    assert int(image.argmax()) == 25 * 80 + 40
+    np.testing.assert_allclose(image[25, 30:40], image[25, 50:40:-1], rtol=1e-3)
+    np.testing.assert_allclose(image[15:25, 40], image[35:25:-1, 40], rtol=1e-3)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    x=st.floats(90.0, 110.0),
+    y=st.floats(90.0, 110.0),
+    mag=st.floats(22.0, 29.0),
+    radius=st.floats(0.02, 0.6),
+    ratio=st.floats(0.15, 1.0),
+    angle=st.floats(-180.0, 360.0),
+    bulge=st.floats(0.0, 1.0),
+)
+def test_flux_and_centre_are_kept(
+    x: float, y: float, mag: float, radius: float, ratio: float, angle: float, bulge: float
+) -> None:
+    galaxies = _complete(
+        Table(
+            {
+                "x": [x],
+                "y": [y],
+                "mag": [mag],
+                "half_light_radius": [radius],
+                "axis_ratio": [ratio],
+                "position_angle": [angle],
+                "bulge_fraction": [bulge],
+            }
+        )
+    )
+    image = _draw(galaxies, (200, 200))
+    flux = float(galaxies["flux"][0])
+    # What is missing lies outside of the image, in the wings of a bright bulge.
+    assert image.sum() == pytest.approx(flux, rel=5e-3)
+    assert image.min() > -1e-3 * NOISE
+    iy, ix = np.unravel_index(image.argmax(), image.shape)
+    assert abs(ix - x) <= 1.0 and abs(iy - y) <= 1.0
+
+
+def test_light_is_additive_and_order_does_not_matter() -> None:
+    rng = np.random.default_rng(5)
+    table = Table({"x": rng.uniform(0, 99, 40), "y": rng.uniform(0, 79, 40), "mag": rng.uniform(23, 28, 40)})
+    galaxies = _complete(table)
+    together = _draw(galaxies, (100, 80))
+    np.testing.assert_allclose(
+        together, _draw(galaxies[:15], (100, 80)) + _draw(galaxies[15:], (100, 80)), atol=1e-3
+    )
+    np.testing.assert_allclose(together, _draw(galaxies[::-1], (100, 80)), atol=1e-3)
+
+
+def test_neighbours_outside_the_field_shine_into_it() -> None:
+    """The part of a greater image is the image of the part."""
+    rng = np.random.default_rng(6)
+    table = Table(
+        {"x": rng.uniform(0, 149, 60), "y": rng.uniform(0, 149, 60), "mag": rng.uniform(21, 27, 60)}
+    )
+    galaxies = _complete(table)
+    whole = _draw(galaxies, (150, 150))
+    shifted = galaxies.copy()
+    shifted["x"] -= 40
+    shifted["y"] -= 50
+    np.testing.assert_allclose(_draw(shifted, (60, 50)), whole[50:100, 40:100], atol=0.01 * NOISE)
+
+
+def test_progress_is_reported() -> None:
+    calls: list[tuple[int, int]] = []
+    table = Table({"x": np.zeros(5), "y": np.zeros(5), "mag": [18.0, 20.0, 22.0, 24.0, 26.0]})
+    draw_galaxies(
+        _complete(table),
+        size=(32, 32),
+        fwhm=FWHM,
+        pixel_scale=SCALE,
+        noise=NOISE,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls[-1] == (5, 5)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+
+
+def test_unknown_engine() -> None:
+    with pytest.raises(SimulationError, match="unknown drawing engine 'brush'"):
+        _draw(_complete(Table({"x": [1.0], "y": [1.0], "mag": [24.0]})), engine="brush")
+
+
+def test_missing_galsim_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    galaxies = _complete(Table({"x": [1.0], "y": [1.0], "mag": [24.0]}))
+    monkeypatch.setitem(sys.modules, "galsim", None)
+    with pytest.raises(MissingGalSimError, match=r"lsst-meas-blendid\[sim\]"):
+        _draw(galaxies)

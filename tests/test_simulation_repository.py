@@ -1,0 +1,162 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the Butler repository with overlapping patches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from hypothesis import given
+from hypothesis import strategies as st
+from lsst.daf.butler import Butler
+from lsst.images import XY, Box
+from lsst.images.cells import CellCoadd
+from lsst.meas.blendid.simulation import SimulationError
+from lsst.meas.blendid.simulation.repository import (
+    COADD_DATASET,
+    TRUTH_DATASET,
+    DemoRepository,
+    make_demo_repository,
+    make_patches,
+    register_dimensions,
+)
+from lsst.sphgeom import LonLat, UnitVector3d
+
+pytest.importorskip("galsim")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRepository:
+    path = tmp_path_factory.mktemp("repository") / "repo"
+    return make_demo_repository(path, patches=(2, 2), patch_size=128, overlap=32, seed=4)
+
+
+@given(
+    n_x=st.integers(1, 4),
+    n_y=st.integers(1, 4),
+    size=st.integers(16, 400),
+    overlap=st.integers(0, 100).map(lambda v: 2 * v),
+)
+def test_inner_boxes_tile_the_tract(n_x: int, n_y: int, size: int, overlap: int) -> None:
+    if overlap > size // 2:
+        with pytest.raises(SimulationError, match="overlap"):
+            make_patches((n_x, n_y), size, overlap)
+        return
+    patches = make_patches((n_x, n_y), size, overlap)
+    step = size - overlap
+    covered = np.zeros((step * n_y + overlap, step * n_x + overlap), dtype=int)
+    for i, patch in enumerate(patches):
+        assert patch.id == i == patch.index.y * n_x + patch.index.x
+        assert patch.outer_bbox.shape == (size, size)
+        assert patch.outer_bbox.contains(patch.inner_bbox)
+        cell = patch.cells.cell_shape
+        assert size % cell.x == 0 and size % cell.y == 0
+        covered[patch.inner_bbox.slice_within(Box.from_shape(covered.shape))] += 1
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize(("n", "size", "overlap"), [((0, 1), 64, 0), ((1, 1), 0, 0), ((2, 1), 64, 31)])
+def test_impossible_layouts(n: tuple[int, int], size: int, overlap: int) -> None:
+    with pytest.raises(SimulationError):
+        make_patches(n, size, overlap)
+
+
+def test_repository_round_trip(demo: DemoRepository) -> None:
+    with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
+        assert len(butler.query_datasets(COADD_DATASET)) == 4
+        for data_id, patch in zip(demo.data_ids, demo.patches, strict=True):
+            coadd = butler.get(COADD_DATASET, data_id)
+            assert isinstance(coadd, CellCoadd)
+            assert coadd.patch == patch and coadd.bbox == patch.outer_bbox
+            assert (coadd.skymap, coadd.tract, coadd.band) == (demo.skymap, demo.tract, "i")
+            assert coadd.sky_projection.pixel_frame.bbox == Box.factory[0:224, 0:224]
+            truth = butler.get(TRUTH_DATASET, data_id)
+            assert isinstance(truth, Table) and len(truth) > 50
+            for name in truth.colnames:
+                np.testing.assert_array_equal(truth[name], demo.truth[patch.id][name])
+                assert truth[name].unit == demo.truth[patch.id][name].unit
+
+
+def test_overlaps_show_the_same_sky(demo: DemoRepository) -> None:
+    with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
+        coadds = [butler.get(COADD_DATASET, d) for d in demo.data_ids]
+    for one, two in ((0, 1), (0, 2), (0, 3), (2, 3)):
+        overlap = coadds[one].bbox.intersection(coadds[two].bbox)
+        assert overlap.area >= 32 * 32
+        for plane in ("image", "variance"):
+            first, second = (getattr(coadds[i], plane)[overlap].array for i in (one, two))
+            np.testing.assert_array_equal(first, second)
+        y, x = overlap.min
+        first, second = (coadds[i].sky_projection.pixel_to_sky(XY(x=x, y=y)) for i in (one, two))
+        assert first.separation(second).arcsec < 1e-9
+    shared = set(demo.truth[0]["id"]) & set(demo.truth[1]["id"])
+    in_overlap = np.rint(demo.truth[0]["x"]) >= 96
+    assert shared == set(demo.truth[0]["id"][in_overlap])
+
+
+def test_dimension_records_have_regions(demo: DemoRepository) -> None:
+    with Butler.from_config(str(demo.root)) as butler:
+        (tract,) = butler.query_dimension_records("tract")
+        records = butler.query_dimension_records("patch")
+        assert [(r.cell_x, r.cell_y) for r in records] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+        (skymap,) = butler.query_dimension_records("skymap")
+        assert (skymap.patch_nx_max, skymap.patch_ny_max, skymap.tract_max) == (2, 2, 1)
+        (physical_filter,) = butler.query_dimension_records("physical_filter")
+        assert physical_filter.band == "i"
+    for record in records:
+        truth = demo.truth[record.id]
+        for row in truth[:20]:
+            position = UnitVector3d(LonLat.fromDegrees(row["ra"], row["dec"]))
+            assert record.region.contains(position) and tract.region.contains(position)
+    only_first = demo.truth[0][demo.truth[0]["x"] < 90][0]
+    assert not records[1].region.contains(
+        UnitVector3d(LonLat.fromDegrees(only_first["ra"], only_first["dec"]))
+    )
+
+
+def test_dimensions_can_be_registered_twice(demo: DemoRepository, tmp_path: Path) -> None:
+    with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
+        projection = butler.get(COADD_DATASET, demo.data_ids[0]).sky_projection
+    Butler.makeRepo(str(tmp_path / "other"))
+    with Butler.from_config(str(tmp_path / "other"), writeable=True) as butler:
+        for _ in range(2):
+            register_dimensions(butler, projection, demo.patches, bands=("g", "i"))
+        assert {r.band for r in butler.query_dimension_records("physical_filter")} == {"g", "i"}
+        assert len(butler.query_dimension_records("patch")) == 4
+
+
+def test_existing_output_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("data")
+    with pytest.raises(FileExistsError, match="full; remove it or choose another path"):
+        make_demo_repository(tmp_path / "full", patch_size=64, overlap=16)
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(FileExistsError, match="file"):
+        make_demo_repository(tmp_path / "file", patch_size=64, overlap=16)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        make_demo_repository(tmp_path / "nowhere" / "repo", patch_size=64, overlap=16)
+    assert (tmp_path / "full" / "precious").read_text() == "data"
+
+
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
+    far = Table({"x": [5000.0], "y": [5.0], "mag": [24.0]})
+    with pytest.raises(SimulationError, match="no galaxy"):
+        make_demo_repository(tmp_path / "repo", patch_size=64, overlap=16, source=far)
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    demo = make_demo_repository(tmp_path / "repo", patches=1, patch_size=64, overlap=0)
+    assert demo.patches[0].inner_bbox == demo.patches[0].outer_bbox
+    assert [p.name for p in tmp_path.iterdir()] == ["repo"]
+    assert (demo.root / "butler.yaml").is_file()
