@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from lsst.meas.blendid.ids import SUPPORTED_BANDS, SkyMapIdConfig, row_ids
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .model_package import ModelPackage
     from .tables import BlendTables, read_tables, write_tables
 
-__all__ = (  # noqa: RUF022  (grouped by subject)
+__all__ = (
     "BlendIdentificationConfig",
     "BlendIdentificationConnections",
     "BlendIdentificationTask",

@@ -52,12 +52,14 @@ FLAGS: tuple[FlagDefinition, ...] = (
     ),
     FlagDefinition(
         "masked",
-        "Some pixels of the footprint are in excludeMaskPlanes or not finite; they are zero in the cutout.",
+        "The footprint reaches pixels that are in excludeMaskPlanes or not finite, or within reach of the "
+        "smoothing kernel of such pixels, and may be cut.",
         blocking=False,
     ),
     FlagDefinition(
         "no_data",
-        "More than maxMaskedFraction of the footprint's pixels are in excludeMaskPlanes or not finite.",
+        "More than maxMaskedFraction of the footprint's pixels could not be searched: masked, not finite, or "
+        "within reach of the smoothing kernel of such pixels or of the edge.",
         blocking=True,
     ),
     FlagDefinition(

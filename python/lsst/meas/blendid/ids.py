@@ -61,7 +61,7 @@ class SkyMapIdConfig(Config):
         optional=True,
     )
 
-    def validate(self) -> None:
+    def validate(self) -> None:  # noqa: D102  (inherited)
         super().validate()
         if self.releaseId >= self.nReleases:
             raise ValueError(f"releaseId {self.releaseId} does not fit into nReleases {self.nReleases}")
@@ -91,12 +91,16 @@ class SkyMapIdConfig(Config):
         if n_tracts is None or n_patches is None:
             record = data_id.records["skymap"]
             if record is None:
-                raise ValueError(f"data ID {data_id} has no skymap record; set idGenerator.nTracts and nPatches")
+                raise ValueError(
+                    f"data ID {data_id} has no skymap record; set idGenerator.nTracts and nPatches"
+                )
             n_tracts = record.tract_max if n_tracts is None else n_tracts
             n_patches = record.patch_nx_max * record.patch_ny_max if n_patches is None else n_patches
         tract, patch, band = int(data_id["tract"]), int(data_id["patch"]), str(data_id["band"])
         if not 0 <= tract < n_tracts or not 0 <= patch < n_patches:
-            raise ValueError(f"tract {tract}, patch {patch} do not fit into {n_tracts} tracts, {n_patches} patches")
+            raise ValueError(
+                f"tract {tract}, patch {patch} do not fit into {n_tracts} tracts, {n_patches} patches"
+            )
         if band not in self.bands:
             raise ValueError(f"band {band!r} has no number; add it to the end of idGenerator.bands")
         n_bands = len(self.bands) + 1
@@ -104,7 +108,9 @@ class SkyMapIdConfig(Config):
         data_id_bits = (n_tracts * n_patches * n_bands - 1).bit_length()
         counter_bits = 63 - data_id_bits - (self.nReleases - 1).bit_length()
         if counter_bits < 16:
-            raise ValueError(f"only {counter_bits} bits are left for the row counter; reduce nTracts or nReleases")
+            raise ValueError(
+                f"only {counter_bits} bits are left for the row counter; reduce nTracts or nReleases"
+            )
         catalog_id = packed + (self.releaseId << data_id_bits)
         return catalog_id << counter_bits, 1 << counter_bits
 

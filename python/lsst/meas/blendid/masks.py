@@ -30,9 +30,7 @@ PLANE_NAMES: dict[str, str] = {
 """Names of `lsst.images` for the planes of lsst.afw that have another one there."""
 
 
-def mask_to_bool(
-    mask: Mask, planes: Iterable[str]
-) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+def mask_to_bool(mask: Mask, planes: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Select the pixels that have one of several mask planes set.
 
     Parameters

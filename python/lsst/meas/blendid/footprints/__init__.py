@@ -16,10 +16,11 @@ names and semantics it shares, and Buchanan et al. (2022), on NumPy arrays.
 from __future__ import annotations
 
 from .background import BackgroundMesh, estimate_background
-from .build import DetectionResult, NoUsablePixelsError, build_footprints, detect
+from .build import build_footprints, detect
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet, labels_to_spans, spans_to_labels
 from .noise import NoiseEstimate
+from .result import DetectionResult, NoUsablePixelsError
 
 __all__ = (
     "PEAK_DTYPE",

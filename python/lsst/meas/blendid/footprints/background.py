@@ -90,7 +90,9 @@ def _select(values: np.ndarray, first: int, last: int, k: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _clipped_sums(values: np.ndarray, n: int, low: float, high: float, zero: float) -> tuple[int, float, float]:
+def _clipped_sums(
+    values: np.ndarray, n: int, low: float, high: float, zero: float
+) -> tuple[int, float, float]:
     """Count, sum and sum of squares about ``zero`` of the values in [low, high]."""
     lo, hi, z = np.float32(low), np.float32(high), np.float32(zero)
     count = np.float32(0.0)
@@ -125,6 +127,7 @@ def _mesh_statistics(
             size = max(size, (edges_y[i + 1] - edges_y[i]) * (edges_x[j + 1] - edges_x[j]))
     buffer = np.empty(size, np.float32)
     scratch = np.empty(size, np.float32)
+    histogram = np.empty(512, np.int64)
     for i in range(n_by):
         for j in range(n_bx):
             n = 0
@@ -159,22 +162,31 @@ def _mesh_statistics(
                 delta = s1 / count
                 mean = middle + delta
                 sigma = np.sqrt(max(s2 / count - delta * delta, 0.0))
-            # Median of what is left.
-            m = 0
-            for k in range(0, n, stride):
-                v = buffer[k]
-                scratch[m] = v
-                m += (v >= low) & (v <= high)
+            # Median of what is left, from a histogram of it.
+            median = middle
+            if last_count > 0 and high > low:
+                histogram[:] = 0
+                scale = np.float32(histogram.size / (high - low))
+                lo, hi = np.float32(low), np.float32(high)
+                for k in range(n):
+                    v = buffer[k]
+                    if v >= lo and v <= hi:
+                        histogram[min(int((v - lo) * scale), histogram.size - 1)] += 1
+                half = 0.5 * last_count
+                below = 0
+                for k in range(histogram.size):
+                    if below + histogram[k] >= half:
+                        median = low + (k + (half - below) / histogram[k]) / scale
+                        break
+                    below += histogram[k]
             out[0, i, j] = mean
-            out[1, i, j] = _select(scratch, 0, m - 1, m // 2) if m > 0 else middle
+            out[1, i, j] = median
             out[2, i, j] = sigma
     return out
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _subtract_cubic(
-    image: np.ndarray, coefficients: np.ndarray, starts: np.ndarray, out: np.ndarray
-) -> None:
+def _subtract_cubic(image: np.ndarray, coefficients: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
     """Subtract a piecewise cubic in x from each row.
 
     coefficients (ny, n_pieces, 4) about the first pixel of each piece, starts (n_pieces + 1,) those pixels.
@@ -265,10 +277,19 @@ def _evaluate_pieces(coefficients: np.ndarray, starts: np.ndarray) -> np.ndarray
 
 
 def _median_filter(values: np.ndarray, size: int) -> np.ndarray:
-    """Median in a square window, the edge repeated; values ``(n, m)`` without NaN."""
+    """Median in a square window; values ``(n, m)`` without NaN.
+
+    Beyond the edge the values continue antisymmetrically, so that a gradient stays one.
+    """
     if size == 1:
         return values
-    padded = np.pad(values, size // 2, mode="edge")
+    padded = values
+    for axis, n in enumerate(values.shape):
+        width = [(size // 2, size // 2) if i == axis else (0, 0) for i in range(2)]
+        if n > 1:
+            padded = np.pad(padded, width, mode="reflect", reflect_type="odd")
+        else:
+            padded = np.pad(padded, width, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size))
     return np.median(windows, axis=(2, 3))
 
@@ -306,8 +327,8 @@ def estimate_background(
         1.5 mean, the median where the two differ by more than 0.3 sigma, as
         SExtractor does (Bertin & Arnouts 1996, section 4.1).
     stride
-        Every how many-th pixel is used for medians and the first guess; the
-        means are over all.
+        Every how many-th pixel is used for the first guess of a box, its
+        median and interquartile range; the clipping is over all.
     n_iterations
         Number of clipping steps at most.
 

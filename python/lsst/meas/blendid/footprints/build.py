@@ -10,84 +10,31 @@
 
 from __future__ import annotations
 
-__all__ = ("DetectionResult", "NoUsablePixelsError", "build_footprints", "detect")
+__all__ = ("build_footprints", "detect")
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
 from ..masks import mask_to_bool
 from ..psf import PsfSummary
+from ._inputs import check_inputs, clean_image, mark_variance, native
 from .background import estimate_background
-from .components import Runs, find_runs, label_runs, select_components
+from .components import find_runs, label_runs, select_components
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet
 from .growth import grow_labels, growth_radius, stencil_half_widths
-from .noise import NoiseEstimate
-from .peaks import Peaks, find_peaks, refine_peaks
+from .local_background import replace_peaks
+from .peaks import find_peaks, refine_peaks
+from .result import DetectionResult, NoUsablePixelsError
 from .significance import border_slices, estimate_noise, noise_at, significance_image, smooth_variance
 from .smoothing import dilate_square, gaussian_kernel, kernel_size, smooth
 
 if TYPE_CHECKING:
     from lsst.images import MaskedImage
-
-
-class NoUsablePixelsError(ValueError):
-    """Raised if no pixel of an image can be searched."""
-
-
-@dataclass(frozen=True)
-class DetectionResult:
-    """Footprints, and the images that they were made from.
-
-    Parameters
-    ----------
-    footprints
-        Footprints and peaks, in parent pixels.
-    image
-        Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
-    smoothed
-        The image convolved with the Gaussian of the PSF's width, 0 where not
-        eligible, float32 ``(ny, nx)``.
-    significance
-        Signal to noise of the smoothed image, NaN where not eligible, float32
-        ``(ny, nx)``.
-    eligible
-        Pixels that were searched: not within reach of the kernel of a bad
-        pixel or of the edge, bool ``(ny, nx)``.
-    bad
-        Pixels that were excluded or are not finite, bool ``(ny, nx)``.
-    noise
-        Noise of the image.
-    psf
-        Width of the PSF.
-    growth
-        Growth of the footprints [pixel].
-    metadata
-        Settings and counts, for task metadata.
-    xy0
-        Parent coordinates of the first pixel.
-    timings
-        Seconds of each stage.
-    """
-
-    footprints: FootprintSet
-    image: np.ndarray
-    smoothed: np.ndarray
-    significance: np.ndarray
-    eligible: np.ndarray
-    bad: np.ndarray
-    noise: NoiseEstimate
-    psf: PsfSummary
-    growth: int
-    metadata: dict[str, int | float | str]
-    xy0: tuple[int, int]
-    timings: dict[str, float]
 
 
 class _Clock:
@@ -103,54 +50,6 @@ class _Clock:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-@numba.njit(cache=True, nogil=True)
-def _clean(image: np.ndarray, bad: np.ndarray, out: np.ndarray) -> int:
-    """Copy an image, zero in bad pixels; mark pixels that are not finite as bad and count them."""
-    ny, nx = image.shape
-    n = 0
-    for y in range(ny):
-        for x in range(nx):
-            v = np.float32(image[y, x])
-            finite = np.isfinite(v)
-            n += not finite
-            bad[y, x] |= not finite
-            out[y, x] = np.float32(0.0) if bad[y, x] else v
-    return n
-
-
-def _native(array: np.ndarray) -> np.ndarray:
-    """The array as contiguous float32 in the machine's byte order."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"an image must hold real numbers, not {array.dtype}")
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _check_inputs(
-    image: np.ndarray,
-    psf: PsfSummary,
-    config: FootprintConfig,
-    planes: dict[str, np.ndarray | None],
-) -> None:
-    """Raise ValueError for arrays that do not fit."""
-    if image.ndim != 2:
-        raise ValueError(f"the image must have two dimensions, not {image.ndim}")
-    if image.size == 0:
-        raise ValueError(f"the image is empty: its shape is {image.shape}")
-    for name, plane in planes.items():
-        if plane is not None and plane.shape != image.shape:
-            raise ValueError(f"{name} has shape {plane.shape}; the image has {image.shape}")
-    if not (np.isfinite(psf.sigma) and psf.sigma > 0.0):
-        raise ValueError(f"the PSF's sigma must be positive and finite, not {psf.sigma}")
-    if (
-        planes["variance"] is None
-        and config.noiseSource == "variance"
-        and config.thresholdType == "pixel_stdev"
-    ):
-        raise ValueError("noiseSource='variance' needs a variance plane; set noiseSource='clipped' without one")
 
 
 def build_footprints(
@@ -200,9 +99,9 @@ def build_footprints(
     """
     if config is None:
         config = FootprintConfig()
-    image = _native(image)
-    variance = None if variance is None else _native(variance)
-    _check_inputs(
+    image = native(image)
+    variance = None if variance is None else native(variance)
+    check_inputs(
         image, psf, config, {"variance": variance, "excluded": excluded, "stats_excluded": stats_excluded}
     )
     clock = _Clock()
@@ -216,13 +115,11 @@ def build_footprints(
         metadata["n_excluded_pixels"] = int(np.count_nonzero(bad)) if excluded is not None else 0
         if use_variance:
             assert variance is not None
-            unusable = ~(np.isfinite(variance) & (variance > 0.0))
-            metadata["n_bad_variance_pixels"] = int(np.count_nonzero(unusable))
+            metadata["n_bad_variance_pixels"] = mark_variance(variance, bad)
             if metadata["n_bad_variance_pixels"] == image.size:
                 raise NoUsablePixelsError("the variance is nowhere positive and finite")
-            bad |= unusable
         clean = np.empty(image.shape, np.float32)
-        metadata["n_nonfinite_pixels"] = _clean(image, bad, clean)
+        metadata["n_nonfinite_pixels"] = clean_image(image, bad, clean)
         any_bad = bool(bad.any())
         if any_bad and bad.all():
             raise NoUsablePixelsError("no pixel of the image is finite and not excluded by its mask")
@@ -248,7 +145,7 @@ def build_footprints(
                 bin_size=config.backgroundBinSize,
                 filter_size=config.backgroundFilterSize,
                 statistic="mode",
-                stride=4,
+                stride=16,
                 n_iterations=20,
             )
             mesh.subtract_from(clean, out=clean)
@@ -306,11 +203,21 @@ def build_footprints(
         peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1)
         peaks = refine_peaks(peaks, smoothed)
         if config.doTempLocalBackground:
-            peaks = _replace_peaks(peaks, clean, smoothed, significance, runs, component, bad, radius, config)
+            peaks = replace_peaks(
+                peaks,
+                clean,
+                smoothed,
+                bad,
+                runs,
+                component,
+                lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
+                radius,
+                config,
+            )
 
     growth = growth_radius(psf.sigma, config.nSigmaToGrow)
     with clock("growth"):
-        labels = grow_labels(
+        labels, grown, run_labels = grow_labels(
             runs,
             component,
             stencil_half_widths(growth, config.isotropicGrow),
@@ -318,19 +225,22 @@ def build_footprints(
         )
 
     with clock("footprints"):
-        n = int(labels.max(initial=0))
-        area_detected = np.bincount(labels[runs.y, runs.x0], weights=runs.length, minlength=n + 1)[1:]
         table = np.zeros(peaks.x.size, PEAK_DTYPE)
         table["footprint_id"] = labels[peaks.y, peaks.x]
         table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
         table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
         table["peak_value"] = peaks.value
         sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", over="ignore"):
             table["significance"] = peaks.value / sigma
-        footprints = FootprintSet.from_labels(
-            labels, xy0=xy0, peaks=table, area_detected=area_detected.astype(np.int32)
-        )
+        n = int(run_labels.max(initial=0)) if run_labels is not None else n_components
+        area_detected = np.bincount(labels[runs.y, runs.x0], weights=runs.length, minlength=n + 1)[1:]
+        if grown is not None and run_labels is not None:
+            footprints = FootprintSet.from_runs(
+                labels, grown, run_labels, xy0=xy0, peaks=table, area_detected=area_detected
+            )
+        else:
+            footprints = FootprintSet.from_labels(labels, xy0=xy0, peaks=table, area_detected=area_detected)
 
     metadata |= {
         "n_eligible_pixels": int(np.count_nonzero(eligible)),
@@ -362,46 +272,6 @@ def build_footprints(
         xy0=(int(xy0[0]), int(xy0[1])),
         timings=clock.seconds,
     )
-
-
-def _replace_peaks(
-    peaks: Peaks,
-    image: np.ndarray,
-    smoothed: np.ndarray,
-    significance: np.ndarray,
-    runs: Runs,
-    component: np.ndarray,
-    bad: np.ndarray,
-    radius: int,
-    config: FootprintConfig,
-) -> Peaks:
-    """Find the peaks of footprints with several anew, over a temporary local background.
-
-    The background is that of the image before smoothing, objects included but for clipping, from which bad
-    pixels and the border are left out. A footprint without a peak over it keeps its brightest.
-    """
-    skip = bad.copy()
-    for edge in border_slices(radius):
-        skip[edge] = True
-    mesh = estimate_background(image, skip, bin_size=config.tempLocalBackgroundBinSize)
-    difference = mesh.subtract_from(smoothed)
-    n_components = int(component.max(initial=0))
-    new = refine_peaks(
-        find_peaks(runs, component, n_components, difference, margin=radius + 1, use_maximum=False),
-        difference,
-    )
-    # The noise is the same; its value at a pixel is that of the two images there.
-    over = new.value * significance[new.y, new.x] >= config.thresholdValue * smoothed[new.y, new.x]
-    counts = np.bincount(peaks.component, minlength=n_components + 1)
-    new = new.select(over & (counts[new.component] > config.nPeaksMaxSimple))
-    has_new = np.bincount(new.component, minlength=n_components + 1) > 0
-    order = np.lexsort((-peaks.value, peaks.component))
-    first = np.ones(order.size, dtype=bool)
-    first[1:] = peaks.component[order][1:] != peaks.component[order][:-1]
-    brightest = np.zeros(order.size, dtype=bool)
-    brightest[order] = first
-    simple = counts[peaks.component] <= config.nPeaksMaxSimple
-    return peaks.select(simple | (brightest & ~has_new[peaks.component])).join(new)
 
 
 def detect(

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 __all__ = ("FootprintConfig",)
 
-import lsst.pex.config as pexConfig
+from lsst.pex.config import ChoiceField, Config, Field, FieldValidationError, ListField, RangeField
 
 
-class FootprintConfig(pexConfig.Config):
+class FootprintConfig(Config):
     """How footprints and peaks are made from an image.
 
     Fields that `lsst.meas.algorithms.SourceDetectionConfig` also has bear its
@@ -23,13 +23,14 @@ class FootprintConfig(pexConfig.Config):
     the background is already subtracted and the variance plane is trusted.
     """
 
-    thresholdValue = pexConfig.RangeField[float](
+    thresholdValue = RangeField(
+        dtype=float,
         doc="Threshold for detecting footprints, in units of the noise of the smoothed image.",
         default=5.0,
         min=0.0,
         inclusiveMin=False,
     )
-    thresholdType = pexConfig.ChoiceField[str](
+    thresholdType = ChoiceField[str](
         doc="Noise that thresholdValue multiplies.",
         default="pixel_stdev",
         allowed={
@@ -37,45 +38,49 @@ class FootprintConfig(pexConfig.Config):
             "stdev": "One number: the clipped standard deviation of the smoothed image.",
         },
     )
-    includeThresholdMultiplier = pexConfig.RangeField[float](
+    includeThresholdMultiplier = RangeField(
+        dtype=float,
         doc="A footprint is kept only if one of its pixels reaches this times thresholdValue.",
         default=1.0,
         min=1.0,
     )
-    minPixels = pexConfig.RangeField[int](
+    minPixels = RangeField(
+        dtype=int,
         doc="Footprints with fewer pixels over the threshold than this, before growth, are left out.",
         default=1,
         min=1,
     )
-    nSigmaToGrow = pexConfig.RangeField[float](
+    nSigmaToGrow = RangeField(
+        dtype=float,
         doc="Grow footprints by int(nSigmaToGrow * sigma + 0.5) pixels, sigma that of the PSF; 0 for none.",
         default=2.4,
         min=0.0,
     )
-    isotropicGrow = pexConfig.Field[bool](
+    isotropicGrow = Field[bool](
         doc="Grow with a disc? If not, with a diamond (Manhattan metric).",
         default=True,
     )
-    combinedGrow = pexConfig.Field[bool](
+    combinedGrow = Field[bool](
         doc="Merge footprints that touch after growth? If not, each keeps its own, and a pixel that several "
         "reach belongs to the one with the nearest pixel over the threshold.",
         default=True,
     )
-    nSigmaForKernel = pexConfig.RangeField[float](
+    nSigmaForKernel = RangeField(
+        dtype=float,
         doc="Full width of the Gaussian smoothing kernel in units of its sigma, rounded up to an odd number.",
         default=7.0,
         min=1.0,
     )
-    statsMask = pexConfig.ListField[str](
+    statsMask = ListField[str](
         doc="Mask planes to leave out of noise and background statistics.",
         default=["BAD", "SAT", "EDGE", "NO_DATA"],
     )
-    excludeMaskPlanes = pexConfig.ListField[str](
+    excludeMaskPlanes = ListField[str](
         doc="Mask planes to leave out of statistics and, widened by the smoothing kernel, out of detection. "
         "Growth may re-enter them.",
         default=["EDGE", "NO_DATA"],
     )
-    noiseSource = pexConfig.ChoiceField[str](
+    noiseSource = ChoiceField[str](
         doc="Where the noise of a pixel comes from.",
         default="variance",
         allowed={
@@ -83,36 +88,40 @@ class FootprintConfig(pexConfig.Config):
             "clipped": "The variance of the image, clipped iteratively at 3 sigma.",
         },
     )
-    doCorrectCorrelatedNoise = pexConfig.Field[bool](
+    doCorrectCorrelatedNoise = Field[bool](
         doc="Multiply the noise of the smoothed image by the measured correlation: its scatter over what "
         "uncorrelated noise would give. It is measured and recorded in any case.",
         default=False,
     )
-    doSubtractBackground = pexConfig.Field[bool](
+    doSubtractBackground = Field[bool](
         doc="Estimate and subtract the sky background? Not for coadds that already had it subtracted.",
         default=False,
     )
-    backgroundBinSize = pexConfig.RangeField[int](
+    backgroundBinSize = RangeField(
+        dtype=int,
         doc="Side of the boxes of the background mesh [pixel].",
         default=128,
         min=8,
     )
-    backgroundFilterSize = pexConfig.RangeField[int](
+    backgroundFilterSize = RangeField(
+        dtype=int,
         doc="Side of the median filter over the boxes of the background mesh; odd, 1 for none.",
         default=3,
         min=1,
     )
-    doTempLocalBackground = pexConfig.Field[bool](
+    doTempLocalBackground = Field[bool](
         doc="Subtract a local background for finding the peaks of footprints with more than nPeaksMaxSimple, "
         "against noise peaks in the wings of bright objects? The footprints themselves do not change.",
         default=False,
     )
-    tempLocalBackgroundBinSize = pexConfig.RangeField[int](
+    tempLocalBackgroundBinSize = RangeField(
+        dtype=int,
         doc="Side of the boxes of the temporary local background [pixel].",
         default=64,
         min=8,
     )
-    nPeaksMaxSimple = pexConfig.RangeField[int](
+    nPeaksMaxSimple = RangeField(
+        dtype=int,
         doc="Footprints with at most this many peaks keep them under doTempLocalBackground.",
         default=1,
         min=0,
@@ -128,7 +137,7 @@ class FootprintConfig(pexConfig.Config):
         """
         super().validate()
         if self.backgroundFilterSize % 2 == 0:
-            raise pexConfig.FieldValidationError(
+            raise FieldValidationError(
                 FootprintConfig.backgroundFilterSize,
                 self,
                 f"backgroundFilterSize={self.backgroundFilterSize} must be odd.",

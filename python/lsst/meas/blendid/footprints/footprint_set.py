@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from .components import Runs
+
 PEAK_DTYPE = np.dtype(
     [
         ("footprint_id", "i4"),
@@ -68,6 +70,30 @@ def _scan_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             spans[k, 1] = y
             spans[k, 2] = first
             spans[k, 3] = x - 1
+    return spans, counts[1:]
+
+
+@numba.njit(cache=True, nogil=True)
+def _sort_runs(
+    start: np.ndarray, x0: np.ndarray, x1: np.ndarray, labels: np.ndarray, xy0_x: int, xy0_y: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spans of labelled runs, sorted by label by counting; and the count of each label."""
+    n = 0
+    for label in labels:
+        n = max(n, label)
+    counts = np.zeros(n + 2, np.int64)
+    for label in labels:
+        counts[label + 1] += 1
+    position = np.cumsum(counts)
+    spans = np.empty((x0.size, 4), np.int32)
+    for y in range(start.size - 1):
+        for i in range(start[y], start[y + 1]):
+            k = position[labels[i]]
+            position[labels[i]] += 1
+            spans[k, 0] = labels[i]
+            spans[k, 1] = y + xy0_y
+            spans[k, 2] = x0[i] + xy0_x
+            spans[k, 3] = x1[i] + xy0_x
     return spans, counts[1:]
 
 
@@ -241,12 +267,57 @@ class FootprintSet:
         """
         labels = _as_labels(labels)
         spans, counts = _scan_labels(labels)
-        counts = counts[1:]
-        missing = np.flatnonzero(counts == 0)
+        missing = np.flatnonzero(counts[1:] == 0)
         if missing.size:
             raise ValueError(f"label {missing[0] + 1} is missing: labels must run from 1 without gaps")
         spans[:, 1] += xy0[1]
         spans[:, 2:] += xy0[0]
+        return cls._from_columns(labels, xy0, spans, counts[1:], peaks, area_detected)
+
+    @classmethod
+    def from_runs(
+        cls,
+        labels: np.ndarray,
+        runs: Runs,
+        run_labels: np.ndarray,
+        *,
+        xy0: tuple[int, int] = (0, 0),
+        peaks: np.ndarray | None = None,
+        area_detected: np.ndarray | None = None,
+    ) -> FootprintSet:
+        """Make footprints from a label image whose runs are known, which saves a pass over it.
+
+        Parameters
+        ----------
+        labels
+            Label image, int32 ``(ny, nx)``.
+        runs
+            All runs of labelled pixels; no two of one label may touch in a
+            row.
+        run_labels
+            Label of each run, int32 ``(m,)``.
+        xy0, peaks, area_detected
+            As for `from_labels`.
+
+        Returns
+        -------
+        footprints : `FootprintSet`
+            The footprints.
+        """
+        spans, counts = _sort_runs(runs.start, runs.x0, runs.x1, run_labels, int(xy0[0]), int(xy0[1]))
+        return cls._from_columns(labels, xy0, spans, counts[1:], peaks, area_detected)
+
+    @classmethod
+    def _from_columns(
+        cls,
+        labels: np.ndarray,
+        xy0: tuple[int, int],
+        spans: np.ndarray,
+        counts: np.ndarray,
+        peaks: np.ndarray | None,
+        area_detected: np.ndarray | None,
+    ) -> FootprintSet:
+        """Make footprints from a label image and its sorted spans, ``counts`` for each footprint."""
         n = counts.size
         bbox = np.zeros((n, 4), np.int32)
         area = np.zeros(n, np.int32)

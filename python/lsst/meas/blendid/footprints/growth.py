@@ -115,7 +115,9 @@ def grow_runs(runs: Runs, half_widths: np.ndarray) -> Runs:
     return Runs(start, x0, x1, runs.shape)
 
 
-def grow_labels(runs: Runs, component: np.ndarray, half_widths: np.ndarray, *, merge: bool = True) -> np.ndarray:
+def grow_labels(
+    runs: Runs, component: np.ndarray, half_widths: np.ndarray, *, merge: bool = True
+) -> tuple[np.ndarray, Runs | None, np.ndarray | None]:
     """Grow components into a label image.
 
     Parameters
@@ -136,16 +138,19 @@ def grow_labels(runs: Runs, component: np.ndarray, half_widths: np.ndarray, *, m
     labels
         Label image, int32 ``(ny, nx)``: 1-based in raster order of first
         pixels when merged, the components' numbers otherwise.
+    grown, run_labels
+        The grown runs and the label of each, int32, when merged; `None`
+        otherwise.
     """
     grown = grow_runs(runs, half_widths)
     if merge:
-        labels, _ = label_runs(grown)
-        return paint_runs(grown, labels)
+        run_labels, _ = label_runs(grown)
+        return paint_runs(grown, run_labels), grown, run_labels
     seeds = paint_runs(runs, component)
     if len(runs) == 0:
-        return seeds
+        return seeds, None, None
     from scipy.ndimage import distance_transform_edt
 
     nearest = distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
     covered = paint_runs(grown, np.ones(len(grown), np.int32)) > 0
-    return np.where(covered, seeds[nearest[0], nearest[1]], 0).astype(np.int32)
+    return np.where(covered, seeds[nearest[0], nearest[1]], 0).astype(np.int32), None, None

@@ -21,6 +21,11 @@ import numpy as np
 _IQR_TO_SIGMA = 0.7413011
 
 _MAX_ITERATIONS = 100
+
+# Standard deviation of a Gaussian of unit width after clipping at 3 sigma until nothing changes: the fixed
+# point of s² = 1 - 2 a phi(a) / (2 Phi(a) - 1) with a = 3 s.
+_CLIPPED_GAUSSIAN = 0.984846
+
 _N_BINS = 8192
 _HALF_RANGE = 24.0  # of the histogram, in units of the first guess of sigma
 
@@ -58,9 +63,10 @@ class ClippedStatistics:
     ----------
     mean, median, sigma
         Mean, median and standard deviation after clipping.
-    lower_sigma
-        Median minus the 15.87th percentile of all pixels: a scatter to which
-        sources, which are positive, hardly contribute.
+    tail_sigma
+        The 15.87th minus the 2.28th percentile of all pixels, which is the
+        standard deviation of a Gaussian: a scatter to which sources, which
+        are positive, contribute least.
     n
         Number of pixels left.
     """
@@ -68,34 +74,36 @@ class ClippedStatistics:
     mean: float
     median: float
     sigma: float
-    lower_sigma: float
+    tail_sigma: float
     n: int
+
+    @property
+    def gaussian_sigma(self) -> float:
+        """Width of the Gaussian that, clipped at 3 sigma until nothing changes, has ``sigma`` (`float`)."""
+        return self.sigma / _CLIPPED_GAUSSIAN
 
 
 @numba.njit(cache=True, nogil=True)
 def _histogram(
-    image: np.ndarray, skip: np.ndarray, margin: int, low: float, inverse_width: float, n_bins: int
+    image: np.ndarray, skip: np.ndarray, margin: int, middle: float, inverse_width: float, n_bins: int
 ) -> np.ndarray:
     """Histogram with an underflow (first) and an overflow (last) bin; an empty ``skip`` is none."""
     use_skip = skip.size > 0
     counts = np.zeros(n_bins + 2, np.int64)
     scale = np.float32(inverse_width)
-    offset = np.float32(1.0 - low * inverse_width)
+    # Relative to the middle, since single precision would lose the noise on a high pedestal.
+    zero = np.float32(middle)
+    offset = np.float32(1.0 + 0.5 * n_bins)
     top = np.float32(n_bins + 1)
     ny, nx = image.shape
     for y in range(margin, ny - margin):
         for x in range(margin, nx - margin):
             if use_skip and skip[y, x]:
                 continue
-            position = image[y, x] * scale + offset
+            position = (image[y, x] - zero) * scale + offset
             position = min(max(position, np.float32(0.0)), top)
             counts[int(position)] += 1
     return counts
-
-
-def _quantile(edges: np.ndarray, cumulative: np.ndarray, fraction: float) -> float:
-    """Quantile by linear interpolation in the cumulative histogram."""
-    return float(np.interp(fraction * cumulative[-1], cumulative, edges))
 
 
 def clipped_statistics(
@@ -137,12 +145,14 @@ def clipped_statistics(
     if sample.size == 0:
         return ClippedStatistics(np.nan, np.nan, np.nan, np.nan, 0)
     q1, median, q3 = np.percentile(sample, (25.0, 50.0, 75.0))
-    guess = max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), float(np.finfo(np.float32).tiny))
+    guess = float(max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), 1e-6 * np.abs(sample - median).max()))
+    if guess < float(np.finfo(np.float32).tiny):
+        return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)
+    middle = float(np.float32(median))
     mask = skip if skip is not None else np.zeros((0, 0), dtype=bool)
-    low = float(median - _HALF_RANGE * guess)
     width = 2.0 * _HALF_RANGE * guess / _N_BINS
-    counts = _histogram(image, mask, margin, low, 1.0 / width, _N_BINS)
-    return _clip_histogram(counts, low, width, n_sigma, n_iterations)
+    counts = _histogram(image, mask, margin, middle, 1.0 / width, _N_BINS)
+    return _clip_histogram(counts, middle - _HALF_RANGE * guess, width, n_sigma, n_iterations)
 
 
 def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int, size: int = 40000) -> np.ndarray:
@@ -156,7 +166,7 @@ def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int, size: int =
         values = values[~skip[::step, ::step]]
         if values.size < 1000:
             values = image[~skip]
-    return values.ravel()
+    return values.ravel().astype(float)
 
 
 def _clip_histogram(
@@ -172,7 +182,10 @@ def _clip_histogram(
     cumulative[-1] += counts[-1]
     if cumulative[-1] == 0:
         return ClippedStatistics(np.nan, np.nan, np.nan, np.nan, 0)
-    q1, p16, median, q3 = (_quantile(edges, cumulative, f) for f in (0.25, 0.158655, 0.5, 0.75))
+    fractions = (0.02275, 0.158655, 0.25, 0.5, 0.75)
+    p2, p16, q1, median, q3 = (
+        float(v) for v in np.interp(np.array(fractions) * cumulative[-1], cumulative, edges)
+    )
     sum0 = np.concatenate([[0.0], np.cumsum(inside)])
     # Moments about the median, for precision.
     sum1 = np.concatenate([[0.0], np.cumsum(inside * (centers - median))])
@@ -192,7 +205,7 @@ def _clip_histogram(
         if max(abs(interval[0] - last[0]), abs(interval[1] - last[1])) < 1e-6 * sigma:
             break
     if n <= 0.0:
-        return ClippedStatistics(median, median, 0.0, median - p16, 0)
+        return ClippedStatistics(median, median, 0.0, p16 - p2, 0)
     below = float(np.interp(interval[0], edges, sum0))
     clipped_median = float(np.interp(below + 0.5 * n, sum0, edges))
-    return ClippedStatistics(float(mean), clipped_median, float(sigma), float(median - p16), round(n))
+    return ClippedStatistics(float(mean), clipped_median, float(sigma), p16 - p2, round(n))

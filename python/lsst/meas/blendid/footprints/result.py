@@ -1,0 +1,74 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What comes out of the footprint construction."""
+
+from __future__ import annotations
+
+__all__ = ("DetectionResult", "NoUsablePixelsError")
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..psf import PsfSummary
+from .footprint_set import FootprintSet
+from .noise import NoiseEstimate
+
+
+class NoUsablePixelsError(ValueError):
+    """Raised if no pixel of an image can be searched."""
+
+
+@dataclass(frozen=True)
+class DetectionResult:
+    """Footprints, and the images that they were made from.
+
+    Parameters
+    ----------
+    footprints
+        Footprints and peaks, in parent pixels.
+    image
+        Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
+    smoothed
+        The image convolved with the Gaussian of the PSF's width, 0 where not
+        eligible, float32 ``(ny, nx)``.
+    significance
+        Signal to noise of the smoothed image, NaN where not eligible, float32
+        ``(ny, nx)``.
+    eligible
+        Pixels that were searched: not within reach of the kernel of a bad
+        pixel or of the edge, bool ``(ny, nx)``.
+    bad
+        Pixels that were excluded or are not finite, bool ``(ny, nx)``.
+    noise
+        Noise of the image.
+    psf
+        Width of the PSF.
+    growth
+        Growth of the footprints [pixel].
+    metadata
+        Settings and counts, for task metadata.
+    xy0
+        Parent coordinates of the first pixel.
+    timings
+        Seconds of each stage.
+    """
+
+    footprints: FootprintSet
+    image: np.ndarray
+    smoothed: np.ndarray
+    significance: np.ndarray
+    eligible: np.ndarray
+    bad: np.ndarray
+    noise: NoiseEstimate
+    psf: PsfSummary
+    growth: int
+    metadata: dict[str, int | float | str]
+    xy0: tuple[int, int]
+    timings: dict[str, float]

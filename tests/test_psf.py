@@ -1,0 +1,145 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lsst.images import YX, Box
+from lsst.images.cells import CellPointSpreadFunction
+from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
+from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
+
+galsim = pytest.importorskip("galsim")
+
+
+@pytest.mark.parametrize("fwhm", [2.0, 3.5, 6.0])
+def test_kolmogorov_matches_galsim(fwhm: float) -> None:
+    kernel = kolmogorov_kernel(fwhm)
+    n = kernel.shape[0]
+    expected = galsim.Kolmogorov(fwhm=fwhm).drawImage(nx=n, ny=n, scale=1.0, dtype=float).array
+    expected /= expected.sum()
+    assert n % 2 == 1
+    np.testing.assert_allclose(kernel, expected, atol=3e-4 * expected.max())
+    assert kernel.sum() == pytest.approx(1.0)
+
+
+def test_standard_seeing_has_known_width() -> None:
+    # 0.7 arcsec at 0.2 arcsec a pixel
+    assert adaptive_sigma(kolmogorov_kernel(3.5)) == pytest.approx(1.598, abs=5e-4)
+
+
+@pytest.mark.parametrize("shear", [(0.0, 0.0), (0.2, -0.1), (-0.3, 0.3)])
+def test_adaptive_sigma_matches_hsm(shear: tuple[float, float]) -> None:
+    profile = galsim.Convolve(
+        galsim.Moffat(beta=3, fwhm=4.0).shear(g1=shear[0], g2=shear[1]), galsim.Pixel(1)
+    )
+    image = profile.drawImage(nx=41, ny=41, scale=1.0, method="no_pixel", offset=(0.3, -0.2), dtype=float)
+    assert adaptive_sigma(image.array) == pytest.approx(image.FindAdaptiveMom().moments_sigma, rel=1e-5)
+
+
+def test_reference_psf(shared_data) -> None:
+    with np.load(shared_data / "afw_reference" / "source_detection.npz") as data:
+        assert adaptive_sigma(data["psf"]) == pytest.approx(float(data["psf_sigma"]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((5, 5)), "no positive sum"),
+        (np.full((5, 5), np.nan), "not finite"),
+        (np.ones((3, 5, 5)), "two dimensions"),
+        (np.pad([[1.0]], 7), "no width"),
+        (np.zeros((0, 5)), "empty"),
+    ],
+)
+def test_bad_images(image: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        adaptive_sigma(image)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((5, 5)), "no positive sum"),
+        (np.full((5, 5), np.nan), "not finite"),
+        (np.ones((3, 5, 5)), "two dimensions"),
+        (np.pad([[1.0]], 7), "no width"),
+        (np.ones((6, 5)), "odd sides"),
+    ],
+)
+def test_bad_kernels(image: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        summarize_psf(image)
+
+
+@pytest.mark.parametrize(("fwhm", "size"), [(0.0, None), (-1.0, None), (np.inf, None), (3.0, 10), (3.0, -1)])
+def test_bad_kolmogorov(fwhm: float, size: int | None) -> None:
+    with pytest.raises(ValueError, match="PSF"):
+        kolmogorov_kernel(fwhm, size)
+
+
+def test_summary_of_gaussian_psf() -> None:
+    box = Box.factory[0:300, 10:500]
+    psf = GaussianPointSpreadFunction(1.8, bounds=box, stamp_size=31)
+    summary = summarize_psf(psf, box)
+    assert summary.sigma == pytest.approx(1.8, rel=1e-6)
+    assert summary.n_cells == 1
+    assert summary.sigma_std == 0.0
+    assert summary.image.shape == (31, 31)
+
+
+class _Varying(PointSpreadFunction):
+    """A PSF whose width grows along x."""
+
+    def __init__(self, bounds: Box) -> None:
+        self._bounds = bounds
+
+    bounds = property(lambda self: self._bounds)
+    kernel_bbox = property(lambda self: Box.factory[-15:16, -15:16])
+
+    def compute_kernel_image(self, *, x: float, y: float):
+        width = 1.5 + 0.001 * x
+        return GaussianPointSpreadFunction(width, self._bounds, 31).compute_kernel_image(x=x, y=y)
+
+    def compute_stellar_image(self, *, x: float, y: float):
+        raise NotImplementedError
+
+    def compute_stellar_bbox(self, *, x: float, y: float):
+        raise NotImplementedError
+
+
+def test_summary_of_varying_psf() -> None:
+    box = Box.factory[0:300, 0:601]
+    summary = summarize_psf(_Varying(box), box)
+    assert summary.n_cells == 9
+    assert summary.sigma == pytest.approx(1.8, rel=1e-4)
+    assert summary.sigma_min == pytest.approx(1.6, rel=1e-4)
+    assert summary.sigma_max == pytest.approx(2.0, rel=1e-4)
+
+
+def test_summary_of_cells() -> None:
+    from lsst.images._cell_grid import CellGrid, CellGridBounds
+    from lsst.images.cells import CellIJ
+
+    area = Box.factory[0:100, 0:150]
+    grid = CellGrid(bbox=area, cell_shape=YX(50, 50))
+    bounds = CellGridBounds(grid=grid, bbox=area, missing=frozenset({CellIJ(1, 2)}))
+    widths = np.array([[1.5, 1.6, 1.7], [1.8, 1.9, np.nan]])
+    array = np.full((2, 3, 31, 31), np.nan)
+    for index, width in np.ndenumerate(widths):
+        if np.isfinite(width):
+            array[index] = GaussianPointSpreadFunction(width, area, 31).compute_kernel_image(x=0, y=0).array
+    psf = CellPointSpreadFunction(array, bounds)
+    summary = summarize_psf(psf)
+    assert summary.n_cells == 5
+    assert summary.sigma == pytest.approx(np.nanmean(widths), rel=1e-6)
+    assert summary.sigma_std == pytest.approx(np.nanstd(widths), rel=1e-6)
+    left = summarize_psf(psf, Box.factory[0:100, 0:50])
+    assert left.n_cells == 2
+    assert (left.sigma_min, left.sigma_max) == pytest.approx((1.5, 1.8), rel=1e-6)
