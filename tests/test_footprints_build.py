@@ -356,6 +356,6 @@ def test_detect_reads_mask_planes_and_origin() -> None:
     np.testing.assert_array_equal(result.bad, holes)
     assert result.metadata["excluded_mask_planes"] == "NO_DATA"
     assert result.metadata["stats_mask_planes"] == "SAT,NO_DATA"
-    assert result.metadata["lacking_mask_planes"] == "EDGE,BAD"
+    assert result.metadata["lacking_mask_planes"] == "BAD,EDGE"
     assert result.footprints.bbox[:, 0].min() >= 3000
     assert result.footprints.bbox[:, 1].min() >= -40

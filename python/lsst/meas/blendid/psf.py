@@ -176,6 +176,10 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
 
 def _kernel_stack(psf: PointSpreadFunction | np.ndarray, bbox: Box | None) -> np.ndarray:
     """Kernels at the places that represent a PSF, ``(n, ny, nx)``."""
+    if isinstance(psf, np.ndarray):
+        if psf.ndim != 2:
+            raise ValueError(f"a PSF image has two dimensions, not {psf.ndim}")
+        return np.asarray(psf, dtype=float)[None]
     from lsst.images.cells import CellPointSpreadFunction
     from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
@@ -199,10 +203,7 @@ def _kernel_stack(psf: PointSpreadFunction | np.ndarray, bbox: Box | None) -> np
             ],
             dtype=float,
         )
-    array = np.asarray(psf, dtype=float)
-    if array.ndim != 2:
-        raise ValueError(f"a PSF image has two dimensions, not {array.ndim}")
-    return array[None]
+    raise TypeError(f"a PSF is a PointSpreadFunction or an array, not a {type(psf).__name__}")
 
 
 def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None) -> PsfSummary:

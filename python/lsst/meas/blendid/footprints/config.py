@@ -77,8 +77,9 @@ class FootprintConfig(Config):
     )
     excludeMaskPlanes = ListField[str](
         doc="Mask planes to leave out of statistics and, widened by the smoothing kernel, out of detection. "
-        "Growth may re-enter them.",
-        default=["EDGE", "NO_DATA"],
+        "Growth may re-enter them. EDGE, in coadds that were searched before, marks the half-kernel border "
+        "that is left out here in any case, and would widen it a second time.",
+        default=["NO_DATA"],
     )
     noiseSource = ChoiceField[str](
         doc="Where the noise of a pixel comes from.",
