@@ -1,0 +1,180 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Accuracy of classifiers on sky that nobody trained on, beside baselines.
+
+For each model of galaxy sizes: the mix of footprints, and class-balanced
+accuracy, cross-entropy at even prior and ROC AUC of 5-sigma peak counting,
+area alone, area and peak counts (boosted trees) and PCA + logistic regression.
+All are trained on scenes 1, 2, 3 and 5 of Buchanan et al. 2022 and scored on
+0, 6 and 9, in one run; ``shipped`` are the models that come with the package,
+one for all sizes.  Errors are from a bootstrap over blocks of 512 x 512 pixels.
+
+    python benchmarks/accuracy.py --truths ../shared/data --json accuracy.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from lsst.meas.blendid.classifiers import (
+    BlendClassifier,
+    LogisticClassifier,
+    PeaksClassifier,
+    split_probabilities,
+)
+from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
+from lsst.meas.blendid.evaluation.metrics import block_bootstrap, block_index, score, score_one_peak
+from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.model_package import ModelPackage, list_shipped
+from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
+from lsst.meas.blendid.training import (
+    LabelledScenes,
+    clipped_footprints,
+    label_scenes,
+    simulated_scenes,
+)
+
+SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000}
+
+
+def load(split: str, size_model: str, draws: int, args: argparse.Namespace) -> LabelledScenes:
+    """Simulate and label the scenes of one part of the sky."""
+    paths = [find_truth_scene(scene, args.truths) for scene in SKY_SPLIT[split]]
+    seed = SEEDS[split] + 100 * list(SIZE_MODELS).index(size_model)
+    scenes = simulated_scenes(paths, size_models=[size_model], draws=draws, seed=seed, split=split)
+    config = FootprintConfig() if args.noise == "variance" else clipped_footprints()
+    return label_scenes(scenes, [config], keep_planes=False)
+
+
+def fit(classifier: BlendClassifier, train: LabelledScenes, test: LabelledScenes) -> np.ndarray:
+    """P(blended) of the test footprints by a classifier fitted to the training ones."""
+    classifier.fit(train.samples, train.counts)
+    return split_probabilities(classifier.predict(test.samples))[0]
+
+
+def predictions(train: LabelledScenes, test: LabelledScenes) -> dict[str, np.ndarray]:
+    """P(blended) of the test footprints by all models."""
+    peaks = PeaksClassifier.ConfigClass()
+    plain, full = LogisticClassifier.ConfigClass(), LogisticClassifier.ConfigClass()
+    plain.nComponents, plain.features = 8, []
+    for config in (peaks, plain, full):
+        config.modelPackage = ""
+    found = {
+        "5-sigma peaks": fit(PeaksClassifier(peaks), train, test),
+        "area only": area_only(train.samples, train.counts, test.samples),
+        "area + peak counts": area_and_peaks(train.samples, train.counts, test.samples),
+        "PCA 8 + LR, l2 cutouts": fit(LogisticClassifier(plain), train, test),
+        "logistic": fit(LogisticClassifier(full), train, test),
+    }
+    for name in list_shipped():
+        package = ModelPackage.read(name)
+        for cls in (PeaksClassifier, LogisticClassifier):
+            if package.classifier == cls.name:
+                prediction = cls.from_package(package).predict(test.samples)
+                found[f"shipped {name}"] = split_probabilities(prediction)[0]
+    return found
+
+
+def report(size_model: str, train: LabelledScenes, test: LabelledScenes, args: argparse.Namespace) -> dict:
+    """Print the table of one model of galaxy sizes; return it."""
+    probabilities = predictions(train, test)
+    x, y = test.samples.centroid.T
+    blocks = block_index(x, y, test.sky)
+
+    def statistic(p: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        s = score(p, test.counts, weights)
+        return {"ba": s.balanced_accuracy, "ce": s.cross_entropy, "auc": s.auc}
+
+    draws = block_bootstrap(probabilities, statistic, blocks, draws=args.bootstrap)
+    mix, inside = test.mix, float(np.mean(test.inside))
+    print(
+        f"\n{size_model}: {len(test.counts)} footprints, {len(test.counts) / len(test.inside):.0f} a scene; "
+        f"inside {inside:.3f}, blended {mix['blended']:.3f}, unblended {mix['unblended']:.3f}, "
+        f"empty {mix['empty']:.3f}"
+    )
+    columns = (
+        "balanced acc.",
+        "cross-entropy",
+        "AUC",
+        "natural CE",
+        "slope",
+        "ECE",
+        "1-peak AUC",
+        "at 1%",
+        "at 5%",
+    )
+    print(f"{'':26}" + "".join(f"{c:>18}" for c in columns[:3]) + "".join(f"{c:>11}" for c in columns[3:]))
+    table: dict[str, dict[str, float]] = {}
+    for name, p in probabilities.items():
+        s, one = score(p, test.counts), score_one_peak(p, test.counts, test.samples.n_peaks)
+        errors = {key: float(values.std()) for key, values in draws[name].items()}
+        main = [(s.balanced_accuracy, "ba"), (s.cross_entropy, "ce"), (s.auc, "auc")]
+        others = [
+            s.natural_cross_entropy,
+            s.calibration_slope,
+            s.ece,
+            one.auc,
+            one.recall_at_1_percent,
+            one.recall_at_5_percent,
+        ]
+        print(
+            f"{name:26}"
+            + "".join(f"{f'{v:.4f} ± {errors[k]:.4f}':>18}" for v, k in main)
+            + "".join(f"{v:11.3f}" for v in others)
+        )
+        table[name] = {k: v for v, k in main} | {f"{k}_error": e for k, e in errors.items()}
+        table[name] |= dict(
+            zip(("natural_ce", "slope", "ece", "one_peak_auc", "at_1", "at_5"), others, strict=True)
+        )
+    return {"inside": inside, "mix": mix, "n": len(test.counts), "models": table}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--truths", help="folder that holds buchanan2022/scene_00.fits (default: $BLENDID_DATA)"
+    )
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZE_MODELS), default=list(SIZE_MODELS))
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="what is scored")
+    parser.add_argument(
+        "--noise", choices=("clipped", "variance"), default="clipped", help="noise of the footprints"
+    )
+    parser.add_argument("--train-draws", type=int, default=3, help="renders of each training truth")
+    parser.add_argument("--test-draws", type=int, default=3, help="renders of each test truth")
+    parser.add_argument("--bootstrap", type=int, default=200, help="resamples")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    args = parser.parse_args()
+    start, results = time.perf_counter(), {}
+    try:
+        for size_model in args.sizes:
+            train = load("train", size_model, args.train_draws, args)
+            test = load(args.split, size_model, args.test_draws, args)
+            results[size_model] = report(size_model, train, test, args)
+    except FileNotFoundError as err:
+        print(
+            f"the truths of Buchanan et al. 2022 are not at hand ({err}).\nGive their folder with --truths, "
+            "or train on the built-in catalogue instead: blendid train --help",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"\n{time.perf_counter() - start:.0f} s")
+    if args.json is not None:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

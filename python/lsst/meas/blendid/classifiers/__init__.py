@@ -1,0 +1,30 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Classifiers of footprints, and their registry."""
+
+from __future__ import annotations
+
+__all__ = (
+    "ENTRY_POINT_GROUP",
+    "N_CLASSES",
+    "BlendClassifier",
+    "BlendClassifierConfig",
+    "LogisticClassifier",
+    "LogisticConfig",
+    "PeaksClassifier",
+    "PeaksConfig",
+    "classifier_registry",
+    "register_entry_points",
+    "split_probabilities",
+)
+
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
+from .logistic import LogisticClassifier, LogisticConfig
+from .peaks import PeaksClassifier, PeaksConfig
+from .registry import ENTRY_POINT_GROUP, classifier_registry, register_entry_points

@@ -1,0 +1,389 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What a classifier is.
+
+A classifier turns footprints into probabilities of being blended.  Packages
+can add their own: a subclass of `BlendClassifier` behind an entry point of the
+group ``lsst.meas.blendid.classifiers``.
+"""
+
+from __future__ import annotations
+
+__all__ = ("N_CLASSES", "BlendClassifier", "BlendClassifierConfig", "check_counts", "split_probabilities")
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from lsst.pex.config import Config, Field
+
+from ..model_package import ModelPackage, ModelPackageError, point_source_depth
+from ..samples import FootprintSamples
+
+N_CLASSES = 5
+"""Number of classes of a classifier that gives P(N): N = 0, 1, 2, 3 and 4 or
+more galaxies."""
+
+
+class BlendClassifierConfig(Config):
+    """Config that all classifiers have."""
+
+    modelPackage: Field[str] = Field(
+        doc="Trained model: the name of one that is shipped, a path, or a URI; empty for none.",
+        dtype=str,
+        default="",
+        optional=False,
+    )
+
+
+def split_probabilities(prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split what a classifier predicts into P(blended) and P(N).
+
+    Parameters
+    ----------
+    prediction : `numpy.ndarray`, shape (n,) or (n, 5)
+        P(blended) or P(N).
+
+    Returns
+    -------
+    p_blended : `numpy.ndarray`, shape (n,), float64
+        P(N >= 2); NaN in rows that could not be classified.
+    p_n : `numpy.ndarray`, shape (n, 5), float64, or `None`
+        P(N = 0, 1, 2, 3, >= 4), if the classifier gives it.
+
+    Raises
+    ------
+    ValueError
+        Raised if the shape is neither, or a probability is not in [0, 1], or a
+        row of P(N) does not sum to 1.
+    """
+    prediction = np.asarray(prediction, dtype=np.float64)
+    if prediction.ndim not in (1, 2) or (prediction.ndim == 2 and prediction.shape[1] != N_CLASSES):
+        raise ValueError(
+            f"probabilities have shape {prediction.shape}; (n,) or (n, {N_CLASSES}) was expected"
+        )
+    # Rounding may carry a probability a little over the edge; more is an error of the classifier.
+    if np.any((prediction < -1e-6) | (prediction > 1.0 + 1e-6)):
+        raise ValueError("some probabilities are not in [0, 1]")
+    prediction = np.clip(prediction, 0.0, 1.0)
+    if prediction.ndim == 1:
+        return np.where(np.isfinite(prediction), prediction, np.nan), None
+    total = prediction.sum(axis=1, keepdims=True)
+    good = np.isfinite(total)
+    if np.any(np.abs(total[good] - 1.0) > 1e-3):
+        raise ValueError("some rows of P(N) do not sum to 1")
+    p_n = np.where(good, prediction / total, np.nan)
+    return p_n[:, 2:].sum(axis=1), p_n
+
+
+def check_counts(samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Check what a classifier is to be fitted to.
+
+    Parameters
+    ----------
+    samples
+        The n footprints.
+    counts : `numpy.ndarray`, shape (n,)
+        Number of galaxies in each.
+    weights : `numpy.ndarray`, shape (n,), or `None`
+        Weights.
+
+    Returns
+    -------
+    counts : `numpy.ndarray`, shape (n,), int64
+        The counts.
+
+    Raises
+    ------
+    ValueError
+        Raised if lengths differ, counts are negative, weights are not finite
+        and non-negative, or there are no blended or no unblended footprints.
+    """
+    counts = np.asarray(counts)
+    if counts.shape != (len(samples),):
+        raise ValueError(f"{counts.size} labels were given for {len(samples)} footprints")
+    if counts.size and (not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0):
+        raise ValueError("labels must be numbers of galaxies: integers from 0")
+    if weights is not None:
+        weights = np.asarray(weights)
+        if weights.shape != counts.shape or not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
+            raise ValueError("weights must be one finite number from 0 for each footprint")
+    blended = int(np.count_nonzero(counts > 1))
+    if blended in (0, counts.size):
+        raise ValueError(
+            f"{blended} of the {counts.size} training footprints are blended; "
+            "both kinds are needed: use more scenes"
+        )
+    return counts.astype(np.int64)
+
+
+class BlendClassifier(ABC):
+    """Base class of classifiers.
+
+    Parameters
+    ----------
+    config
+        An instance of ``ConfigClass``; the default one if `None`.
+    package
+        The trained model; if `None`, the one that ``config.modelPackage``
+        names, and none if that is empty.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if the package cannot be read, is one of another classifier, or
+        was trained with another config.
+
+    Notes
+    -----
+    A subclass has a ``ConfigClass``, a ``name``, `fit` and `predict`; one that
+    learns something also has `_get_state` and `_set_state`.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = BlendClassifierConfig
+    name: ClassVar[str] = ""
+    needs_package: ClassVar[bool] = True
+    """Whether it can predict only with a trained model."""
+
+    def __init__(
+        self, config: BlendClassifierConfig | None = None, *, package: ModelPackage | None = None
+    ) -> None:
+        self.config: Any = self.ConfigClass() if config is None else config
+        if package is None and self.config.modelPackage:
+            package = ModelPackage.read(self.config.modelPackage)
+        self.package = package
+        self._prior: dict[str, Any] = {}
+        if package is not None:
+            self._load(package)
+
+    def _load(self, package: ModelPackage) -> None:
+        if package.classifier != self.name:
+            raise ModelPackageError(
+                f"{package.source} is a model of classifier {package.classifier!r}, not of {self.name!r}; "
+                "choose that classifier or another model"
+            )
+        mine, trained = self.describe_config(), package.config
+        different = sorted(key for key in mine.keys() | trained.keys() if mine.get(key) != trained.get(key))
+        if different:
+            listed = "; ".join(f"{k} is {mine.get(k)!r}, trained with {trained.get(k)!r}" for k in different)
+            raise ModelPackageError(
+                f"{package.source} does not fit the config of {self.name!r}: {listed}. "
+                "Set the config to what it was trained with, or train a new model"
+            )
+        self._prior = dict(package.metadata["prior"])
+        try:
+            self._set_state(package.arrays)
+        except KeyError as err:
+            raise ModelPackageError(f"{package.source} lacks array {err}; train it anew") from None
+        except ValueError as err:
+            raise ModelPackageError(f"{package.source} has unusable arrays ({err}); train it anew") from None
+
+    def describe_config(self) -> dict[str, Any]:
+        """Flatten the part of the config that a model depends on.
+
+        Returns
+        -------
+        description
+            All fields but ``modelPackage``, nested ones joined by dots.
+        """
+        flat: dict[str, Any] = {}
+
+        def visit(prefix: str, values: dict[str, Any]) -> None:
+            for key, value in values.items():
+                if isinstance(value, dict):
+                    visit(f"{prefix}{key}.", value)
+                else:
+                    flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+
+        visit("", self.config.toDict())
+        del flat["modelPackage"]
+        return flat
+
+    @abstractmethod
+    def fit(
+        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+    ) -> None:
+        """Learn from labelled footprints.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, with the natural shares of blended, unblended and
+            empty ones.
+        counts : `numpy.ndarray`, shape (n,)
+            Number of galaxies in each.
+        weights : `numpy.ndarray`, shape (n,), optional
+            Weights of the footprints.
+
+        Raises
+        ------
+        ValueError
+            Raised if the labels or weights do not fit, or have one class only.
+        """
+
+    @abstractmethod
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        """Give probabilities.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        probabilities : `numpy.ndarray`, shape (n,) or (n, 5)
+            P(blended), or P(N = 0, 1, 2, 3, >= 4) with rows that sum to 1; NaN
+            where a footprint cannot be classified.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        """Find what to beware of.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        flags : `dict` [`str`, `numpy.ndarray`]
+            Bool arrays of shape (n,) by flag name (`.flags.FLAGS`, without
+            prefix).  Here ``outside_model_range``; subclasses add theirs.
+        """
+        inside = np.ones(len(samples.results), dtype=bool)
+        if self.package is not None:
+            for i, (result, context) in enumerate(zip(samples.results, samples.contexts, strict=True)):
+                depth = None
+                if context.zero_point is not None:
+                    depth = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+                inside[i] = self.package.in_range(psf_sigma=result.psf.sigma, depth=depth)
+        return {"outside_model_range": ~inside[samples.scene_index]}
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        """Arrays that were learned, by name."""
+        return {}
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take arrays that were learned; `KeyError` and `ValueError` mean a damaged package."""
+
+    def to_package(
+        self,
+        name: str = "unnamed",
+        *,
+        inputs: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        validation: dict[str, Any] | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> ModelPackage:
+        """Put what was learned into a package.
+
+        Parameters
+        ----------
+        name
+            Name of the model.
+        inputs, training, validation, versions
+            Metadata, see `.model_package.ModelPackage`; without ``inputs`` the
+            model holds for any band, PSF and depth.
+
+        Returns
+        -------
+        package
+            The package.
+        """
+        metadata = {
+            "name": name,
+            "classifier": self.name,
+            "config": self.describe_config(),
+            "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None} | (inputs or {}),
+            "prior": self._prior,
+            "training": training or {},
+            "validation": validation or {},
+            "versions": versions or {},
+        }
+        return ModelPackage(self.name, metadata, self._get_state())
+
+    @classmethod
+    def from_package(cls, package: ModelPackage, config: BlendClassifierConfig | None = None) -> Self:
+        """Make a classifier from a package.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+        config
+            A config that must agree with it; if `None`, the one that it was
+            trained with.
+
+        Returns
+        -------
+        classifier
+            The classifier.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package is one of another classifier or config.
+        """
+        return cls(cls.config_from_package(package) if config is None else config, package=package)
+
+    @classmethod
+    def config_from_package(cls, package: ModelPackage) -> BlendClassifierConfig:
+        """Make the config that a model was trained with.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+
+        Returns
+        -------
+        config
+            The config, with an empty ``modelPackage``.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package has settings that this release does not know.
+        """
+        config = cls.ConfigClass()
+        config.modelPackage = ""
+        for key, value in package.config.items():
+            *path, last = key.split(".")
+            target: Any = config
+            try:
+                for part in path:
+                    target = getattr(target, part)
+                if last not in target.toDict():
+                    raise AttributeError(f"no field {key}")
+                setattr(target, last, value)
+            except (AttributeError, ValueError, TypeError) as err:
+                raise ModelPackageError(
+                    f"{package.source}: setting {key} = {value!r} is not one of {cls.__name__} ({err}); "
+                    "upgrade lsst-meas-blendid or train it anew"
+                ) from None
+        return config
+
+    def _record_prior(self, counts: np.ndarray, weights: np.ndarray | None) -> None:
+        """Note the shares of the classes that the probabilities refer to."""
+        share = np.bincount(np.minimum(counts, N_CLASSES - 1), weights=weights, minlength=N_CLASSES)
+        share = share / share.sum()
+        self._prior = {"n": [round(float(s), 6) for s in share], "blended": round(float(share[2:].sum()), 6)}
+
+    def _require_model(self, fitted: bool) -> None:
+        if not fitted:
+            raise RuntimeError(
+                f"classifier {self.name!r} has no model: set config.modelPackage, or fit it first"
+            )

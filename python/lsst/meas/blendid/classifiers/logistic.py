@@ -1,0 +1,239 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""PCA of cutouts and logistic regression.
+
+The linear classifier of Buchanan et al. 2022: principal components of the
+cutouts and L2-regularised logistic regression.  A norm of one throws away how
+bright and how large a footprint is, so a few numbers that keep it can be
+appended to the components.  scikit-learn fits; prediction is plain NumPy.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FEATURES", "LogisticClassifier", "LogisticConfig")
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+
+from lsst.pex.config import ConfigField, Field, ListField, registerConfigurable
+
+from ..cutouts import CutoutConfig
+from ..samples import FootprintSamples
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, check_counts
+from .registry import classifier_registry
+
+FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
+    "log_area": lambda s: np.log10(np.maximum(s.area, 1.0)),
+    "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0)),
+    # fmax, because a footprint without peaks has NaN.
+    "log_significance": lambda s: np.log10(np.fmax(s.max_significance, 1.0)),
+    "log_second_significance": lambda s: np.log10(np.fmax(s.second_significance, 1.0)),
+    "n_peaks": lambda s: np.minimum(s.n_peaks, N_CLASSES).astype(np.float64),
+    "log_peaks": lambda s: np.log10(np.maximum(s.n_peaks, 1.0)),
+    "one_peak": lambda s: (s.n_peaks <= 1).astype(np.float64),
+    # Beyond these limits the image is unlike any that was trained on.
+    "sky_level": lambda s: np.clip(s.sky_level, -0.2, 0.5),
+}
+"""Numbers that can be appended to the components, each of shape (n,)."""
+
+
+class LogisticConfig(BlendClassifierConfig):
+    """Config of `LogisticClassifier`."""
+
+    cutout: ConfigField[CutoutConfig] = ConfigField(doc="How cutouts are made.", dtype=CutoutConfig)
+    nComponents: Field[int] = Field(
+        doc="Number of principal components.", dtype=int, default=16, optional=False, check=lambda x: x > 0
+    )
+    features: ListField[str] = ListField(
+        doc=f"Numbers appended to the components; any of {', '.join(FEATURES)}.",
+        dtype=str,
+        default=[
+            "log_area",
+            "log_area_detected",
+            "log_significance",
+            "log_second_significance",
+            "n_peaks",
+            "log_peaks",
+            "one_peak",
+            "sky_level",
+        ],
+        itemCheck=lambda x: x in FEATURES,
+    )
+    regularization: Field[float] = Field(
+        doc="Inverse strength of the L2 penalty (C of scikit-learn), on standardised inputs.",
+        dtype=float,
+        default=1.0,
+        optional=False,
+        check=lambda x: x > 0.0,
+    )
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.modelPackage = "logistic-i-1"
+
+    def validate(self) -> None:
+        super().validate()
+        if self.nComponents > self.cutout.size**2:
+            raise ValueError(
+                f"nComponents is {self.nComponents}, more than the {self.cutout.size**2} pixels of a cutout"
+            )
+        if len(set(self.features)) != len(self.features):
+            raise ValueError(f"features has repeated names: {', '.join(self.features)}")
+
+
+@registerConfigurable("logistic", classifier_registry)
+class LogisticClassifier(BlendClassifier):
+    """P(N) by multinomial logistic regression on principal components.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `BlendClassifier`.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = LogisticConfig
+    name: ClassVar[str] = "logistic"
+
+    _state: dict[str, np.ndarray] | None = None
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the learned arrays."""
+        pixels, k = self.config.cutout.size**2, self.config.nComponents
+        inputs = k + len(self.config.features)
+        return {
+            "pixel_mean": (pixels,),
+            "components": (k, pixels),
+            "input_mean": (inputs,),
+            "input_scale": (inputs,),
+            "coefficients": (inputs, N_CLASSES),
+            "intercepts": (N_CLASSES,),
+        }
+
+    def _pixels(self, samples: FootprintSamples) -> np.ndarray:
+        """Cutouts as rows: float32 of shape (n, s * s)."""
+        return samples.cutouts(self.config.cutout).reshape(len(samples), self.config.cutout.size**2)
+
+    def _append_features(self, scores: np.ndarray, samples: FootprintSamples) -> np.ndarray:
+        """Scores of the components and features side by side: float64 of shape (n, inputs)."""
+        columns = [FEATURES[name](samples) for name in self.config.features]
+        return np.column_stack([np.asarray(scores, dtype=np.float64), *columns])
+
+    def fit(
+        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+    ) -> None:
+        from sklearn.decomposition import PCA
+        from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
+
+        self.config.validate()
+        counts = check_counts(samples, counts, weights)
+        pixels = self._pixels(samples)
+        use = np.isfinite(pixels).all(axis=1)
+        if np.count_nonzero(use) <= self.config.nComponents:
+            raise ValueError(
+                f"{np.count_nonzero(use)} usable footprints are too few "
+                f"for {self.config.nComponents} components"
+            )
+        classes = np.minimum(counts, N_CLASSES - 1)[use]
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
+        # One thread: the sums are then made in one order, and the result is the
+        # same to the bit every time.
+        with threadpool_limits(limits=1):
+            pca = PCA(self.config.nComponents, svd_solver="covariance_eigh").fit(
+                pixels[use].astype(np.float64)
+            )
+            mean, components = pca.mean_.astype(np.float32), pca.components_.astype(np.float32)
+            inputs = self._append_features((pixels - mean) @ components.T, samples)[use]
+            finite = np.isfinite(inputs).all(axis=1)
+            inputs, classes = inputs[finite], classes[finite]
+            weights = None if weights is None else weights[finite]
+            center, scale = inputs.mean(axis=0), inputs.std(axis=0)
+            scale[scale == 0.0] = 1.0
+            regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
+            regression.fit((inputs - center) / scale, classes, sample_weight=weights)
+        coefficients, intercepts = _spread_classes(
+            regression.classes_, regression.coef_, regression.intercept_
+        )
+        self._record_prior(counts[use][finite], weights)
+        self._state = {
+            "pixel_mean": mean,
+            "components": components,
+            "input_mean": center,
+            "input_scale": scale,
+            "coefficients": coefficients,
+            "intercepts": intercepts,
+        }
+
+    def inputs(self, samples: FootprintSamples) -> np.ndarray:
+        """Compute the standardised inputs of the regression.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        inputs : `numpy.ndarray`, shape (n, components + features), float64
+            Components and features, standardised as in training.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+        self._require_model(self._state is not None)
+        assert self._state is not None
+        scores = (self._pixels(samples) - self._state["pixel_mean"]) @ self._state["components"].T
+        inputs = self._append_features(scores, samples)
+        return (inputs - self._state["input_mean"]) / self._state["input_scale"]
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        inputs = self.inputs(samples)
+        assert self._state is not None
+        logits = inputs @ self._state["coefficients"] + self._state["intercepts"]
+        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
+        odds = np.exp(logits)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model(self._state is not None)
+        assert self._state is not None
+        return dict(self._state)
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        state = {name: arrays[name] for name in self._shapes()}
+        for name, shape in self._shapes().items():
+            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
+                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}, or is not finite")
+        self._state = state
+
+
+_ABSENT = -60.0
+"""Logit of a class that training never saw: a probability of about 1e-26."""
+
+
+def _spread_classes(
+    classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Arrange scikit-learn's coefficients as (inputs, 5) and (5,), absent classes included."""
+    if len(classes) == 2:
+        # With two classes scikit-learn keeps the logit of the second against the first.
+        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+        intercepts = np.concatenate([[0.0], intercepts])
+    all_coefficients = np.zeros((coefficients.shape[1], N_CLASSES))
+    all_intercepts = np.full(N_CLASSES, _ABSENT)
+    all_coefficients[:, classes] = coefficients.T
+    all_intercepts[classes] = intercepts
+    return all_coefficients, all_intercepts

@@ -1,0 +1,18 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The ``blendid`` command.
+
+Commands are imported when they are called, so that help is quick.
+"""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+from ._main import main

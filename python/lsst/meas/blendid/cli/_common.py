@@ -1,0 +1,251 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What the commands share: options, errors in one line, progress bars."""
+
+from __future__ import annotations
+
+__all__ = (
+    "CommandError",
+    "MisuseError",
+    "Settings",
+    "announce",
+    "common_options",
+    "describe_error",
+    "get_settings",
+    "make_output_folder",
+    "progress_bar",
+    "show_log",
+)
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class CommandError(click.ClickException):
+    """A failure that is reported in one line; exit status 1."""
+
+    exit_code = 1
+
+
+class MisuseError(click.ClickException):
+    """Arguments that make no sense together, reported in one line; exit status 2."""
+
+    exit_code = 2
+
+
+@dataclass
+class Settings:
+    """Options that every command takes.
+
+    Parameters
+    ----------
+    debug
+        Whether a failure shows its traceback.
+    verbose
+        Whether to tell what is done.
+    """
+
+    debug: bool = False
+    verbose: bool = False
+
+
+def get_settings(ctx: click.Context | None = None) -> Settings:
+    """Common options of the running command.
+
+    Parameters
+    ----------
+    ctx
+        Its context; the current one by default.
+
+    Returns
+    -------
+    settings
+        The options, changed in place while they are parsed.
+    """
+    return (ctx or click.get_current_context()).find_root().ensure_object(Settings)
+
+
+def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        get_settings(ctx).debug = True
+
+
+def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        get_settings(ctx).verbose = True
+
+
+class _TerminalHandler(logging.Handler):
+    """Shows messages of the task as lines that name the input."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self._prefix = prefix
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
+        announce(f"{level}{self._prefix}: {record.getMessage()}", err=True)
+
+
+@contextmanager
+def show_log(logger_name: str, prefix: str) -> Iterator[None]:
+    """Show what a task logs on standard error: warnings, and with ``--verbose`` all it tells.
+
+    Parameters
+    ----------
+    logger_name
+        Name of its logger.
+    prefix
+        The input that it works on, put before each message.
+    """
+    logger = logging.getLogger(logger_name)
+    handler = _TerminalHandler(prefix)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if get_settings().verbose else logging.WARNING)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def common_options[F: Callable[..., Any]](function: F) -> F:
+    """Add ``--debug`` and ``--verbose`` to a command.
+
+    Parameters
+    ----------
+    function
+        Function of the command, which does not see them.
+
+    Returns
+    -------
+    function
+        The same, decorated.
+    """
+    for option in (
+        click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_set_debug,
+            help="Show the traceback of a failure.",
+        ),
+        click.option(
+            "-v",
+            "--verbose",
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbose,
+            help="Tell what is done and assumed.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def describe_error(err: BaseException) -> str:
+    """Describe an exception in one line.
+
+    Parameters
+    ----------
+    err
+        The exception.
+
+    Returns
+    -------
+    text
+        Its message; with its class if the message alone would not tell.
+    """
+    # Errors of pex_config go on for several lines about where fields are defined.
+    text = " ".join(str(err).split("\nFor more information")[0].split())
+    if isinstance(err, OSError) and err.strerror:
+        where = f"{err.filename}: " if err.filename else ""
+        return f"{where}{err.strerror}"
+    if isinstance(err, KeyError):
+        text = " ".join(str(err.args[0]).split()) if err.args else ""
+    if isinstance(err, ImportError):
+        return f"{text}; install the extra that brings it, or everything with 'make'"
+    # Errors of these classes are about the input; others are about the program.
+    expected = isinstance(err, (ValueError, OSError)) or type(err).__module__.startswith("lsst.")
+    if expected and len(text) > 10:
+        return text
+    return f"unexpected {type(err).__name__}: {text} (--debug shows the traceback)"
+
+
+def make_output_folder(path: Path) -> None:
+    """Make a folder for output, if need be, and see whether files can be written to it.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    CommandError
+        Raised, before any work is done, if it cannot be used.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=".blendid", dir=path):
+            pass
+    except OSError as err:
+        reason = "is a file" if path.exists() and not path.is_dir() else err.strerror
+        raise CommandError(f"output folder {path} cannot be written ({reason}); choose another one") from err
+
+
+def announce(text: str, *, err: bool = False) -> None:
+    """Print a line while a progress bar may stand on the terminal.
+
+    Parameters
+    ----------
+    text
+        The line.
+    err
+        Print to standard error.
+    """
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    click.echo(text, err=err)
+
+
+@contextmanager
+def progress_bar[T](items: Iterable[T], label: str, length: int | None = None) -> Iterator[Iterable[T]]:
+    """Show progress on standard error if that is a terminal and there is more than one item.
+
+    Parameters
+    ----------
+    items
+        What is worked through.
+    label
+        What is done to them.
+    length
+        How many they are, if they cannot tell.
+
+    Yields
+    ------
+    items
+        The same, counted while they are iterated.
+    """
+    if not sys.stderr.isatty() or length == 1:
+        yield items
+        return
+    with click.progressbar(items, length=length, label=label, show_pos=True, file=sys.stderr) as bar:
+        yield bar

@@ -1,0 +1,166 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The config of the task from what the user gave on the command line."""
+
+from __future__ import annotations
+
+__all__ = ("apply_model", "apply_options", "make_config")
+
+from collections.abc import Sequence
+
+from lsst.pex.config import Config, FieldValidationError
+from lsst.pipe.base.configOverrides import ConfigOverrides
+
+from ..blend_identification import BlendIdentificationConfig
+from ..classifiers import classifier_registry
+from ..model_package import ModelPackage
+from ._common import CommandError, MisuseError, describe_error
+
+
+def make_config(
+    *,
+    files: Sequence[str] = (),
+    options: Sequence[str] = (),
+    classifiers: Sequence[str] = (),
+    models: Sequence[str] = (),
+    has_variance: bool = True,
+) -> BlendIdentificationConfig:
+    """Make the config of one kind of input.
+
+    Parameters
+    ----------
+    files
+        Override files, Python code run with ``config`` as ``pipetask`` does.
+    options
+        Overrides ``field=value`` as for ``pipetask``; applied last.
+    classifiers
+        Classifiers to run instead of the configured ones; the first one is
+        the primary.
+    models
+        Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.
+    has_variance
+        Whether the images have a variance plane.  Without one, and without
+        override files, the noise is estimated from the pixels and the sky
+        background is subtracted.
+
+    Returns
+    -------
+    config
+        A validated config.
+
+    Raises
+    ------
+    MisuseError
+        Raised if an option or a name of a classifier is not understood.
+    CommandError
+        Raised if a file cannot be read or the result does not work.
+    """
+    config = BlendIdentificationConfig()
+    if not has_variance and not files:
+        config.footprints.noiseSource = "clipped"
+        config.footprints.doSubtractBackground = True
+    for file in files:
+        _apply_file(config, file)
+    if classifiers:
+        for name in classifiers:
+            if name not in classifier_registry:
+                known = ", ".join(sorted(classifier_registry))
+                raise MisuseError(f"unknown classifier {name!r}; known are {known}")
+        config.classifiers.names = list(dict.fromkeys(classifiers))
+        config.primaryClassifier = classifiers[0]
+    for model in models:
+        apply_model(config, model)
+    apply_options(config, options)
+    try:
+        config.validate()
+    except ValueError as err:
+        raise CommandError(f"the config does not work: {describe_error(err)}") from err
+    if not has_variance and config.footprints.noiseSource == "variance":
+        raise CommandError(
+            "the config takes the noise from the variance plane, but the image has none; "
+            "use --config-option footprints.noiseSource=clipped"
+        )
+    return config
+
+
+def _apply_file(config: BlendIdentificationConfig, file: str) -> None:
+    """Apply one override file."""
+    overrides = ConfigOverrides()
+    overrides.addFileOverride(file)
+    try:
+        overrides.applyTo(config)
+    except FileNotFoundError as err:
+        raise CommandError(f"config file {file}: no such file") from err
+    except Exception as err:  # The file is code and may fail in any way.
+        raise CommandError(f"config file {file}: {type(err).__name__}: {describe_error(err)}") from err
+
+
+def apply_options(config: Config, options: Sequence[str]) -> None:
+    """Apply overrides of single fields, parsed as ``pipetask`` does, which runs no code.
+
+    Parameters
+    ----------
+    config
+        Changed in place.
+    options
+        Overrides ``field=value``.
+
+    Raises
+    ------
+    MisuseError
+        Raised if one has no ``=``, names no field or has an impossible value.
+    """
+    for option in options:
+        field, separator, value = option.partition("=")
+        if not separator or not field.strip():
+            raise MisuseError(f"config option {option!r} is not of the form FIELD=VALUE")
+        overrides = ConfigOverrides()
+        overrides.addValueOverride(field.strip(), value)
+        try:
+            overrides.applyTo(config)
+        except AttributeError as err:
+            raise MisuseError(f"config option {option!r}: there is no field {field.strip()!r}") from err
+        except (FieldValidationError, TypeError, ValueError, KeyError) as err:
+            raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
+
+
+def apply_model(config: BlendIdentificationConfig, model: str) -> None:
+    """Use a model package, with the settings that it was trained with.
+
+    Parameters
+    ----------
+    config
+        Changed in place.
+    model
+        ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.
+
+    Raises
+    ------
+    MisuseError
+        Raised if the classifier of the model does not run.
+    ModelPackageError
+        Raised if it cannot be read or is one of another classifier.
+    """
+    classifier, separator, source = model.partition("=")
+    if not separator or classifier not in classifier_registry:
+        classifier, source = "", model
+    package = ModelPackage.read(source)
+    if classifier and package.classifier != classifier:
+        raise MisuseError(
+            f"model {source} is one of the classifier {package.classifier!r}, not {classifier!r}"
+        )
+    classifier = package.classifier
+    if classifier not in config.classifiers.names:
+        raise MisuseError(
+            f"model {source} is for the classifier {classifier!r}, which does not run; "
+            f"add --classifier {classifier}"
+        )
+    trained = classifier_registry[classifier].config_from_package(package)
+    trained.modelPackage = source
+    config.classifiers[classifier] = trained

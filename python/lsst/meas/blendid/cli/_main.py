@@ -1,0 +1,78 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Entry point of the command line: finds commands and reports their errors."""
+
+from __future__ import annotations
+
+__all__ = ("main",)
+
+import importlib
+from typing import Any
+
+import click
+
+from ._common import CommandError, common_options, describe_error, get_settings
+
+_COMMANDS = {
+    "run": "Find footprints in images and the probability that each is a blend.",
+    "models": "Show the trained models that can be used.",
+    "demo": "Show the whole task at work on simulated coadds, with a report.",
+    "simulate": "Make a coadd with known galaxies.",
+    "train": "Train a classifier and write it as a model package.",
+}
+"""Commands in the order of the help, with their summary.  The command NAME is
+the attribute NAME of the module of that name in this package."""
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a command when it is called and turns errors into one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        return getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        # The summaries are at hand: importing every command for them would be slow.
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted; no half-written file was left behind.", err=True)
+            raise click.exceptions.Exit(130) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as err:
+            if get_settings(ctx).debug:
+                raise
+            raise CommandError(describe_error(err)) from err
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.",
+)
+@click.version_option(package_name="lsst-meas-blendid", prog_name="blendid")
+@common_options
+def main() -> None:
+    """Calibrated probabilities that detections in coadds are blended.
+
+    \b
+    Examples:
+      blendid run coadd.fits --out tables
+      blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
+      blendid demo
+    """  # noqa: D301

@@ -1,0 +1,364 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid demo``: the whole task at work on simulated coadds, with a report."""
+
+from __future__ import annotations
+
+__all__ = ("demo",)
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from ._common import CommandError, MisuseError, common_options
+
+if TYPE_CHECKING:
+    from ..evaluation.matching import MatchedCoadd
+    from ..evaluation.report import Summary
+    from ..simulation.repository import DemoRepository
+
+_REPOSITORY, _FIGURES, _LOG, _REPORT = "repo", "figures", "pipetask.log", "report.html"
+_OUTPUT = "blends"
+_TASK = "blendIdentification"
+_CHATTER = ("quantum_graph_builder INFO", "Unable to import", "Preparing execution", "Constructing task")
+"""Messages of pipetask that are kept in its log only: steps of building the
+graph, and notes about parts of the pipelines that are not installed."""
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """What came back from the Butler."""
+
+    coadds: list[MatchedCoadd]
+    seconds: dict[str, list[float]]
+    """Seconds of each stage, patch by patch."""
+    primary: str
+    """Classifier that ``p_blended`` is of."""
+
+
+@click.command()
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("blendid-demo"),
+    show_default=True,
+    help="Folder for the repository, the figures and the report.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier demo left in the folder.")
+@click.option(
+    "--size",
+    type=click.IntRange(256, 4096),
+    default=2048,
+    show_default=True,
+    help="Side of a patch in pixels; neighbours share a strip a sixteenth as wide.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of sky and noise.")
+@common_options
+def demo(work: Path, overwrite: bool, size: int, seed: int) -> None:
+    """Show the whole task at work on simulated coadds, with a report.
+
+    Makes a Butler repository with two overlapping patches, runs the pipeline on
+    it with pipetask, reads the tables back, compares them with the true
+    galaxies, and writes figures and a report to look at.
+
+    \b
+    Examples:
+      blendid demo
+      blendid demo --work /scratch/demo --overwrite
+      blendid demo --size 512           (in a hurry)
+    """  # noqa: D301
+    start = time.perf_counter()
+    _check_extras()
+    _prepare(work, overwrite)
+    try:
+        _run(work, size, seed)
+    except KeyboardInterrupt:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    click.echo(
+        f"\nDone in {time.perf_counter() - start:.0f} s. Open {_readable(work / _REPORT)} in a browser."
+    )
+
+
+def _run(work: Path, size: int, seed: int) -> None:
+    """Do it all in a folder that is ready."""
+    from ..simulation import stderr_progress
+    from ..simulation.repository import make_demo_repository
+
+    with _step(f"Drawing two patches of {size} x {size} pixels into {_readable(work / _REPOSITORY)}"):
+        repository = make_demo_repository(
+            work / _REPOSITORY,
+            patches=2,
+            patch_size=size,
+            overlap=2 * (size // 32),
+            seed=seed,
+            progress=stderr_progress("  galaxies"),
+        )
+    command = _pipetask_command(repository)
+    click.echo(f"\nRunning the pipeline:\n\n{_format_command(command)}\n")
+    with _step(f"Its messages (in full in {_readable(work / _LOG)})"):
+        _run_pipetask(command, work / _LOG)
+    with _step("Reading the tables back and comparing them with the true galaxies"):
+        tables = _read_tables(repository)
+    from ..evaluation.report import make_figures, write_report
+    from ..evaluation.summary import summarize
+
+    summary = summarize(tables.coadds, primary=tables.primary)
+    with _step(f"Making figures and {_readable(work / _REPORT)}"):
+        figures = make_figures(tables.coadds, summary, band=repository.band)
+        folder = work / _FIGURES
+        folder.mkdir()
+        for name, figure in figures.items():
+            (folder / f"{name}.png").write_bytes(figure.png)
+        write_report(
+            work / _REPORT,
+            summary,
+            figures,
+            seconds=tables.seconds,
+            names=[c.name for c in tables.coadds],
+            n_pixels=tables.coadds[0].image.size,
+            commands=_format_command(command),
+            usage=_usage(repository),
+            made_by=_made_by(),
+        )
+    _print_summary(summary, tables)
+
+
+def _check_extras() -> None:
+    """Say what is missing before any work is done."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("galsim", "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise CommandError(
+            f"the demo needs {' and '.join(missing)}; install what is missing, or everything with 'make'"
+        )
+    from .._paths import pipeline_path
+
+    pipeline_path()
+    _find_pipetask()
+
+
+def _prepare(work: Path, overwrite: bool) -> None:
+    """Make the folder, empty; nothing but the leavings of a demo is ever removed."""
+    if work.exists():
+        names = {entry.name for entry in work.iterdir()}
+        foreign = sorted(names - {_REPOSITORY, _FIGURES, _LOG, _REPORT})
+        if foreign:
+            raise MisuseError(f"{work} holds other things ({foreign[0]}); give another folder with --work")
+        if names and not overwrite:
+            raise MisuseError(
+                f"{work} holds an earlier demo; give --overwrite to replace it, or another --work"
+            )
+        for name in names:
+            path = work / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise CommandError(
+            f"{work} cannot be made ({err.strerror}); give another folder with --work"
+        ) from err
+    if not os.access(work, os.W_OK):
+        raise CommandError(f"{work} cannot be written; give another folder with --work")
+
+
+class _step:  # noqa: N801  (used like a function)
+    """Announce a piece of work and say how long it took."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __enter__(self) -> None:
+        click.echo(f"{self._text} ...")
+        self._start = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            click.echo(f"  {time.perf_counter() - self._start:.1f} s")
+
+
+def _readable(path: Path) -> str:
+    """Path as one would type it here."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(absolute)
+
+
+def _find_pipetask() -> str:
+    """Path of the ``pipetask`` of this very installation."""
+    # The one beside the interpreter first: that on PATH may belong to another environment.
+    beside = Path(sys.executable).with_name("pipetask")
+    found = str(beside) if beside.is_file() else shutil.which("pipetask")
+    if found is None:
+        raise CommandError(
+            "pipetask was not found; it comes with lsst-ctrl-mpexec, install everything with 'make'"
+        )
+    return found
+
+
+def _pipetask_command(repository: DemoRepository) -> list[str]:
+    """Command line of the pipeline run."""
+    from .._paths import pipeline_path
+
+    return [
+        _readable(Path(_find_pipetask())),
+        "run",
+        "-b",
+        _readable(repository.root),
+        "-p",
+        _readable(pipeline_path()),
+        "-i",
+        repository.collection,
+        "-o",
+        _OUTPUT,
+        "-d",
+        f"skymap='{repository.skymap}' AND tract={repository.tract} AND band='{repository.band}'",
+        "--register-dataset-types",
+    ]
+
+
+def _format_command(command: Sequence[str]) -> str:
+    """Command as one would type it, an option a line."""
+    words = [f'"{word}"' if "'" in word and '"' not in word else shlex.quote(word) for word in command]
+    text = " ".join(words[:2])
+    for word in words[2:]:
+        text += f" \\\n    {word}" if word.startswith("-") else f" {word}"
+    return text
+
+
+def _run_pipetask(command: Sequence[str], log: Path) -> None:
+    """Run the pipeline, showing its messages and keeping them in a file."""
+    lines: list[str] = []
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                stream.write(line)
+                lines.append(line.rstrip())
+                if not any(text in line for text in _CHATTER):
+                    click.echo(f"  {line.rstrip()}")
+        except KeyboardInterrupt:
+            # The terminal has interrupted the child as well: give it time to stop.
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    if process.returncode != 0:
+        last = next((line for line in reversed(lines) if line.strip()), "no message")
+        raise CommandError(
+            f"pipetask failed with status {process.returncode}: {last.strip()} (all of it in {log})"
+        )
+
+
+def _read_tables(repository: DemoRepository) -> _Tables:
+    """Read back what the pipeline wrote, and what is really there."""
+    from lsst.daf.butler import Butler
+
+    from ..evaluation.matching import match_truth
+    from ..simulation import get_survey
+
+    coadds: list[MatchedCoadd] = []
+    seconds: dict[str, list[float]] = {}
+    primary = ""
+    with Butler.from_config(str(repository.root), collections=[_OUTPUT, repository.collection]) as butler:
+        for data_id in repository.data_ids:
+            coadd = butler.get("deep_coadd", data_id)
+            coadds.append(
+                match_truth(
+                    name=f"patch {data_id['patch']}",
+                    image=np.asarray(coadd.image.array, dtype=np.float32),
+                    noise=float(np.sqrt(np.nanmedian(coadd.variance.array))),
+                    xy0=(int(coadd.bbox.x.min), int(coadd.bbox.y.min)),
+                    pixel_scale=get_survey(repository.band).pixel_scale,
+                    blend=butler.get("deep_coadd_blend", data_id),
+                    peaks=butler.get("deep_coadd_blend_peak", data_id),
+                    spans=butler.get("deep_coadd_blend_spans", data_id),
+                    truth=butler.get("deep_coadd_truth", data_id),
+                )
+            )
+            metadata: Mapping[str, Any] = butler.get(f"{_TASK}_metadata", data_id)[_TASK]
+            primary = str(metadata["primary_classifier"])
+            for key in metadata:
+                if key.startswith("seconds_"):
+                    name = (
+                        key.removeprefix("seconds_").replace("classifier_", "classifier ").replace("_", " ")
+                    )
+                    seconds.setdefault(name, []).append(float(metadata[key]))
+    return _Tables(coadds, seconds, primary)
+
+
+def _usage(repository: DemoRepository) -> str:
+    """Code that reads the tables."""
+    first = repository.data_ids[0]
+    keys = ", ".join(f"{key}={value!r}" for key, value in first.items())
+    return (
+        "from lsst.daf.butler import Butler\n\n"
+        f'butler = Butler.from_config("{_readable(repository.root)}", collections="{_OUTPUT}")\n'
+        f'blend = butler.get("deep_coadd_blend", {keys})\n'
+        'likely = blend[(blend["p_blended"] > 0.5) & ~blend["flag"] & blend["is_patch_inner"]]'
+    )
+
+
+def _made_by() -> str:
+    from .. import __version__
+
+    return f"Written by blendid demo, lsst.meas.blendid {__version__}. Figures are also in {_FIGURES}/."
+
+
+def _print_summary(summary: Summary, tables: _Tables) -> None:
+    """Print the numbers as plain columns."""
+    s = summary
+    click.echo(
+        f"\n{s.n_footprints:,} footprints ({s.n_duplicates:,} more in overlaps, counted once; "
+        f"{s.n_unclassified} not classified)"
+    )
+    click.echo(
+        f"  blended {100 * s.blended:.1f} %, single {100 * s.single:.1f} %, "
+        f"empty {100 * s.empty:.1f} % in truth; "
+        f"expected from the probabilities: {100 * s.expected_blended:.1f} % blended\n"
+    )
+    click.echo(f"{'':<22}{'balanced':>10}{'cross-':>10}{'area under':>12}{'calibration':>13}")
+    click.echo(f"{'':<22}{'accuracy':>10}{'entropy':>10}{'ROC':>12}{'error':>13}")
+    for name, scores in s.scores.items():
+        click.echo(
+            f"{name:<22}{scores.balanced_accuracy:>10.3f}{scores.cross_entropy:>10.3f}{scores.auc:>12.3f}"
+            f"{scores.ece:>13.3f}"
+        )
+    click.echo(f"{'more than one peak':<22}{s.peak_accuracy:>10.3f}")
+    click.echo(f"{'area only':<22}{'':>20}{s.area_auc:>12.3f}")
+    names = [coadd.name for coadd in tables.coadds]
+    click.echo(f"\n{'Seconds in the task':<22}" + "".join(f"{name:>10}" for name in names))
+    for stage, values in tables.seconds.items():
+        click.echo(f"  {stage:<20}" + "".join(f"{value:>10.3f}" for value in values))
+    totals = [sum(values) for values in zip(*tables.seconds.values(), strict=True)]
+    click.echo(f"  {'all stages':<20}" + "".join(f"{value:>10.3f}" for value in totals))

@@ -1,0 +1,237 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Pictures of coadds with their footprints.
+
+Every function takes arrays or tables and returns a matplotlib figure; none
+shows or saves it, and none touches the global state of matplotlib.
+"""
+
+from __future__ import annotations
+
+__all__ = ("Window", "footprint_overlay", "patch_overview")
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._canvas import MARK, Window, draw_outlines, image_figure, rasterize_table, show_image
+from ._outlines import asinh_stretch, cut_window
+from ._style import MUTED, probability_colormap, styled
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def footprint_overlay(
+    image: np.ndarray,
+    noise: float,
+    xy0: tuple[int, int],
+    blend: Table,
+    peaks: Table,
+    spans: Table,
+    *,
+    window: Window | None = None,
+    pixel_scale: float | None = None,
+    width: float = 10.0,
+) -> Figure:
+    """Draw a coadd with its footprints outlined and its peaks marked in the colour of their probability.
+
+    Parameters
+    ----------
+    image
+        Coadd `(ny, nx)`.
+    noise
+        Noise of a pixel in the same unit, which sets the stretch.
+    xy0
+        Parent pixel ``(x, y)`` of its first element.
+    blend, peaks, spans
+        The three tables of one coadd. A peak that has a probability of its
+        own takes its colour from that, others from their footprint.
+    window
+        Part to draw; all of it if `None`.
+    pixel_scale
+        Arcseconds per pixel, for a scale bar in arcseconds instead of pixels.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        The figure.
+    """
+    if window is None:
+        window = (xy0[0], xy0[1], xy0[0] + image.shape[1] - 1, xy0[1] + image.shape[0] - 1)
+    pixels = cut_window(np.asarray(image, dtype=np.float32), xy0, window)
+    figure, axes = image_figure(width, pixels.shape, room=0.55)
+    show_image(axes, asinh_stretch(pixels, noise), window)
+    probability = _lookup(blend["footprint_id"], blend["p_blended"])
+    scale = max(1.0, 600.0 / pixels.shape[1])
+    draw_outlines(axes, rasterize_table(spans, window), window[:2], probability, linewidth=0.75 * scale)
+
+    x, y = np.asarray(peaks["f_x"], dtype=float), np.asarray(peaks["f_y"], dtype=float)
+    inside = (x > window[0] - 0.5) & (x < window[2] + 0.5) & (y > window[1] - 0.5) & (y < window[3] + 0.5)
+    value = probability[np.asarray(peaks["footprint_id"])]
+    own = np.asarray(peaks["probability"], dtype=float)
+    value = np.where(np.isfinite(own), own, value)[inside]
+    axes.scatter(
+        x[inside],
+        y[inside],
+        c=value,
+        cmap=probability_colormap(),
+        vmin=0.0,
+        vmax=1.0,
+        s=5.0 * scale**2,
+        linewidths=0.5,
+        edgecolors="#10151b",
+        plotnonfinite=True,
+        zorder=3,
+    )
+    _scale_bar(axes, window, pixel_scale)
+    _probability_bar(figure)
+    return figure
+
+
+@styled
+def patch_overview(
+    images: Sequence[np.ndarray],
+    noises: Sequence[float],
+    origins: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    *,
+    window: Window | None = None,
+    max_pixels: int = 1200,
+    width: float = 10.0,
+) -> Figure:
+    """Draw all coadds of a tract where they lie, with the borders of the patches.
+
+    Parameters
+    ----------
+    images
+        Coadds `(ny, nx)`.
+    noises
+        Noise of a pixel of each.
+    origins
+        Parent pixel ``(x, y)`` of the first element of each.
+    names
+        Label of each.
+    window
+        Region to mark, that another figure shows enlarged.
+    max_pixels
+        The mosaic is averaged down to at most about this many pixels across.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        The figure.
+    """
+    from matplotlib.patches import Rectangle
+
+    x0, y0 = np.min(np.array(origins), axis=0)
+    x1 = max(o[0] + i.shape[1] for i, o in zip(images, origins, strict=True)) - 1
+    y1 = max(o[1] + i.shape[0] for i, o in zip(images, origins, strict=True)) - 1
+    full: Window = (int(x0), int(y0), int(x1), int(y1))
+    mosaic = np.full((y1 - y0 + 1, x1 - x0 + 1), np.nan, dtype=np.float32)
+    for image, noise, (ox, oy) in zip(images, noises, origins, strict=True):
+        part = mosaic[oy - y0 : oy - y0 + image.shape[0], ox - x0 : ox - x0 + image.shape[1]]
+        np.copyto(part, image / noise, where=~np.isfinite(part))
+    step = max(1, -(-max(mosaic.shape) // max_pixels))
+    ny, nx = (n // step * step for n in mosaic.shape)
+    small = mosaic[:ny, :nx].reshape(ny // step, step, nx // step, step).mean(axis=(1, 3)) * step
+
+    figure, axes = image_figure(width, (ny, nx))
+    brightness = np.where(np.isfinite(small), asinh_stretch(small, 1.0, softening=4.0), 1.0)
+    show_image(axes, brightness, (full[0], full[1], full[0] + nx - 1, full[1] + ny - 1))
+    for index, (image, (ox, oy), name) in enumerate(zip(images, origins, names, strict=True)):
+        box = (ox - 0.5, oy - 0.5), image.shape[1], image.shape[0]
+        axes.add_patch(Rectangle(*box, fill=False, ec=MARK, lw=1.6, zorder=3))
+        for other, (px, py) in zip(images[:index], origins[:index], strict=True):
+            lx, ly = max(ox, px), max(oy, py)
+            across = min(ox + image.shape[1], px + other.shape[1]) - lx
+            up = min(oy + image.shape[0], py + other.shape[0]) - ly
+            if across > 0 and up > 0:
+                shade = Rectangle((lx - 0.5, ly - 0.5), across, up, fc=MARK, ec="none", alpha=0.2, zorder=2)
+                axes.add_patch(shade)
+        right = index % 2 == 1
+        axes.annotate(
+            name,
+            (ox + (image.shape[1] if right else 0), oy + image.shape[0]),
+            xytext=(-12 if right else 12, -12),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="top",
+            color="#10151b",
+            fontsize=10,
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.35", "fc": MARK, "ec": "none"},
+            zorder=5,
+        )
+    if window is not None:
+        wx0, wy0, wx1, wy1 = window
+        corner, extent = (wx0 - 0.5, wy0 - 0.5), (wx1 - wx0 + 1, wy1 - wy0 + 1)
+        axes.add_patch(
+            Rectangle(corner, *extent, fill=False, ec="#ffffff", lw=1.6, ls=(0, (4, 2.5)), zorder=4)
+        )
+    axes.set_xlim(full[0] - 0.5, full[2] + 0.5)
+    axes.set_ylim(full[1] - 0.5, full[3] + 0.5)
+    return figure
+
+
+def _lookup(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Array that gives the value of a footprint by its number; NaN for numbers that have none."""
+    ids = np.asarray(ids)
+    table = np.full(int(ids.max(initial=0)) + 1, np.nan)
+    table[ids] = np.asarray(values, dtype=float)
+    return table
+
+
+def _scale_bar(axes: Axes, window: Window, pixel_scale: float | None) -> None:
+    """Bar of a round length of about a seventh of the width, in the lower left corner."""
+    from matplotlib.patheffects import withStroke
+
+    x0, y0, x1, _ = window
+    unit = 1.0 if pixel_scale is None else pixel_scale
+    target = (x1 - x0 + 1) * unit / 7.0
+    decade = 10.0 ** np.floor(np.log10(target))
+    length = max(step * decade for step in (1.0, 2.0, 5.0) if step * decade <= target)
+    margin = 0.025 * (x1 - x0 + 1)
+    start, stop = x0 + margin, x0 + margin + length / unit
+    text = f"{length:g} pixels" if pixel_scale is None else f"{length:g}″"
+    halo = [withStroke(linewidth=3.0, foreground="#000000")]
+    axes.plot([start, stop], [y0 + margin] * 2, color="white", lw=2.2, path_effects=halo, zorder=5)
+    label = axes.text(0.5 * (start + stop), y0 + 1.35 * margin, text, ha="center", va="bottom", zorder=5)
+    label.set(color="white", fontsize=10, fontweight="bold", path_effects=halo)
+
+
+def _probability_bar(figure: Figure) -> None:
+    """Bar with the colours of the probability, below an image that fills the width."""
+    width, height = figure.get_size_inches()
+    bar = figure.add_axes((0.0, 0.42 / height, 1.0, 0.1 / height))
+    bar.imshow(
+        np.linspace(0.0, 1.0, 512)[None], cmap=probability_colormap(), aspect="auto", extent=(0, 1, 0, 1)
+    )
+    bar.set_axis_off()
+    labels = {0.0: "0  single", 0.25: "0.25", 0.5: "0.5", 0.75: "0.75", 1.0: "1  blend"}
+    for value, label in labels.items():
+        side = "left" if value == 0.0 else "right" if value == 1.0 else "center"
+        figure.text(value, 0.36 / height, label, ha=side, va="top", fontsize=9.5)
+    figure.text(
+        0.5,
+        0.16 / height,
+        "Probability that more than one galaxy is in the footprint",
+        ha="center",
+        va="top",
+        fontsize=9.5,
+        color=MUTED,
+    )

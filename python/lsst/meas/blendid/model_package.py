@@ -1,0 +1,461 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Trained classifiers in one file: arrays and metadata, and nothing that runs.
+
+A model package is an uncompressed zip file with ``metadata.json`` and one
+``arrays/<name>.npy`` per array.  No object arrays and no pickles are written
+or read, so that loading one cannot run code.  The same content gives the same
+bytes.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "FORMAT_VERSION",
+    "SUFFIX",
+    "ModelPackage",
+    "ModelPackageError",
+    "list_shipped",
+    "point_source_depth",
+    "resolve",
+)
+
+import io
+import json
+import math
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsst.resources import ResourcePath, ResourcePathExpression
+
+FORMAT_NAME = "lsst.meas.blendid model package"
+FORMAT_VERSION = 1
+SUFFIX = ".blendid"
+MAX_BYTES = 256 * 1024**2
+"""Largest package that is read, bytes."""
+PSF_MARGIN = 0.05
+"""A PSF up to this fraction narrower or wider than those trained on is within
+the range of a model."""
+DEPTH_MARGIN = 0.15
+"""A coadd up to this many magnitudes shallower or deeper than those trained on
+is within the range of a model."""
+
+_METADATA_NAME = "metadata.json"
+_ARRAY_FOLDER = "arrays/"
+_REQUIRED: dict[str, type] = {
+    "name": str,
+    "classifier": str,
+    "config": dict,
+    "inputs": dict,
+    "prior": dict,
+    "training": dict,
+    "validation": dict,
+    "versions": dict,
+}
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class ModelPackageError(ValueError):
+    """A model package that is missing, damaged, foreign, newer or does not fit."""
+
+
+def point_source_depth(noise_sigma: float, psf: np.ndarray, zero_point: float = 31.4) -> float:
+    """5-sigma point-source depth of an image.
+
+    Parameters
+    ----------
+    noise_sigma
+        Noise of one pixel, image units.
+    psf : `numpy.ndarray`, shape (ny, nx)
+        PSF kernel; normalised here to sum 1.
+    zero_point
+        AB magnitude of one image unit; the default is that of nJy.
+
+    Returns
+    -------
+    depth
+        AB magnitude of a point source with S/N 5; NaN if the noise is not
+        positive.
+    """
+    flux_sigma = noise_sigma / math.sqrt(float(np.sum(np.square(psf / np.sum(psf)))))
+    return zero_point - 2.5 * math.log10(5.0 * flux_sigma) if flux_sigma > 0.0 else math.nan
+
+
+def _in_range(value: float, limits: object, *, factor: float = 1.0, offset: float = 0.0) -> bool:
+    """Whether a value lies in the widened [low, high]; anything does if there are no limits."""
+    if not isinstance(limits, (list, tuple)) or len(limits) != 2:
+        return True
+    low, high = float(limits[0]) / factor - offset, float(limits[1]) * factor + offset
+    return bool(low <= value <= high)
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """A trained classifier as data.
+
+    Parameters
+    ----------
+    classifier
+        Name of the classifier in the registry.
+    metadata
+        JSON-compatible facts: ``name``, ``config`` (of the classifier),
+        ``inputs`` (``bands``, ``footprints`` settings, and the trained ranges
+        ``psf_sigma`` in pixels and ``depth`` in AB magnitudes, each
+        ``[low, high]`` or `None`), ``prior``, ``training``, ``validation`` and
+        ``versions``.
+    arrays
+        Numerical arrays.
+    source
+        Where it was read from, for messages.
+    """
+
+    classifier: str
+    metadata: dict[str, Any]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    source: str = "<memory>"
+
+    @property
+    def name(self) -> str:
+        """Name of the model (`str`)."""
+        return str(self.metadata.get("name", "unnamed"))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Config of the classifier, as nested plain values (`dict`)."""
+        return self.metadata.get("config", {})
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Definition and range of the inputs (`dict`)."""
+        return self.metadata.get("inputs", {})
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands that the model holds for; empty if it holds for any (`tuple` [`str`])."""
+        return tuple(self.inputs.get("bands") or ())
+
+    def supports_band(self, band: str) -> bool:
+        """Tell whether the model was made for a band.
+
+        Parameters
+        ----------
+        band
+            Name of the band.
+
+        Returns
+        -------
+        supported
+            `True` also for a model without bands.
+        """
+        return not self.bands or band in self.bands
+
+    def in_range(self, *, psf_sigma: float, depth: float | None = None) -> bool:
+        """Tell whether an image is like those that the model was trained on.
+
+        Parameters
+        ----------
+        psf_sigma
+            Adaptive-moment width of the PSF, pixels.
+        depth
+            5-sigma point-source depth, AB magnitudes (`point_source_depth`);
+            not looked at if `None`.
+
+        Returns
+        -------
+        inside
+            Whether the width lies within `PSF_MARGIN` and the depth within
+            `DEPTH_MARGIN` of the trained range.
+        """
+        inside = _in_range(psf_sigma, self.inputs.get("psf_sigma"), factor=1.0 + PSF_MARGIN)
+        return inside and (depth is None or _in_range(depth, self.inputs.get("depth"), offset=DEPTH_MARGIN))
+
+    def footprint_differences(self, settings: Mapping[str, Any]) -> list[str]:
+        """Compare footprint settings to those that the model was trained with.
+
+        Parameters
+        ----------
+        settings
+            Footprint settings by name, such as ``FootprintConfig.toDict()``.
+
+        Returns
+        -------
+        differences
+            One ``name: trained with A, now B`` per setting that differs; empty
+            if there is none.
+        """
+        trained = self.inputs.get("footprints") or {}
+        return [
+            f"{key}: trained with {value!r}, now {settings[key]!r}"
+            for key, value in trained.items()
+            if key in settings and settings[key] != value
+        ]
+
+    def to_bytes(self) -> bytes:
+        """Serialise; the same content gives the same bytes.
+
+        Returns
+        -------
+        data
+            The content of a package file.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the metadata or an array cannot be stored.
+        """
+        document = {
+            "format": FORMAT_NAME,
+            "format_version": FORMAT_VERSION,
+            "classifier": self.classifier,
+            **{key: value for key, value in self.metadata.items() if key != "classifier"},
+        }
+        _check_metadata(document, self.source)
+        try:
+            text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as err:
+            raise ModelPackageError(f"{self.source}: the metadata cannot be stored as JSON: {err}") from None
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(_METADATA_NAME, _ZIP_DATE), text.encode())
+            for key in sorted(self.arrays):
+                name = f"{_ARRAY_FOLDER}{key}.npy"
+                archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), _array_to_bytes(self.arrays[key], key))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str = "<memory>") -> ModelPackage:
+        """Deserialise.
+
+        Parameters
+        ----------
+        data
+            The content of a package file.
+        source
+            Where it comes from, for messages.
+
+        Returns
+        -------
+        package
+            The package.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if it is not a package that this release can read.
+        """
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return cls._from_archive(archive, source)
+        except ModelPackageError:
+            raise
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as err:
+            raise ModelPackageError(
+                f"{source} is not a model package or is damaged ({err}); copy it again or train a new one"
+            ) from None
+
+    @classmethod
+    def _from_archive(cls, archive: zipfile.ZipFile, source: str) -> ModelPackage:
+        total = sum(info.file_size for info in archive.infolist())
+        if total > MAX_BYTES:
+            raise ModelPackageError(
+                f"{source} unpacks to {total} bytes, more than the {MAX_BYTES} allowed; "
+                "it is no model package"
+            )
+        names = archive.namelist()
+        if _METADATA_NAME not in names:
+            raise ModelPackageError(f"{source} has no {_METADATA_NAME}: it is not a model package")
+        metadata = json.loads(archive.read(_METADATA_NAME))
+        _check_metadata(metadata, source)
+        arrays: dict[str, np.ndarray] = {}
+        for name in names:
+            match = re.fullmatch(_ARRAY_FOLDER + r"(\w+)\.npy", name)
+            if match:
+                arrays[match[1]] = _array_from_bytes(archive.read(name), name)
+            elif name != _METADATA_NAME:
+                raise ModelPackageError(f"{source} contains {name!r}, which no model package has")
+        metadata = {k: v for k, v in metadata.items() if k not in ("format", "format_version")}
+        return cls(metadata["classifier"], metadata, arrays, source)
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the package; a file of that name appears only once it is complete.
+
+        Parameters
+        ----------
+        path
+            File to write; it is replaced if it exists.
+
+        Returns
+        -------
+        path
+            The file.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the content cannot be stored.
+        OSError
+            Raised if the file cannot be written.
+        """
+        path, data = Path(path), self.to_bytes()
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return path
+
+    @classmethod
+    def read(cls, name_or_uri: ResourcePathExpression) -> ModelPackage:
+        """Read a package.
+
+        Parameters
+        ----------
+        name_or_uri
+            Name of a shipped model, path, or any URI that `lsst.resources`
+            reads.
+
+        Returns
+        -------
+        package
+            The package.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if there is none, or not one that this release can read.
+        """
+        uri = resolve(name_or_uri)
+        source = uri.ospath if uri.isLocal and uri.scheme in ("file", "") else str(uri)
+        try:
+            # Not uri.size(), which package resources do not have.
+            data = uri.read(MAX_BYTES + 1)
+            if len(data) > MAX_BYTES:
+                raise ModelPackageError(f"{source} has more than the {MAX_BYTES} bytes of a model package")
+        except ModelPackageError:
+            raise
+        except Exception as err:
+            # What a missing or unreadable resource raises depends on its scheme.
+            reason = "no such file" if isinstance(err, FileNotFoundError) else f"{type(err).__name__}: {err}"
+            raise ModelPackageError(
+                f"cannot read model package {source} ({reason}); shipped models: {', '.join(list_shipped())}"
+            ) from None
+        return cls.from_bytes(data, source)
+
+
+def _check_metadata(metadata: object, source: str) -> None:
+    """Raise unless metadata have the form that this release knows."""
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT_NAME:
+        raise ModelPackageError(f"{source} is not a model package of lsst.meas.blendid")
+    version = metadata.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise ModelPackageError(f"{source} has format version {version!r}; an integer from 1 was expected")
+    if version > FORMAT_VERSION:
+        raise ModelPackageError(
+            f"{source} has format version {version}, this release reads up to {FORMAT_VERSION}: "
+            "upgrade lsst-meas-blendid or use an older package"
+        )
+    for key, kind in _REQUIRED.items():
+        if not isinstance(metadata.get(key), kind):
+            raise ModelPackageError(
+                f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
+            )
+    bands = metadata["inputs"].get("bands")
+    if not isinstance(bands, list) or not all(isinstance(band, str) for band in bands):
+        raise ModelPackageError(f"{source}: metadata inputs.bands is no list of names; train it anew")
+
+
+def _array_to_bytes(array: np.ndarray, name: str) -> bytes:
+    """One array as .npy, little endian and contiguous."""
+    array = np.asarray(array)
+    if not re.fullmatch(r"\w+", name) or array.dtype.kind not in "biuf":
+        raise ModelPackageError(f"array {name!r} of dtype {array.dtype} cannot go into a model package")
+    buffer = io.BytesIO()
+    np.lib.format.write_array(
+        buffer,
+        np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C"),
+        version=(1, 0),
+        allow_pickle=False,
+    )
+    return buffer.getvalue()
+
+
+def _array_from_bytes(data: bytes, name: str) -> np.ndarray:
+    """Read .npy without trusting the size that its header claims."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError(f"{name} has an unknown version")
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "biuf" or fortran_order:
+        raise ValueError(f"{name} is not a plain array of numbers")
+    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError(f"{name} is cut off")
+    array = np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape)
+    return array.astype(dtype.newbyteorder("="))
+
+
+def _shipped_folder() -> Any:
+    return resources.files(__package__).joinpath("models")
+
+
+def list_shipped() -> tuple[str, ...]:
+    """Names of the models that come with this package.
+
+    Returns
+    -------
+    names
+        Sorted names, each of which `ModelPackage.read` takes.
+    """
+    folder = _shipped_folder()
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX)))
+
+
+def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:
+    """Find the file of a model.
+
+    Parameters
+    ----------
+    name_or_uri
+        Name of a shipped model (without suffix), path, or URI.
+
+    Returns
+    -------
+    uri
+        Where to read it; not checked to exist unless it is a bare name.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised for a bare name that is neither shipped nor a file.
+    """
+    if isinstance(name_or_uri, str) and re.fullmatch(r"[\w-]+", name_or_uri):
+        if name_or_uri in list_shipped():
+            return ResourcePath(f"resource://{__package__}/models/{name_or_uri}{SUFFIX}")
+        if not Path(name_or_uri).is_file():
+            raise ModelPackageError(
+                f"unknown model {name_or_uri!r}: give one of {', '.join(list_shipped())}, or the path or URI "
+                f"of a {SUFFIX} file"
+            )
+    return ResourcePath(name_or_uri, forceDirectory=False)

@@ -1,0 +1,180 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Exposures written by lsst.afw, read without lsst.afw.
+
+The pixels lie in three image HDUs: ``IMAGE``, ``MASK`` and ``VARIANCE``, told
+by ``EXTNAME``, in files before 2016 only by ``EXTTYPE``, or by their order.
+PSF and filter lie in an archive of tables that `AfwArchive` reads.
+"""
+
+from __future__ import annotations
+
+__all__ = ("is_afw", "read_afw")
+
+from typing import Any
+
+import astropy.io.fits
+import numpy as np
+
+from lsst.images import (
+    Box,
+    Mask,
+    MaskedImage,
+    MaskPlane,
+    MaskSchema,
+    get_legacy_difference_image_mask_planes,
+    get_legacy_optional_mask_planes,
+    get_legacy_template_mask_planes,
+    get_legacy_visit_image_mask_planes,
+)
+from lsst.images.psfs import PointSpreadFunction
+
+from ._afw_archive import AfwArchive, UnreadablePsfError
+from ._input_image import InputImage, ReadError
+from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
+from ._wcs import read_projection
+
+_PLANES = ("IMAGE", "MASK", "VARIANCE")
+_MAX_BIT = 63
+
+
+def is_afw(hdu_list: astropy.io.fits.HDUList) -> bool:
+    """Whether an open file has an image with a mask or a variance beside it, as lsst.afw writes them."""
+    planes = _find_planes(hdu_list)
+    return "IMAGE" in planes and len(planes) > 1
+
+
+def read_afw(
+    hdu_list: astropy.io.fits.HDUList, name: str, psf_fwhm: float | None, pixel_scale: float | None
+) -> InputImage:
+    """Read an exposure or masked image.
+
+    Parameters
+    ----------
+    hdu_list
+        The open file.
+    name
+        Its name, for messages.
+    psf_fwhm
+        Seeing in arcsec; by default the PSF of the file.
+    pixel_scale
+        Pixel size in arcsec; by default from the WCS.
+
+    Returns
+    -------
+    image
+        The image in parent pixels, mask planes under their names of
+        lsst.images.
+
+    Raises
+    ------
+    ReadError
+        Raised if the planes do not fit together, or the PSF is missing or not
+        readable without lsst.afw.
+    """
+    notes: list[str] = []
+    planes = _find_planes(hdu_list)
+    hdu = planes["IMAGE"]
+    array = native_array(hdu, "the image plane", name)
+    x0, y0 = read_origin(hdu.header)
+    box = Box.from_shape(array.shape, start=(y0, x0))
+    projection, wcs_scale = read_projection(hdu.header, box, notes)
+    if projection is None:
+        notes.append("no celestial WCS in the image header: ra and dec are NaN")
+    image = make_image(array, box, find_unit(hdu.header, notes), projection)
+    mask = _read_mask(planes.get("MASK"), box, name, notes)
+
+    variance = None
+    if "VARIANCE" in planes:
+        pixels = native_array(planes["VARIANCE"], "the variance plane", name)
+        if pixels.shape != array.shape:
+            raise ReadError(f"{name}: image {array.shape} and variance {pixels.shape} differ in shape")
+        if (pixels != 0.0).any():
+            variance = make_image(pixels, box, None if image.unit is None else image.unit**2, None)
+        else:
+            notes.append("the variance plane is zero everywhere: the noise is estimated from the pixels")
+    else:
+        notes.append("no variance plane: the noise is estimated from the pixels")
+
+    archive = AfwArchive(hdu_list)
+    psf: PointSpreadFunction | np.ndarray
+    if psf_fwhm is not None:
+        psf = make_psf(name, psf_fwhm, pixel_scale, wcs_scale, notes)
+        if archive.psf_name is not None:
+            notes.append(f"the {archive.psf_name} of the file is replaced by the given FWHM")
+    else:
+        try:
+            psf = archive.read_psf(box)
+        except UnreadablePsfError as err:
+            raise ReadError(f"{name}: {err}; give --psf-fwhm ARCSEC") from err
+    return InputImage(
+        masked_image=MaskedImage(image, mask=mask, variance=variance),
+        psf=psf,
+        band=archive.read_band(),
+        kind="afw",
+        has_variance=variance is not None,
+        notes=notes,
+    )
+
+
+def _find_planes(hdu_list: astropy.io.fits.HDUList) -> dict[str, Any]:
+    """Return the HDUs that hold image, mask and variance, by plane."""
+    images = [h for h in hdu_list if h.is_image and h.header.get("NAXIS", 0) > 0]
+    for key in ("EXTNAME", "EXTTYPE"):
+        found: dict[str, Any] = {}
+        for hdu in images:
+            label = str(hdu.header.get(key, "")).strip().upper()
+            if label in _PLANES and label not in found:
+                found[label] = hdu
+        if "IMAGE" in found and len(found) > 1:
+            return found
+    if (
+        len(images) == 3
+        and images[1].header.get("BITPIX", 0) > 0
+        and any(keyword.startswith("MP_") for keyword in images[1].header)
+    ):
+        return dict(zip(_PLANES, images, strict=True))
+    return {}
+
+
+def _plane_map() -> dict[str, MaskPlane]:
+    """Return the plane of lsst.images for each name of lsst.afw, over all kinds of images."""
+    return (
+        get_legacy_difference_image_mask_planes()
+        | get_legacy_visit_image_mask_planes()
+        | get_legacy_template_mask_planes()
+        | get_legacy_optional_mask_planes()
+    )
+
+
+def _read_mask(hdu: Any, box: Box, name: str, notes: list[str]) -> Mask:
+    """Read a mask, renaming its planes; planes that lsst.images does not know keep their name."""
+    if hdu is None:
+        notes.append("no mask plane: no pixel is masked")
+        return Mask(0, schema=MaskSchema([]), bbox=box)
+    bits = native_array(hdu, "the mask plane", name)
+    if bits.shape != box.shape:
+        raise ReadError(f"{name}: image {tuple(box.shape)} and mask {bits.shape} differ in shape")
+    if bits.dtype.kind not in "iu":
+        raise ReadError(f"{name}: the mask plane holds {bits.dtype}, not integers")
+    known = _plane_map()
+    planes: list[tuple[MaskPlane, int]] = []
+    for legacy_name, bit in MaskPlane.read_legacy(hdu.header, strip=False).items():
+        if isinstance(bit, bool) or not isinstance(bit, int) or not 0 <= bit <= _MAX_BIT:
+            raise ReadError(f"{name}: mask plane {legacy_name} has bit {bit!r}, not 0 to {_MAX_BIT}")
+        default = MaskPlane(legacy_name, f"Mask plane {legacy_name} of the file.")
+        planes.append((known.get(legacy_name, default), bit))
+    if not planes and bits.any():
+        notes.append("the mask has no named planes (MP_ cards); it is ignored")
+    mask = Mask(0, schema=MaskSchema([plane for plane, _ in planes]), bbox=box)
+    for plane, bit in planes:
+        # A plane beyond the width of the stored integers is set nowhere.
+        if bit < 8 * bits.dtype.itemsize:
+            mask.set(plane.name, ((bits >> bit) & 1).astype(bool))
+    return mask

@@ -1,0 +1,56 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What the readers return, and the error that they raise."""
+
+from __future__ import annotations
+
+__all__ = ("InputImage", "ReadError")
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from lsst.images import MaskedImage
+from lsst.images.psfs import PointSpreadFunction
+
+
+class ReadError(ValueError):
+    """A file that cannot be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """An image read from a file, ready for the task.
+
+    Parameters
+    ----------
+    masked_image
+        Image, mask and variance in parent pixels, with the sky projection if
+        the file has one.  The concrete type is kept, so that a coadd stays a
+        `~lsst.images.cells.CellCoadd`.
+    psf
+        The PSF of the file, or an image of it, shape (odd, odd), sum 1.
+    band
+        Short name of the band, if the file tells it.
+    kind
+        Which layout the file has.
+    has_variance
+        Whether the variance plane was measured.  If not it is filled with 1
+        and the noise has to be estimated from the pixels.
+    notes
+        What was assumed or left out while reading, a sentence each.
+    """
+
+    masked_image: MaskedImage
+    psf: PointSpreadFunction | np.ndarray
+    band: str | None
+    kind: Literal["lsst.images", "afw", "plain"]
+    has_variance: bool
+    notes: list[str] = field(default_factory=list)

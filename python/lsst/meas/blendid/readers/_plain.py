@@ -1,0 +1,103 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Plain two-dimensional FITS images."""
+
+from __future__ import annotations
+
+__all__ = ("read_plain",)
+
+from typing import Any
+
+import astropy.io.fits
+import numpy as np
+
+from lsst.images import Box, Mask, MaskedImage, MaskPlane, MaskSchema
+
+from ._input_image import InputImage, ReadError
+from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
+from ._wcs import read_projection
+
+_SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is not finite in the file.")])
+
+
+def read_plain(
+    hdu_list: astropy.io.fits.HDUList,
+    name: str,
+    psf_fwhm: float | None,
+    pixel_scale: float | None,
+    hdu: int | str | None,
+) -> InputImage:
+    """Read one HDU as an image without mask, variance or PSF.
+
+    Parameters
+    ----------
+    hdu_list
+        The open file.
+    name
+        Its name, for messages.
+    psf_fwhm
+        Seeing in arcsec.
+    pixel_scale
+        Pixel size in arcsec; by default from the WCS.
+    hdu
+        Index or ``EXTNAME``; by default the first HDU with an image.
+
+    Returns
+    -------
+    image
+        The image; pixels that are not finite are masked as ``NO_DATA``.
+
+    Raises
+    ------
+    ReadError
+        Raised if there is no such image, or the PSF is missing.
+    """
+    notes: list[str] = []
+    chosen = _choose(hdu_list, name, hdu, notes)
+    array = native_array(chosen, "the image", name)
+    x0, y0 = read_origin(chosen.header)
+    if (x0, y0) != (0, 0):
+        notes.append(f"the first pixel is ({x0}, {y0}) of the parent image (LTV1, LTV2)")
+    box = Box.from_shape(array.shape, start=(y0, x0))
+    projection, wcs_scale = read_projection(chosen.header, box, notes)
+    if projection is None:
+        notes.append("no celestial WCS: ra and dec are NaN")
+    if psf_fwhm is None:
+        raise ReadError(f"{name}: a plain FITS image has no PSF; give --psf-fwhm ARCSEC")
+    image = make_image(array, box, find_unit(chosen.header, notes), projection)
+    mask = Mask(0, schema=_SCHEMA, bbox=box)
+    mask.set("NO_DATA", ~np.isfinite(image.array))
+    notes.append("no variance plane: the noise is estimated from the pixels")
+    return InputImage(
+        masked_image=MaskedImage(image, mask=mask),
+        psf=make_psf(name, psf_fwhm, pixel_scale, wcs_scale, notes),
+        band=None,
+        kind="plain",
+        has_variance=False,
+        notes=notes,
+    )
+
+
+def _choose(hdu_list: astropy.io.fits.HDUList, name: str, hdu: int | str | None, notes: list[str]) -> Any:
+    """Return the HDU to read."""
+    if hdu is not None:
+        try:
+            chosen = hdu_list[hdu]
+        except (IndexError, KeyError) as err:
+            known = ", ".join(f"{i} {h.name}".strip() for i, h in enumerate(hdu_list))
+            raise ReadError(f"{name}: has no HDU {hdu!r}; it has {known}") from err
+        if not chosen.is_image:
+            raise ReadError(f"{name}: HDU {hdu!r} is a table; choose an image with --hdu")
+        return chosen
+    images = [h for h in hdu_list if h.is_image and h.header.get("NAXIS", 0) > 0]
+    if not images:
+        raise ReadError(f"{name}: has no image, all its HDUs are empty or tables; give a file with an image")
+    if len(images) > 1:
+        notes.append(f"{len(images)} images in the file; the first is used (--hdu chooses another)")
+    return images[0]

@@ -1,0 +1,212 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What classifiers see: the footprints of one or many images, in one order."""
+
+from __future__ import annotations
+
+__all__ = ("FootprintSamples", "SceneContext")
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
+
+if TYPE_CHECKING:
+    from .footprints import DetectionResult
+
+
+@dataclass(frozen=True)
+class SceneContext:
+    """Facts about an image that its pixels do not tell.
+
+    Parameters
+    ----------
+    band
+        Name of the band, if known.
+    zero_point
+        AB magnitude of one image unit (31.4 for nJy), if known.
+    pixel_scale
+        Side of a pixel in arcsec, if known.
+    """
+
+    band: str | None = None
+    zero_point: float | None = None
+    pixel_scale: float | None = None
+
+
+class FootprintSamples:
+    """The footprints of a sequence of images, one after the other.
+
+    Parameters
+    ----------
+    results
+        Images with their footprints.
+    contexts
+        What is known beside, one for each image.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are not as many contexts as images.
+    """
+
+    def __init__(
+        self, results: Sequence[DetectionResult], contexts: Sequence[SceneContext] | None = None
+    ) -> None:
+        self.results: tuple[DetectionResult, ...] = tuple(results)
+        self.contexts: tuple[SceneContext, ...] = (
+            tuple(SceneContext() for _ in self.results) if contexts is None else tuple(contexts)
+        )
+        if len(self.contexts) != len(self.results):
+            raise ValueError(f"{len(self.contexts)} contexts were given for {len(self.results)} images")
+        sizes = [len(result.footprints) for result in self.results]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+        self._cutouts: dict[tuple[tuple[str, object], ...], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return int(self._offsets[-1])
+
+    def _gather(self, get: Callable[[DetectionResult], np.ndarray], empty: np.ndarray) -> np.ndarray:
+        """Concatenate an array over the images."""
+        return np.concatenate([get(result) for result in self.results]) if self.results else empty
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First row of each image and the total, int64 of shape (images + 1,)."""
+        return self._offsets
+
+    @property
+    def scene_index(self) -> np.ndarray:
+        """Image of each footprint: int64 of shape (n,), an index into ``results``."""
+        return np.repeat(np.arange(len(self.results)), np.diff(self._offsets))
+
+    @property
+    def bbox(self) -> np.ndarray:
+        """Bounding boxes [x0, y0, x1, y1], inclusive, parent pixels: int32 of shape (n, 4)."""
+        return self._gather(lambda r: r.footprints.bbox, np.zeros((0, 4), dtype=np.int32))
+
+    @property
+    def centroid(self) -> np.ndarray:
+        """Unweighted centroids [x, y], parent pixels: float64 of shape (n, 2)."""
+        return self._gather(lambda r: r.footprints.centroid, np.zeros((0, 2)))
+
+    @property
+    def area(self) -> np.ndarray:
+        """Number of pixels after growth: int32 of shape (n,)."""
+        return self._gather(lambda r: r.footprints.area, np.zeros(0, dtype=np.int32))
+
+    @property
+    def area_detected(self) -> np.ndarray:
+        """Number of pixels before growth: int32 of shape (n,)."""
+        return self._gather(lambda r: r.footprints.area_detected, np.zeros(0, dtype=np.int32))
+
+    @property
+    def n_peaks(self) -> np.ndarray:
+        """Number of peaks: int of shape (n,)."""
+        return self._gather(lambda r: r.footprints.n_peaks, np.zeros(0, dtype=np.int64))
+
+    @property
+    def max_significance(self) -> np.ndarray:
+        """Significance of the most significant peak: float of shape (n,), NaN without peak."""
+        return self._gather(lambda r: r.footprints.max_significance, np.zeros(0, dtype=np.float32))
+
+    @property
+    def second_significance(self) -> np.ndarray:
+        """Significance of the second-brightest peak: float32 of shape (n,), NaN with fewer than two."""
+
+        def second(result: DetectionResult) -> np.ndarray:
+            footprints = result.footprints
+            values = np.full(len(footprints), np.nan, dtype=np.float32)
+            several = np.diff(footprints.peak_start) > 1
+            rows = footprints.peak_start[:-1][several] + 1
+            values[several] = footprints.peaks["significance"][rows]
+            return values
+
+        return self._gather(second, np.zeros(0, dtype=np.float32))
+
+    @property
+    def sky_level(self) -> np.ndarray:
+        """Median of the pixels outside footprints, in units of the pixel noise: float64 of shape (n,).
+
+        It is the same for all footprints of an image, and tells whether the
+        light of undetected galaxies was subtracted with the background; 0 for
+        an image that is all footprints.
+        """
+
+        def level(result: DetectionResult) -> np.ndarray:
+            # A sixteenth of the pixels is plenty for a median.
+            few = (slice(None, None, 4), slice(None, None, 4))
+            sky = result.image[few][result.footprints.labels[few] == 0]
+            value = float(np.median(sky)) / result.noise.sigma if sky.size else 0.0
+            return np.full(len(result.footprints), value)
+
+        return self._gather(level, np.zeros(0))
+
+    def count_peaks(self, threshold: float) -> np.ndarray:
+        """Count the peaks of at least some significance.
+
+        Parameters
+        ----------
+        threshold
+            Least significance of a peak that counts.
+
+        Returns
+        -------
+        counts : `numpy.ndarray`, shape (n,), int64
+            Number of peaks in each footprint.
+        """
+
+        def count(result: DetectionResult) -> np.ndarray:
+            peaks = result.footprints.peaks
+            chosen = peaks["footprint_id"][np.asarray(peaks["significance"]) >= threshold]
+            return np.bincount(chosen, minlength=len(result.footprints) + 1)[1:]
+
+        return self._gather(count, np.zeros(0, dtype=np.int64))
+
+    def cutouts(self, config: CutoutConfig) -> np.ndarray:
+        """Cut out all footprints; the result is kept for the next call.
+
+        Parameters
+        ----------
+        config
+            Size, centre and normalisation.
+
+        Returns
+        -------
+        cutouts : `numpy.ndarray`, shape (n, s, s), float32
+            Normalised cutouts; do not write into them.
+        """
+        key = tuple(sorted(config.toDict().items()))
+        if key not in self._cutouts:
+            empty = np.zeros((0, config.size, config.size), dtype=np.float32)
+            cutouts = self._gather(lambda r: extract_cutouts(r, config), empty)
+            cutouts.flags.writeable = False
+            self._cutouts[key] = cutouts
+        return self._cutouts[key]
+
+    def cutout_flags(self, config: CutoutConfig) -> dict[str, np.ndarray]:
+        """Flags of `.cutouts.cutout_flags`, over all images.
+
+        Parameters
+        ----------
+        config
+            Size and centre.
+
+        Returns
+        -------
+        flags : `dict` [`str`, `numpy.ndarray`]
+            Bool arrays of shape (n,).
+        """
+        return {
+            name: self._gather(lambda r, name=name: cutout_flags(r, config)[name], np.zeros(0, dtype=bool))  # type: ignore[misc]
+            for name in ("too_large",)
+        }

@@ -1,0 +1,48 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Make the models that come with this package: the same bytes from the same versions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .shipped import train_shipped_models
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the shipped models.
+
+    Parameters
+    ----------
+    arguments
+        Command-line arguments; those of the process if `None`.
+
+    Returns
+    -------
+    status
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(prog="python -m lsst.meas.blendid.training", description=__doc__)
+    parser.add_argument(
+        "--truths", help="folder that holds buchanan2022/scene_00.fits (default: $BLENDID_DATA)"
+    )
+    parser.add_argument("--out", required=True, help="existing folder to write the models to")
+    options = parser.parse_args(arguments)
+    try:
+        train_shipped_models(options.out, options.truths, report=print)
+    except (OSError, ValueError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

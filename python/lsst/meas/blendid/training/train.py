@@ -1,0 +1,243 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Fitting one classifier, and writing down what it was fitted to."""
+
+from __future__ import annotations
+
+__all__ = ("clipped_footprints", "simulated_scenes", "train_classifier")
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..classifiers import BlendClassifier, BlendClassifierConfig, classifier_registry, split_probabilities
+from ..evaluation.metrics import score, score_one_peak
+from ..footprints import FootprintConfig
+from ..model_package import ModelPackage, point_source_depth
+from .scenes import LabelledScenes, Progress, SceneSource, SimulatedScene, label_scenes
+
+_FOOTPRINT_FIELDS = (
+    "combinedGrow",
+    "includeThresholdMultiplier",
+    "isotropicGrow",
+    "minPixels",
+    "nSigmaForKernel",
+    "nSigmaToGrow",
+    "thresholdType",
+    "thresholdValue",
+)
+"""Settings that make a footprint another one; kept with a model if all scenes had the same."""
+
+
+def clipped_footprints() -> FootprintConfig:
+    """Make the settings of Buchanan et al. 2022.
+
+    Returns
+    -------
+    config
+        Noise from the clipped variance of the image, estimated background
+        subtracted.
+    """
+    config = FootprintConfig()
+    config.noiseSource = "clipped"
+    config.doSubtractBackground = True
+    return config
+
+
+def simulated_scenes(
+    truths: Sequence[str | Path | int] = (),
+    *,
+    n_scenes: int = 4,
+    size_models: Sequence[str] = ("cosmodc2", "1.6x", "large"),
+    draws: int = 1,
+    size: int = 2048,
+    seed: int = 1,
+    split: str | None = None,
+) -> list[SimulatedScene]:
+    """List scenes to simulate, each with its own seed.
+
+    Parameters
+    ----------
+    truths
+        Files or numbers of truth scenes; if empty, the parametric catalogue.
+    n_scenes
+        Number of pieces of sky, if there are no truths.
+    size_models
+        Galaxy sizes; every piece of sky is drawn with each.
+    draws
+        Number of times that each is drawn, with other shapes and noise.
+    size
+        Side of a scene, pixels.
+    seed
+        Seed that the others are counted from.
+    split
+        Part of the sky that truth scenes must belong to.
+
+    Returns
+    -------
+    scenes
+        The scenes; nothing is simulated yet.
+    """
+    sources: list[str | Path | int] = list(truths) or ["parametric"] * n_scenes
+    return [
+        SimulatedScene(source, size_model, seed + i, (size, size), split if truths else None)
+        for i, (source, size_model, _) in enumerate(
+            (source, size_model, draw)
+            for source in sources
+            for size_model in size_models
+            for draw in range(draws)
+        )
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what a model was made with."""
+    versions = {}
+    for name in ("lsst-meas-blendid", "numpy", "scikit-learn"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "unknown"
+    return versions
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers to six digits, what is not finite as `None`, for JSON."""
+    return {
+        k: (round(v, 6) if np.isfinite(v) else None) if isinstance(v, float) else v for k, v in values.items()
+    }
+
+
+def _describe(labelled: LabelledScenes, snr_min: float) -> dict[str, Any]:
+    """What was learned from."""
+    return {
+        "label": f"galaxies with point-source S/N >= {snr_min:g} from the sky alone",
+        "n_footprints": len(labelled.counts),
+        "mix": _rounded(labelled.mix),
+        "inside": round(float(np.mean(labelled.inside)), 6),
+        "scenes": list(labelled.provenance),
+    }
+
+
+def _describe_inputs(labelled: LabelledScenes, footprints: Sequence[FootprintConfig]) -> dict[str, Any]:
+    """Bands, settings and ranges that a model holds for."""
+    samples = labelled.samples
+    bands = sorted({context.band for context in samples.contexts if context.band is not None})
+    if any(context.band is None for context in samples.contexts):
+        bands = []
+    sigmas = [result.psf.sigma for result in samples.results]
+    depths = [
+        point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+        for result, context in zip(samples.results, samples.contexts, strict=True)
+        if context.zero_point is not None
+    ]
+    settings = [config.toDict() for config in footprints]
+    common = {
+        name: settings[0][name]
+        for name in _FOOTPRINT_FIELDS
+        if all(s[name] == settings[0][name] for s in settings)
+    }
+    return {
+        "bands": bands,
+        "footprints": common,
+        "psf_sigma": [round(min(sigmas), 4), round(max(sigmas), 4)],
+        "depth": [round(min(depths), 3), round(max(depths), 3)] if len(depths) == len(sigmas) else None,
+    }
+
+
+def _validate(classifier: BlendClassifier, labelled: LabelledScenes) -> dict[str, Any]:
+    """Scores on other scenes than those learned from."""
+    p, _ = split_probabilities(classifier.predict(labelled.samples))
+    scores = _rounded(dataclasses.asdict(score(p, labelled.counts)))
+    one_peak = _rounded(dataclasses.asdict(score_one_peak(p, labelled.counts, labelled.samples.n_peaks)))
+    return {"scores": scores, "one_peak": one_peak, "scenes": list(labelled.provenance)}
+
+
+def train_classifier(
+    name: str,
+    scenes: Sequence[SceneSource] | LabelledScenes,
+    *,
+    validation: Sequence[SceneSource] | LabelledScenes | None = None,
+    config: BlendClassifierConfig | None = None,
+    footprints: FootprintConfig | Sequence[FootprintConfig] | None = None,
+    snr_min: float = 5.0,
+    model_name: str | None = None,
+    progress: Progress | None = None,
+) -> ModelPackage:
+    """Fit a classifier to scenes.
+
+    Parameters
+    ----------
+    name
+        Name of the classifier in the registry.
+    scenes
+        Scenes to learn from, or their labelled footprints.
+    validation
+        Scenes of other sky to score it on; the scores go into the package.
+    config
+        Settings of the classifier; its defaults if `None`.  ``modelPackage``
+        is not looked at.
+    footprints
+        Settings of the footprints, or several that are dealt out to the
+        scenes in turn; `clipped_footprints` if `None`.  Labelled scenes must
+        have been made with them.
+    snr_min
+        Fainter galaxies do not count.
+    model_name
+        Name of the model; by default ``<classifier>-trained``.
+    progress
+        Called with the number of scenes done and in all.
+
+    Returns
+    -------
+    package
+        The trained model.
+
+    Raises
+    ------
+    KeyError
+        Raised if there is no classifier of that name.
+    ValueError
+        Raised if there are no scenes, or the footprints are all of one kind.
+    """
+    if name not in classifier_registry:
+        raise KeyError(f"unknown classifier {name!r}; there are {', '.join(sorted(classifier_registry))}")
+    cls = classifier_registry[name]
+    chosen: Any = cls.ConfigClass() if config is None else config.copy()
+    chosen.modelPackage = ""
+    chosen.validate()
+    if footprints is None:
+        footprints = clipped_footprints()
+    settings = [footprints] if isinstance(footprints, FootprintConfig) else list(footprints)
+    n_train = 0 if isinstance(scenes, LabelledScenes) else len(scenes)
+    n_total = n_train + (
+        0 if validation is None or isinstance(validation, LabelledScenes) else len(validation)
+    )
+
+    def label(sources: Sequence[SceneSource] | LabelledScenes, done: int) -> LabelledScenes:
+        if isinstance(sources, LabelledScenes):
+            return sources
+        report = None if progress is None else lambda i, _n: progress(done + i, n_total)
+        return label_scenes(sources, settings, snr_min=snr_min, keep_planes=False, progress=report)
+
+    labelled = label(scenes, 0)
+    classifier = cls(chosen)
+    classifier.fit(labelled.samples, labelled.counts)
+    scores = {} if validation is None else _validate(classifier, label(validation, n_train))
+    return classifier.to_package(
+        model_name or f"{name}-trained",
+        inputs=_describe_inputs(labelled, settings),
+        training=_describe(labelled, snr_min),
+        validation=scores,
+        versions=_versions(),
+    )

@@ -1,0 +1,236 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of what all classifiers share."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.classifiers import (
+    BlendClassifier,
+    BlendClassifierConfig,
+    LogisticClassifier,
+    LogisticConfig,
+    PeaksClassifier,
+    PeaksConfig,
+    split_probabilities,
+)
+from lsst.meas.blendid.flags import flag_names
+from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError, point_source_depth
+from lsst.meas.blendid.samples import FootprintSamples, SceneContext
+from toy_samples import make_result, make_samples
+
+
+def make_fitted(name: str, **fields: object) -> tuple[BlendClassifier, FootprintSamples, np.ndarray]:
+    samples, counts = make_samples(12)
+    cls = {"peaks": PeaksClassifier, "logistic": LogisticClassifier}[name]
+    config = cls.ConfigClass()
+    config.modelPackage = ""
+    for key, value in fields.items():
+        setattr(config, key, value)
+    classifier = cls(config)
+    classifier.fit(samples, counts)
+    return classifier, samples, counts
+
+
+class ConstantClassifier(BlendClassifier):
+    """A classifier that learns nothing."""
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = BlendClassifierConfig
+    name: ClassVar[str] = "constant"
+
+    def fit(
+        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+    ) -> None:
+        pass
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        return np.full(len(samples), 0.5)
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_package_round_trip_gives_the_same_numbers(name: str) -> None:
+    classifier, samples, _ = make_fitted(name)
+    package = ModelPackage.from_bytes(classifier.to_package("m").to_bytes())
+    for config in (None, classifier.config):
+        again = type(classifier).from_package(package, config)
+        np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
+    assert again.to_package("m").to_bytes() == classifier.to_package("m").to_bytes()
+    assert package.metadata["prior"]["blended"] == pytest.approx(np.mean(make_samples(12)[1] > 1), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_prediction_is_a_calibrated_distribution(name: str) -> None:
+    classifier, samples, counts = make_fitted(name)
+    p_blended, p_n = split_probabilities(classifier.predict(samples))
+    assert p_n is not None and p_n.shape == (len(samples), 5)
+    np.testing.assert_allclose(p_n.sum(axis=1), 1.0)
+    np.testing.assert_allclose(p_blended, p_n[:, 2:].sum(axis=1))
+    shares = np.bincount(np.minimum(counts, 4), minlength=5) / len(counts)
+    np.testing.assert_allclose(p_n.mean(axis=0), shares, atol=0.01)
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_no_footprints_give_no_probabilities(name: str) -> None:
+    classifier, _, _ = make_fitted(name)
+    empty = make_result(np.zeros((40, 40)), np.zeros((40, 40), np.int32))
+    for samples in (FootprintSamples([]), FootprintSamples([empty])):
+        assert classifier.predict(samples).shape == (0, 5)
+        assert all(flag.shape == (0,) for flag in classifier.find_flags(samples).values())
+
+
+@pytest.mark.parametrize("cls", [PeaksClassifier, LogisticClassifier])
+def test_without_model(cls: type[BlendClassifier]) -> None:
+    samples, _ = make_samples(3)
+    config = cls.ConfigClass()
+    config.modelPackage = ""
+    with pytest.raises(RuntimeError, match=r"has no model: set config\.modelPackage"):
+        cls(config).predict(samples)
+    with pytest.raises(RuntimeError, match="has no model"):
+        cls(config).to_package()
+
+
+@pytest.mark.parametrize("cls", [PeaksClassifier, LogisticClassifier])
+def test_default_config_names_a_shipped_model_that_fits(cls: type[BlendClassifier]) -> None:
+    samples, counts = make_samples(12)
+    classifier = cls()
+    assert classifier.package is not None and classifier.package.name == cls.ConfigClass().modelPackage
+    p, _ = split_probabilities(classifier.predict(samples))
+    assert np.isfinite(p).all() and p[counts > 1].mean() > p[counts == 1].mean()
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_bad_training_sets(name: str) -> None:
+    classifier, samples, counts = make_fitted(name)
+    for labels, match in [
+        (counts[:-1], "287 labels were given for 288 footprints"),
+        (np.ones_like(counts), "0 of the 288 training footprints are blended"),
+        (np.full_like(counts, 2), "288 of the 288 training footprints are blended"),
+        (counts - 5, "integers from 0"),
+        (counts.astype(float), "integers from 0"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            classifier.fit(samples, labels)
+    for weights in (np.ones(3), np.full(len(counts), np.nan), -np.ones(len(counts))):
+        with pytest.raises(ValueError, match="weights must be"):
+            classifier.fit(samples, counts, weights=weights)
+
+
+def test_package_of_another_classifier() -> None:
+    package = make_fitted("peaks")[0].to_package("m")
+    with pytest.raises(ModelPackageError, match="classifier 'peaks', not of 'logistic'"):
+        LogisticClassifier.from_package(package, LogisticConfig())
+
+
+def test_package_that_does_not_fit_the_config() -> None:
+    package = make_fitted("logistic")[0].to_package("m")
+    config = LogisticConfig()
+    config.cutout.size = 31
+    config.cutout.normalization = "snr"
+    with pytest.raises(
+        ModelPackageError, match=r"cutout\.normalization is 'snr', trained with 'l2'.*size is 31"
+    ):
+        LogisticClassifier.from_package(package, config)
+    config = PeaksConfig()
+    config.threshold = 7.0
+    with pytest.raises(ModelPackageError, match=r"peaks-i-1.* threshold is 7\.0, trained with 5\.0"):
+        PeaksClassifier(config)
+
+
+def test_config_from_package_takes_all_settings() -> None:
+    classifier, samples, _ = make_fitted("logistic", nComponents=5, features=["log_area"])
+    again = LogisticClassifier.from_package(classifier.to_package("m"))
+    assert again.config.nComponents == 5 and list(again.config.features) == ["log_area"]
+    np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
+
+
+@pytest.mark.parametrize("change", [{"novelty": 3}, {"nComponents": "many"}, {"cutout.shape": "round"}])
+def test_settings_of_another_release_are_named(change: dict[str, object]) -> None:
+    package = make_fitted("logistic")[0].to_package("m")
+    package.metadata["config"] |= change
+    with pytest.raises(ModelPackageError, match=next(iter(change))):
+        LogisticClassifier.from_package(package)
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_unusable_arrays_are_refused(name: str) -> None:
+    classifier, _, _ = make_fitted(name)
+    package = classifier.to_package("m")
+    key = next(iter(package.arrays))
+    missing = ModelPackage(
+        package.classifier, package.metadata, {k: v for k, v in package.arrays.items() if k != key}
+    )
+    with pytest.raises(ModelPackageError, match=f"lacks array '{key}'"):
+        type(classifier).from_package(missing)
+    cut = ModelPackage(
+        package.classifier, package.metadata, package.arrays | {key: package.arrays[key][..., 1:]}
+    )
+    with pytest.raises(ModelPackageError, match="unusable arrays"):
+        type(classifier).from_package(cut)
+
+
+def test_flag_outside_the_trained_range() -> None:
+    classifier, samples, _ = make_fitted("peaks")
+    result = samples.results[0]
+    depth = point_source_depth(1.0, result.psf.image)
+    cases = [
+        ({"psf_sigma": [1.5, 1.6], "depth": None}, False),
+        ({"psf_sigma": [2.5, 2.6], "depth": None}, True),
+        ({"psf_sigma": [1.6, 1.6], "depth": [depth - 0.1, depth]}, False),
+        ({"psf_sigma": [1.6, 1.6], "depth": [depth + 0.5, depth + 1.0]}, True),
+    ]
+    for inputs, outside in cases:
+        loaded = PeaksClassifier.from_package(classifier.to_package("m", inputs=inputs))
+        flags = loaded.find_flags(FootprintSamples([result], [SceneContext(zero_point=31.4)]))
+        assert set(flags) <= set(flag_names())
+        assert flags["outside_model_range"].tolist() == [outside] * len(result.footprints)
+    # Without a zero point the depth is unknown, and not looked at.
+    assert not loaded.find_flags(FootprintSamples([result]))["outside_model_range"].any()
+
+
+def test_logistic_flags_large_footprints() -> None:
+    classifier, _, _ = make_fitted("logistic")
+    labels = np.zeros((80, 80), np.int32)
+    labels[2:6, 2:6], labels[10:60, 30] = 1, 2
+    flags = classifier.find_flags(FootprintSamples([make_result(np.ones((80, 80)), labels)]))
+    assert flags["too_large"].tolist() == [False, True] and set(flags) <= set(flag_names())
+
+
+def test_a_classifier_without_state_can_be_packed() -> None:
+    samples, _ = make_samples(3)
+    package = ModelPackage.from_bytes(ConstantClassifier().to_package("c").to_bytes())
+    again = ConstantClassifier.from_package(package)
+    p, p_n = split_probabilities(again.predict(samples))
+    assert p_n is None and (p == 0.5).all()
+
+
+def test_split_probabilities_marks_rows_that_are_not_finite() -> None:
+    p, p_n = split_probabilities(np.array([0.2, np.nan, 1.0 + 1e-9]))
+    assert p_n is None
+    np.testing.assert_array_equal(p, [0.2, np.nan, 1.0])
+    rows = np.array([[0.1, 0.2, 0.3, 0.2, 0.2], [0.0, 1.0, np.nan, 0.0, 0.0]])
+    p, p_n = split_probabilities(rows)
+    assert p_n is not None and p[0] == pytest.approx(0.7) and np.isnan(p[1]) and np.isnan(p_n[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (np.zeros((3, 4)), "shape"),
+        (np.zeros(()), "shape"),
+        (np.array([1.5]), "not in"),
+        (np.array([-0.1]), "not in"),
+        (np.full((2, 5), 0.1), "sum to 1"),
+    ],
+)
+def test_split_probabilities_refuses(bad: np.ndarray, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        split_probabilities(bad)

@@ -1,0 +1,142 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of PCA + logistic regression, against scikit-learn itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.classifiers import LogisticClassifier, LogisticConfig
+from lsst.meas.blendid.classifiers.logistic import FEATURES
+from lsst.meas.blendid.samples import FootprintSamples
+from lsst.pex.config import FieldValidationError
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from toy_samples import make_result, make_samples
+
+
+def make_config(**fields: object) -> LogisticConfig:
+    config = LogisticConfig()
+    config.modelPackage = ""
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config
+
+
+def make_fitted(**fields: object) -> tuple[LogisticClassifier, FootprintSamples, np.ndarray]:
+    samples, counts = make_samples(12)
+    classifier = LogisticClassifier(make_config(**fields))
+    classifier.fit(samples, counts)
+    return classifier, samples, counts
+
+
+def test_probabilities_are_those_of_scikit_learn() -> None:
+    classifier, samples, counts = make_fitted(nComponents=6, features=[], regularization=0.7)
+    other, _ = make_samples(8, seed=9)
+    reference = make_pipeline(
+        PCA(6, svd_solver="covariance_eigh"),
+        StandardScaler(),
+        LogisticRegression(C=0.7, tol=1e-6, max_iter=10_000),
+    )
+    rows = samples.cutouts(classifier.config.cutout).reshape(len(samples), -1).astype(float)
+    reference.fit(rows, np.minimum(counts, 4))
+    new_rows = other.cutouts(classifier.config.cutout).reshape(len(other), -1).astype(float)
+    np.testing.assert_allclose(classifier.predict(other), reference.predict_proba(new_rows), atol=2e-4)
+
+
+def test_regression_on_its_own_inputs_is_that_of_scikit_learn() -> None:
+    classifier, samples, counts = make_fitted()
+    inputs = classifier.inputs(samples)
+    assert inputs.shape == (len(samples), 16 + len(FEATURES))
+    np.testing.assert_allclose(inputs.mean(axis=0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(inputs.std(axis=0), 1.0, atol=1e-6)
+    assert list(classifier.config.features) == list(FEATURES)
+    reference = LogisticRegression(C=1.0, tol=1e-6, max_iter=10_000).fit(inputs, np.minimum(counts, 4))
+    np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-5)
+
+
+def test_fit_is_the_same_to_the_bit() -> None:
+    first, second = (make_fitted()[0].to_package("m").to_bytes() for _ in range(2))
+    assert first == second
+
+
+def test_weights_move_the_probabilities() -> None:
+    samples, counts = make_samples(12)
+    weighted, plain = (LogisticClassifier(make_config()) for _ in range(2))
+    plain.fit(samples, counts)
+    weighted.fit(samples, counts, weights=np.full(len(counts), 1.0))
+    np.testing.assert_allclose(weighted.predict(samples), plain.predict(samples), atol=1e-6)
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 5.0, 1.0))
+    assert weighted.predict(samples)[:, 2:].sum() > plain.predict(samples)[:, 2:].sum() * 1.1
+
+
+def test_classes_that_training_lacks_have_no_probability() -> None:
+    samples, counts = make_samples(12)
+    classifier = LogisticClassifier(make_config())
+    classifier.fit(samples, np.where(counts > 1, 2, 1))
+    p = classifier.predict(samples)
+    assert p[:, [0, 3, 4]].max() < 1e-12
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    assert p[counts > 1, 2].mean() > 0.8
+
+
+def test_it_learns() -> None:
+    classifier, samples, counts = make_fitted()
+    other, other_counts = make_samples(12, seed=5)
+    p = classifier.predict(other)[:, 2:].sum(axis=1)
+    assert np.mean((p > 0.5) == (other_counts > 1)) > 0.85
+
+
+def test_row_with_nan_is_nan_alone() -> None:
+    classifier, samples, counts = make_fitted()
+    image = np.array(samples.results[0].image)
+    image[samples.results[0].footprints.labels == 7] = np.nan
+    result = make_result(
+        image, samples.results[0].footprints.labels, peaks=samples.results[0].footprints.peaks
+    )
+    p = classifier.predict(FootprintSamples([result]))
+    assert np.flatnonzero(~np.isfinite(p).all(axis=1)).tolist() == [6]
+    np.testing.assert_allclose(
+        np.delete(p, 6, 0), np.delete(classifier.predict(samples)[: len(p)], 6, 0), atol=1e-6
+    )
+    # Such a row is left out of a fit.
+    mixed = FootprintSamples([result, samples.results[1]])
+    classifier.fit(mixed, counts)
+    assert np.isfinite(classifier.predict(mixed)).sum() == 5 * (len(counts) - 1)
+
+
+def test_too_few_footprints() -> None:
+    samples, counts = make_samples(2)
+    counts[0], counts[1] = 1, 2
+    with pytest.raises(ValueError, match="8 usable footprints are too few for 16 components"):
+        LogisticClassifier(make_config()).fit(samples, counts)
+
+
+def test_config_refuses() -> None:
+    with pytest.raises(FieldValidationError):
+        make_config(features=["luck"])
+    with pytest.raises(ValueError, match="repeated names: log_area, log_area"):
+        make_config(features=["log_area", "log_area"]).validate()
+    config = make_config(nComponents=30)
+    config.cutout.size = 5
+    with pytest.raises(ValueError, match="more than the 25 pixels"):
+        config.validate()
+
+
+def test_scikit_learn_is_not_imported_to_predict() -> None:
+    code = (
+        "import sys; from lsst.meas.blendid.classifiers import LogisticClassifier; LogisticClassifier();"
+        "sys.exit('sklearn' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,72 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of peak counting."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.classifiers import PeaksClassifier, PeaksConfig, split_probabilities
+from toy_samples import make_samples
+
+
+def make_config(**fields: object) -> PeaksConfig:
+    config = PeaksConfig()
+    config.modelPackage = ""
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config
+
+
+def test_table_is_that_of_the_training_set() -> None:
+    samples, counts = make_samples(20)
+    classifier = PeaksClassifier(make_config(threshold=10.0, maxCount=3))
+    classifier.fit(samples, counts)
+    p = classifier.predict(samples)
+    n_peaks = np.minimum(samples.count_peaks(10.0), 3)
+    share = np.bincount(np.minimum(counts, 4), minlength=5) / len(counts)
+    for n in range(4):
+        use = n_peaks == n
+        expected = (np.bincount(np.minimum(counts[use], 4), minlength=5) + share) / (use.sum() + 1)
+        np.testing.assert_allclose(p[use], np.broadcast_to(expected, p[use].shape))
+    assert (p > 0.0).all()
+
+
+def test_number_of_peaks_that_was_never_seen_gives_the_prior() -> None:
+    samples, counts = make_samples(20)
+    classifier = PeaksClassifier(make_config(maxCount=50))
+    classifier.fit(samples, counts)
+    table = classifier.to_package().arrays["table"]
+    share = np.bincount(np.minimum(counts, 4), minlength=5) / len(counts)
+    np.testing.assert_allclose(table[50], share)
+
+
+def test_weights_move_the_table() -> None:
+    samples, counts = make_samples(20)
+    plain, weighted = PeaksClassifier(make_config()), PeaksClassifier(make_config())
+    plain.fit(samples, counts)
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 3.0, 1.0))
+    assert (
+        split_probabilities(weighted.predict(samples))[0] > split_probabilities(plain.predict(samples))[0]
+    ).all()
+
+
+def test_more_peaks_are_more_blended() -> None:
+    samples, counts = make_samples(20)
+    classifier = PeaksClassifier(make_config())
+    classifier.fit(samples, counts)
+    p, _ = split_probabilities(classifier.predict(samples))
+    n = classifier.count(samples)
+    assert p[n == 1].max() < 0.5 < p[n == 2].min()
+
+
+@pytest.mark.parametrize(("field", "value"), [("threshold", 0.0), ("maxCount", 1)])
+def test_config_refuses(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=field):
+        make_config(**{field: value})

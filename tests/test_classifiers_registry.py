@@ -1,0 +1,113 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the registry and of plugins."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+from lsst.meas.blendid.classifiers import (
+    ENTRY_POINT_GROUP,
+    PeaksClassifier,
+    PeaksConfig,
+    classifier_registry,
+    register_entry_points,
+)
+from lsst.pex.config import Config, FieldValidationError
+
+
+class SelectConfig(Config):
+    classifiers = classifier_registry.makeField("Classifiers to run.", multi=True, default=["peaks"])
+
+
+@pytest.fixture
+def plugin() -> Iterator[types.ModuleType]:
+    """A module with plugins, good and bad; the registry is as before afterwards."""
+    module = types.ModuleType("blendid_toy_plugins")
+    module.Good = type("Good", (PeaksClassifier,), {"name": "good"})  # type: ignore[attr-defined]
+    module.Misnamed = type("Misnamed", (PeaksClassifier,), {"name": "other"})  # type: ignore[attr-defined]
+    module.number = 3  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    before = dict(classifier_registry._dict)
+    yield module
+    del sys.modules[module.__name__]
+    classifier_registry._dict.clear()
+    classifier_registry._dict.update(before)
+
+
+def entry_point(name: str, value: str) -> importlib.metadata.EntryPoint:
+    return importlib.metadata.EntryPoint(name, value, ENTRY_POINT_GROUP)
+
+
+def test_built_in_classifiers() -> None:
+    assert {"peaks", "logistic"} <= set(classifier_registry)
+    assert classifier_registry["peaks"] is PeaksClassifier
+    assert len(classifier_registry) == len(list(classifier_registry))
+    config = PeaksConfig()
+    assert classifier_registry["peaks"](config=config).config is config
+
+
+def test_selection_in_a_config_file() -> None:
+    config = SelectConfig()
+    config.loadFromString(
+        "config.classifiers.names = ['peaks', 'logistic']\nconfig.classifiers['peaks'].maxCount = 9"
+    )
+    assert set(config.classifiers.names) == {"peaks", "logistic"}
+    assert config.classifiers["peaks"].maxCount == 9
+    with pytest.raises(FieldValidationError, match="nonsense"):
+        config.classifiers.names = ["nonsense"]
+
+
+def test_plugin_is_found_by_name(plugin: types.ModuleType) -> None:
+    assert register_entry_points([entry_point("good", f"{plugin.__name__}:Good")]) == ("good",)
+    config = SelectConfig()
+    config.classifiers.names = ["good", "peaks"]
+    assert isinstance(config.classifiers["good"], PeaksConfig)
+    # A second look changes nothing.
+    assert register_entry_points([entry_point("good", f"{plugin.__name__}:Good")]) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [
+        ("lost", "no_such_module_here:Thing", "'lost'.*ModuleNotFoundError"),
+        ("lost", "blendid_toy_plugins:Nothing", "'lost'.*AttributeError"),
+        ("number", "blendid_toy_plugins:number", "'number'.*not a subclass of BlendClassifier"),
+        ("misnamed", "blendid_toy_plugins:Misnamed", "'misnamed'.*calls itself 'other'"),
+        ("peaks", "blendid_toy_plugins:Good", "'peaks'.*calls itself 'good'"),
+    ],
+)
+def test_broken_plugin_is_named_and_the_others_work(
+    plugin: types.ModuleType, name: str, value: str, match: str
+) -> None:
+    points = [entry_point(name, value), entry_point("good", f"{plugin.__name__}:Good")]
+    with pytest.warns(RuntimeWarning, match=match) as caught:
+        assert register_entry_points(points) == ("good",)
+    assert len(caught) == 1
+    assert classifier_registry["peaks"] is PeaksClassifier
+
+
+def test_plugins_are_loaded_at_the_first_look(
+    plugin: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def find(group: str) -> list[importlib.metadata.EntryPoint]:
+        asked.append(group)
+        return [entry_point("good", f"{plugin.__name__}:Good")]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", find)
+    monkeypatch.setattr(classifier_registry, "_looked_for_plugins", False)
+    assert "peaks" in classifier_registry and asked == []
+    assert "good" in classifier_registry and "nonsense" not in classifier_registry
+    assert asked == [ENTRY_POINT_GROUP]

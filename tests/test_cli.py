@@ -1,0 +1,223 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The command line as a whole: help, version, how errors are reported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from lsst.meas.blendid import __version__
+from lsst.meas.blendid.cli import _main as main_module
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.cli._common import CommandError, common_options, describe_error, make_output_folder
+from lsst.meas.blendid.cli._main import _COMMANDS
+from lsst.meas.blendid.model_package import ModelPackage
+
+HEAVY = ("numpy", "astropy", "lsst.images", "lsst.pipe.base", "numba", "galsim", "matplotlib")
+
+
+def run(*args: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, list(args))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_help_lists_the_commands() -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    for name in _COMMANDS:
+        assert f"\n  {name} " in out
+
+
+@pytest.mark.parametrize("name", list(_COMMANDS))
+def test_help_of_each_command_has_examples(name: str) -> None:
+    status, out, _ = run(name, "--help")
+    assert status == 0
+    assert "Examples:" in out
+    assert f"blendid {name}" in out
+
+
+def test_version() -> None:
+    assert run("--version") == (0, f"blendid, version {__version__}\n", "")
+
+
+@pytest.mark.parametrize("args", [("nonsense",), ("run",), ("run", "a.fits"), ("models", "show"), ("-x",)])
+def test_misuse_exits_2(args: tuple[str, ...]) -> None:
+    status, _, err = run(*args)
+    assert status == 2
+    assert "Error:" in err
+    assert "Traceback" not in err
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from lsst.meas.blendid.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_script_runs(tmp_path: Path) -> None:
+    script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
+    done = subprocess.run([sys.executable, str(script), "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert __version__ in done.stdout
+
+
+@pytest.fixture
+def failing_command(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """Stand-in for the command 'models' that raises what the list holds."""
+    errors: list[BaseException] = []
+
+    @click.command()
+    @common_options
+    def fail() -> None:
+        raise errors[0]
+
+    class Module:
+        models = fail
+
+    monkeypatch.setattr(main_module.importlib, "import_module", lambda *args: Module)
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("the width is negative;\n give another one"), "the width is negative; give another one"),
+        (KeyError("no column 'a' in the table"), "unexpected KeyError: no column 'a' in the table"),
+        (FileNotFoundError(2, "No such file or directory", "x.fits"), "x.fits: No such file or directory"),
+        (ZeroDivisionError("division by zero"), "unexpected ZeroDivisionError: division by zero (--debug"),
+        (AssertionError(), "unexpected AssertionError"),
+        (ImportError("No module named 'galsim'"), "No module named 'galsim'; install the extra"),
+    ],
+)
+def test_failures_are_one_line(failing_command: list[BaseException], error: Exception, text: str) -> None:
+    failing_command.append(error)
+    status, out, err = run("models")
+    assert status == 1
+    assert out == ""
+    assert text in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [("--debug", "models"), ("models", "--debug")])
+def test_debug_shows_the_traceback(failing_command: list[BaseException], args: tuple[str, ...]) -> None:
+    failing_command.append(ZeroDivisionError("division by zero"))
+    result = CliRunner().invoke(main, list(args))
+    assert result.exit_code == 1
+    assert result.exception is failing_command[0]
+
+
+def test_interrupt_exits_130(failing_command: list[BaseException]) -> None:
+    failing_command.append(KeyboardInterrupt())
+    status, _, err = run("models")
+    assert status == 130
+    assert err.count("\n") == 1
+    assert "Interrupted" in err
+
+
+def test_output_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    make_output_folder(folder)
+    assert list(folder.iterdir()) == []
+    make_output_folder(folder)
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(CommandError, match=r"file cannot be written \(is a file\); choose another"):
+        make_output_folder(file)
+    with pytest.raises(CommandError, match=r"file.below cannot be written \(Not a directory\)"):
+        make_output_folder(file / "below")
+
+
+def test_messages_of_config_errors_are_short() -> None:
+    from lsst.meas.blendid import FootprintConfig
+
+    config = FootprintConfig()
+    with pytest.raises(ValueError, match="thresholdValue") as caught:
+        config.thresholdValue = -1.0
+    text = describe_error(caught.value)
+    assert "\n" not in text
+    assert "thresholdValue" in text
+    assert "__init__" not in text
+
+
+# blendid models
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    metadata = {
+        "name": "toy-1",
+        "config": {"threshold": 5.0},
+        "inputs": {"bands": ["i"], "psf_sigma": [1.5, 1.7], "depth": None, "footprints": {"minPixels": 1}},
+        "prior": {"blended": 0.37},
+        "training": {"scenes": [1, 2]},
+        "validation": {"auc": 0.9},
+        "versions": {},
+    }
+    import numpy as np
+
+    path = tmp_path / "toy.blendid"
+    ModelPackage("peaks", metadata, {"table": np.zeros((3, 5))}).write(path)
+    return path
+
+
+def test_models_show(package: Path) -> None:
+    status, out, err = run("models", "show", str(package))
+    assert (status, err) == (0, "")
+    for text in (
+        "toy-1: a model of the classifier peaks",
+        "threshold: 5.0",
+        "auc: 0.9",
+        "table: 3 × 5 float64",
+    ):
+        assert text in out
+
+
+def test_models_show_json(package: Path) -> None:
+    import json
+
+    status, out, _ = run("models", "show", str(package), "--json")
+    assert status == 0
+    assert json.loads(out)["prior"] == {"blended": 0.37}
+
+
+def test_models_show_of_a_damaged_or_missing_package(package: Path) -> None:
+    package.write_bytes(package.read_bytes()[:100])
+    status, out, err = run("models", "show", str(package))
+    assert (status, out) == (1, "")
+    assert str(package) in err
+    assert err.count("\n") == 1
+    status, _, err = run("models", "show", "no-such-model")
+    assert status == 1
+    assert "no-such-model" in err
+
+
+def test_models_list(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lsst.meas.blendid import model_package
+
+    monkeypatch.setattr(model_package, "list_shipped", lambda: ("toy-1",))
+    shipped = ModelPackage.read(package)
+    monkeypatch.setattr(ModelPackage, "read", classmethod(lambda cls, name: shipped))
+    status, out, err = run("models", "list")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[1].split() == ["toy-1", "peaks", "i", "1.5", "to", "1.7", "any"]
+    monkeypatch.setattr(model_package, "list_shipped", lambda: ())
+    status, out, err = run("models", "list")
+    assert (status, out) == (0, "")
+    assert "train one" in err

@@ -1,0 +1,485 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid run`` from files to tables, with good and bad input."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import astropy.io.fits
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.images import Box, Image, MaskedImage, MaskPlane, MaskSchema
+from lsst.images.serialization import write_archive
+from lsst.meas.blendid.classifiers import classifier_registry
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.cli._common import CommandError, MisuseError
+from lsst.meas.blendid.cli._config import make_config
+from lsst.meas.blendid.samples import FootprintSamples
+from toy_samples import make_toy
+
+SUFFIXES = (".blend.parquet", ".blend_peak.parquet", ".blend_spans.parquet")
+SIGMA = 1.6
+SOURCES = [(30.0, 30.0, 40.0), (80.0, 30.0, 20.0), (85.0, 34.0, 18.0), (50.0, 75.0, 12.0)]
+OPTIONS = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Options that choose small models, so that the tests do not depend on those that ship."""
+    folder = tmp_path_factory.mktemp("models")
+    result, counts = make_toy()
+    options: list[str] = []
+    for name in ("peaks", "logistic"):
+        cls = classifier_registry[name]
+        config = cls.ConfigClass()
+        config.modelPackage = ""
+        classifier = cls(config)
+        classifier.fit(FootprintSamples([result]), counts)
+        path = classifier.to_package(f"{name}-toy").write(folder / f"{name}.blendid")
+        options += ["--model", str(path)]
+    return tuple(options)
+
+
+def make_pixels(seed: int = 1, shape: tuple[int, int] = (100, 120)) -> np.ndarray:
+    """White noise and Gaussian point sources (x, y, S/N)."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    array = np.random.default_rng(seed).normal(0.0, 1.0, shape)
+    for x0, y0, significance in SOURCES:
+        profile = np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / SIGMA**2) / (2.0 * np.pi * SIGMA**2)
+        array += significance * np.sqrt(4.0 * np.pi) * SIGMA * profile
+    return array.astype(np.float32)
+
+
+def write_plain(path: Path, data: np.ndarray | None = None) -> str:
+    astropy.io.fits.writeto(path, make_pixels() if data is None else data)
+    return str(path)
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["run", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def expected_names(*stems: str) -> list[str]:
+    return sorted(stem + suffix for stem in stems for suffix in SUFFIXES)
+
+
+def test_plain_image(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "new" / "out"
+    status, text, err = run(image, "--out", out, *OPTIONS, *models)
+    assert (status, err) == (0, "")
+    assert text.startswith(f"{image}: 3 footprints, ")
+    assert text.count("\n") == 1
+    assert names(out) == expected_names("plain")
+    blend = Table.read(out / "plain.blend.parquet")
+    assert len(blend) == 3
+    assert sorted(blend["n_peaks"]) == [1, 1, 2]
+    assert not blend["flag"].any()
+    assert np.isfinite(blend["p_blended"]).all()
+    assert {"p_blended_peaks", "p_blended_logistic"} <= set(blend.colnames)
+    assert np.isnan(blend["ra"]).all()
+    peaks = Table.read(out / "plain.blend_peak.parquet")
+    found = sorted(zip(peaks["i_x"], peaks["i_y"], strict=True))
+    for (x, y), (x0, y0, _) in zip(found, sorted(SOURCES), strict=True):
+        assert abs(x - x0) <= 1
+        assert abs(y - y0) <= 1
+
+
+def test_exposure_of_afw(tmp_path: Path, shared_data: Path, models: tuple[str, ...]) -> None:
+    image = shared_data / "afw_reference" / "exposure.fits"
+    status, _, err = run(image, "--out", tmp_path, *models)
+    assert (status, err) == (0, "")
+    blend = Table.read(tmp_path / "exposure.blend.parquet")
+    assert len(blend) > 10
+    assert blend["bbox_x0"].min() >= 3000
+    assert blend["bbox_y1"].max() < 7256
+    np.testing.assert_allclose(blend["ra"], 55.0, atol=0.02)
+    np.testing.assert_allclose(blend["dec"], -30.0, atol=0.02)
+
+
+def test_old_exposure_asks_for_the_seeing(tmp_path: Path, shared_data: Path, models: tuple[str, ...]) -> None:
+    image = shared_data / "hsc" / "HSC-0908120-056-small.fits"
+    status, out, err = run(image, "--out", tmp_path, *models)
+    assert (status, out) == (1, "")
+    assert err == f"Error: {image}: has no PSF; give --psf-fwhm ARCSEC\n"
+    status, out, err = run(image, "--out", tmp_path, "--psf-fwhm", 0.7, *models)
+    assert (status, err) == (0, "")
+    assert len(Table.read(tmp_path / "HSC-0908120-056-small.blend.parquet")) > 5
+
+
+def test_verbose_tells_what_was_assumed(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models, "-v")
+    assert status == 0
+    assert f"{image}: plain image, 100 × 120" in err
+    assert f"{image}: no variance plane" in err
+
+
+def test_warnings_of_the_task_name_the_image(tmp_path: Path, models: tuple[str, ...]) -> None:
+    from lsst.meas.blendid.model_package import ModelPackage
+
+    image = write_plain(tmp_path / "plain.fits")
+    package = ModelPackage.read(models[1])
+    package.metadata["inputs"]["psf_sigma"] = [3.0, 4.0]
+    package.write(tmp_path / "wide.blendid")
+    args = (
+        image,
+        "--out",
+        tmp_path / "out",
+        *OPTIONS,
+        "--classifier",
+        "peaks",
+        "--model",
+        tmp_path / "wide.blendid",
+    )
+    status, _, err = run(*args)
+    assert status == 0
+    assert err.startswith(f"Warning: {image}: The coadd")
+    assert err.count("\n") == 1
+    assert Table.read(tmp_path / "out" / "plain.blend.parquet")["flag_outside_model_range"].all()
+    status, _, err = run(*args, "-v")
+    assert f"\n{image}: 3 footprints" in err
+
+
+def test_one_classifier_and_options(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    status, _, err = run(
+        image,
+        *("--out", tmp_path / "out", *OPTIONS, *models[:2], "--classifier", "peaks"),
+        *("--config-option", "footprints.thresholdValue=15", "--config-option", "maxPeaks=1"),
+    )
+    assert (status, err) == (0, "")
+    blend = Table.read(tmp_path / "out" / "plain.blend.parquet")
+    assert len(blend) == 2
+    assert "p_blended_logistic" not in blend.colnames
+    assert blend["flag_too_many_peaks"].sum() == 1
+    assert np.isnan(blend["p_blended"][blend["flag"]]).all()
+
+
+def test_image_without_footprints_has_empty_tables(tmp_path: Path, models: tuple[str, ...]) -> None:
+    noise = np.random.default_rng(5).normal(size=(60, 60)).astype(np.float32)
+    image = write_plain(tmp_path / "noise.fits", noise)
+    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, err) == (0, "")
+    assert "noise.fits: 0 footprints" in out
+    assert len(Table.read(tmp_path / "out" / "noise.blend.parquet")) == 0
+
+
+def test_older_tables_are_replaced(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
+    out.mkdir()
+    for name in expected_names("plain"):
+        (out / name).write_text("old")
+    assert run(image, "--out", out, *OPTIONS, *models)[0] == 0
+    assert names(out) == expected_names("plain")
+    assert len(Table.read(out / "plain.blend.parquet")) == 3
+
+
+# Bad input
+
+
+def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
+    """Files that cannot be used: their path and a part of the message."""
+    good = write_plain(folder / "good.fits")
+    data = Path(good).read_bytes()
+    (folder / "cut.fits").write_bytes(data[: len(data) // 2])
+    (folder / "text.fits").write_text("nonsense")
+    return {
+        "missing": (str(folder / "missing.fits"), "no such file"),
+        "cut": (str(folder / "cut.fits"), "truncated"),
+        "text": (str(folder / "text.fits"), "not a FITS file"),
+        "folder": (str(folder), "folder"),
+        "cube": (write_plain(folder / "cube.fits", np.zeros((3, 9, 9), np.float32)), "3 axes"),
+        "nan": (
+            write_plain(folder / "nan.fits", np.full((50, 50), np.nan, np.float32)),
+            "no pixel is finite",
+        ),
+        "flat": (write_plain(folder / "tiny.fits", np.zeros((1, 1), np.float32)), "tiny.fits"),
+    }
+
+
+def test_each_bad_file_is_one_line_and_does_not_stop_the_others(
+    tmp_path: Path, models: tuple[str, ...]
+) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    bad = bad_files(inputs)
+    last = write_plain(inputs / "last.fits", make_pixels(2))
+    images = [str(inputs / "good.fits"), *(path for path, _ in bad.values()), last]
+    status, text, err = run(*images, "--out", out, *OPTIONS, *models)
+    assert status == 1
+    assert text.count("footprints") == 2
+    lines = err.splitlines()
+    assert len(lines) == len(bad) + 1
+    for line, (path, match) in zip(lines, bad.values(), strict=False):
+        assert path in line
+        assert match in line
+        assert "unexpected" not in line
+    assert f"{len(bad)} of {len(images)} images failed" in lines[-1]
+    for path, _ in bad.values():
+        assert path in lines[-1]
+    assert names(out) == expected_names("good", "last")
+
+
+def test_two_inputs_with_one_stem(tmp_path: Path, models: tuple[str, ...]) -> None:
+    (tmp_path / "a").mkdir()
+    first, second = write_plain(tmp_path / "x.fits"), write_plain(tmp_path / "a" / "x.fits")
+    for pair in ((first, second), (first, first), (first, tmp_path / "x.fits.gz")):
+        status, out, err = run(*pair, "--out", tmp_path / "out", *OPTIONS, *models)
+        assert (status, out) == (2, "")
+        assert err.count("\n") == 1
+        assert "x.blend.parquet" in err
+        assert str(pair[1]) in err
+        assert not (tmp_path / "out").exists()
+
+
+def test_output_that_cannot_be_written(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    (tmp_path / "out").write_text("a file")
+    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert str(tmp_path / "out") in err
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+def test_failure_while_writing_leaves_nothing(
+    tmp_path: Path, models: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet
+
+    def fail(table: object, path: object) -> None:
+        Path(str(path)).write_text("half")
+        raise OSError(28, "No space left on device", str(path))
+
+    image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
+    monkeypatch.setattr(pyarrow.parquet, "write_table", fail)
+    status, _, err = run(image, "--out", out, *OPTIONS, *models)
+    assert status == 1
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
+    assert names(out) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "match"),
+    [
+        (("--classifier", "nonsense"), 2, "unknown classifier 'nonsense'; known are"),
+        (("--config-option", "nonsense"), 2, "not of the form"),
+        (("--config-option", "footprints.nonsense=1"), 2, "footprints.nonsense"),
+        (("--config-option", "footprints.thresholdValue=-1"), 2, "thresholdValue"),
+        (("--config-option", "footprints.thresholdValue='a'"), 2, "thresholdValue"),
+        (("--config-option", "primaryClassifier=nonsense"), 1, "the config does not work"),
+        (("--config", "nonsense.py"), 1, "config file nonsense.py: no such file"),
+        (("--model", "nonsense"), 1, "nonsense"),
+        (("--psf-fwhm", "-1"), 1, "PSF FWHM is -1 arcsec"),
+        (("--psf-fwhm", "wide"), 2, "wide"),
+        (("--psf-fwhm", "700"), 1, "both in arcsec"),
+        (("--hdu", "7"), 1, "has no HDU 7"),
+    ],
+)
+def test_bad_options(
+    tmp_path: Path, models: tuple[str, ...], args: tuple[str, ...], status: int, match: str
+) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    got, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models, *args)
+    assert (got, out) == (status, "")
+    assert match in err
+    assert "unexpected" not in err
+    assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
+
+
+def test_damaged_model(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image, package = write_plain(tmp_path / "plain.fits"), tmp_path / "bad.blendid"
+    package.write_bytes(Path(models[1]).read_bytes()[:-200])
+    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, "--model", package)
+    assert (status, out) == (1, "")
+    assert str(package) in err
+    assert err.count("\n") == 1
+
+
+def test_debug_raises(tmp_path: Path, models: tuple[str, ...]) -> None:
+    args = ["run", str(tmp_path / "no.fits"), "--out", str(tmp_path / "out"), *OPTIONS, *models, "--debug"]
+    result = CliRunner().invoke(main, args)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ValueError)
+
+
+def test_image_without_data(tmp_path: Path, models: tuple[str, ...]) -> None:
+    box = Box.from_shape((40, 50))
+    masked = MaskedImage(
+        Image(1.0, bbox=box, dtype=np.float32), mask_schema=MaskSchema([MaskPlane("NO_DATA", "")])
+    )
+    masked.mask.set("NO_DATA")
+    write_archive(masked, tmp_path / "void.fits")
+    status, out, err = run(tmp_path / "void.fits", "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, out) == (1, "")
+    assert err == f"Error: {tmp_path}/void.fits: every pixel of the coadd is NO_DATA\n"
+
+
+def test_names_that_look_like_uris(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "a#b%20c?.d.fits")
+    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, err) == (0, "")
+    assert names(tmp_path / "out") == expected_names("a#b%20c?.d")
+    status, _, err = run(f"file://{tmp_path}/nothing.fits", "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, err) == (1, f"Error: file://{tmp_path}/nothing.fits: no such file; check the path\n")
+    status, _, err = run("nonsense://x/y.fits", "--out", tmp_path / "out", *OPTIONS, *models)
+    assert status == 1
+    assert "cannot be fetched" in err
+
+
+def test_output_is_named_without_the_suffixes_of_fits(tmp_path: Path, models: tuple[str, ...]) -> None:
+    first = tmp_path / "a.fits.gz"
+    first.write_bytes(gzip.compress(Path(write_plain(tmp_path / "b.FIT")).read_bytes()))
+    status, _, err = run(first, tmp_path / "b.FIT", "--out", tmp_path / "out", *OPTIONS, *models)
+    assert (status, err) == (0, "")
+    assert names(tmp_path / "out") == expected_names("a", "b")
+
+
+# The config
+
+
+def test_config_of_images_without_variance(models: tuple[str, ...]) -> None:
+    paths = models[1::2]
+    assert make_config(models=paths).footprints.noiseSource == "variance"
+    config = make_config(models=paths, has_variance=False)
+    assert config.footprints.noiseSource == "clipped"
+    assert config.footprints.doSubtractBackground
+    config = make_config(models=paths, has_variance=False, options=["footprints.doSubtractBackground=False"])
+    assert not config.footprints.doSubtractBackground
+    with pytest.raises(CommandError, match="noiseSource=clipped"):
+        make_config(models=paths, has_variance=False, options=["footprints.noiseSource=variance"])
+
+
+def test_config_file(models: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "config.py"
+    file.write_text("config.footprints.minPixels = 3\nconfig.footprints.noiseSource = 'clipped'\n")
+    config = make_config(models=models[1::2], files=[str(file)], options=["footprints.minPixels=4"])
+    assert config.footprints.minPixels == 4
+    assert config.footprints.noiseSource == "clipped"
+    # With a file nothing is assumed about images without variance.
+    assert not make_config(
+        models=models[1::2], files=[str(file)], has_variance=False
+    ).footprints.doSubtractBackground
+    file.write_text("config.nonsense = 3\n")
+    with pytest.raises(CommandError, match=r"config\.py: AttributeError"):
+        make_config(models=models[1::2], files=[str(file)])
+    file.write_text("this is no Python\n")
+    with pytest.raises(CommandError, match=r"config\.py: SyntaxError"):
+        make_config(models=models[1::2], files=[str(file)])
+
+
+def test_config_options_run_no_code(models: tuple[str, ...], tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    code = f"__import__('pathlib').Path({str(target)!r}).write_text('x')"
+    for option in (f"primaryClassifier={code}", f"footprints.minPixels={code}"):
+        with pytest.raises((MisuseError, CommandError)):
+            make_config(models=models[1::2], options=[option])
+    assert not target.exists()
+
+
+def test_model_sets_the_config_that_it_was_trained_with(models: tuple[str, ...], tmp_path: Path) -> None:
+    result, counts = make_toy()
+    cls = classifier_registry["logistic"]
+    config = cls.ConfigClass()
+    config.modelPackage = ""
+    config.cutout.size = 15
+    classifier = cls(config)
+    classifier.fit(FootprintSamples([result]), counts)
+    path = str(classifier.to_package("small").write(tmp_path / "small.blendid"))
+    for model in (path, f"logistic={path}"):
+        made = make_config(models=[models[1], model])
+        assert made.classifiers["logistic"].cutout.size == 15
+        assert made.classifiers["logistic"].modelPackage == path
+    with pytest.raises(MisuseError, match="is one of the classifier 'logistic', not 'peaks'"):
+        make_config(models=[f"peaks={path}"])
+    with pytest.raises(MisuseError, match="add --classifier logistic"):
+        make_config(models=[path], classifiers=["peaks"])
+
+
+def test_first_classifier_is_primary(models: tuple[str, ...]) -> None:
+    config = make_config(models=models[1::2], classifiers=["logistic", "peaks", "logistic"])
+    assert set(config.classifiers.names) == {"logistic", "peaks"}
+    assert config.primaryClassifier == "logistic"
+    assert make_config(models=models[1:2], classifiers=["peaks"]).primaryClassifier == "peaks"
+
+
+# As a process
+
+
+def test_interrupt(tmp_path: Path, models: tuple[str, ...]) -> None:
+    inputs, out = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir()
+    images = [write_plain(inputs / f"image{i:03d}.fits", make_pixels(i, (400, 400))) for i in range(60)]
+    command = [sys.executable, "-c", "from lsst.meas.blendid.cli import main; main()", "run", *images]
+    process = subprocess.Popen(
+        [*command, "--out", str(out), *OPTIONS, *models],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    assert "image000.fits" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "Interrupted; no half-written file was left behind.\n"
+    done = names(out)
+    assert 3 <= len(done) < 3 * len(images)
+    for name in done:
+        assert name.endswith(SUFFIXES)
+        assert len(Table.read(out / name)) > 0
+
+
+def test_progress_on_a_terminal(tmp_path: Path, models: tuple[str, ...]) -> None:
+    images = [write_plain(tmp_path / f"{name}.fits") for name in "ab"]
+    command = [sys.executable, "-c", "from lsst.meas.blendid.cli import main; main()", "run", *images]
+    terminal, end = os.openpty()
+    with open(terminal, "rb", buffering=0) as stream:
+        process = subprocess.Popen(
+            [*command, "--out", str(tmp_path / "out"), *OPTIONS, *models],
+            stdout=subprocess.PIPE,
+            stderr=end,
+            text=True,
+        )
+        os.close(end)
+        out, _ = process.communicate(timeout=300)
+        shown = stream.read(65536).decode()
+    assert process.returncode == 0
+    assert "Images" in shown
+    assert "2/2" in shown
+    assert [line.split(":")[0] for line in out.splitlines()] == images
+
+
+def test_process_exit_status(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
+    command = [sys.executable, str(script), "run", image, "--out", str(tmp_path / "out"), *OPTIONS, *models]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(tmp_path / "out") == expected_names("plain")
+    done = subprocess.run([*command, str(tmp_path / "no.fits")], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "1 of 2 images failed" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,186 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid simulate`` and ``blendid train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.readers import read_image
+
+SIZE = 256
+BASE = ("--classifier", "logistic", "--out", "m.blendid")
+
+
+@pytest.fixture(autouse=True)
+def _galsim() -> None:
+    pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Image of a small simulated scene, with its truth beside it."""
+    folder = tmp_path_factory.mktemp("scene")
+    status, _, err = run("simulate", "--out", folder, "--name", "small", "--size", SIZE, "--sizes", "large")
+    assert (status, err) == (0, "")
+    return folder / "small.fits"
+
+
+def test_simulate(scene: Path) -> None:
+    assert names(scene.parent) == ["small.fits", "small.truth.parquet"]
+    image = read_image(scene)
+    assert image.kind == "lsst.images"
+    assert image.band == "i"
+    assert image.masked_image.bbox.shape == (SIZE, SIZE)
+    truth = Table.read(scene.with_name("small.truth.parquet"))
+    assert {"x", "y", "snr", "mag", "flux"} <= set(truth.colnames)
+    brightest = truth[np.argmax(truth["snr"])]
+    x, y = round(brightest["x"]), round(brightest["y"])
+    assert image.masked_image.image.array[y, x] > 5.0 * np.sqrt(image.masked_image.variance.array[y, x])
+
+
+def test_simulate_names_files_by_the_options_and_spares_older_ones(tmp_path: Path) -> None:
+    args = ("simulate", "--out", tmp_path, "--size", 64, "--seed", 5, "--noise-seed", 2)
+    status, out, _ = run(*args)
+    assert status == 0
+    assert "galaxies_cosmodc2_i_5_2.fits: " in out
+    before = (tmp_path / "galaxies_cosmodc2_i_5_2.fits").read_bytes()
+    status, out, err = run(*args)
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "--overwrite" in err
+    assert run(*args, "--overwrite")[0] == 0
+    assert len(names(tmp_path)) == 2
+    assert len(before) == (tmp_path / "galaxies_cosmodc2_i_5_2.fits").stat().st_size
+
+
+def test_simulate_a_truth_scene(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = ("simulate", "--out", tmp_path, "--scene", 3, "--size", 64)
+    monkeypatch.setenv("BLENDID_DATA", str(shared_data))
+    assert run(*args)[0] == 0
+    assert names(tmp_path) == ["scene_03_cosmodc2_i_1.fits", "scene_03_cosmodc2_i_1.truth.parquet"]
+    monkeypatch.delenv("BLENDID_DATA")
+    status, _, err = run(*args, "--overwrite")
+    assert status == 1
+    assert "BLENDID_DATA" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "match"),
+    [
+        (("--scene", "17"), 2, "17"),
+        (("--scene", "1", "--truth", "a.fits"), 2, "exclude each other"),
+        (("--truth", "no.fits"), 1, "no.fits: no such file"),
+        (("--sizes", "huge"), 1, "unknown size model 'huge'"),
+        (("--band", "q"), 1, "unknown band 'q'"),
+        (("--name", "a/b"), 2, "a/b"),
+        (("--size", "3"), 2, "3"),
+    ],
+)
+def test_simulate_with_bad_options(tmp_path: Path, args: tuple[str, ...], status: int, match: str) -> None:
+    got, out, err = run("simulate", "--out", tmp_path, *args)
+    assert (got, out) == (status, "")
+    assert match in err
+    assert "unexpected" not in err
+    assert names(tmp_path) == []
+
+
+def test_train_from_files_and_run(scene: Path, tmp_path: Path) -> None:
+    package = tmp_path / "my.blendid"
+    truth = scene.with_name("small.truth.parquet")
+    args = ("train", "--classifier", "peaks", "--out", package, "--coadd", scene, "--truth", truth)
+    status, out, err = run(*args, "--config-option", "footprints.noiseSource=variance")
+    assert (status, err) == (0, "")
+    assert f"{package}: trained on " in out
+    model = ModelPackage.read(package)
+    assert model.name == "my"
+    assert model.classifier == "peaks"
+    assert model.bands == ("i",)
+    status, out, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    assert (status, err) == (0, "")
+    blend = Table.read(tmp_path / "small.blend.parquet")
+    assert len(blend) > 10
+    assert np.isfinite(blend["p_blended"]).all()
+    status, out, err = run(*args)
+    assert (status, out) == (1, "")
+    assert "--overwrite" in err
+
+
+def test_train_from_the_built_in_catalogue_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        status, _, err = run(
+            *("train", "--classifier", "logistic", "--out", tmp_path / name / "m.blendid", "--parametric", 2),
+            *("--size", SIZE, "--sizes", "large", "--config-option", "cutout.size=15", "--seed", 3),
+        )
+        assert (status, err) == (0, "")
+    first, second = ((tmp_path / name / "m.blendid").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert ModelPackage.read(tmp_path / "a" / "m.blendid").config["cutout.size"] == 15
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "match"),
+    [
+        ((), 2, "--classifier and --out"),
+        (("--classifier", "logistic"), 2, "--classifier and --out"),
+        (("--classifier", "nonsense", "--out", "m.blendid"), 2, "unknown classifier 'nonsense'"),
+        (("--classifier", "logistic", "--out", "m.txt"), 2, "ends with .blendid"),
+        ((*BASE, "--coadd", "a"), 2, "each coadd needs its truth"),
+        ((*BASE, "--scenes", "1,a"), 2, "1,a"),
+        (
+            ("--classifier", "logistic", "--out", "m.blendid", "--scenes", "1", "--parametric", "1"),
+            2,
+            "exclude",
+        ),
+        ((*BASE, "--config-option", "nonsense=1"), 2, "nonsense"),
+        (
+            ("--classifier", "logistic", "--out", "m.blendid", "--coadd", "a", "--truth", "b"),
+            1,
+            "a: no such file",
+        ),
+        (("--shipped", "models", "--classifier", "logistic"), 2, "--shipped goes without"),
+    ],
+)
+def test_train_with_bad_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], status: int, match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run("train", *args)
+    assert (got, out) == (status, "")
+    assert match in err
+    assert "unexpected" not in err
+    assert names(tmp_path) == []
+
+
+def test_train_keeps_to_the_training_sky(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ("train", "--classifier", "peaks", "--out", "m.blendid", "--truths", shared_data)
+    status, _, err = run(*args, "--scenes", "0")
+    assert status == 1
+    assert "1, 2, 3, 5" in err
+    assert names(tmp_path) == []

@@ -1,0 +1,205 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the scores, against scikit-learn and simulations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsst.meas.blendid.evaluation.metrics import (
+    accuracy_by_bins,
+    block_bootstrap,
+    block_index,
+    calibration_line,
+    expected_calibration_error,
+    recall_at_false_rate,
+    roc_auc,
+    score,
+    score_one_peak,
+    to_even_prior,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
+
+
+def draw(n: int = 4000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities and counts drawn from them."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(0.6, 1.0, n)
+    counts = np.where(rng.random(n) < p, rng.integers(2, 5, n), (rng.random(n) < 0.97).astype(int))
+    return p, counts
+
+
+def test_scores_agree_with_scikit_learn() -> None:
+    p, counts = draw()
+    result = score(p, counts)
+    one = counts > 0
+    truth, q = counts[one] > 1, to_even_prior(p[one], (counts[one] > 1).mean())
+    assert result.n == one.sum() and result.prior == pytest.approx(truth.mean())
+    assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, q > 0.5))
+    assert result.balanced_accuracy == pytest.approx(
+        0.5 * (result.accuracy_blended + result.accuracy_unblended)
+    )
+    balanced = np.where(truth, 0.5 / truth.mean(), 0.5 / (1 - truth.mean()))
+    assert result.cross_entropy == pytest.approx(log_loss(truth, q, sample_weight=balanced))
+    assert result.auc == pytest.approx(roc_auc_score(truth, p[one]))
+    assert result.natural_cross_entropy == pytest.approx(log_loss(counts > 1, p))
+
+
+def test_even_prior_is_the_identity_at_one_half_and_moves_odds() -> None:
+    p = np.linspace(0.01, 0.99, 50)
+    np.testing.assert_allclose(to_even_prior(p, 0.5), p)
+    q = to_even_prior(p, 0.2)
+    np.testing.assert_allclose(q / (1 - q), p / (1 - p) * 4.0)
+    with pytest.raises(ValueError, match="both kinds"):
+        to_even_prior(p, 1.0)
+
+
+def test_integer_weights_are_copies() -> None:
+    p, counts = draw(500)
+    times = np.random.default_rng(3).integers(0, 4, p.size)
+    weighted, copied = score(p, counts, times), score(np.repeat(p, times), np.repeat(counts, times))
+    for name in (
+        "balanced_accuracy",
+        "cross_entropy",
+        "auc",
+        "natural_cross_entropy",
+        "calibration_slope",
+        "prior",
+    ):
+        assert getattr(weighted, name) == pytest.approx(getattr(copied, name)), name
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), st.booleans()), min_size=2, max_size=40)
+)
+@settings(max_examples=100, deadline=None)
+def test_auc_with_ties(pairs: list[tuple[float, bool]]) -> None:
+    p, truth = np.array([a for a, _ in pairs]), np.array([b for _, b in pairs])
+    if truth.all() or not truth.any():
+        assert np.isnan(roc_auc(p, truth))
+    else:
+        assert roc_auc(p, truth) == pytest.approx(roc_auc_score(truth, p))
+
+
+def test_recall_at_false_rate_against_the_roc_curve() -> None:
+    p, counts = draw()
+    truth = counts > 1
+    false, true, _ = roc_curve(truth, p, drop_intermediate=False)
+    for rate in (0.01, 0.05, 0.3):
+        assert recall_at_false_rate(p, truth, rate) == pytest.approx(true[false <= rate].max())
+    assert recall_at_false_rate(p, truth, 1.0) == 1.0
+    assert np.isnan(recall_at_false_rate(p, np.zeros(p.size, bool), 0.1))
+
+
+def test_calibration_line_agrees_with_scikit_learn() -> None:
+    p, counts = draw()
+    truth = counts > 1
+    logit = np.log(p / (1 - p))
+    reference = LogisticRegression(C=np.inf, tol=1e-8).fit(np.clip(logit, -16, 16)[:, None], truth)
+    slope, intercept = calibration_line(p, truth)
+    assert slope == pytest.approx(reference.coef_[0, 0], rel=1e-3)
+    assert intercept == pytest.approx(reference.intercept_[0], abs=1e-3)
+    assert slope == pytest.approx(1.0, abs=0.1)
+
+
+def test_calibration_line_sees_overconfidence_and_shift() -> None:
+    p, counts = draw(20_000)
+    logit = np.log(p / (1 - p))
+    distorted = 1 / (1 + np.exp(-(2.0 * logit + 1.0)))
+    slope, intercept = calibration_line(distorted, counts > 1)
+    assert slope == pytest.approx(0.5, abs=0.03) and intercept == pytest.approx(-0.5, abs=0.06)
+
+
+def test_calibration_line_without_maximum_is_nan() -> None:
+    truth = np.array([False, False, True, True])
+    assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.8, 0.9]), truth)).all()
+    assert np.isnan(calibration_line(np.full(4, 0.5), truth)).all()
+
+
+def test_noise_floor_of_calibration_error_against_simulation() -> None:
+    p, _ = draw(3000)
+    rng = np.random.default_rng(5)
+    simulated = [expected_calibration_error(p, rng.random(p.size) < p)[0] for _ in range(200)]
+    floor = expected_calibration_error(p, rng.random(p.size) < p)[1]
+    assert floor == pytest.approx(np.mean(simulated), rel=0.05)
+
+
+def test_calibration_error_of_a_wrong_model() -> None:
+    error, floor = expected_calibration_error(np.full(10_000, 0.5), np.arange(10_000) < 3000)
+    assert error == pytest.approx(0.2) and floor < 0.005
+    assert score(*draw(20_000)).ece < 0.004
+
+
+def test_rows_without_probability_are_left_out_and_counted() -> None:
+    p, counts = draw(1000)
+    with_nan = np.concatenate([p, [np.nan, np.nan]])
+    result = score(with_nan, np.concatenate([counts, [1, 3]]))
+    assert result.n_missing == 2
+    assert result.balanced_accuracy == score(p, counts).balanced_accuracy
+
+
+@pytest.mark.parametrize("counts", [np.ones(5, int), np.full(5, 2)])
+def test_one_class_is_a_clear_error(counts: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="both kinds are needed"):
+        score(np.linspace(0.1, 0.9, 5), counts)
+
+
+def test_mismatched_lengths() -> None:
+    with pytest.raises(ValueError, match="lengths differ"):
+        score(np.zeros(3), np.zeros(4, int))
+    with pytest.raises(ValueError, match="3 values were given for 4"):
+        accuracy_by_bins(np.full(4, 0.5), np.array([1, 2, 1, 2]), np.zeros(3), np.array([0.0, 1.0]))
+
+
+def test_one_peak_scores() -> None:
+    p, counts = draw()
+    n_peaks = np.random.default_rng(2).integers(0, 3, p.size)
+    result = score_one_peak(p, counts, n_peaks)
+    use = (n_peaks == 1) & (counts > 0)
+    assert result.n == use.sum()
+    assert result.auc == pytest.approx(roc_auc_score(counts[use] > 1, p[use]))
+    assert result.blended_share == pytest.approx((counts[use] > 1).mean())
+    assert result.recall_at_1_percent <= result.recall_at_5_percent
+    assert np.isnan(score_one_peak(p, counts, np.zeros(p.size, int)).auc)
+
+
+def test_accuracy_by_bins_of_one_bin_is_balanced_accuracy() -> None:
+    p, counts = draw()
+    binned = accuracy_by_bins(p, counts, np.zeros(p.size), np.array([-1.0, 1.0, 2.0]))
+    assert binned.accuracy[0] == pytest.approx(score(p, counts).balanced_accuracy)
+    assert binned.n.tolist() == [np.count_nonzero(counts > 0), 0] and np.isnan(binned.accuracy[1])
+
+
+def test_block_index() -> None:
+    x, y = np.array([0.0, 511.0, 512.0, 3.0]), np.array([0.0, 100.0, 0.0, 700.0])
+    block = block_index(x, y)
+    assert block[0] == block[1] and len(set(block)) == 3 and block.max() == 2
+    assert len(set(block_index(x, y, np.array([0, 1, 0, 0])))) == 4
+
+
+def test_bootstrap_is_paired_seeded_and_about_right() -> None:
+    p, counts = draw(3000)
+    blocks = np.arange(p.size) % 60
+    worse = np.clip(p * 0.5 + 0.25, 0, 1)
+
+    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        return {"mean": float(q @ weights / weights.sum()), "loss": score(q, counts, weights).cross_entropy}
+
+    once = block_bootstrap({"a": p, "b": worse}, statistic, blocks, draws=100)
+    again = block_bootstrap({"b": worse}, statistic, blocks, draws=100)
+    np.testing.assert_array_equal(once["b"]["loss"], again["b"]["loss"])
+    assert once["a"]["mean"].std() == pytest.approx(p.std() / np.sqrt(p.size), rel=0.25)
+    difference = once["b"]["loss"] - once["a"]["loss"]
+    assert difference.min() > 0.0
+    assert difference.var() < once["a"]["loss"].var() + once["b"]["loss"].var()
+    with pytest.raises(ValueError, match="two blocks"):
+        block_bootstrap({"a": p}, statistic, np.zeros(p.size, int))

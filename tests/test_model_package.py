@@ -1,0 +1,278 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of model packages."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from lsst.meas.blendid import model_package
+from lsst.meas.blendid.model_package import (
+    ModelPackage,
+    ModelPackageError,
+    list_shipped,
+    point_source_depth,
+    resolve,
+)
+from lsst.resources import ResourcePath
+
+
+def make_metadata(**changes: Any) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "name": "test",
+        "classifier": "peaks",
+        "config": {"threshold": 5.0},
+        "inputs": {
+            "bands": ["i"],
+            "footprints": {"thresholdValue": 5.0},
+            "psf_sigma": [1.5, 1.6],
+            "depth": None,
+        },
+        "prior": {"blended": 0.4},
+        "training": {"seeds": [1, 2]},
+        "validation": {},
+        "versions": {},
+    }
+    return metadata | changes
+
+
+def make_package(**changes: Any) -> ModelPackage:
+    arrays = {"b": np.arange(6.0).reshape(2, 3), "a": np.array([1, 2], dtype=np.int32)}
+    return ModelPackage("peaks", make_metadata(**changes), arrays)
+
+
+def rebuild(data: bytes, *, drop: str = "", add: dict[str, bytes] | None = None, edit: Any = None) -> bytes:
+    """Change a package at the level of its zip file."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == drop:
+                continue
+            if name == "metadata.json" and edit is not None:
+                document = json.loads(content)
+                edit(document)
+                content = json.dumps(document).encode()
+            new.writestr(name, content)
+        for name, content in (add or {}).items():
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def test_round_trip_and_deterministic_bytes(tmp_path: Path) -> None:
+    package = make_package()
+    path = package.write(tmp_path / "m.blendid")
+    assert path.read_bytes() == package.to_bytes() == make_package().to_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["m.blendid"]
+    assert path.stat().st_mode & 0o600 == 0o600
+    back = ModelPackage.read(str(path))
+    assert back.classifier == "peaks" and back.name == "test" and back.bands == ("i",)
+    assert back.metadata == package.metadata
+    assert back.source == str(path)
+    for name, array in package.arrays.items():
+        np.testing.assert_array_equal(back.arrays[name], array)
+        assert back.arrays[name].dtype == array.dtype
+    assert back.to_bytes() == package.to_bytes()
+
+
+def test_order_of_arrays_does_not_matter() -> None:
+    package = make_package()
+    turned = ModelPackage("peaks", package.metadata, dict(reversed(package.arrays.items())))
+    assert turned.to_bytes() == package.to_bytes()
+
+
+@given(
+    hnp.arrays(
+        dtype=st.sampled_from(["f4", "f8", "i4", "i8", "u1", "b1", ">f4"]),
+        shape=hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5),
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_numeric_array_survives(array: np.ndarray) -> None:
+    back = ModelPackage.from_bytes(ModelPackage("peaks", make_metadata(), {"a": array}).to_bytes()).arrays[
+        "a"
+    ]
+    assert back.shape == array.shape and back.dtype == array.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(back, array)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=100, deadline=None)
+def test_random_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ModelPackageError, match="some.file"):
+        ModelPackage.from_bytes(data, "some.file")
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+@settings(max_examples=150, deadline=None)
+def test_damage_is_noticed_or_harmless(position: int, change: int) -> None:
+    data = bytearray(make_package().to_bytes())
+    data[position % len(data)] ^= change
+    try:
+        back = ModelPackage.from_bytes(bytes(data), "x")
+    except ModelPackageError as err:
+        assert str(err).startswith("x")
+    else:  # a bit that zip readers do not look at, such as the date
+        assert back.metadata == make_package().metadata
+        for name, array in make_package().arrays.items():
+            np.testing.assert_array_equal(back.arrays[name], array)
+
+
+def test_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = make_package().write(tmp_path / "m.blendid")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ModelPackageError, match=r"m\.blendid.*damaged"):
+        ModelPackage.read(path)
+
+
+def test_foreign_zip_and_extra_members_are_refused() -> None:
+    data = make_package().to_bytes()
+    with pytest.raises(ModelPackageError, match="no metadata.json"):
+        ModelPackage.from_bytes(rebuild(data, drop="metadata.json"))
+    with pytest.raises(ModelPackageError, match="evil.py"):
+        ModelPackage.from_bytes(rebuild(data, add={"evil.py": b"print(1)"}))
+    with pytest.raises(ModelPackageError, match="not a model package of lsst.meas.blendid"):
+        ModelPackage.from_bytes(rebuild(data, edit=lambda d: d.update(format="other")))
+
+
+def test_newer_format_asks_for_upgrade() -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d.update(format_version=2))
+    with pytest.raises(ModelPackageError, match="format version 2.*upgrade"):
+        ModelPackage.from_bytes(data)
+
+
+@pytest.mark.parametrize("version", [None, 0, "1"])
+def test_nonsense_version_is_refused(version: object) -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d.update(format_version=version))
+    with pytest.raises(ModelPackageError, match="format version"):
+        ModelPackage.from_bytes(data)
+
+
+@pytest.mark.parametrize("key", ["name", "classifier", "config", "inputs", "prior", "training", "validation"])
+def test_missing_metadata_is_named(key: str) -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d.pop(key))
+    with pytest.raises(ModelPackageError, match=key):
+        ModelPackage.from_bytes(data)
+
+
+def test_bands_must_be_a_list() -> None:
+    with pytest.raises(ModelPackageError, match="bands"):
+        make_package(inputs={"bands": "i"}).to_bytes()
+
+
+def test_pickles_are_neither_written_nor_read() -> None:
+    with pytest.raises(ModelPackageError, match="dtype object"):
+        ModelPackage("peaks", make_metadata(), {"a": np.array([{}], dtype=object)}).to_bytes()
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ModelPackageError, match="damaged"):
+        ModelPackage.from_bytes(rebuild(make_package().to_bytes(), add={"arrays/c.npy": buffer.getvalue()}))
+
+
+def test_header_that_claims_a_huge_array_does_not_allocate() -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 10**6)}
+    )
+    with pytest.raises(ModelPackageError, match="cut off"):
+        ModelPackage.from_bytes(rebuild(make_package().to_bytes(), add={"arrays/c.npy": header.getvalue()}))
+
+
+def test_zip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(model_package, "MAX_BYTES", 100_000)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", b" " * 1_000_000)
+    assert len(out.getvalue()) < 10_000
+    with pytest.raises(ModelPackageError, match="unpacks to 1000000 bytes"):
+        ModelPackage.from_bytes(out.getvalue())
+    (tmp_path / "big.blendid").write_bytes(b"0" * 200_000)
+    with pytest.raises(ModelPackageError, match=r"big\.blendid has more than the 100000 bytes"):
+        ModelPackage.read(tmp_path / "big.blendid")
+
+
+def test_metadata_must_be_json() -> None:
+    with pytest.raises(ModelPackageError, match="JSON"):
+        make_package(training={"value": float("nan")}).to_bytes()
+    with pytest.raises(ModelPackageError, match="JSON"):
+        make_package(training={"value": object()}).to_bytes()
+
+
+def test_missing_and_unknown_are_one_line_errors(tmp_path: Path) -> None:
+    with pytest.raises(ModelPackageError, match=r"nowhere\.blendid \(no such file\)") as info:
+        ModelPackage.read(tmp_path / "nowhere.blendid")
+    assert "\n" not in str(info.value)
+    with pytest.raises(ModelPackageError, match="unknown model 'nonsense'"):
+        resolve("nonsense")
+    with pytest.raises(ModelPackageError, match="cannot read"):
+        ModelPackage.read("resource://lsst.meas.blendid/models/nonsense.blendid")
+
+
+def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError("no space")
+
+    old = make_package().write(tmp_path / "m.blendid").read_bytes()
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(OSError, match="no space"):
+        make_package(name="other").write(tmp_path / "m.blendid")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.blendid"]
+    assert (tmp_path / "m.blendid").read_bytes() == old
+
+
+def test_every_way_to_name_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_package().write(tmp_path / "m.blendid")
+    make_package().write(tmp_path / "plain")
+    monkeypatch.chdir(tmp_path)
+    for given_name in (str(path), path, path.as_uri(), ResourcePath(path), "m.blendid", "plain"):
+        assert ModelPackage.read(given_name).name == "test"
+
+
+def test_shipped_models_are_readable_and_small() -> None:
+    assert {"peaks-i-1", "logistic-i-1"} <= set(list_shipped())
+    for name in list_shipped():
+        package = ModelPackage.read(name)
+        assert package.name == name and package.bands == ("i",)
+        assert len(package.to_bytes()) < 1_000_000
+        assert package.metadata["training"] and package.metadata["validation"]
+
+
+def test_range() -> None:
+    package = make_package(inputs={"bands": [], "psf_sigma": [1.5, 2.0], "depth": [26.0, 26.5]})
+    assert package.supports_band("z") and package.in_range(psf_sigma=1.5, depth=26.5)
+    assert package.in_range(psf_sigma=2.05, depth=25.9) and package.in_range(psf_sigma=1.7)
+    assert not package.in_range(psf_sigma=2.2, depth=26.2)
+    assert not package.in_range(psf_sigma=1.7, depth=27.0)
+    assert not package.in_range(psf_sigma=float("nan"))
+    assert make_package(inputs={"bands": ["i"]}).in_range(psf_sigma=9.0, depth=20.0)
+    assert not make_package().supports_band("g")
+
+
+def test_footprint_differences() -> None:
+    package = make_package()
+    assert package.footprint_differences({"thresholdValue": 5.0, "other": 1}) == []
+    assert package.footprint_differences({"thresholdValue": 7.0}) == [
+        "thresholdValue: trained with 5.0, now 7.0"
+    ]
+
+
+def test_depth_of_a_known_image() -> None:
+    # White noise of 2 nJy and a flat 10 x 10 PSF: sigma_flux = 2 * 10 nJy, five times that is 100 nJy.
+    assert point_source_depth(2.0, np.full((10, 10), 3.0)) == pytest.approx(31.4 - 5.0)
+    assert np.isnan(point_source_depth(0.0, np.ones((3, 3))))

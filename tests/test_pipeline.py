@@ -1,0 +1,277 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The task in a real Butler: in process, with pipetask, and with bps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.table import Table
+from lsst.daf.butler import Butler, DatasetType
+from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask, ModelPackage
+from lsst.meas.blendid.simulation.repository import make_demo_repository
+from lsst.pipe.base import AlgorithmError, InvalidQuantumError
+from lsst.pipe.base.pipeline_graph import PipelineGraph
+from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLES = ("deep_coadd_blend", "deep_coadd_blend_peak", "deep_coadd_blend_spans")
+INPUT = "demo"
+
+
+def _command(
+    *words: str | Path, cwd: Path, path: Path | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the environment that runs the tests, as a user would."""
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["MEAS_BLENDID_DIR"] = str(ROOT)
+    # bps takes its submit folder from here.
+    environment["PWD"] = str(cwd)
+    if path is not None:
+        environment["PYTHONPATH"] = f"{path}{os.pathsep}{environment.get('PYTHONPATH', '')}"
+    result = subprocess.run(
+        [str(w) for w in words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=500
+    )
+    if check:
+        assert result.returncode == 0, (
+            f"{words} exited {result.returncode}:\n{result.stdout}\n{result.stderr}"
+        )
+    return result
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with two small patches that overlap."""
+    path = tmp_path_factory.mktemp("pipeline") / "repo"
+    make_demo_repository(path, patches=2, patch_size=256, overlap=64, seed=5)
+    return path
+
+
+def _pipetask(repo: Path, output: str, *extra: str, path: Path | None = None, check: bool = True) -> Any:
+    return _command(
+        "pipetask", "run", "-b", repo, "-i", INPUT, "-o", output, "-p", ROOT / "pipelines" / "blendid.yaml",
+        "--register-dataset-types", *extra, cwd=repo.parent, path=path, check=check,
+    )  # fmt: skip
+
+
+def _read(repo: Path, collection: str) -> dict[tuple[str, int], Table]:
+    """All output tables of a collection."""
+    with Butler.from_config(str(repo), collections=collection) as butler:
+        return {
+            (name, int(ref.dataId["patch"])): butler.get(ref)
+            for name in TABLES
+            for ref in butler.query_datasets(name)
+        }
+
+
+@pytest.fixture(scope="module")
+def tables(repo: Path) -> dict[tuple[str, int], Table]:
+    _pipetask(repo, "serial")
+    return _read(repo, "serial")
+
+
+def _assert_same(first: dict[tuple[str, int], Table], second: dict[tuple[str, int], Table]) -> None:
+    assert first.keys() == second.keys()
+    for key, table in first.items():
+        assert table.colnames == second[key].colnames
+        for name in table.colnames:
+            one, two = np.asarray(table[name]), np.asarray(second[key][name])
+            np.testing.assert_array_equal(one, two, err_msg=f"{key} {name}")
+
+
+def test_pipetask_writes_the_tables(tables: dict[tuple[str, int], Table]) -> None:
+    assert len(tables) == 2 * len(TABLES)
+    ids = np.concatenate([np.asarray(t["id"]) for (name, _), t in tables.items() if name == TABLES[0]])
+    assert len(ids) > 20 and len(np.unique(ids)) == len(ids)
+    for (name, _), table in tables.items():
+        assert all(c.description for c in table.itercols()), name
+        # The Butler reads a dimensionless unit back as none.
+        assert {str(c.unit) for c in table.itercols()} <= {"None", "", "pix", "pix2", "deg", "nJy"}
+        assert str(table[table.colnames[2]].unit) == ("None" if name == "deep_coadd_blend_peak" else "pix")
+    for patch in {patch for _, patch in tables}:
+        blend = tables[TABLES[0], patch]
+        assert np.isfinite(blend["ra"]).all()
+        good = ~blend["flag"]
+        assert good.mean() > 0.8
+        assert ((blend["p_blended"][good] >= 0) & (blend["p_blended"][good] <= 1)).all()
+        assert np.isnan(blend["p_blended"][~good]).all()
+
+
+def test_overlap_is_counted_once(tables: dict[tuple[str, int], Table]) -> None:
+    """Footprints in the overlap are in both tables, and inner in one."""
+    first, second = (tables[TABLES[0], patch] for patch in sorted({p for _, p in tables}))
+    separation = np.hypot(
+        np.asarray(first["x"])[:, None] - np.asarray(second["x"]),
+        np.asarray(first["y"])[:, None] - np.asarray(second["y"]),
+    )
+    one, two = np.nonzero(separation < 1e-6)
+    assert len(one) >= 2
+    assert (first["is_patch_inner"][one] ^ second["is_patch_inner"][two]).all()
+
+
+def test_two_processes_give_the_same(repo: Path, tables: dict[tuple[str, int], Table]) -> None:
+    _pipetask(repo, "parallel", "-j", "2")
+    _assert_same(tables, _read(repo, "parallel"))
+
+
+def test_bps_gives_the_same(repo: Path, tables: dict[tuple[str, int], Table]) -> None:
+    config = ROOT / "config" / "bps_parsl.yaml"
+    _command("bps", "submit", config, "-b", repo, "-i", INPUT, "-o", "batch", cwd=repo.parent)
+    _assert_same(tables, _read(repo, "batch"))
+
+
+def test_metadata_says_how(repo: Path, tables: dict[tuple[str, int], Table]) -> None:
+    with Butler.from_config(str(repo), collections="serial") as butler:
+        (ref, *_) = butler.query_datasets("blendIdentification_metadata")
+        metadata = butler.get(ref)["blendIdentification"]
+    assert metadata["primary_classifier"] == "logistic"
+    assert metadata["psf_sigma"] == pytest.approx(1.6, abs=0.05)
+    assert metadata["seconds_tables"] > 0
+
+
+def test_existing_results_are_skipped(repo: Path, tables: dict[tuple[str, int], Table]) -> None:
+    result = _pipetask(repo, "serial", "--extend-run", "--skip-existing", check=False)
+    assert result.returncode == 1
+    assert "skip" in (result.stderr + result.stdout).lower()
+
+
+@pytest.fixture
+def execute(repo: Path) -> Callable[..., Any]:
+    """Run the task in process on one patch and return what it wrote."""
+
+    def run(
+        name: str, config: BlendIdentificationConfig | None = None, change: Any = None, inputs: Any = (INPUT,)
+    ) -> Any:
+        butler = Butler.from_config(str(repo), writeable=True)
+        inputs = list(inputs)
+        patch = 0
+        if change is not None:
+            with Butler.from_config(str(repo), collections=INPUT) as reader:
+                (ref, *_) = reader.query_datasets("deep_coadd", where=f"patch = {patch}")
+                coadd = reader.get(ref)
+            change(coadd)
+            butler.collections.register(f"{name}-input")
+            butler.put(coadd, "deep_coadd", ref.dataId, run=f"{name}-input")
+            inputs.insert(0, f"{name}-input")
+        butler.close()
+        prepared = SimplePipelineExecutor.prep_butler(str(repo), inputs, name)
+        executor = SimplePipelineExecutor.from_task_class(
+            BlendIdentificationTask, config, where=f"patch = {patch}", butler=prepared
+        )
+        executor.run(register_dataset_types=True)
+        return prepared
+
+    return run
+
+
+def _written(butler: Butler) -> int:
+    return sum(len(butler.query_datasets(name, explain=False)) for name in TABLES)
+
+
+def test_nothing_to_do(execute: Callable[..., Any]) -> None:
+    def blank(coadd: Any) -> None:
+        coadd.image.array[...] = 0
+
+    def no_data(coadd: Any) -> None:
+        coadd.mask.set("NO_DATA", np.ones(coadd.image.array.shape, dtype=bool))
+
+    for name, change in (("blank", blank), ("no-data", no_data)):
+        butler = execute(name, change=change)
+        assert _written(butler) == 0
+        (ref,) = butler.query_datasets("blendIdentification_metadata")
+        butler.close()
+
+
+def test_data_that_cannot_be_processed(execute: Callable[..., Any]) -> None:
+    def damage(coadd: Any) -> None:
+        coadd.image.array[...] = np.nan
+
+    with pytest.raises(AlgorithmError, match="finite|usable|pixel"):
+        execute("nan", change=damage)
+
+
+def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None:
+    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "logistic")}
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        butler.registry.registerDatasetType(
+            DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
+        )
+        table = pa.table({"classifier": list(packages), "package": list(packages.values())})
+        butler.collections.register("models")
+        butler.put(table, "blend_model_packages", band="i", run="models")
+    config = BlendIdentificationConfig()
+    config.useButlerModelPackages = True
+    config.classifiers["logistic"].modelPackage = ""
+    with execute("butler-models", config, inputs=(INPUT, "models")) as butler:
+        assert _written(butler) == 3
+        (ref,) = butler.query_datasets("blendIdentification_metadata")
+        assert butler.get(ref)["blendIdentification"]["model_logistic"] == "logistic-i-1"
+
+
+def test_model_for_another_band(execute: Callable[..., Any], tmp_path: Path) -> None:
+    package = ModelPackage.read("logistic-i-1")
+    package.metadata["inputs"]["bands"] = ["u"]
+    config = BlendIdentificationConfig()
+    config.classifiers["logistic"].modelPackage = str(package.write(tmp_path / "u.blendid"))
+    with pytest.raises(InvalidQuantumError, match="band u"):
+        execute("wrong-band", config)
+
+
+def test_legacy_coadds_in_the_graph(repo: Path) -> None:
+    """With useLegacyCoadd the pipeline reads an afw exposure; lsst.afw is not needed to build it."""
+    config = BlendIdentificationConfig()
+    config.useLegacyCoadd = True
+    graph = PipelineGraph()
+    graph.add_task("blendIdentification", BlendIdentificationTask, config)
+    with Butler.from_config(str(repo)) as butler:
+        graph.resolve(dimensions=butler.dimensions)
+    assert graph.dataset_types["deep_coadd"].storage_class_name == "ExposureF"
+    assert set(graph.outputs_of("blendIdentification")) >= set(TABLES)
+
+
+def test_legacy_pipeline_file(repo: Path) -> None:
+    result = _command("pipetask", "build", "-p", ROOT / "pipelines" / "ingredients" / "drp.yaml", "--show",
+                      "pipeline-graph", cwd=repo.parent)  # fmt: skip
+    assert "deep_coadd_blend" in result.stdout
+
+
+@pytest.mark.parametrize("name", ["rubin.py", "buchanan2022.py"])
+def test_config_files(repo: Path, name: str, tables: dict[tuple[str, int], Table]) -> None:
+    output = f"config-{name.removesuffix('.py')}"
+    _pipetask(repo, output, "-C", f"blendIdentification:{ROOT / 'config' / name}", "-d", "patch = 0")
+    table = _read(repo, output)[TABLES[0], 0]
+    assert len(table) > 10
+    if name == "rubin.py":
+        assert np.array_equal(table["id"], tables[TABLES[0], 0]["id"])
+
+
+def test_plugin_from_another_package(repo: Path, tmp_path: Path) -> None:
+    """A wheel that knows nothing of this tree adds a classifier that pipetask can run."""
+    site = tmp_path / "site"
+    _command(
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
+        "--target", site, ROOT / "tests" / "plugin_wheel", cwd=tmp_path,
+    )  # fmt: skip
+    _pipetask(
+        repo, "plugin", "-d", "patch = 0",
+        "-c", "blendIdentification:classifiers.names=['peaks', 'example_plugin']",
+        "-c", "blendIdentification:primaryClassifier=example_plugin", path=site,
+    )  # fmt: skip
+    table = _read(repo, "plugin")[TABLES[0], 0]
+    assert "p_blended_example_plugin" in table.colnames
+    assert np.array_equal(table["p_blended"], table["p_blended_example_plugin"], equal_nan=True)

@@ -1,0 +1,398 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Files of every layout, and damaged ones, read without lsst.afw."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import astropy.io.fits
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+import pytest
+from lsst.images import Box, GeneralFrame, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
+from lsst.images.psfs import GaussianPointSpreadFunction
+from lsst.images.serialization import write_archive
+from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel
+from lsst.meas.blendid.readers import ReadError, read_image
+from lsst.resources import ResourcePath
+
+SHAPE = (40, 50)
+
+
+def make_wcs(scale: float = 0.2, crpix: tuple[float, float] = (10.0, 20.0)) -> astropy.wcs.WCS:
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0, 2.0]
+    wcs.wcs.crpix = list(crpix)
+    wcs.wcs.cdelt = [-scale / 3600.0, scale / 3600.0]
+    return wcs
+
+
+def make_pixels(seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=SHAPE).astype(np.float32)
+
+
+type WritePlain = Callable[..., Path]
+
+
+@pytest.fixture
+def write_plain(tmp_path: Path) -> WritePlain:
+    def write(
+        data: np.ndarray | None = None, *, name: str = "plain.fits", wcs: bool = True, **cards: object
+    ) -> Path:
+        header = make_wcs().to_header() if wcs else astropy.io.fits.Header()
+        for key, value in cards.items():
+            header[key] = value
+        path = tmp_path / name
+        pixels = make_pixels() if data is None else data
+        astropy.io.fits.PrimaryHDU(pixels, header).writeto(path)
+        return path
+
+    return write
+
+
+# Plain FITS
+
+
+def test_plain_image_with_wcs(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(BUNIT="nJy"), psf_fwhm=0.7)
+    assert image.kind == "plain"
+    assert not image.has_variance
+    assert image.band is None
+    masked = image.masked_image
+    np.testing.assert_array_equal(masked.image.array, make_pixels())
+    assert masked.image.array.dtype.isnative
+    assert masked.unit == u.nJy
+    assert masked.bbox == Box.factory[0:40, 0:50]
+    # The reference pixel counts from 1 in FITS and from 0 here.
+    assert masked.sky_projection is not None
+    sky = masked.sky_projection.pixel_to_sky(x=9.0, y=19.0)
+    assert sky.ra.deg == pytest.approx(150.0, abs=1e-9)
+    assert sky.dec.deg == pytest.approx(2.0, abs=1e-9)
+    np.testing.assert_allclose(image.psf, kolmogorov_kernel(3.5), rtol=1e-5, atol=1e-9)
+    assert adaptive_sigma(image.psf) == pytest.approx(1.598, abs=0.003)
+    assert any("variance" in note for note in image.notes)
+
+
+def test_pixel_scale_option_wins_over_the_wcs_with_a_note(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(), psf_fwhm=0.7, pixel_scale=0.25)
+    np.testing.assert_allclose(image.psf, kolmogorov_kernel(0.7 / 0.25), rtol=1e-9)
+    assert any("0.25" in note for note in image.notes)
+
+
+def test_pixel_scale_of_a_rotated_wcs(tmp_path: Path) -> None:
+    wcs = make_wcs()
+    angle = np.deg2rad(37.0)
+    wcs.wcs.pc = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    path = tmp_path / "rotated.fits"
+    astropy.io.fits.PrimaryHDU(make_pixels(), wcs.to_header()).writeto(path)
+    image = read_image(path, psf_fwhm=0.7)
+    np.testing.assert_allclose(image.psf, kolmogorov_kernel(3.5), rtol=1e-5, atol=1e-9)
+
+
+def test_nan_pixels_are_masked(write_plain: WritePlain) -> None:
+    data = make_pixels()
+    data[3, 4] = np.nan
+    data[5, 6] = np.inf
+    masked = read_image(write_plain(data), psf_fwhm=0.7).masked_image
+    assert np.argwhere(masked.mask.get("NO_DATA")).tolist() == [[3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("i2", "f4"), ("u1", "f4"), ("i4", "f8"), ("f8", "f8"), ("f4", "f4")]
+)
+def test_number_types(write_plain: WritePlain, dtype: str, expected: str) -> None:
+    data = (np.arange(SHAPE[0] * SHAPE[1]) % 200).reshape(SHAPE).astype(dtype)
+    array = read_image(write_plain(data), psf_fwhm=0.7).masked_image.image.array
+    assert array.dtype == np.dtype(expected)
+    np.testing.assert_array_equal(array, data)
+
+
+def test_first_image_extension_and_hdu_option(tmp_path: Path) -> None:
+    path = tmp_path / "two.fits"
+    first, second = make_pixels(1), make_pixels(2)
+    astropy.io.fits.HDUList(
+        [
+            astropy.io.fits.PrimaryHDU(),
+            astropy.io.fits.BinTableHDU.from_columns(
+                [astropy.io.fits.Column("a", "J", array=[1])], name="TAB"
+            ),
+            astropy.io.fits.ImageHDU(first, name="SCI"),
+            astropy.io.fits.ImageHDU(second, name="OTHER"),
+        ]
+    ).writeto(path)
+    options = {"psf_fwhm": 0.7, "pixel_scale": 0.2}
+    image = read_image(path, **options)
+    np.testing.assert_array_equal(image.masked_image.image.array, first)
+    assert any("--hdu" in note for note in image.notes)
+    assert image.masked_image.sky_projection is None
+    for hdu in (3, "OTHER"):
+        np.testing.assert_array_equal(read_image(path, hdu=hdu, **options).masked_image.image.array, second)
+    with pytest.raises(ReadError, match="no HDU 'NIX'.*OTHER"):
+        read_image(path, hdu="NIX", **options)
+    with pytest.raises(ReadError, match="is a table"):
+        read_image(path, hdu="TAB", **options)
+
+
+def test_compressed_files(tmp_path: Path, write_plain: WritePlain) -> None:
+    path = write_plain()
+    zipped = tmp_path / "plain.fits.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    tiled = tmp_path / "plain.fits.fz"
+    header = make_wcs().to_header()
+    astropy.io.fits.HDUList(
+        [
+            astropy.io.fits.PrimaryHDU(),
+            astropy.io.fits.CompImageHDU(make_pixels(), header, compression_type="GZIP_2", quantize_level=0),
+        ]
+    ).writeto(tiled)
+    for compressed in (zipped, tiled):
+        image = read_image(compressed, psf_fwhm=0.7)
+        np.testing.assert_array_equal(image.masked_image.image.array, make_pixels())
+        assert image.masked_image.sky_projection is not None
+
+
+def test_axes_of_length_one_are_dropped(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(make_pixels()[None]), psf_fwhm=0.7)
+    assert image.masked_image.bbox.shape == SHAPE
+
+
+def test_origin_from_ltv_cards(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(LTV1=-300.0, LTV2=-70), psf_fwhm=0.7).masked_image
+    assert image.bbox == Box.factory[70:110, 300:350]
+    assert image.sky_projection is not None
+    assert image.sky_projection.pixel_to_sky(x=309.0, y=89.0).ra.deg == pytest.approx(150.0, abs=1e-9)
+
+
+def test_origin_of_a_binned_subimage_is_not_used(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(LTV1=-300.0, LTM1_1=0.5), psf_fwhm=0.7).masked_image
+    assert image.bbox.x.min == 0
+
+
+def test_unknown_unit_is_noted(write_plain: WritePlain) -> None:
+    image = read_image(write_plain(BUNIT="furlongs/fortnight"), psf_fwhm=0.7)
+    assert image.masked_image.unit is None
+    assert any("furlongs" in note for note in image.notes)
+
+
+def test_broken_wcs_is_noted(write_plain: WritePlain) -> None:
+    path = write_plain(
+        wcs=False, CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CD1_1=1e-5, CD1_2=1e-5, CD2_1=1e-5, CD2_2=1e-5
+    )
+    image = read_image(path, psf_fwhm=0.7, pixel_scale=0.2)
+    assert image.masked_image.sky_projection is None
+    assert any("WCS" in note for note in image.notes)
+
+
+@pytest.mark.parametrize("frame", ["icrs", "fk5", "fk4", "galactic"])
+@pytest.mark.parametrize("angle", [0.0, 30.0])
+def test_celestial_frames(tmp_path: Path, frame: str, angle: float) -> None:
+    wcs = make_wcs()
+    turn = np.deg2rad(angle)
+    wcs.wcs.pc = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    if frame == "galactic":
+        wcs.wcs.ctype = ["GLON-TAN", "GLAT-TAN"]
+    else:
+        wcs.wcs.radesys = frame.upper()
+        wcs.wcs.equinox = 1950.0 if frame == "fk4" else 2000.0
+    path = tmp_path / "frame.fits"
+    astropy.io.fits.PrimaryHDU(make_pixels(), wcs.to_header()).writeto(path)
+    projection = read_image(path, psf_fwhm=0.7).masked_image.sky_projection
+    assert projection is not None
+    x, y = np.array([0.0, 49.0, 20.0, -100.0]), np.array([0.0, 39.0, 30.0, 900.0])
+    separation = projection.pixel_to_sky(x=x, y=y).separation(wcs.pixel_to_world(x, y).icrs)
+    assert separation.arcsec.max() < 5e-3
+
+
+def test_frame_that_cannot_be_turned_is_noted(tmp_path: Path) -> None:
+    wcs = make_wcs()
+    # A cylindrical projection has no single point that could be moved.
+    wcs.wcs.ctype = ["GLON-CAR", "GLAT-CAR"]
+    wcs.wcs.crval = [150.0, 0.0]
+    wcs.wcs.crpix = [10.0, 30_000.0]
+    path = tmp_path / "car.fits"
+    astropy.io.fits.PrimaryHDU(make_pixels(), wcs.to_header()).writeto(path)
+    image = read_image(path, psf_fwhm=0.7, pixel_scale=0.2)
+    assert image.masked_image.sky_projection is None
+    assert any("the WCS cannot be used" in note for note in image.notes)
+
+
+# Bad input: one line that names the file and the remedy
+
+
+def check_error(path: Path, match: str, **options: object) -> None:
+    with pytest.raises(ReadError, match=match) as caught:
+        read_image(path, **options)  # type: ignore[arg-type]
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_psf_and_scale(write_plain: WritePlain) -> None:
+    path = write_plain(wcs=False)
+    check_error(path, "--psf-fwhm")
+    check_error(path, "--pixel-scale", psf_fwhm=0.7)
+    check_error(path, "pixels of", psf_fwhm=0.7, pixel_scale=0.2 / 3600.0)
+    check_error(path, "pixels of", psf_fwhm=0.7, pixel_scale=200.0)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_options(write_plain: WritePlain, value: float) -> None:
+    path = write_plain()
+    with pytest.raises(ReadError, match="PSF FWHM is .* positive"):
+        read_image(path, psf_fwhm=value)
+    with pytest.raises(ReadError, match="pixel scale is .* positive"):
+        read_image(path, psf_fwhm=0.7, pixel_scale=value)
+
+
+def test_missing_file_folder_and_text(tmp_path: Path) -> None:
+    check_error(tmp_path / "nothing.fits", "no such file", psf_fwhm=0.7)
+    check_error(tmp_path, "folder", psf_fwhm=0.7)
+    text = tmp_path / "text.fits"
+    text.write_text("hello\n" * 1000)
+    check_error(text, "not a FITS file", psf_fwhm=0.7)
+    empty = tmp_path / "empty.fits"
+    empty.write_bytes(b"")
+    check_error(empty, "not a FITS file", psf_fwhm=0.7)
+
+
+def test_no_permission(write_plain: WritePlain, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_plain()
+
+    # Root may read any file, so the refusal is made up.
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(astropy.io.fits, "open", refuse)
+    check_error(path, "no permission", psf_fwhm=0.7)
+
+
+def test_three_dimensional_empty_and_nan(write_plain: WritePlain) -> None:
+    check_error(write_plain(np.zeros((3, 40, 50)), name="cube.fits"), "3 axes .50 × 40 × 3.", psf_fwhm=0.7)
+    check_error(write_plain(np.zeros(50), name="line.fits"), "1 axes", psf_fwhm=0.7)
+    check_error(write_plain(np.full(SHAPE, np.nan), name="nan.fits"), "no pixel is finite", psf_fwhm=0.7)
+
+
+def test_file_without_image(tmp_path: Path) -> None:
+    path = tmp_path / "none.fits"
+    astropy.io.fits.PrimaryHDU().writeto(path)
+    check_error(path, "no image", psf_fwhm=0.7)
+    check_error(path, "empty", psf_fwhm=0.7, hdu=0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_truncated_plain(write_plain: WritePlain, share: float) -> None:
+    path = write_plain()
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    check_error(path, "truncated|not a FITS|damaged", psf_fwhm=0.7)
+
+
+def test_truncated_gzip(write_plain: WritePlain, tmp_path: Path) -> None:
+    path = tmp_path / "cut.fits.gz"
+    data = gzip.compress(write_plain().read_bytes())
+    path.write_bytes(data[: len(data) // 2])
+    check_error(path, "truncated", psf_fwhm=0.7)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_damage_never_escapes(write_plain: WritePlain, seed: int) -> None:
+    path = write_plain()
+    data = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for at in rng.integers(0, 2880, size=40):
+        data[at] = rng.integers(0, 256)
+    path.write_bytes(bytes(data))
+    try:
+        read_image(path, psf_fwhm=0.7, pixel_scale=0.2)
+    except ReadError as err:
+        assert str(path) in str(err)
+
+
+# lsst.images
+
+
+def make_masked(*, negative: bool = False) -> MaskedImage:
+    box = Box.factory[70:110, 300:350]
+    projection = SkyProjection.from_fits_wcs(make_wcs(), GeneralFrame(unit=u.pix), x0=300, y0=70)
+    image = Image(make_pixels(), bbox=box, unit=u.nJy, sky_projection=projection)
+    mask = Mask(0, schema=MaskSchema([MaskPlane("NO_DATA", "Nothing."), MaskPlane("BAD", "Bad.")]), bbox=box)
+    mask.set("BAD", np.eye(*SHAPE, dtype=bool))
+    variance = Image(np.full(SHAPE, 2.0, dtype=np.float32), bbox=box, unit=u.nJy**2)
+    if negative:
+        variance.array[4, 5] = -1.0
+    return MaskedImage(image, mask=mask, variance=variance)
+
+
+def test_masked_image_file(tmp_path: Path) -> None:
+    path = tmp_path / "masked.fits"
+    original = make_masked()
+    write_archive(original, path)
+    check_error(path, "MaskedImage has no PSF.*--psf-fwhm")
+    image = read_image(path, psf_fwhm=0.7)
+    assert image.kind == "lsst.images"
+    assert image.has_variance
+    np.testing.assert_array_equal(image.masked_image.image.array, original.image.array)
+    np.testing.assert_array_equal(image.masked_image.mask.get("BAD"), original.mask.get("BAD"))
+    assert image.masked_image.bbox == original.bbox
+    np.testing.assert_allclose(image.psf, kolmogorov_kernel(3.5), rtol=1e-5, atol=1e-9)
+
+
+def test_compressed_masked_image_file(tmp_path: Path) -> None:
+    original = make_masked()
+    write_archive(original, tmp_path / "masked.fits")
+    path = tmp_path / "masked.fits.gz"
+    path.write_bytes(gzip.compress((tmp_path / "masked.fits").read_bytes()))
+    image = read_image(path, psf_fwhm=0.7)
+    assert image.kind == "lsst.images"
+    np.testing.assert_array_equal(image.masked_image.image.array, original.image.array)
+
+
+def test_uri(write_plain: WritePlain) -> None:
+    path = write_plain(name="a b.fits")
+    uri = ResourcePath(str(path))
+    for given in (uri, str(uri), str(path), path):
+        np.testing.assert_array_equal(read_image(given, psf_fwhm=0.7).masked_image.image.array, make_pixels())
+
+
+def test_bare_image_file_asks_for_hdu(tmp_path: Path) -> None:
+    path = tmp_path / "bare.fits"
+    write_archive(make_masked().image, path)
+    check_error(path, "--hdu IMAGE", psf_fwhm=0.7)
+    image = read_image(path, psf_fwhm=0.7, hdu="IMAGE")
+    np.testing.assert_array_equal(image.masked_image.image.array, make_pixels())
+
+
+def test_psf_file_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "psf.fits"
+    write_archive(GaussianPointSpreadFunction(1.6, Box.factory[0:9, 0:9], 25), path)
+    check_error(path, "GaussianPointSpreadFunction", psf_fwhm=0.7)
+
+
+def test_negative_variance(tmp_path: Path) -> None:
+    path = tmp_path / "negative.fits"
+    masked = make_masked(negative=True)
+    write_archive(masked, path)
+    check_error(path, "1 pixel has negative variance", psf_fwhm=0.7)
+    masked.mask.set("NO_DATA", masked.variance.array < 0.0)
+    excused = tmp_path / "excused.fits"
+    write_archive(masked, excused)
+    assert read_image(excused, psf_fwhm=0.7).has_variance
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
+def test_truncated_lsst_images(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "cut.fits"
+    write_archive(make_masked(), path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    check_error(path, "truncated|damaged|not a FITS", psf_fwhm=0.7)
