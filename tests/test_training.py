@@ -1,0 +1,201 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of training on small simulated scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from lsst.meas.blendid.classifiers import (
+    LogisticClassifier,
+    LogisticConfig,
+    PeaksClassifier,
+    split_probabilities,
+)
+from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.model_package import ModelPackage, list_shipped
+from lsst.meas.blendid.simulation import SplitError, find_truth_scene
+from lsst.meas.blendid.training import (
+    FileScene,
+    LabelledScenes,
+    SimulatedScene,
+    clipped_footprints,
+    label_scenes,
+    read_truth,
+    shipped_scenes,
+    simulated_scenes,
+    train_classifier,
+)
+from lsst.meas.blendid.training.__main__ import main
+
+
+def small_scenes(n: int = 2, seed: int = 1) -> list[SimulatedScene]:
+    return simulated_scenes(n_scenes=n, size_models=["cosmodc2"], size=400, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def labelled() -> LabelledScenes:
+    return label_scenes(small_scenes(), [clipped_footprints()])
+
+
+def small_config() -> LogisticConfig:
+    config = LogisticConfig()
+    config.nComponents = 4
+    return config
+
+
+def test_labels_are_those_of_the_truth(labelled: LabelledScenes) -> None:
+    for i, source in enumerate(small_scenes()):
+        scene = source.load()
+        rows = slice(*labelled.samples.offsets[i : i + 2])
+        footprints = labelled.samples.results[i].footprints
+        np.testing.assert_array_equal(labelled.counts[rows], count_galaxies(footprints, scene.truth))
+        bright = np.count_nonzero(np.asarray(scene.truth["snr"]) >= 5.0)
+        assert labelled.inside[i] == pytest.approx(labelled.counts[rows].sum() / bright)
+    assert sum(labelled.mix.values()) == pytest.approx(1.0)
+    assert 0.2 < labelled.mix["blended"] < 0.6 and 0.6 < labelled.inside[0] < 1.0
+    assert len(np.unique(labelled.sky)) == 2
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_same_seeds_give_the_same_bytes(name: str, labelled: LabelledScenes) -> None:
+    config = small_config() if name == "logistic" else None
+    validation = small_scenes(1, seed=77)
+    first = train_classifier(name, small_scenes(), validation=validation, config=config)
+    again = train_classifier(name, labelled, validation=validation, config=config)
+    assert first.to_bytes() == again.to_bytes()
+    other = train_classifier(name, small_scenes(seed=5), validation=validation, config=config)
+    assert other.to_bytes() != first.to_bytes()
+
+
+def test_package_tells_what_it_was_trained_on(labelled: LabelledScenes) -> None:
+    calls: list[tuple[int, int]] = []
+    package = train_classifier(
+        "peaks",
+        small_scenes(),
+        validation=small_scenes(1, seed=77),
+        model_name="mine",
+        snr_min=4.0,
+        progress=lambda i, n: calls.append((i, n)),
+    )
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert package.name == "mine" and package.bands == ("i",)
+    assert package.inputs["footprints"]["thresholdValue"] == 5.0
+    psf_sigma = labelled.samples.results[0].psf.sigma
+    assert package.in_range(psf_sigma=psf_sigma) and not package.in_range(psf_sigma=1.3 * psf_sigma)
+    low, high = package.inputs["depth"]
+    assert 25.5 < low <= high < 27.5
+    training = package.metadata["training"]
+    assert training["label"].startswith("galaxies with point-source S/N >= 4 ")
+    assert [s["seed"] for s in training["scenes"]] == [1, 2]
+    assert training["scenes"][0]["noise"] == "clipped" and training["scenes"][0]["background"] is True
+    assert {"lsst-meas-blendid", "numpy", "scikit-learn"} == set(package.metadata["versions"])
+    scores = package.metadata["validation"]["scores"]
+    scene = label_scenes(small_scenes(1, seed=77), [clipped_footprints()], snr_min=4.0)
+    p, _ = split_probabilities(PeaksClassifier.from_package(package).predict(scene.samples))
+    assert scores["cross_entropy"] == pytest.approx(score(p, scene.counts).cross_entropy, abs=1e-6)
+
+
+def test_settings_are_dealt_out_and_only_common_ones_kept() -> None:
+    coarse = FootprintConfig()
+    coarse.nSigmaToGrow = 0.0
+    package = train_classifier("peaks", small_scenes(), footprints=[clipped_footprints(), coarse])
+    assert "nSigmaToGrow" not in package.inputs["footprints"]
+    assert package.inputs["footprints"]["thresholdType"] == "pixel_stdev"
+    assert [s["noise"] for s in package.metadata["training"]["scenes"]] == ["clipped", "variance"]
+
+
+def test_trained_classifier_beats_chance_on_other_sky(labelled: LabelledScenes) -> None:
+    package = train_classifier("logistic", labelled, config=small_config())
+    other = label_scenes(small_scenes(2, seed=50), [clipped_footprints()], keep_planes=False)
+    p, _ = split_probabilities(LogisticClassifier.from_package(package).predict(other.samples))
+    assert score(p, other.counts).auc > 0.9
+
+
+def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
+    from lsst.meas.blendid.simulation import simulate_scene
+
+    image, truth = simulate_scene("parametric", size=(400, 400), seed=1).write(tmp_path / "a.fits")
+    found = label_scenes([FileScene(image, truth)], [clipped_footprints()])
+    rows = slice(*labelled.samples.offsets[:2])
+    np.testing.assert_array_equal(found.counts, labelled.counts[rows])
+    assert found.samples.contexts[0].band == "i" and found.samples.contexts[0].zero_point == 31.4
+    # Without S/N it is made from the fluxes and the sky noise.
+    table = read_truth(truth)
+    table.remove_column("snr")
+    table.write(tmp_path / "b.ecsv")
+    again = label_scenes([FileScene(image, tmp_path / "b.ecsv")], [clipped_footprints()])
+    assert np.mean(again.counts == found.counts) > 0.97
+    table.remove_column("flux")
+    table.write(tmp_path / "c.ecsv")
+    with pytest.raises(ValueError, match=r"c\.ecsv: needs a column 'snr'"):
+        FileScene(image, tmp_path / "c.ecsv").load()
+
+
+def test_truth_tables_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing\.ecsv: no such file"):
+        read_truth(tmp_path / "nothing.ecsv")
+    (tmp_path / "junk.fits").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"cannot read the truth table .*junk\.fits"):
+        read_truth(tmp_path / "junk.fits")
+    Table({"x": [1.0], "mag": [2.0]}).write(tmp_path / "no_y.ecsv")
+    with pytest.raises(ValueError, match="lacks y; it has x, mag"):
+        read_truth(tmp_path / "no_y.ecsv")
+
+
+def test_bad_requests() -> None:
+    with pytest.raises(KeyError, match="unknown classifier 'magic'; there are logistic, peaks"):
+        train_classifier("magic", small_scenes())
+    with pytest.raises(ValueError, match="no scene was given"):
+        train_classifier("peaks", [])
+
+
+def test_seeds_of_scenes_are_all_different() -> None:
+    scenes = simulated_scenes(n_scenes=2, draws=3, seed=10)
+    assert sorted(s.seed for s in scenes) == list(range(10, 10 + 2 * 3 * 3))
+    assert {s.size_model for s in scenes} == {"cosmodc2", "1.6x", "large"}
+
+
+def test_shipped_models_train_on_training_sky_only(shared_data: Path) -> None:
+    skies: dict[str, Any] = {}
+    for split in ("train", "validation"):
+        scenes = shipped_scenes(split, shared_data)
+        skies[split] = {Path(str(s.source)).name for s in scenes}
+        assert all(s.split == split for s in scenes)
+    assert skies["train"] == {f"scene_0{i}.fits" for i in (1, 2, 3, 5)}
+    assert skies["validation"] == {f"scene_0{i}.fits" for i in (4, 7, 8)}
+    with pytest.raises(SplitError, match="test sky"):
+        SimulatedScene(find_truth_scene(0, shared_data), split="train", size=(300, 300)).load()
+
+
+def test_shipped_models_were_made_by_the_documented_command() -> None:
+    expected = [s for s in (20_000, 20_035)]
+    for name in list_shipped():
+        package = ModelPackage.read(name)
+        seeds = [scene["seed"] for scene in package.metadata["training"]["scenes"]]
+        assert [min(seeds), max(seeds)] == expected
+        assert {scene["split"] for scene in package.metadata["training"]["scenes"]} == {"train"}
+        assert {scene["split"] for scene in package.metadata["validation"]["scenes"]} == {"validation"}
+
+
+def test_command_without_truths_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("BLENDID_DATA", raising=False)
+    assert main(["--out", str(tmp_path)]) == 1
+    assert "BLENDID_DATA" in capsys.readouterr().err
+    assert main(["--out", str(tmp_path / "none"), "--truths", str(tmp_path)]) == 1
+    assert "output folder does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
