@@ -159,7 +159,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
 
     def validate(self) -> None:  # noqa: D102  (inherited)
         super().validate()
-        names = list(self.classifiers.names)
+        names = sorted(self.classifiers.names)
         if not names:
             raise ValueError("classifiers is empty; name at least one, for example 'logistic'")
         if self.primaryClassifier not in names:
@@ -205,7 +205,8 @@ class BlendIdentificationTask(PipelineTask):
     def _make_classifiers(self, packages: Mapping[str, ModelPackage] | None) -> dict[str, BlendClassifier]:
         """Make the configured classifiers, from given packages or those that they name."""
         classifiers: dict[str, BlendClassifier] = {}
-        for name in self.config.classifiers.names:
+        # The registry keeps names as a set; the columns follow their sorted order.
+        for name in sorted(self.config.classifiers.names):
             cls = classifier_registry[name]
             package = None if packages is None else packages.get(name)
             if packages is not None and package is None and cls.needs_package:
