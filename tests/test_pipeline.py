@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -262,16 +263,20 @@ def test_config_files(repo: Path, name: str, tables: dict[tuple[str, int], Table
 
 def test_plugin_from_another_package(repo: Path, tmp_path: Path) -> None:
     """A wheel that knows nothing of this tree adds a classifier that pipetask can run."""
-    site = tmp_path / "site"
-    _command(
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index",
-        "--target", site, ROOT / "tests" / "plugin_wheel", cwd=tmp_path,
-    )  # fmt: skip
-    _pipetask(
-        repo, "plugin", "-d", "patch = 0",
-        "-c", "blendIdentification:classifiers.names=['peaks', 'example_plugin']",
-        "-c", "blendIdentification:primaryClassifier=example_plugin", path=site,
-    )  # fmt: skip
+    shutil.copytree(ROOT / "tests" / "plugin_wheel", tmp_path / "source")
+    pip = (sys.executable, "-m", "pip", "--quiet")
+    _command(*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", "dist", "./source", cwd=tmp_path)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    _command(*pip, "install", "--no-deps", "--target", "site", wheel, cwd=tmp_path)
+    (tmp_path / "plugin.py").write_text(
+        "config.classifiers.names = ['peaks', 'area']\n"
+        "config.classifiers['area'].middle = 100.0\n"
+        "config.primaryClassifier = 'area'\n"
+    )
+    override = f"blendIdentification:{tmp_path / 'plugin.py'}"
+    _pipetask(repo, "plugin", "-d", "patch = 0", "-C", override, path=tmp_path / "site")
     table = _read(repo, "plugin")[TABLES[0], 0]
-    assert "p_blended_example_plugin" in table.colnames
-    assert np.array_equal(table["p_blended"], table["p_blended_example_plugin"], equal_nan=True)
+    expected = table["area"] / (table["area"] + 100.0)
+    good = ~table["flag"]
+    np.testing.assert_allclose(table["p_blended_area"][good], expected[good], rtol=1e-6)
+    assert np.array_equal(table["p_blended"], table["p_blended_area"], equal_nan=True)

@@ -51,6 +51,7 @@ def test_second_peak_and_sky_level() -> None:
             expected = np.sort(own)[::-1][1] if own.size > 1 else np.nan
             np.testing.assert_equal(second[samples.offsets[i] + k], expected)
         sky = np.median(result.image[footprints.labels == 0]) / result.noise.sigma
+        np.testing.assert_array_equal(samples.psf_sigma[samples.scene_index == i], result.psf.sigma)
         np.testing.assert_allclose(level[samples.scene_index == i], sky, atol=0.05)
     full = make_result(np.ones((8, 8)), np.ones((8, 8), np.int32))
     assert FootprintSamples([full]).sky_level.tolist() == [0.0]
