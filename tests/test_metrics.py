@@ -16,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.evaluation.metrics import (
     accuracy_by_bins,
-    block_bootstrap,
-    block_index,
     calibration_line,
     expected_calibration_error,
     recall_at_false_rate,
@@ -177,29 +175,3 @@ def test_accuracy_by_bins_of_one_bin_is_balanced_accuracy() -> None:
     binned = accuracy_by_bins(p, counts, np.zeros(p.size), np.array([-1.0, 1.0, 2.0]))
     assert binned.accuracy[0] == pytest.approx(score(p, counts).balanced_accuracy)
     assert binned.n.tolist() == [np.count_nonzero(counts > 0), 0] and np.isnan(binned.accuracy[1])
-
-
-def test_block_index() -> None:
-    x, y = np.array([0.0, 511.0, 512.0, 3.0]), np.array([0.0, 100.0, 0.0, 700.0])
-    block = block_index(x, y)
-    assert block[0] == block[1] and len(set(block)) == 3 and block.max() == 2
-    assert len(set(block_index(x, y, np.array([0, 1, 0, 0])))) == 4
-
-
-def test_bootstrap_is_paired_seeded_and_about_right() -> None:
-    p, counts = draw(3000)
-    blocks = np.arange(p.size) % 60
-    worse = np.clip(p * 0.5 + 0.25, 0, 1)
-
-    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-        return {"mean": float(q @ weights / weights.sum()), "loss": score(q, counts, weights).cross_entropy}
-
-    once = block_bootstrap({"a": p, "b": worse}, statistic, blocks, draws=100)
-    again = block_bootstrap({"b": worse}, statistic, blocks, draws=100)
-    np.testing.assert_array_equal(once["b"]["loss"], again["b"]["loss"])
-    assert once["a"]["mean"].std() == pytest.approx(p.std() / np.sqrt(p.size), rel=0.25)
-    difference = once["b"]["loss"] - once["a"]["loss"]
-    assert difference.min() > 0.0
-    assert difference.var() < once["a"]["loss"].var() + once["b"]["loss"].var()
-    with pytest.raises(ValueError, match="two blocks"):
-        block_bootstrap({"a": p}, statistic, np.zeros(p.size, int))

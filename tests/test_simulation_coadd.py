@@ -17,6 +17,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
+from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
 from lsst.images import XY, Box, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd
@@ -118,7 +119,8 @@ def test_noise_of_an_empty_sky() -> None:
 def test_noise_of_bright_sources_is_poisson() -> None:
     """The variance plane, with the sources' own noise, is the scatter of noise draws."""
     star = Table({"x": [16.0], "y": [16.0], "mag": [17.0], "is_star": [True]})
-    draws = [simulate_scene(star, size=(32, 32), seed=1, noise_seed=i).coadd for i in range(300)]
+    settings = {"size": (32, 32), "seed": 1, "subtract_background": False}
+    draws = [simulate_scene(star, noise_seed=i, **settings).coadd for i in range(300)]
     images = np.stack([c.image.array for c in draws]).astype(float)
     variance = draws[0].variance.array
     assert variance.max() > 10 * variance.min()
@@ -139,9 +141,24 @@ def test_signal_is_that_of_the_model(scene: SimulatedCoadd) -> None:
         galaxies, size=(256, 192), fwhm=survey.fwhm, pixel_scale=survey.pixel_scale, noise=survey.sky_sigma
     )
     inner = (slice(40, -40), slice(40, -40))
-    pull = ((scene.coadd.image.array - model) / np.sqrt(scene.coadd.variance.array))[inner]
+    background = scene.truth.meta["background"]
+    assert 0.05 < background / survey.sky_sigma < 0.5
+    pull = ((scene.coadd.image.array + background - model) / np.sqrt(scene.coadd.variance.array))[inner]
     assert pull.mean() == pytest.approx(0.0, abs=0.05)
     assert pull.std() == pytest.approx(1.0, abs=0.02)
+
+
+def test_background_is_that_of_undetected_galaxies() -> None:
+    """Subtracted, the sky between the detected galaxies is zero; left in, it is not."""
+    with_it = simulate_scene(size=(256, 256), seed=3, subtract_background=False)
+    without = simulate_scene(size=(256, 256), seed=3)
+    background = without.truth.meta["background"]
+    assert with_it.truth.meta["background"] == 0.0
+    np.testing.assert_allclose(
+        with_it.coadd.image.array - without.coadd.image.array, background, atol=1e-3 * background
+    )
+    _, median, _ = sigma_clipped_stats(with_it.coadd.image.array, sigma=3.0)
+    assert background == pytest.approx(median, abs=0.1 * get_survey("i").sky_sigma)
 
 
 def test_snr_is_the_matched_filter_error_of_the_sky() -> None:

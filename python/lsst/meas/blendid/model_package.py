@@ -43,8 +43,15 @@ import numpy as np
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-FORMAT_NAME = "lsst.meas.blendid model package"
-FORMAT_VERSION = 1
+from ._package_format import (
+    FORMAT_NAME,
+    FORMAT_VERSION,
+    ModelPackageError,
+    array_from_bytes,
+    array_to_bytes,
+    check_metadata,
+)
+
 SUFFIX = ".blendid"
 MAX_BYTES = 256 * 1024**2
 """Largest package that is read, bytes."""
@@ -57,21 +64,7 @@ is within the range of a model."""
 
 _METADATA_NAME = "metadata.json"
 _ARRAY_FOLDER = "arrays/"
-_REQUIRED: dict[str, type] = {
-    "name": str,
-    "classifier": str,
-    "config": dict,
-    "inputs": dict,
-    "prior": dict,
-    "training": dict,
-    "validation": dict,
-    "versions": dict,
-}
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
-
-
-class ModelPackageError(ValueError):
-    """A model package that is missing, damaged, foreign, newer or does not fit."""
 
 
 def point_source_depth(noise_sigma: float, psf: np.ndarray, zero_point: float = 31.4) -> float:
@@ -224,7 +217,7 @@ class ModelPackage:
             "classifier": self.classifier,
             **{key: value for key, value in self.metadata.items() if key != "classifier"},
         }
-        _check_metadata(document, self.source)
+        check_metadata(document, self.source)
         try:
             text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as err:
@@ -234,7 +227,7 @@ class ModelPackage:
             archive.writestr(zipfile.ZipInfo(_METADATA_NAME, _ZIP_DATE), text.encode())
             for key in sorted(self.arrays):
                 name = f"{_ARRAY_FOLDER}{key}.npy"
-                archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), _array_to_bytes(self.arrays[key], key))
+                archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), array_to_bytes(self.arrays[key], key))
         return buffer.getvalue()
 
     @classmethod
@@ -280,12 +273,12 @@ class ModelPackage:
         if _METADATA_NAME not in names:
             raise ModelPackageError(f"{source} has no {_METADATA_NAME}: it is not a model package")
         metadata = json.loads(archive.read(_METADATA_NAME))
-        _check_metadata(metadata, source)
+        check_metadata(metadata, source)
         arrays: dict[str, np.ndarray] = {}
         for name in names:
             match = re.fullmatch(_ARRAY_FOLDER + r"(\w+)\.npy", name)
             if match:
-                arrays[match[1]] = _array_from_bytes(archive.read(name), name)
+                arrays[match[1]] = array_from_bytes(archive.read(name), name)
             elif name != _METADATA_NAME:
                 raise ModelPackageError(f"{source} contains {name!r}, which no model package has")
         metadata = {k: v for k, v in metadata.items() if k not in ("format", "format_version")}
@@ -361,57 +354,6 @@ class ModelPackage:
                 f"cannot read model package {source} ({reason}); shipped models: {', '.join(list_shipped())}"
             ) from None
         return cls.from_bytes(data, source)
-
-
-def _check_metadata(metadata: object, source: str) -> None:
-    """Raise unless metadata have the form that this release knows."""
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT_NAME:
-        raise ModelPackageError(f"{source} is not a model package of lsst.meas.blendid")
-    version = metadata.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        raise ModelPackageError(f"{source} has format version {version!r}; an integer from 1 was expected")
-    if version > FORMAT_VERSION:
-        raise ModelPackageError(
-            f"{source} has format version {version}, this release reads up to {FORMAT_VERSION}: "
-            "upgrade lsst-meas-blendid or use an older package"
-        )
-    for key, kind in _REQUIRED.items():
-        if not isinstance(metadata.get(key), kind):
-            raise ModelPackageError(
-                f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
-            )
-    bands = metadata["inputs"].get("bands")
-    if not isinstance(bands, list) or not all(isinstance(band, str) for band in bands):
-        raise ModelPackageError(f"{source}: metadata inputs.bands is no list of names; train it anew")
-
-
-def _array_to_bytes(array: np.ndarray, name: str) -> bytes:
-    """One array as .npy, little endian and contiguous."""
-    array = np.asarray(array)
-    if not re.fullmatch(r"\w+", name) or array.dtype.kind not in "biuf":
-        raise ModelPackageError(f"array {name!r} of dtype {array.dtype} cannot go into a model package")
-    buffer = io.BytesIO()
-    np.lib.format.write_array(
-        buffer,
-        np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C"),
-        version=(1, 0),
-        allow_pickle=False,
-    )
-    return buffer.getvalue()
-
-
-def _array_from_bytes(data: bytes, name: str) -> np.ndarray:
-    """Read .npy without trusting the size that its header claims."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError(f"{name} has an unknown version")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "biuf" or fortran_order:
-        raise ValueError(f"{name} is not a plain array of numbers")
-    if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError(f"{name} is cut off")
-    array = np.frombuffer(data, dtype=dtype, offset=stream.tell()).reshape(shape)
-    return array.astype(dtype.newbyteorder("="))
 
 
 def _shipped_folder() -> Any:

@@ -134,6 +134,11 @@ class FootprintSamples:
         return self._gather(second, np.zeros(0, dtype=np.float32))
 
     @property
+    def psf_sigma(self) -> np.ndarray:
+        """Adaptive-moment width of the PSF of each footprint's image, pixels: float64 of shape (n,)."""
+        return self._gather(lambda r: np.full(len(r.footprints), r.psf.sigma), np.zeros(0))
+
+    @property
     def sky_level(self) -> np.ndarray:
         """Median of the pixels outside footprints, in units of the pixel noise: float64 of shape (n,).
 

@@ -31,8 +31,9 @@ from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, check_count
 from .registry import classifier_registry
 
 FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
-    "log_area": lambda s: np.log10(np.maximum(s.area, 1.0)),
-    "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0)),
+    # Areas in units of the PSF's, so that another seeing shifts them less.
+    "log_area": lambda s: np.log10(np.maximum(s.area, 1.0) / np.square(s.psf_sigma)),
+    "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0) / np.square(s.psf_sigma)),
     # fmax, because a footprint without peaks has NaN.
     "log_significance": lambda s: np.log10(np.fmax(s.max_significance, 1.0)),
     "log_second_significance": lambda s: np.log10(np.fmax(s.second_significance, 1.0)),

@@ -36,6 +36,7 @@ from lsst.images import (
 )
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
 
+from ._background import clipped_mean
 from ._errors import SimulationError
 from ._truth_table import make_truth_table
 from .catalog import GalaxySource, as_source
@@ -198,6 +199,7 @@ def simulate_scene(
     split: str | None = None,
     engine: str = "fourier",
     source_noise_in_variance: bool = True,
+    subtract_background: bool = True,
     progress: ProgressCallback | None = None,
 ) -> SimulatedCoadd:
     """Simulate a coadd.
@@ -237,6 +239,10 @@ def simulate_scene(
     source_noise_in_variance
         Whether the variance plane has the Poisson noise of the sources beside that of
         the sky, as Rubin's coadds have. The noise itself always has both.
+    subtract_background
+        Whether the clipped mean of the image is subtracted, as from Rubin's coadds.
+        Without it, galaxies too faint to be detected leave a pedestal of about 0.15 of
+        the sky noise per pixel at the depth of ten years.
     progress
         Called while galaxies are drawn, with the number done and in all.
 
@@ -248,7 +254,7 @@ def simulate_scene(
         matched-filter S/N of a point source of that flux from the noise of the sky
         alone, flux √(Σ psf²) / σ_sky; and the columns of
         `~lsst.meas.blendid.simulation.galaxies.GALAXY_COLUMNS`. Metadata: source,
-        split, seeds, size model and band.
+        split, seeds, size model, band and the background that was subtracted (nJy).
 
     Raises
     ------
@@ -296,6 +302,8 @@ def simulate_scene(
     expected = np.maximum(model_image, 0.0) * survey.electrons_per_njy
     electrons = noise_rng.poisson(expected + survey.sky_electrons)
     image = (electrons - survey.sky_electrons) / survey.electrons_per_njy
+    background = clipped_mean(image) if subtract_background else 0.0
+    image -= background
     variance = survey.sky_electrons + (expected if source_noise_in_variance else 0.0 * expected)
     variance /= survey.electrons_per_njy**2
 
@@ -330,6 +338,7 @@ def simulate_scene(
             "size_model": model.name,
             "band": survey.band,
             "sky_sigma": survey.sky_sigma,
+            "background": background,
             "psf_fwhm": survey.fwhm,
         }
     )

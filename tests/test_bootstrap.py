@@ -1,0 +1,50 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the block bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index
+from lsst.meas.blendid.evaluation.metrics import score
+
+
+def draw(n: int = 4000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Calibrated probabilities and counts drawn from them."""
+    rng = np.random.default_rng(seed)
+    p = rng.beta(0.6, 1.0, n)
+    counts = np.where(rng.random(n) < p, rng.integers(2, 5, n), (rng.random(n) < 0.97).astype(int))
+    return p, counts
+
+
+def test_block_index() -> None:
+    x, y = np.array([0.0, 511.0, 512.0, 3.0]), np.array([0.0, 100.0, 0.0, 700.0])
+    block = block_index(x, y)
+    assert block[0] == block[1] and len(set(block)) == 3 and block.max() == 2
+    assert len(set(block_index(x, y, np.array([0, 1, 0, 0])))) == 4
+
+
+def test_bootstrap_is_paired_seeded_and_about_right() -> None:
+    p, counts = draw(3000)
+    blocks = np.arange(p.size) % 60
+    worse = np.clip(p * 0.5 + 0.25, 0, 1)
+
+    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        return {"mean": float(q @ weights / weights.sum()), "loss": score(q, counts, weights).cross_entropy}
+
+    once = block_bootstrap({"a": p, "b": worse}, statistic, blocks, draws=100)
+    again = block_bootstrap({"b": worse}, statistic, blocks, draws=100)
+    np.testing.assert_array_equal(once["b"]["loss"], again["b"]["loss"])
+    assert once["a"]["mean"].std() == pytest.approx(p.std() / np.sqrt(p.size), rel=0.25)
+    difference = once["b"]["loss"] - once["a"]["loss"]
+    assert difference.min() > 0.0
+    assert difference.var() < once["a"]["loss"].var() + once["b"]["loss"].var()
+    with pytest.raises(ValueError, match="two blocks"):
+        block_bootstrap({"a": p}, statistic, np.zeros(p.size, int))
