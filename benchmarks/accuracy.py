@@ -34,7 +34,8 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
-from lsst.meas.blendid.evaluation.metrics import block_bootstrap, block_index, score, score_one_peak
+from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index
+from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
 from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
