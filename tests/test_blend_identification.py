@@ -11,18 +11,30 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import astropy.units as u
+import astropy.wcs
 import numpy as np
 import pytest
-from lsst.images import Box, Image, MaskedImage, MaskPlane, MaskSchema
+
+import lsst.sphgeom
+from lsst.images import Box, GeneralFrame, Image, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from lsst.images.psfs import GaussianPointSpreadFunction
-from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask, ModelPackage
-from lsst.meas.blendid.blend_identification import BlendIdentificationConnections
+from lsst.meas.blendid import (
+    BlendIdentificationConfig,
+    BlendIdentificationConnections,
+    BlendIdentificationTask,
+    ModelPackage,
+)
 from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry
-from lsst.meas.blendid.errors import NoFinitePixelsError, NoPsfError, UnusablePsfError
+from lsst.meas.blendid.errors import (
+    NoFinitePixelsError,
+    NoNoiseMeasuredError,
+    NoPsfError,
+    UnusablePsfError,
+)
 from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import AlgorithmError, InvalidQuantumError, NoWorkFound
@@ -132,14 +144,25 @@ def test_too_many_peaks(image: MaskedImage) -> None:
     assert np.array_equal(blend["flag"], blend["n_peaks"] > 1)
 
 
-def test_outside_the_model_range_warns_once(
+def test_outside_the_model_range_warns_once_a_model(
     task: BlendIdentificationTask, image: MaskedImage, caplog: pytest.LogCaptureFixture
 ) -> None:
     psf = GaussianPointSpreadFunction(4.0, bounds=image.bbox, stamp_size=51)
     with caplog.at_level(logging.WARNING):
         blend = task.run(image, psf=psf).blend
     assert len(blend) and blend["flag_outside_model_range"].all() and not blend["flag"].any()
-    assert sum("outside the range" in r.message for r in caplog.records) == 1
+    messages = [r.message for r in caplog.records if "outside the range" in r.message]
+    assert len(messages) == 2 and sum("'logistic'" in m for m in messages) == 1
+
+
+def test_footprints_unlike_those_trained_on(image: MaskedImage, caplog: pytest.LogCaptureFixture) -> None:
+    config = BlendIdentificationConfig()
+    config.classifiers.names = ["logistic"]
+    config.footprints.thresholdValue = 7.0
+    with caplog.at_level(logging.WARNING):
+        blend = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox)).blend
+    assert "thresholdValue: trained with 5.0, now 7.0" in caplog.records[0].message
+    assert len(blend) and blend["flag_outside_model_range"].all()
 
 
 def test_no_psf(task: BlendIdentificationTask, image: MaskedImage) -> None:
@@ -162,6 +185,16 @@ def test_no_finite_pixel(task: BlendIdentificationTask) -> None:
     assert info.value.metadata == {"n_pixels": 12000, "n_finite": 0}
 
 
+def test_noise_that_cannot_be_measured() -> None:
+    config = BlendIdentificationConfig()
+    config.footprints.noiseSource = "clipped"
+    image = _make_image([])
+    image.image.array[:, :80] = 0
+    with pytest.raises(NoNoiseMeasuredError, match="noise") as info:
+        BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox))
+    assert info.value.metadata["n_finite"] == 12000
+
+
 def test_no_data_at_all_is_no_work(task: BlendIdentificationTask) -> None:
     image = _make_image([])
     image.mask.set("NO_DATA", np.ones(image.image.array.shape, dtype=bool))
@@ -181,10 +214,29 @@ def test_model_for_another_band(task: BlendIdentificationTask, image: MaskedImag
         task.run(image, psf=_psf(image.bbox), band="u")
 
 
-def test_tract_inner(task: BlendIdentificationTask, image: MaskedImage) -> None:
-    """Without a sky projection there is no telling, and the column is true."""
-    tract = SimpleNamespace(inner_sky_region=SimpleNamespace(contains=lambda ra, dec: ra > 1e9))
-    assert task.run(image, psf=_psf(image.bbox), sky_map_tract=tract).blend["is_tract_inner"].all()
+def test_inner_regions(task: BlendIdentificationTask, image: MaskedImage) -> None:
+    """Centroids in the given box of the patch and the given region of the sky are inner."""
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = [150.0, 2.0]
+    wcs.wcs.crpix = [1.0, 1.0]
+    wcs.wcs.cdelt = [-0.2 / 3600, 0.2 / 3600]
+    projection = SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix))
+    coadd = MaskedImage(image.image, mask=image.mask, variance=image.variance, sky_projection=projection)
+    # The tract ends 60 pixels north of the first row.
+    region = lsst.sphgeom.Box(
+        lsst.sphgeom.LonLat.fromDegrees(149.0, 1.0), lsst.sphgeom.LonLat.fromDegrees(151.0, 2.0 + 60 * 0.2 / 3600)
+    )
+    inner = Box.factory[0:100, 0:60]
+    blend = task.run(coadd, psf=_psf(image.bbox), patch_inner_box=inner, tract_inner_region=region).blend
+    assert 0 < blend["is_patch_inner"].sum() < 3 and 0 < blend["is_tract_inner"].sum() < 3
+    assert np.array_equal(blend["is_patch_inner"], blend["x"] < 59.5)
+    assert np.array_equal(blend["is_tract_inner"], blend["y"] < 60)
+    # Without a projection there is no telling; without footprints there is nothing to tell.
+    assert task.run(image, psf=_psf(image.bbox), tract_inner_region=region).blend["is_tract_inner"].all()
+    blank = coadd.copy()
+    blank.image.array[...] = 0
+    assert len(task.run(blank, psf=_psf(image.bbox), tract_inner_region=region).blend) == 0
 
 
 @pytest.mark.parametrize(
@@ -236,31 +288,71 @@ def test_models_from_the_butler(image: MaskedImage) -> None:
         BlendIdentificationTask(config=BlendIdentificationConfig()).run(image, psf=_psf(image.bbox)).blend
     )
     assert np.array_equal(blend["p_blended"], expected["p_blended"])
-    with pytest.raises(InvalidQuantumError, match="no model for classifier 'logistic'"):
+    with pytest.raises(InvalidQuantumError, match="no model for classifier 'logistic' among"):
         task.run(image, psf=_psf(image.bbox), model_packages={"peaks": packages["peaks"]})
+    with pytest.raises(InvalidQuantumError, match="no model packages"):
+        task.run(image, psf=_psf(image.bbox))
+    config.classifiers["logistic"].cutout.size = 21
+    with pytest.raises(InvalidQuantumError, match="cutout.size"):
+        BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), model_packages=packages)
 
 
-def test_a_classifier_that_gives_nan_is_flagged(image: MaskedImage) -> None:
-    class Undecided(BlendClassifier):
-        name = "undecided"
-        needs_package = False
+@pytest.fixture
+def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
+    """Run the task with a classifier that gives what a function of the samples gives."""
 
-        def fit(self, samples: Any, counts: np.ndarray, *, weights: np.ndarray | None = None) -> None:
-            raise NotImplementedError
+    def run(predict: Callable[[Any], np.ndarray]) -> Any:
+        class Plugin(BlendClassifier):
+            name = "plugin"
+            needs_package = False
 
-        def predict(self, samples: Any) -> np.ndarray:
-            return np.where(samples.n_peaks > 1, np.nan, 0.25)
+            def fit(self, samples: Any, counts: np.ndarray, *, weights: np.ndarray | None = None) -> None:
+                raise NotImplementedError
 
-    classifier_registry.register("undecided", Undecided)
-    try:
+            def predict(self, samples: Any) -> np.ndarray:
+                return predict(samples)
+
+        classifier_registry.register("plugin", Plugin)
         config = BlendIdentificationConfig()
-        config.classifiers.names = ["undecided"]
-        config.primaryClassifier = "undecided"
-        blend = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox)).blend
-    finally:
-        del classifier_registry._dict["undecided"]
+        config.classifiers.names = ["plugin"]
+        config.primaryClassifier = "plugin"
+        return BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox)).blend
+
+    yield run
+    del classifier_registry._dict["plugin"]
+
+
+def test_a_classifier_that_gives_nan_is_flagged(run_plugin: Callable[..., Any]) -> None:
+    blend = run_plugin(lambda samples: np.where(samples.n_peaks > 1, np.nan, 0.25))
     assert np.array_equal(blend["flag"], blend["n_peaks"] > 1)
     assert np.array_equal(blend["flag_classifier_failed"], blend["n_peaks"] > 1)
+
+
+def test_a_row_with_one_nan_is_not_classified(run_plugin: Callable[..., Any]) -> None:
+    def predict(samples: Any) -> np.ndarray:
+        p_n = np.full((len(samples), 5), 0.2)
+        p_n[0, 0] = np.nan
+        return p_n
+
+    blend = run_plugin(predict)
+    assert blend["flag"].tolist() == [True, False, False]
+    assert np.isnan(blend["p_blended"][0]) and np.isnan(blend["p_n_4"][0])
+
+
+@pytest.mark.parametrize(
+    "predict",
+    [
+        lambda samples: np.full(len(samples), 3.7),
+        lambda samples: np.full((len(samples), 5), 0.9),
+        lambda samples: np.full((len(samples), 3), 1 / 3),
+        lambda samples: np.full(len(samples) + 1, 0.5),
+    ],
+)
+def test_what_is_no_probability_is_refused(
+    run_plugin: Callable[..., Any], predict: Callable[[Any], np.ndarray]
+) -> None:
+    with pytest.raises(InvalidQuantumError, match="classifier 'plugin'"):
+        run_plugin(predict)
 
 
 def test_connections_follow_the_config() -> None:

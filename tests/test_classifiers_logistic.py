@@ -63,7 +63,7 @@ def test_regression_on_its_own_inputs_is_that_of_scikit_learn() -> None:
     np.testing.assert_allclose(inputs.std(axis=0), 1.0, atol=1e-6)
     assert list(classifier.config.features) == list(FEATURES)
     reference = LogisticRegression(C=1.0, tol=1e-6, max_iter=10_000).fit(inputs, np.minimum(counts, 4))
-    np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-5)
+    np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-4)
 
 
 def test_fit_is_the_same_to_the_bit() -> None:

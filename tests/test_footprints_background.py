@@ -88,6 +88,46 @@ def test_masked_boxes_are_filled() -> None:
     assert mesh.values[0, 0] == pytest.approx(50, abs=1)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("width", [100, 384, 520])
+@pytest.mark.parametrize("filter_size", [1, 3, 5])
+def test_gradient_continues_under_a_mask(axis: int, width: int, filter_size: int) -> None:
+    y, x = np.mgrid[:640, :704].astype(np.float32)
+    plane = 0.03 * x + 0.05 * y
+    skip = (x if axis else y) < width
+    image = np.where(skip, np.nan, plane).astype(np.float32)
+    mesh = estimate_background(image, skip, bin_size=64, filter_size=filter_size)
+    left = mesh.subtract_from(image)[~skip]
+    # Boxes that the mask cuts are averages over half of themselves.
+    tolerance = 0.002 if width % 64 == 0 else 1.7
+    assert np.abs(left).max() < tolerance
+
+
+def test_gradient_around_a_hole() -> None:
+    y, x = np.mgrid[:512, :512].astype(np.float32)
+    skip = np.hypot(x - 260, y - 230) < 150
+    plane = 0.02 * x - 0.03 * y
+    mesh = estimate_background(
+        np.where(skip, 9e9, plane).astype(np.float32), skip, bin_size=32, filter_size=3
+    )
+    assert np.abs(mesh.subtract_from(plane)).max() < 0.5
+    assert np.isnan(mesh.sigma[7, 8])
+
+
+def test_nearly_empty_box_is_filled() -> None:
+    image = noisy((256, 256))
+    skip = np.zeros(image.shape, dtype=bool)
+    skip[64:128, 64:128] = True
+    skip[64:66, 64:66] = False
+    image[64:66, 64:66] = 1e6
+    mesh = estimate_background(image, skip, bin_size=64)
+    assert abs(mesh.values[1, 1]) < 2.0
+    # Where all boxes are nearly empty, they are what there is.
+    skip = np.ones(image.shape, dtype=bool)
+    skip[::20, ::20] = False
+    assert np.isfinite(estimate_background(image, skip, bin_size=64).sigma).all()
+
+
 def test_errors() -> None:
     image = noisy((50, 50))
     with pytest.raises(ValueError, match="no pixel is left"):

@@ -16,7 +16,7 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.footprints import FootprintSet
-from lsst.meas.blendid.labels import count_galaxies, gaussian_kernel, matched_snr, paper_counts
+from lsst.meas.blendid.labels import count_galaxies, matched_snr, paper_counts, paper_psf
 from toy_samples import make_result
 
 
@@ -84,7 +84,7 @@ def test_unknown_position() -> None:
 
 def test_matched_snr_is_that_of_the_matched_filter() -> None:
     rng = np.random.default_rng(4)
-    psf = gaussian_kernel(3.5)
+    psf = paper_psf(3.5)
     flux, sigma = 300.0, 2.0
     noisy = flux * psf + rng.normal(0.0, sigma, (4000, *psf.shape))
     estimates = (noisy * psf).sum(axis=(1, 2)) / np.square(psf).sum()
@@ -93,8 +93,8 @@ def test_matched_snr_is_that_of_the_matched_filter() -> None:
     )
 
 
-def test_gaussian_kernel_against_theory() -> None:
-    kernel = gaussian_kernel(3.5, 41)
+def test_paper_psf_against_theory() -> None:
+    kernel = paper_psf(3.5, 41)
     sigma = 3.5 / 2.35482
     assert np.square(kernel).sum() == pytest.approx(1.0 / (4.0 * np.pi * sigma**2), rel=1e-5)
     assert kernel[20, 20 + 2] / kernel[20, 20] == pytest.approx(np.exp(-2.0 / sigma**2), rel=1e-5)
@@ -109,9 +109,9 @@ def test_matched_snr_refuses(psf: np.ndarray, sigma: float) -> None:
 
 
 @pytest.mark.parametrize(("fwhm", "size"), [(0.0, 25), (3.0, 24)])
-def test_gaussian_kernel_refuses(fwhm: float, size: int) -> None:
+def test_paper_psf_refuses(fwhm: float, size: int) -> None:
     with pytest.raises(ValueError, match="odd size"):
-        gaussian_kernel(fwhm, size)
+        paper_psf(fwhm, size)
 
 
 def test_paper_counts_truncates_and_merges() -> None:
@@ -124,10 +124,34 @@ def test_paper_counts_truncates_and_merges() -> None:
     truth["snr"] = 100.0
     assert count_galaxies(footprints, truth).tolist() == [1]
     # Limits bracket S/N = 5 of a Gaussian of FWHM 0.7 arcsec at 0.2 arcsec per pixel.
-    limit = 5.0 / np.sqrt(np.square(gaussian_kernel(3.5)).sum())
+    limit = 5.0 / np.sqrt(np.square(paper_psf(3.5)).sum())
     truth["flux"] = [limit * 1.01, limit * 0.99, limit * 1.01]
     truth["x"] = [1.1, 1.9, 4.0]
     assert paper_counts(footprints, truth, sky_sigma=1.0).tolist() == [1]
     assert paper_counts(footprints, truth, sky_sigma=1.05).tolist() == [0]
     with pytest.raises(ValueError, match="pixel_scale"):
         paper_counts(footprints, truth, sky_sigma=1.0, pixel_scale=0.0)
+
+
+def test_paper_counts_on_fine_pixels() -> None:
+    # FWHM 20 pixels, of which a kernel of 25 pixels would hold only 73 %.
+    footprints = make_result(np.zeros((5, 5)), np.ones((5, 5), np.int32)).footprints
+    sigma = 20.0 / 2.35482
+    limit = 5.0 * np.sqrt(4.0 * np.pi) * sigma
+    truth = Table({"x": [1.0, 3.0], "y": [1.0, 1.0], "flux": [limit * 1.01, limit * 0.99]})
+    assert paper_counts(footprints, truth, sky_sigma=1.0, pixel_scale=0.035).tolist() == [1]
+    assert paper_psf(3.5).shape == (23, 23)
+    assert paper_psf(20.0).shape == (121, 121)
+
+
+@pytest.mark.parametrize("column", ["x", "y", "snr", "flux"])
+def test_masked_rows_do_not_count(column: str) -> None:
+    footprints = make_result(np.zeros((5, 5)), np.ones((5, 5), np.int32)).footprints
+    truth = Table(
+        {"x": [1, 2, 3], "y": [1.0, 2.0, 3.0], "snr": [9.0, 9.0, 9.0], "flux": [1e4, 1e4, 1e4]}, masked=True
+    )
+    truth[column].mask[1] = True
+    if column != "flux":
+        assert count_galaxies(footprints, truth).tolist() == [2]
+    if column != "snr":
+        assert paper_counts(footprints, truth, sky_sigma=1.0).tolist() == [2]

@@ -24,9 +24,10 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetType
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask, ModelPackage
-from lsst.meas.blendid.simulation.repository import make_demo_repository
-from lsst.pipe.base import AlgorithmError, InvalidQuantumError
-from lsst.pipe.base.pipeline_graph import PipelineGraph
+from lsst.meas.blendid.errors import NoFinitePixelsError
+from lsst.meas.blendid.simulation.coadd import make_sky_projection
+from lsst.meas.blendid.simulation.repository import make_demo_repository, register_dimensions
+from lsst.pipe.base import InvalidQuantumError
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,10 +64,10 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _pipetask(repo: Path, output: str, *extra: str, path: Path | None = None, check: bool = True) -> Any:
+def _pipetask(repo: Path, output: str, *extra: str, inputs: str = INPUT, **options: Any) -> Any:
     return _command(
-        "pipetask", "run", "-b", repo, "-i", INPUT, "-o", output, "-p", ROOT / "pipelines" / "blendid.yaml",
-        "--register-dataset-types", *extra, cwd=repo.parent, path=path, check=check,
+        "pipetask", "run", "-b", repo, "-i", inputs, "-o", output, "-p", ROOT / "pipelines" / "blendid.yaml",
+        "--register-dataset-types", *extra, cwd=repo.parent, **options,
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_pipetask_writes_the_tables(tables: dict[tuple[str, int], Table]) -> Non
     for (name, _), table in tables.items():
         assert all(c.description for c in table.itercols()), name
         # The Butler reads a dimensionless unit back as none.
-        assert {str(c.unit) for c in table.itercols()} <= {"None", "", "pix", "pix2", "deg", "nJy"}
+        assert {str(c.unit) for c in table.itercols()} <= {"None", "pix", "pix2", "deg", "nJy"}
         assert str(table[table.colnames[2]].unit) == ("None" if name == "deep_coadd_blend_peak" else "pix")
     for patch in {patch for _, patch in tables}:
         blend = tables[TABLES[0], patch]
@@ -198,12 +199,22 @@ def test_nothing_to_do(execute: Callable[..., Any]) -> None:
         butler.close()
 
 
-def test_data_that_cannot_be_processed(execute: Callable[..., Any]) -> None:
+def test_data_that_cannot_be_processed(repo: Path, execute: Callable[..., Any]) -> None:
+    """The quantum fails, and the facts about it reach the log dataset."""
+
     def damage(coadd: Any) -> None:
         coadd.image.array[...] = np.nan
 
-    with pytest.raises(AlgorithmError, match="finite|usable|pixel"):
+    with pytest.raises(NoFinitePixelsError):
         execute("nan", change=damage)
+    result = _pipetask(repo, "nan-run", "-d", "patch = 0", inputs=f"nan-input,{INPUT}", check=False)
+    assert result.returncode == 1
+    with Butler.from_config(str(repo), collections="nan-run") as butler:
+        (ref,) = butler.query_datasets("blendIdentification_log")
+        log = butler.get(ref)
+    assert log.extra["exception"]["type_name"].endswith("NoFinitePixelsError")
+    failure = log.extra["metadata"]["metadata"]["blendIdentification"]["metadata"]["failure"]
+    assert failure["scalars"] == {"n_pixels": 256 * 256, "n_finite": 0}
 
 
 def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None:
@@ -233,16 +244,30 @@ def test_model_for_another_band(execute: Callable[..., Any], tmp_path: Path) -> 
         execute("wrong-band", config)
 
 
-def test_legacy_coadds_in_the_graph(repo: Path) -> None:
-    """With useLegacyCoadd the pipeline reads an afw exposure; lsst.afw is not needed to build it."""
+def test_legacy_coadds_in_the_graph(tmp_path: Path) -> None:
+    """With useLegacyCoadd the quanta read afw exposures; lsst.afw is not needed to build their graph."""
+    layout = make_demo_repository(tmp_path / "modern", patches=1, patch_size=64, overlap=0, seed=1)
+    root = str(tmp_path / "legacy")
+    Butler.makeRepo(root)
+    with Butler.from_config(root, writeable=True) as butler:
+        projection = make_sky_projection(
+            layout.patches[0].outer_bbox, skymap=layout.skymap, tract=layout.tract, pixel_scale=0.2
+        )
+        register_dimensions(butler, projection, layout.patches)
+        dimensions = ["skymap", "tract", "patch", "band"]
+        legacy = DatasetType("deep_coadd", dimensions, "ExposureF", universe=butler.dimensions)
+        butler.registry.registerDatasetType(legacy)
+        butler.collections.register("coadds")
+        # The graph asks the registry only; no exposure has to exist.
+        butler.registry.insertDatasets(legacy, layout.data_ids, run="coadds")
     config = BlendIdentificationConfig()
     config.useLegacyCoadd = True
-    graph = PipelineGraph()
-    graph.add_task("blendIdentification", BlendIdentificationTask, config)
-    with Butler.from_config(str(repo)) as butler:
-        graph.resolve(dimensions=butler.dimensions)
+    prepared = SimplePipelineExecutor.prep_butler(root, ["coadds"], "out")
+    executor = SimplePipelineExecutor.from_task_class(BlendIdentificationTask, config, butler=prepared)
+    graph = executor.predicted.pipeline_graph
     assert graph.dataset_types["deep_coadd"].storage_class_name == "ExposureF"
     assert set(graph.outputs_of("blendIdentification")) >= set(TABLES)
+    assert len(executor.predicted.quanta_by_task["blendIdentification"]) == 1
 
 
 def test_legacy_pipeline_file(repo: Path) -> None:

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from astropy.table import Table
+from astropy.table import QTable, Table
 from lsst.images import Box, GeneralFrame, SkyProjection
 from lsst.meas.blendid.flags import FLAGS
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.table_files import read_tables, write_tables
 from lsst.meas.blendid.tables import (
     BLEND_COLUMNS,
     PEAK_COLUMNS,
@@ -30,27 +31,28 @@ from lsst.meas.blendid.tables import (
     BlendTables,
     blend_columns,
     make_tables,
-    read_tables,
-    write_tables,
 )
 
 XY0 = (1000, 2000)
 
 # Name, dtype and unit of every column: a change here breaks the users' code.
 BLEND_SCHEMA = """
-id int64; footprint_id int32; bbox_x0 int32 pix; bbox_y0 int32 pix; bbox_x1 int32 pix; bbox_y1 int32 pix;
+id int64 none; footprint_id int32 none;
+bbox_x0 int32 pix; bbox_y0 int32 pix; bbox_x1 int32 pix; bbox_y1 int32 pix;
 area int32 pix2; area_detected int32 pix2; x float64 pix; y float64 pix; ra float64 deg; dec float64 deg;
-is_patch_inner bool; is_tract_inner bool; n_peaks int32; max_significance float32; p_blended float32;
-p_blended_first float32; p_blended_second float32;
+is_patch_inner bool none; is_tract_inner bool none; n_peaks int32 none; max_significance float32;
+p_blended float32; p_blended_first float32; p_blended_second float32;
 p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_expected float32;
-flag bool; flag_edge bool; flag_masked bool; flag_no_data bool; flag_too_large bool; flag_too_many_peaks bool;
-flag_outside_model_range bool; flag_classifier_failed bool
+flag bool none; flag_edge bool none; flag_masked bool none; flag_no_data bool none;
+flag_too_large bool none; flag_too_many_peaks bool none; flag_outside_model_range bool none;
+flag_classifier_failed bool none
 """
 PEAK_SCHEMA = """
-id int64; footprint_id int32; peak_id int64; i_x int32 pix; i_y int32 pix; f_x float32 pix; f_y float32 pix;
-peak_value float32 nJy; significance float32; probability float32; is_inferred bool
+id int64 none; footprint_id int32 none; peak_id int64 none; i_x int32 pix; i_y int32 pix;
+f_x float32 pix; f_y float32 pix; peak_value float32 nJy; significance float32; probability float32;
+is_inferred bool none
 """
-SPAN_SCHEMA = "id int64; footprint_id int32; y int32 pix; x0 int32 pix; x1 int32 pix"
+SPAN_SCHEMA = "id int64 none; footprint_id int32 none; y int32 pix; x0 int32 pix; x1 int32 pix"
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +92,9 @@ def tables(detection: DetectionResult, projection: SkyProjection) -> BlendTables
     p_n = np.random.default_rng(2).dirichlet(np.ones(5), n)
     return make_tables(
         detection,
-        probabilities={"first": p_n, "second": np.linspace(0, 1, n)},
+        p_blended={"first": p_n[:, 2:].sum(axis=1), "second": np.linspace(0, 1, n)},
         primary="first",
+        p_n=p_n,
         flags={"edge": np.arange(n) == 0, "no_data": np.arange(n) == 1},
         projection=projection,
         inner_box=Box.factory[XY0[1] : XY0[1] + 60, XY0[0] : XY0[0] + 140],
@@ -102,7 +105,9 @@ def tables(detection: DetectionResult, projection: SkyProjection) -> BlendTables
 
 
 def _schema(table: Table) -> list[str]:
-    return [f"{c.name} {c.dtype} {c.unit}".strip() for c in table.itercols()]
+    return [
+        f"{c.name} {c.dtype} {'none' if c.unit is None else c.unit}".strip() for c in table.itercols()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +117,8 @@ def _schema(table: Table) -> list[str]:
 def test_schema(tables: BlendTables, name: str, expected: str) -> None:
     table = getattr(tables, name)
     assert _schema(table) == [" ".join(entry.split()) for entry in expected.split(";")]
-    assert all(c.description and c.unit is not None for c in table.itercols())
+    assert all(c.description for c in table.itercols())
+    assert all((c.unit is None) <= (c.dtype.kind in "bi") for c in table.itercols())
 
 
 def test_documented_columns_are_those_written(tables: BlendTables) -> None:
@@ -158,7 +164,7 @@ def test_failed_classifier_is_flagged(detection: DetectionResult) -> None:
     n = len(detection.footprints)
     p = np.full(n, 0.25)
     p[2] = np.nan
-    blend = make_tables(detection, probabilities={"only": p}, primary="only", flags={}).blend
+    blend = make_tables(detection, p_blended={"only": p}, primary="only", flags={}).blend
     assert blend["flag"].tolist() == [k == 2 for k in range(n)]
     assert blend["flag_classifier_failed"].tolist() == [k == 2 for k in range(n)]
     assert np.isnan(blend["p_n_0"]).all() and np.isnan(blend["ra"]).all()
@@ -187,6 +193,8 @@ def test_parquet_opens_everywhere(tables: BlendTables, tmp_path: Path) -> None:
         assert table.meta["band"] == "i"
         assert [c.description for c in table.itercols()] == [c.description for c in expected.itercols()]
         frame = pd.read_parquet(path)
+        quantities = QTable.read(path)
+        assert quantities["id"].dtype == np.int64 and np.array_equal(quantities["id"], expected["id"])
         fields = pyarrow.parquet.read_schema(path)
         for column in expected.colnames:
             np.testing.assert_array_equal(np.asarray(table[column]), np.asarray(expected[column]))
@@ -217,6 +225,17 @@ def test_no_footprint(detection: DetectionResult) -> None:
         config=FootprintConfig(),
         variance=np.ones((50, 60), dtype=np.float32),
     )
-    tables = make_tables(blank, probabilities={"only": np.zeros(0)}, primary="only", flags={})
+    tables = make_tables(blank, p_blended={"only": np.zeros(0)}, primary="only", flags={})
     assert [len(t) for t in (tables.blend, tables.blend_peak, tables.blend_spans)] == [0, 0, 0]
     assert [c.name for c in blend_columns(["only"])] == tables.blend.colnames
+
+
+def test_unknown_flags_are_refused(detection: DetectionResult) -> None:
+    n = len(detection.footprints)
+    with pytest.raises(KeyError, match="star_nearby"):
+        make_tables(
+            detection,
+            p_blended={"only": np.zeros(n)},
+            primary="only",
+            flags={"star_nearby": np.zeros(n, dtype=bool)},
+        )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from lsst.meas.blendid.footprints import PEAK_DTYPE, DetectionResult, FootprintSet, NoiseEstimate
-from lsst.meas.blendid.labels import gaussian_kernel
+from lsst.meas.blendid.labels import paper_psf
 from lsst.meas.blendid.psf import PsfSummary
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 
@@ -21,7 +21,7 @@ STEP = 32
 
 
 def make_psf(sigma: float = 1.6) -> PsfSummary:
-    return PsfSummary(gaussian_kernel(2.3548 * sigma), sigma, sigma, sigma, 0.0, 1)
+    return PsfSummary(paper_psf(2.3548 * sigma, 25), sigma, sigma, sigma, 0.0, 1)
 
 
 def make_result(
@@ -35,6 +35,7 @@ def make_result(
 ) -> DetectionResult:
     """Wrap an image and its label image as a detection."""
     image = np.asarray(image, dtype=np.float32)
+    sky = image[np.asarray(labels) == 0]
     return DetectionResult(
         footprints=FootprintSet.from_labels(labels, xy0=xy0, peaks=peaks),
         image=image,
@@ -43,6 +44,7 @@ def make_result(
         eligible=np.ones(image.shape, dtype=bool),
         bad=np.zeros(image.shape, dtype=bool),
         noise=NoiseEstimate(sigma, sigma / 5.0, 1.0, "clipped"),
+        sky_level=float(np.median(sky)) / sigma if sky.size else 0.0,
         psf=make_psf(psf_sigma),
         growth=4,
         metadata={},

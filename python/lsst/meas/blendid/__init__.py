@@ -17,15 +17,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .blend_identification import (
-        BlendIdentificationConfig,
-        BlendIdentificationConnections,
-        BlendIdentificationTask,
-    )
+    from .blend_identification import BlendIdentificationTask
+    from .blend_identification_config import BlendIdentificationConfig, BlendIdentificationConnections
     from .classifiers import BlendClassifier, classifier_registry
     from .footprints import DetectionResult, FootprintConfig, FootprintSet, build_footprints
     from .model_package import ModelPackage
-    from .tables import BlendTables, read_tables, write_tables
+    from .table_files import read_tables, write_tables
+    from .tables import BlendTables
 
 __all__ = (
     "BlendIdentificationConfig",
@@ -45,8 +43,8 @@ __all__ = (
 )
 
 _HOME = {
-    "BlendIdentificationConfig": "blend_identification",
-    "BlendIdentificationConnections": "blend_identification",
+    "BlendIdentificationConfig": "blend_identification_config",
+    "BlendIdentificationConnections": "blend_identification_config",
     "BlendIdentificationTask": "blend_identification",
     "BlendClassifier": "classifiers",
     "classifier_registry": "classifiers",
@@ -56,8 +54,8 @@ _HOME = {
     "build_footprints": "footprints",
     "ModelPackage": "model_package",
     "BlendTables": "tables",
-    "read_tables": "tables",
-    "write_tables": "tables",
+    "read_tables": "table_files",
+    "write_tables": "table_files",
 }
 
 

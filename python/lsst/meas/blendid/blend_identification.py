@@ -10,13 +10,8 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "BlendIdentificationConfig",
-    "BlendIdentificationConnections",
-    "BlendIdentificationTask",
-)
+__all__ = ("BlendIdentificationTask",)
 
-import dataclasses
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,28 +19,30 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
-import lsst.pipe.base.connectionTypes as cT
 from lsst.images import Box, MaskedImage
-from lsst.pex.config import ConfigField, Field
 from lsst.pipe.base import (
     InputQuantizedConnection,
     InvalidQuantumError,
     NoWorkFound,
     OutputQuantizedConnection,
     PipelineTask,
-    PipelineTaskConfig,
-    PipelineTaskConnections,
     QuantumContext,
     Struct,
 )
 
-from .classifiers import BlendClassifier, classifier_registry
-from .errors import NoFinitePixelsError, NoPsfError, UnusablePsfError
-from .footprints import DetectionResult, FootprintConfig, NoUsablePixelsError, detect
-from .footprints.smoothing import dilate_square
-from .ids import SkyMapIdConfig
+from .blend_identification_config import BlendIdentificationConfig
+from .classifiers import BlendClassifier, classifier_registry, split_probabilities
+from .errors import (
+    BlendIdentificationError,
+    NoFinitePixelsError,
+    NoNoiseMeasuredError,
+    NoPsfError,
+    UnusablePsfError,
+)
+from .footprint_flags import find_footprint_flags
+from .footprints import DetectionResult, NoNoiseError, NoUsablePixelsError, detect
 from .masks import mask_to_bool
-from .model_package import ModelPackage
+from .model_package import ModelPackage, ModelPackageError
 from .psf import PsfSummary, summarize_psf
 from .samples import FootprintSamples, SceneContext
 from .tables import make_tables
@@ -54,126 +51,7 @@ if TYPE_CHECKING:
     import pyarrow
 
     from lsst.images.psfs import PointSpreadFunction
-
-
-class BlendIdentificationConnections(
-    PipelineTaskConnections,
-    dimensions=("skymap", "tract", "patch", "band"),
-    defaultTemplates={"coaddName": "deep"},
-):
-    """Inputs and outputs of `BlendIdentificationTask`."""
-
-    coadd = cT.Input(
-        doc="Coadd to search.  A CellCoadd dataset is handed over whole, with its PSF.",
-        name="{coaddName}_coadd",
-        storageClass="MaskedImageV2",
-        dimensions=("skymap", "tract", "patch", "band"),
-    )
-    modelPackages = cT.PrerequisiteInput(
-        doc="Trained model packages of a band: columns 'classifier' and 'package' (the bytes of the file).",
-        name="blend_model_packages",
-        storageClass="ArrowTable",
-        dimensions=("band",),
-    )
-    skyMap = cT.PrerequisiteInput(
-        doc="Skymap, for the inner region of the tract.",
-        name="skyMap",
-        storageClass="SkyMap",
-        dimensions=("skymap",),
-    )
-    blend = cT.Output(
-        doc="Footprints with their blend probabilities.",
-        name="{coaddName}_coadd_blend",
-        storageClass="ArrowAstropy",
-        dimensions=("skymap", "tract", "patch", "band"),
-    )
-    blendPeak = cT.Output(
-        doc="Peaks of the footprints.",
-        name="{coaddName}_coadd_blend_peak",
-        storageClass="ArrowAstropy",
-        dimensions=("skymap", "tract", "patch", "band"),
-    )
-    blendSpans = cT.Output(
-        doc="Pixels of the footprints, as spans.",
-        name="{coaddName}_coadd_blend_spans",
-        storageClass="ArrowAstropy",
-        dimensions=("skymap", "tract", "patch", "band"),
-    )
-
-    config: BlendIdentificationConfig
-
-    def __init__(self, *, config: BlendIdentificationConfig | None = None) -> None:
-        super().__init__(config=config)
-        if config is None:
-            return
-        if config.useLegacyCoadd:
-            self.coadd = dataclasses.replace(self.coadd, storageClass="ExposureF")
-        if not config.useButlerModelPackages:
-            del self.modelPackages
-        if not config.useSkyMap:
-            del self.skyMap
-
-
-class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIdentificationConnections):  # type: ignore[call-arg]
-    """Configuration of `BlendIdentificationTask`."""
-
-    footprints: ConfigField[FootprintConfig] = ConfigField(
-        doc="How footprints and peaks are found.", dtype=FootprintConfig
-    )
-    classifiers = classifier_registry.makeField(
-        doc="Classifiers that run, each with its own config.", default=["peaks", "logistic"], multi=True
-    )
-    primaryClassifier: Field[str] = Field(
-        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="logistic"
-    )
-    maxPeaks: Field[int] = Field(
-        doc="Footprints with more peaks are flagged too_many_peaks and not classified. "
-        "The default is the limit above which Rubin's deblender gives up.",
-        dtype=int,
-        default=600,
-        check=lambda x: x > 0,
-    )
-    maxMaskedFraction: Field[float] = Field(
-        doc="Footprints with a larger share of pixels that could not be searched (masked, not finite, or too "
-        "close to those or to the edge) are flagged no_data and not classified.",
-        dtype=float,
-        default=0.5,
-        check=lambda x: 0 <= x <= 1,
-    )
-    useLegacyCoadd: Field[bool] = Field(
-        doc="Read the coadd as an lsst.afw ExposureF (needs lsst.afw).", dtype=bool, default=False
-    )
-    useButlerModelPackages: Field[bool] = Field(
-        doc="Take the model packages from the Butler instead of each classifier's modelPackage.",
-        dtype=bool,
-        default=False,
-    )
-    useSkyMap: Field[bool] = Field(
-        doc="Read the skymap (needs lsst.skymap) to fill is_tract_inner; without it the column is true.",
-        dtype=bool,
-        default=False,
-    )
-    idGenerator: ConfigField[SkyMapIdConfig] = ConfigField(
-        doc="How data IDs are packed into row IDs.", dtype=SkyMapIdConfig
-    )
-
-    def validate(self) -> None:  # noqa: D102  (inherited)
-        super().validate()
-        names = sorted(self.classifiers.names)
-        if not names:
-            raise ValueError("classifiers is empty; name at least one, for example 'logistic'")
-        if self.primaryClassifier not in names:
-            raise ValueError(
-                f"primaryClassifier '{self.primaryClassifier}' is not among the classifiers {names}; "
-                "add it to classifiers.names or name another"
-            )
-        if not self.useButlerModelPackages:
-            for name in names:
-                if classifier_registry[name].needs_package and not self.classifiers[name].modelPackage:
-                    raise ValueError(
-                        f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
-                        "or set useButlerModelPackages"
-                    )
+    from lsst.sphgeom import Region
 
 
 class BlendIdentificationTask(PipelineTask):
@@ -211,13 +89,27 @@ class BlendIdentificationTask(PipelineTask):
             package = None if packages is None else packages.get(name)
             if packages is not None and package is None and cls.needs_package:
                 raise InvalidQuantumError(
-                    f"dataset blend_model_packages has no model for classifier '{name}', only for "
-                    f"{sorted(packages)}; add it, or set useButlerModelPackages to False"
+                    f"there is no model for classifier '{name}' among the given ones, {sorted(packages)}; "
+                    "add it to dataset blend_model_packages, or set useButlerModelPackages to False"
                 )
             classifiers[name] = cls(self.config.classifiers[name], package=package)
+        for name, classifier in classifiers.items():
+            if differences := self._footprint_differences(classifier):
+                self.log.warning(
+                    "The model of classifier '%s' was trained on other footprints (%s); its probabilities "
+                    "may not be calibrated.",
+                    name,
+                    "; ".join(differences),
+                )
         return classifiers
 
-    def runQuantum(  # noqa: D102  (inherited)
+    def _footprint_differences(self, classifier: BlendClassifier) -> list[str]:
+        """Footprint settings that are not those that a model was trained with."""
+        if classifier.package is None:
+            return []
+        return classifier.package.footprint_differences(self.config.footprints.toDict())
+
+    def runQuantum(
         self,
         butlerQC: QuantumContext,
         inputRefs: InputQuantizedConnection,
@@ -225,22 +117,34 @@ class BlendIdentificationTask(PipelineTask):
     ) -> None:
         data_id = butlerQC.quantum.dataId
         assert data_id is not None, "quanta of this task have a data ID"
+        try:
+            first_id = self.config.idGenerator.first_id(data_id)
+        except ValueError as err:
+            raise InvalidQuantumError(str(err)) from err
         inputs = butlerQC.get(inputRefs)
         coadd, psf = inputs["coadd"], None
         if self.config.useLegacyCoadd:
             from .afw import from_legacy_exposure
 
             coadd, psf = from_legacy_exposure(coadd)
-        outputs = self.run(
-            coadd,
-            psf=psf,
-            band=str(data_id["band"]),
-            first_id=self.config.idGenerator.first_id(data_id),
-            model_packages=_read_package_table(inputs["modelPackages"])
-            if "modelPackages" in inputs
-            else None,
-            sky_map_tract=inputs["skyMap"][data_id["tract"]] if "skyMap" in inputs else None,
-        )
+        tract = inputs["skyMap"][data_id["tract"]] if self.config.useSkyMap else None
+        packages = inputs.get("modelPackages")
+        try:
+            outputs = self.run(
+                coadd,
+                psf=psf,
+                band=str(data_id["band"]),
+                first_id=first_id,
+                model_packages=None if packages is None else _read_package_table(packages),
+                patch_inner_box=(
+                    None if tract is None else Box.from_legacy(tract[data_id["patch"]].getInnerBBox())
+                ),
+                tract_inner_region=None if tract is None else tract.inner_sky_region,
+            )
+        except BlendIdentificationError as err:
+            # The executor keeps the task's metadata in the log dataset, not the error's.
+            self.metadata.set_dict("failure", err.metadata)
+            raise
         if len(outputs.blend) == 0:
             raise NoWorkFound(f"no footprint above the threshold in {data_id}")
         butlerQC.put(outputs, outputRefs)
@@ -253,7 +157,8 @@ class BlendIdentificationTask(PipelineTask):
         band: str | None = None,
         first_id: tuple[int, int] = (0, 1 << 63),
         model_packages: Mapping[str, ModelPackage] | None = None,
-        sky_map_tract: Any = None,
+        patch_inner_box: Box | None = None,
+        tract_inner_region: Region | None = None,
     ) -> Struct:
         """Find footprints and classify them.
 
@@ -270,9 +175,13 @@ class BlendIdentificationTask(PipelineTask):
             ID offset and number of counters
             (`.ids.SkyMapIdConfig.first_id`).
         model_packages
-            Model packages by classifier name, with ``useButlerModelPackages``.
-        sky_map_tract
-            ``TractInfo`` of the skymap, for ``is_tract_inner``.
+            Model packages by classifier name; needed with
+            ``useButlerModelPackages``.
+        patch_inner_box
+            Inner region of the patch, parent pixels; that of ``coadd.patch``
+            if not given.
+        tract_inner_region
+            Inner region of the tract on the sky.
 
         Returns
         -------
@@ -288,57 +197,59 @@ class BlendIdentificationTask(PipelineTask):
             Raised if the PSF has no measurable width.
         NoFinitePixelsError
             Raised if no pixel can be searched.
+        NoNoiseMeasuredError
+            Raised if the noise cannot be measured.
         lsst.pipe.base.InvalidQuantumError
-            Raised if a model is for other bands.
+            Raised if a model is for other bands or missing, or if a classifier
+            gives something that is no probability.
         lsst.pipe.base.NoWorkFound
             Raised if the whole coadd is NO_DATA.
         """
-        start = time.perf_counter()
         if band is None:
             band = getattr(coadd, "band", None)
-        classifiers = self._classifiers
-        if classifiers is None or model_packages is not None:
-            classifiers = self._make_classifiers(model_packages)
+        classifiers = self._get_classifiers(model_packages)
         _check_bands(classifiers, band)
         no_data, _, _ = mask_to_bool(coadd.mask, ["NO_DATA"])
         if no_data.size and no_data.all():
             raise NoWorkFound("every pixel of the coadd is NO_DATA")
 
-        psf_summary = self._summarize_psf(coadd, psf)
-        try:
-            detection = detect(coadd, psf=psf_summary, config=self.config.footprints)
-        except NoUsablePixelsError as err:
-            raise NoFinitePixelsError(
-                str(err),
-                n_pixels=int(coadd.image.array.size),
-                n_finite=int(np.isfinite(coadd.image.array).sum()),
-            ) from err
-        timings = {"psf": time.perf_counter() - start - sum(detection.timings.values()), **detection.timings}
+        start = time.perf_counter()
+        psf_summary = _summarize_psf(coadd, psf)
+        timings = {"psf": time.perf_counter() - start}
+        detection = self._detect(coadd, psf_summary)
+        timings |= detection.timings
 
-        context = SceneContext(band=band, zero_point=_zero_point(coadd.unit), pixel_scale=None)
+        context = SceneContext(band=band, zero_point=_zero_point(coadd.unit))
         samples = FootprintSamples([detection], [context])
         flags = self._find_flags(detection, classifiers, samples)
-        probabilities = {}
+        p_blended: dict[str, np.ndarray] = {}
+        p_n = None
         for name, classifier in classifiers.items():
-            t0 = time.perf_counter()
-            probabilities[name] = classifier.predict(samples)
-            timings[f"classifier_{name}"] = time.perf_counter() - t0
+            start = time.perf_counter()
+            p_blended[name], p_n_of_this = _predict(name, classifier, samples)
+            if name == self.config.primaryClassifier:
+                p_n = p_n_of_this
+            timings[f"classifier_{name}"] = time.perf_counter() - start
 
-        t0 = time.perf_counter()
+        start = time.perf_counter()
+        inner_box = _patch_inner_box(coadd) if patch_inner_box is None else patch_inner_box
+        if inner_box is None:
+            self.log.verbose("The inner region of the patch is not known; is_patch_inner is true everywhere.")
         meta = self._table_metadata(detection, classifiers, band)
         tables = make_tables(
             detection,
-            probabilities=probabilities,
+            p_blended=p_blended,
             primary=self.config.primaryClassifier,
+            p_n=p_n,
             flags=flags,
             projection=coadd.sky_projection,
-            inner_box=_patch_inner_box(coadd),
-            tract_inner=_tract_inner(sky_map_tract, detection, coadd),
+            inner_box=inner_box,
+            tract_inner=_is_in_region(tract_inner_region, detection, coadd),
             image_unit=coadd.unit,
             first_id=first_id,
             meta=meta,
         )
-        timings["tables"] = time.perf_counter() - t0
+        timings["tables"] = time.perf_counter() - start
         for key, value in meta.items():
             self.metadata[key] = value
         for stage, seconds in timings.items():
@@ -351,20 +262,25 @@ class BlendIdentificationTask(PipelineTask):
             detection=detection,
         )
 
-    def _summarize_psf(self, coadd: MaskedImage, psf: PointSpreadFunction | np.ndarray | None) -> PsfSummary:
-        """Measure the PSF that is given or that the coadd carries."""
-        if psf is None:
-            psf = getattr(coadd, "psf", None)
-        if psf is None:
-            raise NoPsfError(
-                f"the coadd ({type(coadd).__name__}) carries no PSF; give one with psf=, "
-                "or --psf-fwhm on the command line",
-                coadd_type=type(coadd).__name__,
-            )
+    def _get_classifiers(self, packages: Mapping[str, ModelPackage] | None) -> dict[str, BlendClassifier]:
+        """Give the classifiers made at construction, or make those of the given packages."""
+        if packages is None:
+            if self._classifiers is None:
+                raise InvalidQuantumError("useButlerModelPackages is set, but no model packages were given")
+            return self._classifiers
         try:
-            return summarize_psf(psf, coadd.bbox)
-        except ValueError as err:
-            raise UnusablePsfError(f"the PSF cannot be used: {err}", psf_type=type(psf).__name__) from err
+            return self._make_classifiers(packages)
+        except ModelPackageError as err:
+            raise InvalidQuantumError(str(err)) from err
+
+    def _detect(self, coadd: MaskedImage, psf: PsfSummary) -> DetectionResult:
+        """Find footprints; what makes that impossible becomes an error of this task."""
+        try:
+            return detect(coadd, psf=psf, config=self.config.footprints)
+        except NoUsablePixelsError as err:
+            finite = np.isfinite(coadd.image.array)
+            error = NoNoiseMeasuredError if isinstance(err, NoNoiseError) else NoFinitePixelsError
+            raise error(str(err), n_pixels=int(finite.size), n_finite=int(finite.sum())) from err
 
     def _find_flags(
         self,
@@ -372,26 +288,25 @@ class BlendIdentificationTask(PipelineTask):
         classifiers: Mapping[str, BlendClassifier],
         samples: FootprintSamples,
     ) -> dict[str, np.ndarray]:
-        """Flags of the footprints, by name; a primary classifier adds its own."""
-        footprints = detection.footprints
-        n = len(footprints)
-        unsearched = np.bincount(footprints.labels[~detection.eligible], minlength=n + 1)[1:]
-        flags = {
-            "edge": _touches_edge(detection),
-            "masked": _touches_bad_pixels(detection),
-            "no_data": unsearched > self.config.maxMaskedFraction * footprints.area,
-            "too_many_peaks": footprints.n_peaks > self.config.maxPeaks,
-        }
-        for name, values in classifiers[self.config.primaryClassifier].find_flags(samples).items():
-            flags[name] = flags[name] | values if name in flags else values
-        if (outside := flags.get("outside_model_range")) is not None and outside.any():
-            self.log.warning(
-                "The coadd (PSF sigma %.2f pix, noise %.4g) is outside the range that the model of '%s' was "
-                "trained on; its footprints are flagged outside_model_range.",
-                detection.psf.sigma,
-                detection.noise.sigma,
-                self.config.primaryClassifier,
-            )
+        """Flags by name: those of any footprint, and those of the primary classifier."""
+        flags = find_footprint_flags(
+            detection, max_peaks=self.config.maxPeaks, max_masked_fraction=self.config.maxMaskedFraction
+        )
+        for name, classifier in classifiers.items():
+            own = classifier.find_flags(samples)
+            outside = own.get("outside_model_range", np.zeros(len(samples), dtype=bool))
+            if outside.any():
+                self.log.warning(
+                    "The coadd (PSF sigma %.2f pix, noise %.4g) is outside the range that the model of '%s' "
+                    "was trained on.",
+                    detection.psf.sigma,
+                    detection.noise.sigma,
+                    name,
+                )
+            if name == self.config.primaryClassifier:
+                own["outside_model_range"] = outside | bool(self._footprint_differences(classifier))
+                for key, values in own.items():
+                    flags[key] = flags[key] | values if key in flags else values
         return flags
 
     def _table_metadata(
@@ -408,7 +323,10 @@ class BlendIdentificationTask(PipelineTask):
             "prior": "natural",
         }
         for name, classifier in classifiers.items():
-            meta[f"model_{name}"] = "none" if classifier.package is None else classifier.package.name
+            package = classifier.package
+            meta[f"model_{name}"] = "none" if package is None else package.name
+            if package is not None and (shares := package.metadata["prior"].get("n")):
+                meta[f"prior_{name}"] = ", ".join(f"{share:.4f}" for share in shares)
         meta.update(detection.metadata)
         return meta
 
@@ -421,6 +339,37 @@ class BlendIdentificationTask(PipelineTask):
             int((~classified).sum()),
             float(np.nansum(np.asarray(blend["p_blended"])[classified])),
         )
+
+
+def _summarize_psf(coadd: MaskedImage, psf: PointSpreadFunction | np.ndarray | None) -> PsfSummary:
+    """Measure the PSF that is given or that the coadd carries."""
+    if psf is None:
+        psf = getattr(coadd, "psf", None)
+    if psf is None:
+        raise NoPsfError(
+            f"the coadd ({type(coadd).__name__}) carries no PSF; give one with psf=, "
+            "or --psf-fwhm on the command line",
+            coadd_type=type(coadd).__name__,
+        )
+    try:
+        return summarize_psf(psf, coadd.bbox)
+    except ValueError as err:
+        raise UnusablePsfError(f"the PSF cannot be used: {err}", psf_type=type(psf).__name__) from err
+
+
+def _predict(
+    name: str, classifier: BlendClassifier, samples: FootprintSamples
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """P(N > 1) of shape (n,) and P(N) of shape (n, 5), if given, after a check of what a plugin may do."""
+    prediction = np.asarray(classifier.predict(samples))
+    if prediction.shape[:1] != (len(samples),):
+        raise InvalidQuantumError(
+            f"classifier '{name}' gave probabilities of shape {prediction.shape} for {len(samples)} footprints"
+        )
+    try:
+        return split_probabilities(prediction)
+    except ValueError as err:
+        raise InvalidQuantumError(f"classifier '{name}' does not give probabilities: {err}") from err
 
 
 def _check_bands(classifiers: Mapping[str, BlendClassifier], band: str | None) -> None:
@@ -439,7 +388,13 @@ def _read_package_table(table: pyarrow.Table) -> dict[str, ModelPackage]:
     missing = {"classifier", "package"} - set(table.column_names)
     if missing:
         raise InvalidQuantumError(f"dataset blend_model_packages lacks the columns {sorted(missing)}")
-    return {row["classifier"]: ModelPackage.from_bytes(row["package"]) for row in table.to_pylist()}
+    try:
+        return {
+            row["classifier"]: ModelPackage.from_bytes(row["package"], f"package '{row['classifier']}'")
+            for row in table.to_pylist()
+        }
+    except ModelPackageError as err:
+        raise InvalidQuantumError(f"dataset blend_model_packages: {err}") from err
 
 
 def _zero_point(unit: u.UnitBase | None) -> float | None:
@@ -452,48 +407,17 @@ def _zero_point(unit: u.UnitBase | None) -> float | None:
 def _patch_inner_box(coadd: MaskedImage) -> Box | None:
     """Inner region of the coadd's patch, if it knows one."""
     try:
-        return coadd.patch.inner_bbox  # type: ignore[attr-defined]
+        patch = coadd.patch  # type: ignore[attr-defined]
     except AttributeError:
+        # Images other than CellCoadds have no such attribute, CellCoadds without a patch raise it.
         return None
+    return patch.inner_bbox
 
 
-def _tract_inner(tract: Any, detection: DetectionResult, coadd: MaskedImage) -> np.ndarray | None:
-    """Whether the centroids are in the inner region of a tract, `None` without a skymap."""
-    if tract is None or coadd.sky_projection is None:
-        return None
+def _is_in_region(region: Region | None, detection: DetectionResult, coadd: MaskedImage) -> np.ndarray | None:
+    """Whether the centroids are in a region of the sky, `None` where that cannot be told."""
     centroid = detection.footprints.centroid
+    if region is None or coadd.sky_projection is None or len(centroid) == 0:
+        return None
     sky = coadd.sky_projection.pixel_to_sky(x=centroid[:, 0], y=centroid[:, 1])
-    return np.asarray(tract.inner_sky_region.contains(sky.ra.rad, sky.dec.rad))
-
-
-def _cut_margin(detection: DetectionResult) -> int:
-    """How close to a bad pixel or the edge a footprint comes that was cut by it, pixels.
-
-    Nothing is detected within the kernel's half-width; a footprint that ends
-    there because it was cut grows back by the growth.
-    """
-    return max(0, int(detection.metadata["kernel_size"]) // 2 + 1 - detection.growth)
-
-
-def _touches_bad_pixels(detection: DetectionResult) -> np.ndarray:
-    """Whether footprints may be cut by masked or non-finite pixels."""
-    labels = detection.footprints.labels
-    n = len(detection.footprints)
-    if not detection.bad.any():
-        return np.zeros(n, dtype=bool)
-    near = dilate_square(detection.bad, _cut_margin(detection))
-    return np.bincount(labels[near], minlength=n + 1)[1:] > 0
-
-
-def _touches_edge(detection: DetectionResult) -> np.ndarray:
-    """Whether footprints may be cut by the edge of the image."""
-    n_y, n_x = detection.footprints.labels.shape
-    x0, y0 = detection.footprints.xy0
-    margin = max(0, _cut_margin(detection) - 1)
-    bbox = detection.footprints.bbox
-    return (
-        (bbox[:, 0] <= x0 + margin)
-        | (bbox[:, 1] <= y0 + margin)
-        | (bbox[:, 2] >= x0 + n_x - 1 - margin)
-        | (bbox[:, 3] >= y0 + n_y - 1 - margin)
-    )
+    return np.asarray(region.contains(sky.ra.rad, sky.dec.rad))

@@ -20,10 +20,11 @@ __all__ = ("CutoutConfig", "cutout_flags", "extract_cutouts", "normalize_cutouts
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
 from lsst.pex.config import ChoiceField, Config, Field
+
+from ._jit import njit
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult, FootprintSet
@@ -67,7 +68,7 @@ class CutoutConfig(Config):
     )
 
 
-@numba.njit(cache=True)
+@njit()
 def _cut_spans(  # pragma: no cover - compiled
     image: np.ndarray, spans: np.ndarray, x0: np.ndarray, y0: np.ndarray, size: int, out: np.ndarray
 ) -> None:
@@ -83,7 +84,7 @@ def _cut_spans(  # pragma: no cover - compiled
             out[i, row, x - x0[i]] = image[spans[k, 1], x]
 
 
-@numba.njit(cache=True)
+@njit()
 def _cut_windows(  # pragma: no cover - compiled
     image: np.ndarray, x0: np.ndarray, y0: np.ndarray, size: int, out: np.ndarray
 ) -> None:
@@ -95,7 +96,7 @@ def _cut_windows(  # pragma: no cover - compiled
                 out[i, y - y0[i], x - x0[i]] = image[y, x]
 
 
-@numba.njit(cache=True)
+@njit()
 def _divide_rows(cutouts: np.ndarray, use_norm: bool) -> None:  # pragma: no cover - compiled
     """Divide each row by its Euclidean norm or its largest value; rows without one become zero."""
     n, m = cutouts.shape

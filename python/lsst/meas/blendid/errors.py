@@ -10,7 +10,13 @@
 
 from __future__ import annotations
 
-__all__ = ("BlendIdentificationError", "NoFinitePixelsError", "NoPsfError", "UnusablePsfError")
+__all__ = (
+    "BlendIdentificationError",
+    "NoFinitePixelsError",
+    "NoNoiseMeasuredError",
+    "NoPsfError",
+    "UnusablePsfError",
+)
 
 from lsst.pipe.base import AlgorithmError
 
@@ -48,3 +54,7 @@ class UnusablePsfError(BlendIdentificationError):
 
 class NoFinitePixelsError(BlendIdentificationError):
     """No pixel of the coadd can be searched."""
+
+
+class NoNoiseMeasuredError(BlendIdentificationError):
+    """The noise of the coadd cannot be measured, as where most pixels have one value."""

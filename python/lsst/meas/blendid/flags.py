@@ -47,13 +47,15 @@ class FlagDefinition:
 FLAGS: tuple[FlagDefinition, ...] = (
     FlagDefinition(
         "edge",
-        "The footprint touches the edge of the image, or of the area that could be searched, and may be cut.",
+        "The footprint touches the edge of the image, or pixels over the threshold that of the area that "
+        "could be searched; it may be cut.",
         blocking=False,
     ),
     FlagDefinition(
         "masked",
-        "The footprint reaches pixels that are in excludeMaskPlanes or not finite, or within reach of the "
-        "smoothing kernel of such pixels, and may be cut.",
+        "Pixels over the threshold border on those that were not searched, because they are masked "
+        "(excludeMaskPlanes), not finite, or within reach of the smoothing kernel of such pixels; the "
+        "footprint may be cut.",
         blocking=False,
     ),
     FlagDefinition(
@@ -74,7 +76,8 @@ FLAGS: tuple[FlagDefinition, ...] = (
     ),
     FlagDefinition(
         "outside_model_range",
-        "The coadd's PSF width or noise lies outside the range that the primary model was trained on.",
+        "The coadd's PSF width or depth lies outside the range that the primary model was trained on, or "
+        "footprints are made with other settings.",
         blocking=False,
     ),
     FlagDefinition(

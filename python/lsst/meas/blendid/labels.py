@@ -15,7 +15,7 @@ footprint is blended when it holds more than one.
 
 from __future__ import annotations
 
-__all__ = ("MAX_COUNT", "count_galaxies", "gaussian_kernel", "matched_snr", "paper_counts")
+__all__ = ("N_CLASSES", "count_galaxies", "matched_snr", "paper_counts", "paper_psf")
 
 from typing import TYPE_CHECKING, Literal
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
     from .footprints import FootprintSet
 
-MAX_COUNT = 4
-"""Largest number of galaxies with a class of its own: the last of the five
-classes P(N=0) ... P(N>=4) holds this many or more."""
+N_CLASSES = 5
+"""Number of classes of P(N): N = 0, 1, 2, 3 and 4 or more."""
 
 
 def matched_snr(flux: np.ndarray, psf: np.ndarray, sky_sigma: float) -> np.ndarray:
@@ -67,15 +66,16 @@ def matched_snr(flux: np.ndarray, psf: np.ndarray, sky_sigma: float) -> np.ndarr
     return np.asarray(flux, dtype=np.float64) * norm / sky_sigma
 
 
-def gaussian_kernel(fwhm: float, size: int = 25) -> np.ndarray:
-    """Gaussian sampled at pixel centres, with sum 1.
+def paper_psf(fwhm: float, size: int | None = None) -> np.ndarray:
+    """Gaussian sampled at pixel centres, with sum 1: the PSF of Buchanan et al. 2022.
 
     Parameters
     ----------
     fwhm
         Full width at half maximum, pixels.
     size
-        Side of the array, odd, pixels.
+        Side of the array, odd, pixels; by default what reaches 3 FWHM (7
+        standard deviations) from the centre.
 
     Returns
     -------
@@ -87,6 +87,8 @@ def gaussian_kernel(fwhm: float, size: int = 25) -> np.ndarray:
     ValueError
         Raised if the width is not positive or the size is not odd.
     """
+    if size is None:
+        size = 2 * int(np.ceil(3.0 * fwhm)) + 1 if 0.0 < fwhm < np.inf else 0
     if not fwhm > 0.0 or size < 1 or size % 2 == 0:
         raise ValueError(f"a Gaussian kernel needs fwhm > 0 and an odd size, not {fwhm} and {size}")
     offset = np.arange(size) - size // 2
@@ -96,10 +98,10 @@ def gaussian_kernel(fwhm: float, size: int = 25) -> np.ndarray:
 
 
 def _column(truth: Table, name: str) -> np.ndarray:
-    """Column of a truth table as a plain array, with an error that names what is missing."""
+    """Column of a truth table as float64, NaN where it is masked, with an error that names what is missing."""
     if name not in truth.colnames:
         raise KeyError(f"the truth table has no column {name!r}; it has {', '.join(truth.colnames)}")
-    return np.asarray(truth[name])
+    return np.ma.filled(np.ma.asarray(truth[name]).astype(np.float64), np.nan)
 
 
 def count_galaxies(
@@ -118,7 +120,8 @@ def count_galaxies(
         The n footprints.
     truth
         Table with the columns ``x``, ``y`` (centre, parent pixels) and ``snr``
-        (point-source S/N from the sky alone).
+        (point-source S/N from the sky alone). Rows in which one of them is
+        masked or NaN do not count.
     snr_min
         Fainter galaxies do not count.
     one_per_pixel
@@ -141,7 +144,7 @@ def count_galaxies(
     """
     if position not in ("rint", "truncate"):
         raise ValueError(f"position is {position!r}; it can be 'rint' or 'truncate'")
-    x, y, snr = (np.asarray(_column(truth, name), dtype=np.float64) for name in ("x", "y", "snr"))
+    x, y, snr = (_column(truth, name) for name in ("x", "y", "snr"))
     with np.errstate(invalid="ignore"):
         use = np.isfinite(x) & np.isfinite(y) & (snr >= snr_min)
     to_pixel = np.rint if position == "rint" else np.trunc
@@ -175,7 +178,7 @@ def paper_counts(
         The n footprints.
     truth
         Table with the columns ``x``, ``y`` (parent pixels) and ``flux`` (image
-        units).
+        units). Rows in which one of them is masked or NaN do not count.
     sky_sigma
         Noise of one pixel from the sky alone, image units.
     pixel_scale
@@ -192,9 +195,11 @@ def paper_counts(
     ------
     KeyError
         Raised if a column is missing.
+    ValueError
+        Raised if the pixel scale or the noise is not positive.
     """
     if not pixel_scale > 0.0:
         raise ValueError(f"pixel_scale is {pixel_scale}; it must be positive, in arcsec")
     relabelled = truth.copy(copy_data=False)
-    relabelled["snr"] = matched_snr(_column(truth, "flux"), gaussian_kernel(0.7 / pixel_scale), sky_sigma)
+    relabelled["snr"] = matched_snr(_column(truth, "flux"), paper_psf(0.7 / pixel_scale), sky_sigma)
     return count_galaxies(footprints, relabelled, snr_min=snr_min, one_per_pixel=True, position="truncate")

@@ -31,7 +31,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ import numpy as np
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
+from ._files import atomic_path
 from ._package_format import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -305,17 +305,8 @@ class ModelPackage:
             Raised if the file cannot be written.
         """
         path, data = Path(path), self.to_bytes()
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(data)
         return path
 
     @classmethod

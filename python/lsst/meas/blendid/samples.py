@@ -140,21 +140,13 @@ class FootprintSamples:
 
     @property
     def sky_level(self) -> np.ndarray:
-        """Median of the pixels outside footprints, in units of the pixel noise: float64 of shape (n,).
+        """Median of the searched pixels outside footprints, in units of the pixel noise: float64 (n,).
 
         It is the same for all footprints of an image, and tells whether the
         light of undetected galaxies was subtracted with the background; 0 for
         an image that is all footprints.
         """
-
-        def level(result: DetectionResult) -> np.ndarray:
-            # A sixteenth of the pixels is plenty for a median.
-            few = (slice(None, None, 4), slice(None, None, 4))
-            sky = result.image[few][result.footprints.labels[few] == 0]
-            value = float(np.median(sky)) / result.noise.sigma if sky.size else 0.0
-            return np.full(len(result.footprints), value)
-
-        return self._gather(level, np.zeros(0))
+        return self._gather(lambda r: np.full(len(r.footprints), r.sky_level), np.zeros(0))
 
     def count_peaks(self, threshold: float) -> np.ndarray:
         """Count the peaks of at least some significance.

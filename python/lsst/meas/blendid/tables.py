@@ -16,23 +16,16 @@ from __future__ import annotations
 
 __all__ = (
     "BLEND_COLUMNS",
-    "N_CLASSES",
     "PEAK_COLUMNS",
     "SPAN_COLUMNS",
     "BlendTables",
     "Column",
     "blend_columns",
     "make_tables",
-    "read_tables",
-    "write_tables",
 )
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -41,12 +34,10 @@ from astropy.table import Table
 
 from lsst.images import Box, SkyProjection
 
-from .flags import FLAGS
+from .flags import FLAGS, flag_names
 from .footprints import DetectionResult
 from .ids import row_ids
-
-N_CLASSES = 5
-"""Number of classes of P(N): N = 0, 1, 2, 3 and N ≥ 4."""
+from .labels import N_CLASSES
 
 
 @dataclass(frozen=True)
@@ -61,7 +52,9 @@ class Column:
         NumPy dtype string.
     unit
         Unit as an astropy string; empty for dimensionless; ``image`` for the
-        unit of the coadd's pixels.
+        unit of the coadd's pixels.  In the tables, dimensionless integers and
+        booleans have no unit at all: `astropy.table.QTable` would turn
+        identifiers with one into floating-point numbers that collide.
     description
         What it holds.
     """
@@ -90,10 +83,10 @@ _BLEND_HEAD = (
     Column("ra", "f8", "deg", "Right ascension (ICRS) of the centroid; NaN without WCS."),
     Column("dec", "f8", "deg", "Declination (ICRS) of the centroid; NaN without WCS."),
     Column(
-        "is_patch_inner", "bool", "", "The centroid is in the inner region of the patch (true for files)."
+        "is_patch_inner", "bool", "", "The centroid is in the inner region of the patch; true where that is not known."
     ),
     Column(
-        "is_tract_inner", "bool", "", "The centroid is in the inner region of the tract (true for files)."
+        "is_tract_inner", "bool", "", "The centroid is in the inner region of the tract; true if no skymap was read."
     ),
     Column("n_peaks", "i4", "", "Number of detected peaks."),
     Column("max_significance", "f4", "", "Largest point-source S/N of the footprint's peaks."),
@@ -151,7 +144,8 @@ BLEND_COLUMNS = (
 PEAK_COLUMNS = (
     *_IDS,
     Column(
-        "peak_id", "i8", "", "Identifier of the peak, unique in the table: detected first, then inferred."
+        "peak_id", "i8", "", "Identifier of the peak, unique in the table and not related to id: detected peaks by footprint, the "
+        "brightest first, then inferred ones."
     ),
     Column("i_x", "i4", "pix", "Column of the peak's pixel."),
     Column("i_y", "i4", "pix", "Row of the peak's pixel."),
@@ -190,11 +184,6 @@ class BlendTables:
     blend_spans: Table
 
 
-_SUFFIXES = {
-    "blend": ".blend.parquet",
-    "blend_peak": ".blend_peak.parquet",
-    "blend_spans": ".blend_spans.parquet",
-}
 
 
 def _build(
@@ -203,9 +192,12 @@ def _build(
     """Make a table with exactly the defined columns, dtypes, units and descriptions."""
     table = Table(meta=meta)
     for column in columns:
-        unit = (image_unit or u.dimensionless_unscaled) if column.unit == "image" else u.Unit(column.unit)
-        table[column.name] = np.asarray(data[column.name]).astype(column.dtype)
-        table[column.name].unit = unit
+        values = np.asarray(data[column.name]).astype(column.dtype)
+        table[column.name] = values
+        if column.unit == "image":
+            table[column.name].unit = image_unit or u.dimensionless_unscaled
+        elif column.unit or values.dtype.kind == "f":
+            table[column.name].unit = u.Unit(column.unit)
         table[column.name].description = column.description
     return table
 
@@ -230,8 +222,9 @@ def _inside(box: Box | None, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def make_tables(
     result: DetectionResult,
     *,
-    probabilities: Mapping[str, np.ndarray],
+    p_blended: Mapping[str, np.ndarray],
     primary: str,
+    p_n: np.ndarray | None = None,
     flags: Mapping[str, np.ndarray],
     projection: SkyProjection[Any] | None = None,
     inner_box: Box | None = None,
@@ -246,10 +239,12 @@ def make_tables(
     ----------
     result
         Footprints with their peaks, n of them.
-    probabilities
-        For each classifier P(N > 1), shape (n,), or P(N), shape (n, 5).
+    p_blended
+        For each classifier P(N > 1), shape (n,).
     primary
-        The classifier that fills ``p_blended`` and ``p_n_*``.
+        The classifier that fills the column ``p_blended``.
+    p_n : `numpy.ndarray`, shape (n, 5), optional
+        Its P(N), if it gives that.
     flags
         Arrays of shape (n,), by flag name without prefix; absent ones are
         false.  A footprint with a blocking one, or without a finite primary
@@ -276,19 +271,18 @@ def make_tables(
     Raises
     ------
     KeyError
-        Raised if ``primary`` is not in ``probabilities``.
+        Raised if ``primary`` is not in ``p_blended``, or a flag is not in
+        `.flags.FLAGS`.
     """
     footprints = result.footprints
     n = len(footprints)
-    blended = {name: _p_blended(p) for name, p in probabilities.items()}
-    p_n = probabilities[primary] if probabilities[primary].ndim == 2 else np.full((n, N_CLASSES), np.nan)
-
+    if unknown := set(flags) - set(flag_names()):
+        raise KeyError(f"unknown flags {sorted(unknown)}; known are {', '.join(flag_names())}")
     all_flags = {f.name: np.asarray(flags.get(f.name, np.zeros(n, dtype=bool))) for f in FLAGS}
-    all_flags["classifier_failed"] = all_flags["classifier_failed"] | ~np.isfinite(blended[primary])
+    all_flags["classifier_failed"] = all_flags["classifier_failed"] | ~np.isfinite(p_blended[primary])
     blocked = np.any([all_flags[f.name] for f in FLAGS if f.blocking], axis=0)
-    for values in blended.values():
-        values[blocked] = np.nan
-    p_n = np.where(blocked[:, np.newaxis], np.nan, p_n)
+    blended = {name: np.where(blocked, np.nan, p) for name, p in p_blended.items()}
+    p_n = np.full((n, N_CLASSES), np.nan) if p_n is None else np.where(blocked[:, np.newaxis], np.nan, p_n)
 
     ids = row_ids(n, *first_id)
     x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
@@ -331,99 +325,7 @@ def make_tables(
     }
     common = dict(meta or {})
     return BlendTables(
-        _build(blend_columns(list(probabilities)), blend, image_unit, dict(common)),
+        _build(blend_columns(list(p_blended)), blend, image_unit, dict(common)),
         _build(PEAK_COLUMNS, peak, image_unit, dict(common)),
         _build(SPAN_COLUMNS, span, image_unit, dict(common)),
-    )
-
-
-def _p_blended(probability: np.ndarray) -> np.ndarray:
-    """P(N > 1) of shape (n,) from P(N > 1) or P(N)."""
-    return np.array(
-        probability if probability.ndim == 1 else probability[:, 2:].sum(axis=1), dtype=np.float64
-    )
-
-
-def write_tables(
-    tables: BlendTables, directory: str | os.PathLike[str], stem: str
-) -> tuple[Path, Path, Path]:
-    """Write the tables of one image as Parquet files.
-
-    The files are written beside their destination and renamed once all three
-    are complete.
-
-    Parameters
-    ----------
-    tables
-        What to write.
-    directory
-        Existing folder.
-    stem
-        Start of the file names.
-
-    Returns
-    -------
-    paths
-        ``<stem>.blend.parquet``, ``<stem>.blend_peak.parquet`` and
-        ``<stem>.blend_spans.parquet``.
-
-    Raises
-    ------
-    OSError
-        Raised if a file cannot be written.
-    """
-    import pyarrow.parquet
-
-    from lsst.daf.butler.formatters.parquet import astropy_to_arrow
-
-    folder = Path(directory)
-    written: list[tuple[str, Path]] = []
-    try:
-        for name, suffix in _SUFFIXES.items():
-            handle, temporary = tempfile.mkstemp(prefix=f".{stem}", suffix=suffix + ".part", dir=folder)
-            os.close(handle)
-            written.append((temporary, folder / f"{stem}{suffix}"))
-            pyarrow.parquet.write_table(astropy_to_arrow(getattr(tables, name)), temporary)
-            os.chmod(temporary, 0o666 & ~_umask())
-        for temporary, path in written:
-            os.replace(temporary, path)
-    except BaseException:
-        for temporary, _ in written:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-        raise
-    first, second, third = (path for _, path in written)
-    return first, second, third
-
-
-def _umask() -> int:
-    """Permissions that the user does not want on new files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
-    """Read the tables that `write_tables` wrote.
-
-    Parameters
-    ----------
-    directory
-        Folder of the files.
-    stem
-        Start of the file names.
-
-    Returns
-    -------
-    tables
-        The three tables.
-
-    Raises
-    ------
-    FileNotFoundError
-        Raised if one of the files is missing.
-    """
-    folder = Path(directory)
-    return BlendTables(
-        *(Table.read(folder / f"{stem}{suffix}", format="parquet") for suffix in _SUFFIXES.values())
     )

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 
-from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
+from lsst.images import Box, GeneralFrame, MaskedImage, MaskPlane, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
+
+from ..masks import PLANE_NAMES
 
 if TYPE_CHECKING:
     try:
@@ -38,7 +40,8 @@ def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFu
     -------
     masked_image : `lsst.images.MaskedImage`
         Image (pixels shared), mask and variance with the sky projection, if
-        there is one.
+        there is one.  The unit is nJy where the photometric calibration says
+        so.  Mask planes that lsst.images has no name for keep theirs.
     psf : `lsst.images.psfs.PointSpreadFunction` or `None`
         Its PSF.
     """
@@ -47,6 +50,16 @@ def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFu
     projection = (
         None if wcs is None else SkyProjection.from_legacy(wcs, GeneralFrame(unit=u.pix), pixel_bounds=bbox)
     )
-    masked_image = MaskedImage.from_legacy(exposure.getMaskedImage(), sky_projection=projection)
+    legacy = exposure.getMaskedImage()
+    # Not left to lsst.images to guess: it refuses a plane that it does not know.
+    planes = {
+        name: MaskPlane(PLANE_NAMES.get(name, name), f"Mask plane {name} of lsst.afw.")
+        for name in legacy.getMask().getMaskPlaneDict()
+    }
+    calibration = exposure.getPhotoCalib()
+    calibrated = calibration is not None and calibration.getCalibrationMean() == 1.0
+    masked_image = MaskedImage.from_legacy(
+        legacy, unit=u.nJy if calibrated else None, plane_map=planes, sky_projection=projection
+    )
     psf = exposure.getPsf()
     return masked_image, None if psf is None else PointSpreadFunction.from_legacy(psf, bounds=bbox)

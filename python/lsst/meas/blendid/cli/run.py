@@ -208,7 +208,8 @@ def _run_one(
     from lsst.pipe.base import NoWorkFound
 
     from ..readers import read_image
-    from ..tables import BlendTables, write_tables
+    from ..table_files import write_tables
+    from ..tables import BlendTables
 
     start = time.perf_counter()
     source = read_image(image, psf_fwhm=psf_fwhm, pixel_scale=pixel_scale, hdu=hdu)

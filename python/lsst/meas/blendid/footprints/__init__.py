@@ -20,7 +20,7 @@ from .build import build_footprints, detect
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet, labels_to_spans, spans_to_labels
 from .noise import NoiseEstimate
-from .result import DetectionResult, NoUsablePixelsError
+from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 
 __all__ = (
     "PEAK_DTYPE",
@@ -28,6 +28,7 @@ __all__ = (
     "DetectionResult",
     "FootprintConfig",
     "FootprintSet",
+    "NoNoiseError",
     "NoUsablePixelsError",
     "NoiseEstimate",
     "build_footprints",

@@ -14,8 +14,9 @@ __all__ = ("BackgroundMesh", "estimate_background")
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from .._jit import njit
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class BackgroundMesh:
         Background of each box, float64 ``(n_boxes_y, n_boxes_x)``.
     sigma
         Clipped standard deviation of each box, same shape; NaN where a box had
-        no good pixel.
+        no good pixel, or so few that it was filled from its neighbours.
     centers_y, centers_x
         Centres of the boxes in array coordinates, ``(n_boxes_y,)`` and
         ``(n_boxes_x,)``.
@@ -65,7 +66,7 @@ class BackgroundMesh:
         return result
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _select(values: np.ndarray, first: int, last: int, k: int) -> float:
     """Hoare's selection: the k-th smallest of values[first:last + 1]; reorders them."""
     while first < last:
@@ -89,7 +90,7 @@ def _select(values: np.ndarray, first: int, last: int, k: int) -> float:
     return values[k]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _clipped_sums(
     values: np.ndarray, n: int, low: float, high: float, zero: float
 ) -> tuple[int, float, float]:
@@ -108,7 +109,7 @@ def _clipped_sums(
     return int(count), float(s1), float(s2)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _mesh_statistics(
     image: np.ndarray,
     skip: np.ndarray,
@@ -118,9 +119,9 @@ def _mesh_statistics(
     stride: int,
     n_iterations: int,
 ) -> np.ndarray:
-    """Clipped mean, median and sigma of boxes, (3, n_boxes_y, n_boxes_x)."""
+    """Clipped mean, median and sigma of boxes, and share of good pixels, (4, n_boxes_y, n_boxes_x)."""
     n_by, n_bx = edges_y.size - 1, edges_x.size - 1
-    out = np.full((3, n_by, n_bx), np.nan)
+    out = np.full((4, n_by, n_bx), np.nan)
     size = 1
     for i in range(n_by):
         for j in range(n_bx):
@@ -140,6 +141,7 @@ def _mesh_statistics(
                     width = edges_x[j + 1] - edges_x[j]
                     buffer[n : n + width] = image[y, edges_x[j] : edges_x[j + 1]]
                     n += width
+            out[3, i, j] = n / ((edges_y[i + 1] - edges_y[i]) * (edges_x[j + 1] - edges_x[j]))
             if n == 0:
                 continue
             # First guess: median and interquartile range of every stride-th pixel.
@@ -185,7 +187,7 @@ def _mesh_statistics(
     return out
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _subtract_cubic(image: np.ndarray, coefficients: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
     """Subtract a piecewise cubic in x from each row.
 
@@ -294,6 +296,43 @@ def _median_filter(values: np.ndarray, size: int) -> np.ndarray:
     return np.median(windows, axis=(2, 3))
 
 
+def _fill_missing(values: np.ndarray, n_rings: int) -> np.ndarray:
+    """Continue the values of boxes into those without one.
+
+    Boxes are filled ring after ring, each with the plane through the known ones of the 5x5 around it (level in a
+    direction in which these do not extend), so that a gradient continues under a mask. Boxes farther than n_rings
+    from any known one have no bearing on pixels outside the mask, and get the median.
+    """
+    known = ~np.isnan(values)
+    median = float(np.median(values[known]))
+    filled = np.where(known, values, 0.0)
+    ny, nx = values.shape
+    shifts = [(j, i) for j in range(-2, 3) for i in range(-2, 3)]
+    for _ in range(n_rings):
+        if known.all():
+            return filled
+        padded = np.pad(filled, 2)
+        weight = np.pad(known.astype(float), 2)
+        # Sums over the window of 1, x, y, xx, xy, yy, v, xv, yv; filled is 0 where nothing is known.
+        sums = np.zeros((9, ny, nx))
+        near = np.zeros((ny, nx), dtype=bool)
+        for y, x in shifts:
+            window = (slice(2 + y, 2 + y + ny), slice(2 + x, 2 + x + nx))
+            w, v = weight[window], padded[window]
+            sums += np.array([w, x * w, y * w, x * x * w, x * y * w, y * y * w, v, x * v, y * v])
+            if max(abs(y), abs(x)) == 1:
+                near |= w > 0.0
+        new = near & ~known
+        n, sx, sy, sxx, sxy, syy, sv, sxv, syv = sums[:, new]
+        mx, my, mv = sx / n, sy / n, sv / n
+        moments = np.array([[sxx - n * mx * mx, sxy - n * mx * my], [sxy - n * mx * my, syy - n * my * my]])
+        inverse = np.linalg.pinv(moments.transpose(2, 0, 1), rcond=1e-6, hermitian=True)
+        slope = np.einsum("kij,jk->ik", inverse, np.array([sxv - n * mx * mv, syv - n * my * mv]))
+        filled[new] = mv - slope[0] * mx - slope[1] * my
+        known = known | new
+    return np.where(known, filled, median)
+
+
 def _box_edges(n_pixels: int, bin_size: int) -> np.ndarray:
     """Edges of about equal boxes of at most ``bin_size``, as `lsst.afw.math.Background` places them."""
     n_boxes = -(-n_pixels // bin_size)
@@ -335,8 +374,8 @@ def estimate_background(
     Returns
     -------
     mesh : `BackgroundMesh`
-        Background in boxes; a box without a good pixel has the median of the
-        others.
+        Background in boxes. A box with less than a quarter of the good pixels
+        of the fullest one continues the plane through its neighbours.
 
     Raises
     ------
@@ -348,17 +387,20 @@ def estimate_background(
     ny, nx = image.shape
     edges_y, edges_x = _box_edges(ny, bin_size), _box_edges(nx, bin_size)
     mask = skip if skip is not None else np.zeros((1, 1), dtype=bool)
-    mean, median, sigma = _mesh_statistics(
+    mean, median, sigma, share = _mesh_statistics(
         image, mask, skip is not None, edges_y, edges_x, stride, n_iterations
     )
     values = mean
     if statistic == "mode":
         values = np.where(np.abs(mean - median) < 0.3 * sigma, 2.5 * median - 1.5 * mean, median)
-    missing = np.isnan(values)
-    if missing.all():
+    # A few good pixels tell little, and not of the middle of their box.
+    missing = share < 0.25 * share.max()
+    if np.isnan(values).all():
         raise ValueError("no pixel is left to estimate the background from; check the masks")
     if missing.any():
-        values = np.where(missing, np.median(values[~missing]), values)
+        sigma = np.where(missing, np.nan, sigma)
+        # The spline of a pixel between two boxes reaches two boxes beyond, the median filter half its side more.
+        values = _fill_missing(np.where(missing, np.nan, values), 5 + filter_size // 2)
     return BackgroundMesh(
         values=_median_filter(values, filter_size),
         sigma=sigma,

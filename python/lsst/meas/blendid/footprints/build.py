@@ -21,7 +21,7 @@ import numpy as np
 
 from ..masks import mask_to_bool
 from ..psf import PsfSummary
-from ._inputs import check_inputs, clean_image, mark_variance, native
+from ._inputs import check_inputs, clean_image, find_pedestal, mark_variance, native
 from .background import estimate_background
 from .components import find_runs, label_runs, select_components
 from .config import FootprintConfig
@@ -29,7 +29,7 @@ from .footprint_set import PEAK_DTYPE, FootprintSet
 from .growth import grow_labels, growth_radius, stencil_half_widths
 from .local_background import replace_peaks
 from .peaks import find_peaks, refine_peaks
-from .result import DetectionResult, NoUsablePixelsError
+from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 from .significance import border_slices, estimate_noise, noise_at, significance_image, smooth_variance
 from .smoothing import dilate_square, gaussian_kernel, kernel_size, smooth
 
@@ -67,7 +67,8 @@ def build_footprints(
     Parameters
     ----------
     image
-        Image, real ``(ny, nx)``.
+        Image, real ``(ny, nx)``. Masked values of a masked array, of the
+        variance too, count as not finite.
     psf
         Width of its PSF.
     config
@@ -95,11 +96,18 @@ def build_footprints(
         If the arrays do not fit, the PSF has no width, or the variance is
         missing.
     NoUsablePixelsError
-        If no pixel can be searched.
+        If no pixel can be searched; `NoNoiseError` if the noise cannot be
+        measured.
     """
     if config is None:
         config = FootprintConfig()
-    image = native(image)
+    pedestal = find_pedestal(image)
+    if pedestal and not config.doSubtractBackground:
+        raise ValueError(
+            f"the image's level of {pedestal:g} is too high over its scatter for single precision; "
+            "subtract it, or set doSubtractBackground"
+        )
+    image = native(image, pedestal)
     variance = None if variance is None else native(variance)
     check_inputs(
         image, psf, config, {"variance": variance, "excluded": excluded, "stats_excluded": stats_excluded}
@@ -135,7 +143,7 @@ def build_footprints(
     if stats_excluded is not None and stats_excluded.any():
         skip = bad | stats_excluded
         if skip.all():
-            raise NoUsablePixelsError("no pixel is left for statistics; check statsMask")
+            raise NoNoiseError("no pixel is left to measure the noise from; take planes off statsMask")
 
     if config.doSubtractBackground:
         with clock("background"):
@@ -151,7 +159,7 @@ def build_footprints(
             mesh.subtract_from(clean, out=clean)
             if any_bad:
                 clean[bad] = 0.0
-            metadata["background_mean"] = float(mesh.values.mean())
+            metadata["background_mean"] = pedestal + float(mesh.values.mean())
 
     kernel = gaussian_kernel(psf.sigma, size)
     with clock("smooth"):
@@ -242,6 +250,7 @@ def build_footprints(
         else:
             footprints = FootprintSet.from_labels(labels, xy0=xy0, peaks=table, area_detected=area_detected)
 
+    sky_level = _sky_level(clean, eligible, footprints.labels) / noise.sigma
     metadata |= {
         "n_eligible_pixels": int(np.count_nonzero(eligible)),
         "n_footprints": len(footprints),
@@ -256,6 +265,7 @@ def build_footprints(
         "noise_sigma": noise.sigma,
         "noise_smoothed_sigma": noise.smoothed_sigma,
         "noise_correlation": noise.correlation,
+        "sky_level": sky_level,
         "threshold": config.thresholdValue,
     }
     return DetectionResult(
@@ -266,12 +276,24 @@ def build_footprints(
         eligible=eligible,
         bad=bad,
         noise=noise,
+        sky_level=sky_level,
         psf=psf,
         growth=growth,
         metadata=metadata,
         xy0=(int(xy0[0]), int(xy0[1])),
         timings=clock.seconds,
     )
+
+
+def _sky_level(image: np.ndarray, eligible: np.ndarray, labels: np.ndarray) -> float:
+    """Median of the searched pixels outside footprints, 0 if there are none."""
+    # A sixteenth of the pixels is plenty for a median in a large image.
+    for step in (4, 1):
+        few = (slice(None, None, step), slice(None, None, step))
+        sky = image[few][eligible[few] & (labels[few] == 0)]
+        if sky.size >= 1000:
+            break
+    return float(np.median(sky)) if sky.size else 0.0
 
 
 def detect(

@@ -14,8 +14,9 @@ __all__ = ("Runs", "find_runs", "label_runs", "paint_runs", "select_components")
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from .._jit import njit
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Runs:
         return Runs(start, self.x0[keep], self.x1[keep], self.shape)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _find_runs(values: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs with values >= threshold; NaN is not."""
     ny, nx = values.shape
@@ -103,7 +104,7 @@ def find_runs(values: np.ndarray, threshold: float) -> Runs:
     return Runs(start, x0, x1, (values.shape[0], values.shape[1]))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _label_runs(start: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.ndarray, int]:
     """Union-find over runs that touch in consecutive rows, corners included."""
     m = x0.size
@@ -161,7 +162,7 @@ def label_runs(runs: Runs) -> tuple[np.ndarray, int]:
     return _label_runs(runs.start, runs.x0, runs.x1)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _paint_runs(
     start: np.ndarray, x0: np.ndarray, x1: np.ndarray, values: np.ndarray, out: np.ndarray
 ) -> None:

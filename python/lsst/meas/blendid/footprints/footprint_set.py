@@ -15,9 +15,9 @@ __all__ = ("PEAK_DTYPE", "FootprintSet", "labels_to_spans", "spans_to_labels")
 import dataclasses
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from .._jit import njit
 from .components import Runs
 
 PEAK_DTYPE = np.dtype(
@@ -34,7 +34,7 @@ PEAK_DTYPE = np.dtype(
 """Columns of a peak: footprint, pixel, refined position, value in the smoothed image, significance."""
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _scan_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Runs of equal nonzero labels, sorted by label, y, x0, by counting; and the count of each label."""
     ny, nx = labels.shape
@@ -73,7 +73,7 @@ def _scan_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return spans, counts[1:]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sort_runs(
     start: np.ndarray, x0: np.ndarray, x1: np.ndarray, labels: np.ndarray, xy0_x: int, xy0_y: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ def _sort_runs(
     return spans, counts[1:]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fill_spans(spans: np.ndarray, x0: int, y0: int, out: np.ndarray) -> None:
     for i in range(spans.shape[0]):
         y = spans[i, 1] - y0

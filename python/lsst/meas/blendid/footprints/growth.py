@@ -12,9 +12,9 @@ from __future__ import annotations
 
 __all__ = ("grow_labels", "grow_runs", "growth_radius", "stencil_half_widths")
 
-import numba
 import numpy as np
 
+from .._jit import njit
 from .components import Runs, label_runs, paint_runs
 
 
@@ -53,7 +53,7 @@ def stencil_half_widths(radius: int, isotropic: bool = True) -> np.ndarray:
     return np.floor(np.sqrt(radius**2 - dy**2)).astype(np.int64)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _grow_runs(
     start: np.ndarray, x0: np.ndarray, x1: np.ndarray, half_widths: np.ndarray, nx: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

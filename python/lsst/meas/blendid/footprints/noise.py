@@ -14,8 +14,9 @@ __all__ = ("ClippedStatistics", "NoiseEstimate", "clipped_statistics")
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+
+from .._jit import njit
 
 # Standard deviation of a Gaussian in units of its interquartile range.
 _IQR_TO_SIGMA = 0.7413011
@@ -44,7 +45,8 @@ class NoiseEstimate:
         is measured in; the median where it varies.
     correlation
         Scatter of the smoothed image, measured robustly, over what
-        uncorrelated noise of ``sigma`` would give.
+        uncorrelated noise would give, of ``sigma`` or of the variance plane;
+        NaN where it cannot be measured, as in an image of one value.
     source
         ``"clipped"`` or ``"variance"``.
     """
@@ -83,7 +85,7 @@ class ClippedStatistics:
         return self.sigma / _CLIPPED_GAUSSIAN
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _histogram(
     image: np.ndarray, skip: np.ndarray, margin: int, middle: float, inverse_width: float, n_bins: int
 ) -> np.ndarray:
@@ -139,12 +141,15 @@ def clipped_statistics(
     -------
     statistics : `ClippedStatistics`
         Statistics of the remaining pixels; all NaN, and ``n`` 0, if there is
-        no pixel.
+        no pixel. The widths are 0 if more than half of the pixels have one
+        value, the median.
     """
     sample = _sample(image, skip, margin)
     if sample.size == 0:
         return ClippedStatistics(np.nan, np.nan, np.nan, np.nan, 0)
     q1, median, q3 = np.percentile(sample, (25.0, 50.0, 75.0))
+    if q1 == q3:
+        return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)
     guess = float(max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), 1e-6 * np.abs(sample - median).max()))
     if guess < float(np.finfo(np.float32).tiny):
         return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)

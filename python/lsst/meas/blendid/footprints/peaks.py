@@ -14,9 +14,9 @@ __all__ = ("Peaks", "find_peaks", "refine_peaks")
 
 from dataclasses import dataclass, fields, replace
 
-import numba
 import numpy as np
 
+from .._jit import njit
 from .components import Runs
 
 
@@ -52,7 +52,7 @@ class Peaks:
         return Peaks(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _find_peaks(
     start: np.ndarray,
     x0: np.ndarray,

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("DetectionResult", "NoUsablePixelsError")
+__all__ = ("DetectionResult", "NoNoiseError", "NoUsablePixelsError")
 
 from dataclasses import dataclass
 
@@ -23,6 +23,10 @@ from .noise import NoiseEstimate
 
 class NoUsablePixelsError(ValueError):
     """Raised if no pixel of an image can be searched."""
+
+
+class NoNoiseError(NoUsablePixelsError):
+    """Raised if the noise of an image cannot be measured."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class DetectionResult:
         Pixels that were excluded or are not finite, bool ``(ny, nx)``.
     noise
         Noise of the image.
+    sky_level
+        Median of the eligible pixels outside footprints, in units of the
+        pixel noise; 0 if there are none.
     psf
         Width of the PSF.
     growth
@@ -67,6 +74,7 @@ class DetectionResult:
     eligible: np.ndarray
     bad: np.ndarray
     noise: NoiseEstimate
+    sky_level: float
     psf: PsfSummary
     growth: int
     metadata: dict[str, int | float | str]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 __all__ = ("border_slices", "estimate_noise", "noise_at", "significance_image", "smooth_variance")
 
-import numba
 import numpy as np
 
+from .._jit import njit
 from .config import FootprintConfig
-from .noise import NoiseEstimate, clipped_statistics
+from .noise import ClippedStatistics, NoiseEstimate, clipped_statistics
+from .result import NoNoiseError
 from .smoothing import dilate_square, smooth
 
 
@@ -62,7 +63,7 @@ def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.nda
     return smooth(plane, kernel**2)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float) -> np.ndarray:
     """Image times factor over the root of the variance, 0 where that is 0."""
     out = np.empty(image.shape, np.float32)
@@ -107,6 +108,11 @@ def estimate_noise(
     noise : `NoiseEstimate`
         The noise.
 
+    Raises
+    ------
+    NoNoiseError
+        If the noise that the config asks for cannot be measured.
+
     Notes
     -----
     Undetected sources raise the scatter of the smoothed image more than that
@@ -122,29 +128,32 @@ def estimate_noise(
     radius = kernel.size // 2
     stdev = config.thresholdType == "stdev"
     smoothed_skip = None if skip is None else dilate_square(skip, radius)
-    pixels = clipped_statistics(image, skip, margin=radius)
-    smooth_pixels = clipped_statistics(
-        smoothed, smoothed_skip, margin=radius, n_iterations=3 if stdev else None
-    )
     white = float((kernel**2).sum())  # one-dimensional sum of squares: root of the two-dimensional one
+    # Where the variance differs from pixel to pixel, so does the scatter: it is that of the ratio that counts.
+    varies = isinstance(smoothed_variance, np.ndarray)
+    smooth_pixels = clipped_statistics(
+        _divide_by_root(smoothed, smoothed_variance, 1.0) if varies else smoothed,
+        smoothed_skip,
+        margin=radius,
+        n_iterations=3 if stdev else None,
+    )
     if smoothed_variance is not None:
         assert variance is not None
         if isinstance(smoothed_variance, float):
             sigma, expected = float(np.sqrt(variance.flat[0])), float(np.sqrt(smoothed_variance))
         else:
-            step = max(1, int(np.sqrt(image.size / 200_000)))
-            grid = (slice(radius, -radius or None, step), slice(radius, -radius or None, step))
-            positive = (smoothed_variance[grid] > 0.0) & (variance[grid] > 0.0)
-            sigma = float(np.sqrt(np.median(variance[grid][positive])))
-            expected = float(np.sqrt(np.median(smoothed_variance[grid][positive])))
-        correlation = smooth_pixels.tail_sigma / expected
+            sigma, expected = _median_sigmas(variance, smoothed_variance, smoothed_skip, radius)
         source = "variance"
     else:
+        pixels = clipped_statistics(image, skip, margin=radius)
         sigma, expected = pixels.gaussian_sigma, pixels.gaussian_sigma * white
-        correlation = smooth_pixels.tail_sigma / expected if expected > 0.0 else np.nan
         source = "clipped"
-    if not np.isfinite(correlation) or correlation <= 0.0:
-        correlation = 1.0
+        if not sigma > 0.0:
+            raise _no_noise(pixels)
+    correlation = smooth_pixels.tail_sigma / (1.0 if varies else expected)
+    measured = np.isfinite(correlation) and correlation > 0.0
+    if (stdev and not smooth_pixels.sigma > 0.0) or (config.doCorrectCorrelatedNoise and not measured):
+        raise _no_noise(smooth_pixels)
     if stdev:
         smoothed_sigma = smooth_pixels.sigma
     else:
@@ -152,8 +161,37 @@ def estimate_noise(
     return NoiseEstimate(
         sigma=float(sigma),
         smoothed_sigma=float(smoothed_sigma),
-        correlation=float(correlation),
+        correlation=float(correlation) if measured else float("nan"),
         source=source,
+    )
+
+
+def _median_sigmas(
+    variance: np.ndarray, smoothed_variance: np.ndarray, skip: np.ndarray | None, radius: int
+) -> tuple[float, float]:
+    """Roots of the medians of two variances, over a grid of the pixels that are not skipped, if there are any."""
+    inner = (slice(radius, -radius or None),) * 2
+    step = max(1, int(np.sqrt(variance.size / 200_000)))
+    for stride, use_skip in ((step, True), (1, True), (1, False)):
+        first, second = (v[inner][::stride, ::stride] for v in (variance, smoothed_variance))
+        use = (first > 0.0) & (second > 0.0)
+        if use_skip and skip is not None:
+            use &= ~skip[inner][::stride, ::stride]
+        if use.any():
+            break
+    return float(np.sqrt(np.median(first[use]))), float(np.sqrt(np.median(second[use])))
+
+
+def _no_noise(statistics: ClippedStatistics) -> NoNoiseError:
+    """The error for statistics without a width."""
+    start = "the noise cannot be measured: "
+    if statistics.n == 0:
+        return NoNoiseError(
+            start + "statsMask and bad pixels leave no pixel for it; take planes off statsMask"
+        )
+    return NoNoiseError(
+        f"{start}more than half of the pixels have one value ({statistics.median:g}); "
+        "set padding to NaN or mask it NO_DATA"
     )
 
 
@@ -184,9 +222,6 @@ def significance_image(
     """
     if isinstance(smoothed_variance, np.ndarray):
         return _divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0))
-    if not noise.smoothed_sigma > 0.0:
-        # An image without noise: whatever is not zero stands out.
-        return np.where(smoothed > 0.0, np.float32(np.inf), np.float32(0.0))
     return smoothed * np.float32(1.0 / noise.smoothed_sigma)
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 __all__ = ("dilate_square", "gaussian_kernel", "kernel_size", "smooth")
 
-import numba
 import numpy as np
+
+from .._jit import njit
 
 
 def kernel_size(sigma: float, n_sigma: float = 7.0) -> int:
@@ -54,7 +55,7 @@ def gaussian_kernel(sigma: float, size: int) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _convolve_row(row: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
     """Symmetric kernel along a row; out is written where the kernel fits."""
     r = kernel.size // 2
@@ -71,7 +72,7 @@ def _convolve_row(row: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
             inner[i] += k * (left[i] + right[i])
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Convolve rows into a ring of rows that stays in cache, and that along columns."""
     ny, nx = image.shape
@@ -117,7 +118,7 @@ def smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return _smooth(image, kernel.astype(np.float32))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def dilate_square(mask: np.ndarray, radius: int) -> np.ndarray:
     """Dilate a mask by a square.
 

@@ -14,11 +14,12 @@ __all__ = ("add_stamps", "fill_transforms")
 
 import math
 
-import numba
 import numpy as np
 
+from .._jit import njit
 
-@numba.njit(cache=True, error_model="numpy")
+
+@njit(error_model="numpy")
 def fill_transforms(
     out: np.ndarray,
     parameters: np.ndarray,
@@ -85,7 +86,7 @@ def fill_transforms(
                 )
 
 
-@numba.njit(cache=True)
+@njit()
 def add_stamps(image: np.ndarray, stamps: np.ndarray, ix: np.ndarray, iy: np.ndarray) -> None:
     """Add stamps to an image.
 

@@ -12,11 +12,7 @@ from __future__ import annotations
 
 __all__ = ("SimulatedCoadd", "cell_size_for", "make_coadd", "make_sky_projection", "simulate_scene")
 
-import contextlib
 import dataclasses
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import astropy.units as u
@@ -36,6 +32,7 @@ from lsst.images import (
 )
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
 
+from .._files import atomic_paths
 from ._background import clipped_mean
 from ._errors import SimulationError
 from ._truth_table import make_truth_table
@@ -103,19 +100,10 @@ class SimulatedCoadd:
             for file in (path, truth_path):
                 if file.exists():
                     raise FileExistsError(f"output exists already: {file}; remove it or choose another name")
-        with _beside(path) as temporary_image, _beside(truth_path) as temporary_truth:
+        with atomic_paths([path, truth_path]) as (temporary_image, temporary_truth):
             self.coadd.write(str(temporary_image))
             parquet.write_table(astropy_to_arrow(self.truth), temporary_truth)
-            os.replace(temporary_image, path)
-            os.replace(temporary_truth, truth_path)
         return path, truth_path
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    """Give a temporary name in the folder of ``path``; the file is gone in the end."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        yield Path(folder) / path.name
 
 
 def cell_size_for(size: int, largest: int = 256) -> int:

@@ -1,0 +1,75 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Writing files so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+__all__ = ("atomic_path", "atomic_paths")
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_paths(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, ...]]:
+    """Write several files under temporary names and rename them together.
+
+    Parameters
+    ----------
+    paths
+        Files to write; those that exist are replaced.
+
+    Yields
+    ------
+    temporary
+        Where to write each, in a hidden folder beside it.  On success the
+        files are renamed; on failure they are removed, and what existed
+        before is left as it was.
+
+    Raises
+    ------
+    OSError
+        Raised if a file cannot be made or replaced; the error names the file
+        that was asked for.
+    """
+    targets = [Path(path) for path in paths]
+    with ExitStack() as stack:
+        temporary = []
+        for target in targets:
+            if target.is_dir():
+                raise IsADirectoryError(f"cannot write {target}: it is a folder")
+            try:
+                folder = tempfile.TemporaryDirectory(prefix=f".{target.stem}-", dir=target.parent)
+            except OSError as err:
+                raise type(err)(f"cannot write {target}: {err.strerror}") from None
+            temporary.append(Path(stack.enter_context(folder)) / target.name)
+        yield tuple(temporary)
+        for source, target in zip(temporary, targets, strict=True):
+            os.replace(source, target)
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write one file under a temporary name and rename it when complete.
+
+    Parameters
+    ----------
+    path
+        As for `atomic_paths`.
+
+    Yields
+    ------
+    temporary
+        As for `atomic_paths`.
+    """
+    with atomic_paths([path]) as (temporary,):
+        yield temporary

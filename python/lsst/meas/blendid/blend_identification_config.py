@@ -1,0 +1,143 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Connections and configuration of the pipeline task."""
+
+from __future__ import annotations
+
+__all__ = ("BlendIdentificationConfig", "BlendIdentificationConnections")
+
+import dataclasses
+
+import lsst.pipe.base.connectionTypes as cT
+from lsst.pex.config import ConfigField, Field
+from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
+
+from .classifiers import classifier_registry
+from .footprints import FootprintConfig
+from .ids import SkyMapIdConfig
+
+
+class BlendIdentificationConnections(
+    PipelineTaskConnections,
+    dimensions=("skymap", "tract", "patch", "band"),
+    defaultTemplates={"coaddName": "deep"},
+):
+    """Inputs and outputs of `BlendIdentificationTask`."""
+
+    coadd = cT.Input(
+        doc="Coadd to search.  A CellCoadd dataset is handed over whole, with its PSF.",
+        name="{coaddName}_coadd",
+        storageClass="MaskedImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    modelPackages = cT.PrerequisiteInput(
+        doc="Trained model packages of a band: columns 'classifier' and 'package' (the bytes of the file).",
+        name="blend_model_packages",
+        storageClass="ArrowTable",
+        dimensions=("band",),
+    )
+    skyMap = cT.PrerequisiteInput(
+        doc="Skymap, for the inner region of the tract.",
+        name="skyMap",
+        storageClass="SkyMap",
+        dimensions=("skymap",),
+    )
+    blend = cT.Output(
+        doc="Footprints with their blend probabilities.",
+        name="{coaddName}_coadd_blend",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    blendPeak = cT.Output(
+        doc="Peaks of the footprints.",
+        name="{coaddName}_coadd_blend_peak",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    blendSpans = cT.Output(
+        doc="Pixels of the footprints, as spans.",
+        name="{coaddName}_coadd_blend_spans",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+
+    config: BlendIdentificationConfig
+
+    def __init__(self, *, config: BlendIdentificationConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is None:
+            return
+        if config.useLegacyCoadd:
+            self.coadd = dataclasses.replace(self.coadd, storageClass="ExposureF")
+        if not config.useButlerModelPackages:
+            del self.modelPackages
+        if not config.useSkyMap:
+            del self.skyMap
+
+
+class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIdentificationConnections):  # type: ignore[call-arg]
+    """Configuration of `BlendIdentificationTask`."""
+
+    footprints: ConfigField[FootprintConfig] = ConfigField(
+        doc="How footprints and peaks are found.", dtype=FootprintConfig
+    )
+    classifiers = classifier_registry.makeField(
+        doc="Classifiers that run, each with its own config.", default=["peaks", "logistic"], multi=True
+    )
+    primaryClassifier: Field[str] = Field(
+        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="logistic"
+    )
+    maxPeaks: Field[int] = Field(
+        doc="Footprints with more peaks are flagged too_many_peaks and not classified. "
+        "The default is the limit above which Rubin's deblender gives up.",
+        dtype=int,
+        default=600,
+        check=lambda x: x > 0,
+    )
+    maxMaskedFraction: Field[float] = Field(
+        doc="Footprints with a larger share of pixels that could not be searched (masked, not finite, or too "
+        "close to those or to the edge) are flagged no_data and not classified.",
+        dtype=float,
+        default=0.5,
+        check=lambda x: 0 <= x <= 1,
+    )
+    useLegacyCoadd: Field[bool] = Field(
+        doc="Read the coadd as an lsst.afw ExposureF (needs lsst.afw).", dtype=bool, default=False
+    )
+    useButlerModelPackages: Field[bool] = Field(
+        doc="Take the model packages from the Butler instead of each classifier's modelPackage.",
+        dtype=bool,
+        default=False,
+    )
+    useSkyMap: Field[bool] = Field(
+        doc="Read the skymap (needs lsst.skymap) to fill is_tract_inner; without it the column is true.",
+        dtype=bool,
+        default=False,
+    )
+    idGenerator: ConfigField[SkyMapIdConfig] = ConfigField(
+        doc="How data IDs are packed into row IDs.", dtype=SkyMapIdConfig
+    )
+
+    def validate(self) -> None:  # noqa: D102  (inherited)
+        super().validate()
+        names = sorted(self.classifiers.names)
+        if not names:
+            raise ValueError("classifiers is empty; name at least one, for example 'logistic'")
+        if self.primaryClassifier not in names:
+            raise ValueError(
+                f"primaryClassifier '{self.primaryClassifier}' is not among the classifiers {names}; "
+                "add it to classifiers.names or name another"
+            )
+        if not self.useButlerModelPackages:
+            for name in names:
+                if classifier_registry[name].needs_package and not self.classifiers[name].modelPackage:
+                    raise ValueError(
+                        f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
+                        "or set useButlerModelPackages"
+                    )

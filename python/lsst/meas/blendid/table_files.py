@@ -1,0 +1,92 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The output tables as Parquet files."""
+
+from __future__ import annotations
+
+__all__ = ("read_tables", "write_tables")
+
+import os
+from pathlib import Path
+
+from astropy.table import Table
+
+from ._files import atomic_paths
+from .tables import BlendTables
+
+_SUFFIXES = {
+    "blend": ".blend.parquet",
+    "blend_peak": ".blend_peak.parquet",
+    "blend_spans": ".blend_spans.parquet",
+}
+
+
+def write_tables(
+    tables: BlendTables, directory: str | os.PathLike[str], stem: str
+) -> tuple[Path, Path, Path]:
+    """Write the tables of one image as Parquet files.
+
+    The files are written beside their destination and renamed once all three
+    are complete.
+
+    Parameters
+    ----------
+    tables
+        What to write.
+    directory
+        Existing folder.
+    stem
+        Start of the file names.
+
+    Returns
+    -------
+    paths
+        ``<stem>.blend.parquet``, ``<stem>.blend_peak.parquet`` and
+        ``<stem>.blend_spans.parquet``.
+
+    Raises
+    ------
+    OSError
+        Raised if a file cannot be written.
+    """
+    import pyarrow.parquet
+
+    from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+
+    first, second, third = (Path(directory) / f"{stem}{suffix}" for suffix in _SUFFIXES.values())
+    with atomic_paths([first, second, third]) as temporary:
+        for name, path in zip(_SUFFIXES, temporary, strict=True):
+            pyarrow.parquet.write_table(astropy_to_arrow(getattr(tables, name)), path)
+    return first, second, third
+
+
+def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
+    """Read the tables that `write_tables` wrote.
+
+    Parameters
+    ----------
+    directory
+        Folder of the files.
+    stem
+        Start of the file names.
+
+    Returns
+    -------
+    tables
+        The three tables.
+
+    Raises
+    ------
+    FileNotFoundError
+        Raised if one of the files is missing.
+    """
+    folder = Path(directory)
+    return BlendTables(
+        *(Table.read(folder / f"{stem}{suffix}", format="parquet") for suffix in _SUFFIXES.values())
+    )
