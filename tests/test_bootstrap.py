@@ -48,3 +48,16 @@ def test_bootstrap_is_paired_seeded_and_about_right() -> None:
     assert difference.var() < once["a"]["loss"].var() + once["b"]["loss"].var()
     with pytest.raises(ValueError, match="two blocks"):
         block_bootstrap({"a": p}, statistic, np.zeros(p.size, int))
+
+
+def test_draw_without_one_kind_is_nan() -> None:
+    """All blends are in one of three blocks: 8 in 27 draws are without it."""
+    p, counts = draw(300)
+    blocks = np.where(counts > 1, 0, np.arange(300) % 2 + 1)
+
+    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
+        return {"loss": score(q, counts, weights).cross_entropy}
+
+    loss = block_bootstrap({"a": p}, statistic, blocks, draws=100)["a"]["loss"]
+    assert 15 < np.count_nonzero(np.isnan(loss)) < 50
+    assert np.nanstd(loss) > 0.0

@@ -16,7 +16,8 @@ import sys
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import LogisticClassifier, LogisticConfig
-from lsst.meas.blendid.classifiers.logistic import FEATURES
+from lsst.meas.blendid.classifiers.logistic import FEATURES, FEATURES_VERSION
+from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.pex.config import FieldValidationError
 from sklearn.decomposition import PCA
@@ -71,14 +72,52 @@ def test_fit_is_the_same_to_the_bit() -> None:
     assert first == second
 
 
-def test_weights_move_the_probabilities() -> None:
+def test_weights_balance_the_fit_and_not_the_prior() -> None:
     samples, counts = make_samples(12)
-    weighted, plain = (LogisticClassifier(make_config()) for _ in range(2))
+    weighted, plain = (LogisticClassifier(make_config(nComponents=2, features=[])) for _ in range(2))
     plain.fit(samples, counts)
     weighted.fit(samples, counts, weights=np.full(len(counts), 1.0))
     np.testing.assert_allclose(weighted.predict(samples), plain.predict(samples), atol=1e-6)
-    weighted.fit(samples, counts, weights=np.where(counts > 1, 5.0, 1.0))
-    assert weighted.predict(samples)[:, 2:].sum() > plain.predict(samples)[:, 2:].sum() * 1.1
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 4.0, 1.0))
+    # Another fit, but of the same shares.
+    assert np.abs(weighted.predict(samples) - plain.predict(samples)).max() > 0.005
+    share = np.bincount(np.minimum(counts, 4), minlength=5) / len(counts)
+    np.testing.assert_allclose(weighted.predict(samples).mean(axis=0), share, atol=1e-6)
+    prior = weighted.to_package().metadata["prior"]
+    assert prior["blended"] == pytest.approx(np.mean(counts > 1), abs=1e-6)
+    np.testing.assert_allclose(prior["n"], share, atol=1e-6)
+
+
+def test_weights_on_other_footprints_keep_the_share_of_blends() -> None:
+    samples, counts = make_samples(12)
+    other, other_counts = make_samples(20, seed=6)
+    weighted = LogisticClassifier(make_config())
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 4.0, 1.0))
+    p = weighted.predict(other)[:, 2:].sum(axis=1)
+    assert p.mean() == pytest.approx(np.mean(other_counts > 1), abs=0.04)
+
+
+def test_class_whose_weights_are_all_zero_is_refused() -> None:
+    samples, counts = make_samples(12)
+    with pytest.raises(ValueError, match="all footprints with N = 3 have weight 0"):
+        LogisticClassifier(make_config()).fit(samples, counts, weights=np.where(counts == 3, 0.0, 1.0))
+
+
+def test_model_of_other_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_fitted()[0].to_package("old")
+    assert package.inputs["version"] == FEATURES_VERSION
+    LogisticClassifier.from_package(package)
+    monkeypatch.setattr(LogisticClassifier, "inputs_version", FEATURES_VERSION + 1)
+    with pytest.raises(ModelPackageError, match=r"version \d of the inputs of 'logistic'.*train it anew"):
+        LogisticClassifier.from_package(package)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0])
+def test_scale_that_is_not_positive_is_refused(scale: float) -> None:
+    package = make_fitted()[0].to_package()
+    package.arrays["input_scale"][3] = scale
+    with pytest.raises(ModelPackageError, match="input_scale is not positive"):
+        LogisticClassifier.from_package(package)
 
 
 def test_classes_that_training_lacks_have_no_probability() -> None:

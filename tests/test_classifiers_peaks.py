@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import PeaksClassifier, PeaksConfig, split_probabilities
+from lsst.meas.blendid.model_package import ModelPackageError
 from toy_samples import make_samples
 
 
@@ -47,14 +48,29 @@ def test_number_of_peaks_that_was_never_seen_gives_the_prior() -> None:
     np.testing.assert_allclose(table[50], share)
 
 
-def test_weights_move_the_table() -> None:
+def test_weights_balance_the_fit_and_not_the_prior() -> None:
     samples, counts = make_samples(20)
     plain, weighted = PeaksClassifier(make_config()), PeaksClassifier(make_config())
     plain.fit(samples, counts)
-    weighted.fit(samples, counts, weights=np.where(counts > 1, 3.0, 1.0))
-    assert (
-        split_probabilities(weighted.predict(samples))[0] > split_probabilities(plain.predict(samples))[0]
-    ).all()
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 4.0, 1.0))
+    p, _ = split_probabilities(weighted.predict(samples))
+    assert p.mean() == pytest.approx(np.mean(counts > 1), abs=0.01)
+    assert weighted.to_package().metadata["prior"] == plain.to_package().metadata["prior"]
+    # Weights that differ within a class do more than balance.
+    weighted.fit(samples, counts, weights=np.where(weighted.count(samples) == 1, 4.0, 1.0))
+    assert np.abs(weighted.predict(samples) - plain.predict(samples)).max() > 0.01
+
+
+@pytest.mark.parametrize("change", [-0.1, np.nan])
+def test_damaged_table_is_refused(change: float) -> None:
+    samples, counts = make_samples(20)
+    classifier = PeaksClassifier(make_config())
+    classifier.fit(samples, counts)
+    package = classifier.to_package()
+    # Rows still sum to 1.
+    package.arrays["table"][2] = [change, 1.0 - change, 0.0, 0.0, 0.0]
+    with pytest.raises(ModelPackageError, match="negative values"):
+        PeaksClassifier.from_package(package)
 
 
 def test_more_peaks_are_more_blended() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,10 +25,12 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.images import Box, Image, MaskedImage, MaskPlane, MaskSchema
 from lsst.images.serialization import write_archive
+from lsst.meas.blendid._paths import config_path
 from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
 from lsst.meas.blendid.cli._config import make_config
+from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
 
@@ -135,8 +138,6 @@ def test_verbose_tells_what_was_assumed(tmp_path: Path, models: tuple[str, ...])
 
 
 def test_warnings_of_the_task_name_the_image(tmp_path: Path, models: tuple[str, ...]) -> None:
-    from lsst.meas.blendid.model_package import ModelPackage
-
     image = write_plain(tmp_path / "plain.fits")
     package = ModelPackage.read(models[1])
     package.metadata["inputs"]["psf_sigma"] = [3.0, 4.0]
@@ -203,6 +204,10 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
     data = Path(good).read_bytes()
     (folder / "cut.fits").write_bytes(data[: len(data) // 2])
     (folder / "text.fits").write_text("nonsense")
+    pixels = make_pixels()
+    padded = pixels.copy()
+    padded[:, : int(0.6 * pixels.shape[1])] = 0.0
+    one_value = "the noise cannot be measured: more than half of the pixels have one value (0)"
     return {
         "missing": (str(folder / "missing.fits"), "no such file"),
         "cut": (str(folder / "cut.fits"), "truncated"),
@@ -214,6 +219,17 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
             "no pixel is finite",
         ),
         "flat": (write_plain(folder / "tiny.fits", np.zeros((1, 1), np.float32)), "tiny.fits"),
+        "zeros": (write_plain(folder / "zeros.fits", np.zeros_like(pixels)), one_value),
+        "padded": (write_plain(folder / "padded.fits", padded), one_value),
+        "quantised": (write_plain(folder / "quantised.fits", np.rint(pixels / 20.0) * 20.0), one_value),
+        "integers": (
+            write_plain(folder / "integers.fits", np.rint(pixels / 20.0).astype(np.int16)),
+            one_value,
+        ),
+        "huge": (
+            write_plain(folder / "huge.fits", pixels * np.float32(1e30)),
+            "are too large for single precision; divide the image by a constant",
+        ),
     }
 
 
@@ -289,6 +305,9 @@ def test_failure_while_writing_leaves_nothing(
         (("--config-option", "footprints.thresholdValue=-1"), 2, "thresholdValue"),
         (("--config-option", "footprints.thresholdValue='a'"), 2, "thresholdValue"),
         (("--config-option", "primaryClassifier=nonsense"), 1, "the config does not work"),
+        (("--config-option", "useLegacyCoadd=True"), 2, "useLegacyCoadd works in pipelines only"),
+        (("--config-option", "useButlerModelPackages=True"), 2, "useButlerModelPackages works in pipelines"),
+        (("--config-option", "useSkyMap=True"), 2, "useSkyMap works in pipelines only"),
         (("--config", "nonsense.py"), 1, "config file nonsense.py: no such file"),
         (("--model", "nonsense"), 1, "nonsense"),
         (("--psf-fwhm", "-1"), 1, "PSF FWHM is -1 arcsec"),
@@ -317,11 +336,18 @@ def test_damaged_model(tmp_path: Path, models: tuple[str, ...]) -> None:
     assert err.count("\n") == 1
 
 
-def test_debug_raises(tmp_path: Path, models: tuple[str, ...]) -> None:
-    args = ["run", str(tmp_path / "no.fits"), "--out", str(tmp_path / "out"), *OPTIONS, *models, "--debug"]
-    result = CliRunner().invoke(main, args)
-    assert result.exit_code == 1
-    assert isinstance(result.exception, ValueError)
+def test_debug_shows_tracebacks_and_goes_on(tmp_path: Path, models: tuple[str, ...]) -> None:
+    last = write_plain(tmp_path / "last.fits")
+    images = (tmp_path / "no1.fits", tmp_path / "no2.fits", last)
+    status, out, err = run(*images, "--out", tmp_path / "out", *OPTIONS, *models, "--debug")
+    assert status == 1
+    assert out.startswith(f"{last}: 3 footprints")
+    assert err.count("ReadError: ") == 2
+    assert err.count("Traceback (most recent call last):") >= 2
+    for image in images[:2]:
+        assert f"\nError: {image}: no such file; check the path\n" in err
+    assert err.endswith(f"Error: 2 of 3 images failed: {images[0]}, {images[1]}\n")
+    assert names(tmp_path / "out") == expected_names("last")
 
 
 def test_image_without_data(tmp_path: Path, models: tuple[str, ...]) -> None:
@@ -365,6 +391,9 @@ def test_config_of_images_without_variance(models: tuple[str, ...]) -> None:
     config = make_config(models=paths, has_variance=False)
     assert config.footprints.noiseSource == "clipped"
     assert config.footprints.doSubtractBackground
+    # That is what the file for such images sets.
+    from_file = make_config(models=paths, files=[str(config_path("buchanan2022.py"))])
+    assert config.toDict() == from_file.toDict()
     config = make_config(models=paths, has_variance=False, options=["footprints.doSubtractBackground=False"])
     assert not config.footprints.doSubtractBackground
     with pytest.raises(CommandError, match="noiseSource=clipped"):
@@ -377,16 +406,55 @@ def test_config_file(models: tuple[str, ...], tmp_path: Path) -> None:
     config = make_config(models=models[1::2], files=[str(file)], options=["footprints.minPixels=4"])
     assert config.footprints.minPixels == 4
     assert config.footprints.noiseSource == "clipped"
-    # With a file nothing is assumed about images without variance.
-    assert not make_config(
-        models=models[1::2], files=[str(file)], has_variance=False
-    ).footprints.doSubtractBackground
+    # A file is applied over what is assumed about images without variance.
+    file.write_text("config.footprints.thresholdValue = 6\n")
+    config = make_config(models=models[1::2], files=[str(file)], has_variance=False)
+    assert config.footprints.thresholdValue == 6
+    assert config.footprints.noiseSource == "clipped"
+    assert config.footprints.doSubtractBackground
+    file.write_text("config.footprints.doSubtractBackground = False\n")
+    config = make_config(models=models[1::2], files=[str(file)], has_variance=False)
+    assert not config.footprints.doSubtractBackground
+    with pytest.raises(CommandError, match="noiseSource=clipped"):
+        make_config(models=models[1::2], files=[str(config_path("rubin.py"))], has_variance=False)
+    file.write_text("config.useSkyMap = True\n")
+    with pytest.raises(MisuseError, match="useSkyMap works in pipelines only"):
+        make_config(models=models[1::2], files=[str(file)])
     file.write_text("config.nonsense = 3\n")
     with pytest.raises(CommandError, match=r"config\.py: AttributeError"):
         make_config(models=models[1::2], files=[str(file)])
     file.write_text("this is no Python\n")
     with pytest.raises(CommandError, match=r"config\.py: SyntaxError"):
         make_config(models=models[1::2], files=[str(file)])
+
+
+@pytest.mark.parametrize("code", ["import sys\nsys.exit(0)", "raise SystemExit('no more')", "exit()"])
+def test_config_file_that_ends_the_program(tmp_path: Path, models: tuple[str, ...], code: str) -> None:
+    image, file = write_plain(tmp_path / "plain.fits"), tmp_path / "config.py"
+    file.write_text(code)
+    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models, "--config", file)
+    assert (status, out) == (1, "")
+    assert f"config file {file}: " in err
+    assert "sys.exit" in err
+    assert err.count("\n") == 1
+
+
+def test_config_file_and_image_without_variance(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image, file = write_plain(tmp_path / "plain.fits"), tmp_path / "config.py"
+    file.write_text("config.footprints.thresholdValue = 6\n")
+    chosen: list[str] = []
+    for path in models[1::2]:
+        package = ModelPackage.read(path)
+        package.metadata["inputs"]["footprints"] = {"thresholdValue": 5.0}
+        chosen += ["--model", str(package.write(tmp_path / Path(path).name))]
+    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *chosen, "--config", file)
+    assert status == 0
+    assert out.startswith(f"{image}: 3 footprints, ")
+    # A model that was trained on other footprints says so once, whatever the image.
+    lines = err.splitlines()
+    assert len(lines) == len(set(lines)) == 2
+    for line, name in zip(sorted(lines), ("logistic", "peaks"), strict=True):
+        assert line.startswith(f"Warning: The model of classifier '{name}' was trained on other footprints")
 
 
 def test_config_options_run_no_code(models: tuple[str, ...], tmp_path: Path) -> None:
@@ -396,6 +464,15 @@ def test_config_options_run_no_code(models: tuple[str, ...], tmp_path: Path) -> 
         with pytest.raises((MisuseError, CommandError)):
             make_config(models=models[1::2], options=[option])
     assert not target.exists()
+
+
+def test_options_in_the_help_work_and_keep_the_footprints(models: tuple[str, ...]) -> None:
+    _, text, _ = run("--help")
+    options = set(re.findall(r"[A-Za-z.]+=(?:[A-Z][a-z]+|[0-9.]*[0-9])\b", text))
+    assert options
+    config = make_config(models=models[1::2], options=sorted(options))
+    # Models are trained on footprints made in one way; an example must not lead away from it.
+    assert config.footprints.toDict() == make_config(models=models[1::2]).footprints.toDict()
 
 
 def test_model_sets_the_config_that_it_was_trained_with(models: tuple[str, ...], tmp_path: Path) -> None:

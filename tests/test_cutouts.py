@@ -99,6 +99,16 @@ def test_cutout_without_scale_is_zero_and_nan_stays(normalization: str) -> None:
     assert np.isfinite(out[1]).all() and (out[1].any() == (normalization == "l2"))
 
 
+@pytest.mark.parametrize("normalization", ["snr", "asinh", "l2", "max"])
+def test_layout_does_not_matter(normalization: str) -> None:
+    cutouts = np.random.default_rng(2).normal(5.0, 1.0, (4, 5, 5)).astype(np.float32)
+    expected = normalize_cutouts(cutouts.copy(), normalization, 2.0)
+    transposed = np.ascontiguousarray(cutouts.transpose(2, 1, 0)).transpose(2, 1, 0)
+    for other in (transposed, np.repeat(cutouts, 2, axis=0)[::2], cutouts.astype(float)):
+        np.testing.assert_allclose(normalize_cutouts(other, normalization, 2.0), expected, rtol=1e-6)
+    assert normalize_cutouts(cutouts, normalization, 2.0) is cutouts
+
+
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan")])
 def test_noise_must_be_positive(sigma: float) -> None:
     with pytest.raises(ValueError, match="pixel noise"):

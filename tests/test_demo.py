@@ -18,6 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from lsst.daf.butler import Butler
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.cli._common import CommandError, MisuseError
+from lsst.meas.blendid.cli._demo_folder import MARKER, DemoFolder
 from lsst.meas.blendid.cli.demo import _format_command, _run_pipetask
 
 demo_module = sys.modules["lsst.meas.blendid.cli.demo"]
@@ -45,7 +47,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_demo_runs_from_sky_to_report(finished: tuple[Path, Result]) -> None:
     work, result = finished
     assert result.exit_code == 0, result.output
-    assert {p.name for p in work.iterdir()} == {"repo", "figures", "pipetask.log", "report.html"}
+    assert {p.name for p in work.iterdir()} == {
+        MARKER, "repo", "figures", "pipetask.log", "report.html",
+    }  # fmt: skip
     assert {p.stem for p in (work / "figures").iterdir()} == {
         "overview", "footprints", "gallery", "reliability", "roc", "magnitude",
     }  # fmt: skip
@@ -86,14 +90,81 @@ def test_foreign_folder_is_never_emptied(here: Path) -> None:
     assert (here / "blendid-demo" / "thesis.tex").read_text() == "years of work"
 
 
+NAMES = ("repo", "figures", "pipetask.log", "report.html")
+
+
+def _folder(path: Path) -> DemoFolder:
+    return DemoFolder(path, NAMES)
+
+
+def _tree(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def test_folder_without_marker_is_never_emptied(here: Path) -> None:
+    # A Butler and figures of the user's own have the same names.
+    (here / "mywork" / "repo").mkdir(parents=True)
+    (here / "mywork" / "repo" / "butler.yaml").write_text("real data")
+    (here / "mywork" / "figures").mkdir()
+    before = _tree(here)
+    for options in ([], ["--overwrite"]):
+        result = _demo("--work", "mywork", *options)
+        assert result.exit_code == 2
+        assert MARKER in result.output
+        assert "mywork" in result.output
+        assert result.output.count("\n") == 1
+        assert _tree(here) == before
+
+
+def test_overwrite_removes_an_earlier_demo(here: Path) -> None:
+    work = here / "work"
+    _folder(work).prepare(overwrite=False)
+    assert _tree(work) == {MARKER}
+    _folder(work).prepare(overwrite=False)  # There is nothing yet to overwrite.
+    (work / "repo").mkdir()
+    (work / "repo" / "data").write_text("old")
+    (work / "report.html").write_text("old")
+    with pytest.raises(MisuseError, match="--overwrite"):
+        _folder(work).prepare(overwrite=False)
+    assert _tree(work) == {MARKER, "repo", "repo/data", "report.html"}
+    _folder(work).prepare(overwrite=True)
+    assert _tree(work) == {MARKER}
+    (work / "thesis.tex").write_text("years of work")
+    with pytest.raises(MisuseError, match=r"thesis\.tex"):
+        _folder(work).prepare(overwrite=True)
+
+
 def test_overwrite_follows_no_link(here: Path) -> None:
     (here / "elsewhere").mkdir()
     (here / "elsewhere" / "data").write_text("kept")
-    (here / "blendid-demo").mkdir()
-    (here / "blendid-demo" / "repo").symlink_to(here / "elsewhere")
-    demo_module._prepare(here / "blendid-demo", overwrite=True)
+    work = here / "blendid-demo"
+    _folder(work).prepare(overwrite=False)
+    (work / "repo").symlink_to(here / "elsewhere")
+    _folder(work).prepare(overwrite=True)
     assert (here / "elsewhere" / "data").read_text() == "kept"
-    assert list((here / "blendid-demo").iterdir()) == []
+    assert _tree(work) == {MARKER}
+    # Nor does the marker of another folder count.
+    (here / "linked" / "repo").mkdir(parents=True)
+    (here / "linked" / MARKER).symlink_to(work / MARKER)
+    with pytest.raises(MisuseError, match="no demo made"):
+        _folder(here / "linked").prepare(overwrite=True)
+    assert (here / "linked" / "repo").is_dir()
+
+
+def test_folder_that_cannot_be_used_is_left_as_it_was(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "file").write_text("")
+    before = _tree(here)
+    with pytest.raises(CommandError, match=r"file cannot be read \(Not a directory\)"):
+        _folder(here / "file").prepare(overwrite=True)
+    assert _tree(here) == before
+
+    def fail(path: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(CommandError, match="No space left on device"):
+        _folder(here / "a" / "b").prepare(overwrite=False)
+    assert _tree(here) == before
 
 
 def test_folder_that_cannot_be_made(here: Path) -> None:
@@ -103,14 +174,34 @@ def test_folder_that_cannot_be_made(here: Path) -> None:
     assert "--work" in result.output
 
 
-def test_interrupt_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(work: Path, size: int, seed: int) -> None:
-        (work / "repo").mkdir()
-        raise KeyboardInterrupt
+def _interrupted(work: Path, size: int, seed: int) -> None:
+    """Stand-in for the work that is interrupted in the midst of it."""
+    (work / "repo").mkdir()
+    (work / "repo" / "half").write_text("half")
+    (work / "pipetask.log").write_text("half")
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo_module, "_run", interrupted)
-    assert _demo().exit_code == 130
+
+@pytest.mark.parametrize("work", ["blendid-demo", "new/and/deeper"])
+def test_interrupt_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+    monkeypatch.setattr(demo_module, "_run", _interrupted)
+    assert _demo("--work", work).exit_code == 130
     assert list(here.iterdir()) == []
+
+
+def test_interrupt_removes_only_what_the_run_made(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "_run", _interrupted)
+    (here / "empty").mkdir()
+    assert _demo("--work", "empty").exit_code == 130
+    assert _tree(here) == {"empty"}
+
+    def also_writes(work: Path, size: int, seed: int) -> None:
+        (work.parent / "notes").write_text("written by someone else meanwhile")
+        _interrupted(work, size, seed)
+
+    monkeypatch.setattr(demo_module, "_run", also_writes)
+    assert _demo("--work", "new/work").exit_code == 130
+    assert _tree(here) == {"empty", "new", "new/notes"}
 
 
 def test_failure_of_the_pipeline_names_the_log(here: Path) -> None:

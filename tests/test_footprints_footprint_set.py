@@ -93,6 +93,29 @@ def test_peak_of_no_footprint(footprint_id: int) -> None:
         )
 
 
+@pytest.mark.parametrize(("x", "y"), [(12, 20), (13, 20), (9, 20), (10, 21), (15, 20)])
+def test_peak_outside_its_footprint(x: int, y: int) -> None:
+    labels = np.array([[1, 1, 0, 2, 2]])
+    with pytest.raises(ValueError, match=rf"peak at \({x}, {y}\) is not in its footprint 1"):
+        FootprintSet.from_labels(labels, xy0=(10, 20), peaks=np.array([peak(1, x, y, 1.0)], PEAK_DTYPE))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint32, np.uint64])
+def test_labels_beyond_32_bits(dtype: type) -> None:
+    labels = np.array([[1, 2**31]], dtype=dtype)
+    with pytest.raises(ValueError, match="label 2147483648 is too large"):
+        labels_to_spans(labels)
+    wrapped = np.array([[2**32 + 1 if dtype is not np.uint32 else 2**32 - 1]], dtype=dtype)
+    with pytest.raises(ValueError, match="too large"):
+        FootprintSet.from_labels(wrapped)
+
+
+def test_labels_are_integers() -> None:
+    with pytest.raises(ValueError, match="integers, not float64"):
+        labels_to_spans(np.array([[1.5]]))
+    assert FootprintSet.from_labels(np.array([[True, False]])).area.tolist() == [1]
+
+
 def test_bad_input() -> None:
     with pytest.raises(ValueError, match="label 2 is missing"):
         FootprintSet.from_labels(np.array([[1, 0, 3]]))

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.footprints import FootprintConfig, NoNoiseError
 from lsst.meas.blendid.footprints.noise import clipped_statistics
-from lsst.meas.blendid.footprints.significance import estimate_noise
+from lsst.meas.blendid.footprints.significance import estimate_noise, smooth_variance
 from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, smooth
 from scipy.ndimage import shift
 from scipy.stats import sigmaclip
@@ -134,3 +134,68 @@ def test_variance_plane() -> None:
         assert noise.sigma == pytest.approx(3.0)
         assert noise.smoothed_sigma == pytest.approx(3.0 * white, rel=1e-5)
         assert noise.correlation == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("pattern", ["pixels", "half", "stripes"])
+def test_correlation_with_uneven_variance(pattern: str) -> None:
+    # Noise twice as high in 30 % or half of the pixels is still white.
+    rng = np.random.default_rng(11)
+    shape = (1000, 1000)
+    high = rng.random(shape) < 0.3
+    if pattern != "pixels":
+        high[:] = False
+        high[: 500 if pattern == "half" else 300] = True
+    sigma = np.where(high, 2.0, 1.0)
+    image = rng.normal(0.0, sigma).astype(np.float32)
+    variance = (sigma**2).astype(np.float32)
+    noise = estimate_noise(
+        image, smooth(image, KERNEL), variance, smooth_variance(variance, None, KERNEL), None, KERNEL,
+        FootprintConfig(),
+    )  # fmt: skip
+    assert noise.correlation == pytest.approx(1.0, abs=0.02)
+
+
+@pytest.mark.parametrize("share", [0.55, 0.9, 1.0])
+@pytest.mark.parametrize("value", [0.0, -3.5])
+def test_padding_is_no_noise(share: float, value: float) -> None:
+    rng = np.random.default_rng(12)
+    image = rng.normal(value, 1.0, (400, 400)).astype(np.float32)
+    image[: round(400 * share)] = value
+    statistics = clipped_statistics(image)
+    assert (statistics.sigma, statistics.tail_sigma, statistics.median) == (0.0, 0.0, value)
+    for fields in ({}, {"thresholdType": "stdev"}, {"doCorrectCorrelatedNoise": True}):
+        with pytest.raises(NoNoiseError, match=rf"more than half .* one value \({value:g}\).*NO_DATA"):
+            _noise(image, **fields)
+
+
+def test_masked_padding_does_no_harm(white: np.ndarray) -> None:
+    image = white - 300
+    skip = np.zeros(image.shape, dtype=bool)
+    skip[:, :700] = True
+    image[skip] = 0.0
+    config = FootprintConfig()
+    config.update(noiseSource="clipped")
+    noise = estimate_noise(image, smooth(image, KERNEL), None, None, skip, KERNEL, config)
+    assert noise.sigma == pytest.approx(25.0, rel=0.01)
+    assert noise.correlation == pytest.approx(1.0, abs=0.03)
+
+
+def test_nothing_is_left_for_the_noise() -> None:
+    image = np.random.default_rng(13).normal(size=(60, 60)).astype(np.float32)
+    skip = np.ones(image.shape, dtype=bool)
+    skip[0] = False  # in the border, where there is no smoothed image
+    config = FootprintConfig()
+    config.update(noiseSource="clipped")
+    with pytest.raises(NoNoiseError, match="statsMask"):
+        estimate_noise(image, smooth(image, KERNEL), None, None, skip, KERNEL, config)
+    variance = np.random.default_rng(14).uniform(1.0, 2.0, image.shape).astype(np.float32)
+    arguments = (
+        image, smooth(image, KERNEL), variance, smooth(variance, KERNEL**2), skip, KERNEL
+    )  # fmt: skip
+    noise = estimate_noise(*arguments, FootprintConfig())
+    assert np.isnan(noise.correlation)
+    assert 1.0 < noise.sigma < 1.5
+    config = FootprintConfig()
+    config.update(doCorrectCorrelatedNoise=True)
+    with pytest.raises(NoNoiseError, match="statsMask"):
+        estimate_noise(*arguments, config)

@@ -63,9 +63,3 @@ def test_significance_and_noise_agree(correct: bool) -> None:
         significance = significance_image(smoothed, plane, NOISE, correct)
         sigma = noise_at(x.ravel(), y.ravel(), plane, NOISE, correct).reshape(30, 40)
         np.testing.assert_allclose(significance * sigma, smoothed, rtol=1e-5, atol=1e-7)
-
-
-def test_image_without_noise() -> None:
-    noise = NoiseEstimate(sigma=0.0, smoothed_sigma=0.0, correlation=1.0, source="clipped")
-    smoothed = np.array([[0.0, 1.0, -1.0]], np.float32)
-    np.testing.assert_array_equal(significance_image(smoothed, None, noise, False), [[0.0, np.inf, 0.0]])

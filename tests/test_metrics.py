@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,6 +119,45 @@ def test_calibration_line_sees_overconfidence_and_shift() -> None:
     assert slope == pytest.approx(0.5, abs=0.03) and intercept == pytest.approx(-0.5, abs=0.06)
 
 
+@pytest.mark.parametrize("slope", [0.1, 0.3, 0.35, 1.0, 2.0, -0.5])
+@pytest.mark.parametrize("share", [0.5, 0.03])
+def test_calibration_line_of_any_slope_is_that_of_scikit_learn(slope: float, share: float) -> None:
+    rng = np.random.default_rng(8)
+    logit = rng.normal(0.0, 4.0, 20_000)
+    truth = rng.random(logit.size) < 1 / (1 + np.exp(-(slope * logit + np.log(share / (1 - share)))))
+    p = 1 / (1 + np.exp(-logit))
+    clipped = np.clip(p, 1e-7, 1 - 1e-7)
+    x = np.log(clipped / (1 - clipped))[:, None]
+    reference = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000, solver="newton-cholesky").fit(x, truth)
+    fitted, intercept = calibration_line(p, truth)
+    assert fitted == pytest.approx(reference.coef_[0, 0], rel=1e-4)
+    assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
+    assert fitted == pytest.approx(slope, rel=0.15)
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_calibration_line_is_at_a_maximum_or_nan(rows: list[tuple[int, bool, int]]) -> None:
+    logit, truth, weights = (np.array(column) for column in zip(*rows, strict=True))
+    slope, intercept = calibration_line(1 / (1 + np.exp(-logit.astype(float))), truth, weights)
+    one, other = logit[truth & (weights > 0)], logit[~truth & (weights > 0)]
+    overlap = one.size and other.size and one.min() < other.max() and other.min() < one.max()
+    assert np.isfinite(slope) == np.isfinite(intercept) == bool(overlap)
+    if overlap:
+        residual = weights * (truth - 1 / (1 + np.exp(-(intercept + slope * logit))))
+        assert abs(residual.sum()) < 1e-6 and abs(residual @ logit) < 1e-5
+
+
+def test_calibration_line_with_certain_probabilities() -> None:
+    """Exactly 0 and 1 count as 1e-7 away from them."""
+    p, counts = draw(500)
+    truth = counts > 1
+    p[:20], p[20:40] = 0.0, 1.0
+    line = calibration_line(p, truth)
+    assert np.isfinite(line).all()
+    assert line == calibration_line(np.clip(p, 1e-7, 1 - 1e-7), truth)
+
+
 def test_calibration_line_without_maximum_is_nan() -> None:
     truth = np.array([False, False, True, True])
     assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.8, 0.9]), truth)).all()
@@ -143,6 +184,34 @@ def test_rows_without_probability_are_left_out_and_counted() -> None:
     result = score(with_nan, np.concatenate([counts, [1, 3]]))
     assert result.n_missing == 2
     assert result.balanced_accuracy == score(p, counts).balanced_accuracy
+
+
+@pytest.mark.parametrize("function", [roc_auc, calibration_line, expected_calibration_error])
+def test_nan_is_no_rank(function: Callable[[np.ndarray, np.ndarray], object]) -> None:
+    p, counts = draw(100)
+    p[3] = np.nan
+    with pytest.raises(ValueError, match="1 of 100 probabilities are NaN"):
+        function(p, counts > 1)
+    with pytest.raises(ValueError, match="1 of 100 probabilities are NaN"):
+        recall_at_false_rate(p, counts > 1, 0.05)
+    with pytest.raises(ValueError, match="weights must be finite"):
+        roc_auc(np.zeros(3), np.zeros(3, bool), np.array([1.0, np.nan, 1.0]))
+
+
+def test_bins_leave_out_rows_without_probability() -> None:
+    p, counts = draw(1000)
+    edges = np.array([-1.0, 1.0])
+    whole = accuracy_by_bins(p, counts, np.zeros(1000), edges)
+    more = accuracy_by_bins(np.append(p, np.nan), np.append(counts, 2), np.zeros(1001), edges)
+    assert more.n[0] == whole.n[0] and more.accuracy[0] == whole.accuracy[0]
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_weights_without_one_kind_give_nan(kind: bool) -> None:
+    p, counts = draw(500)
+    result = score(p, counts, ((counts > 1) == kind).astype(float))
+    assert np.isnan([result.balanced_accuracy, result.cross_entropy, result.auc, result.calibration_slope]).all()
+    assert np.isfinite(result.natural_cross_entropy) and result.prior == float(kind)
 
 
 @pytest.mark.parametrize("counts", [np.ones(5, int), np.full(5, 2)])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,74 @@ def test_damage_is_noticed_or_harmless(position: int, change: int) -> None:
         assert back.metadata == make_package().metadata
         for name, array in make_package().arrays.items():
             np.testing.assert_array_equal(back.arrays[name], array)
+
+
+@pytest.mark.parametrize("name", list_shipped())
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_damage_of_a_real_model_is_noticed_or_harmless(name: str, data: st.DataObject) -> None:
+    package = ModelPackage.read(name)
+    whole = package.to_bytes()
+    damaged = bytearray(whole)
+    headers = [
+        m.start() + k for m in re.finditer(rb"PK\x01\x02|PK\x03\x04|PK\x05\x06", whole) for k in range(50)
+    ]
+    headers += [m.start() + k for m in re.finditer(rb"\x93NUMPY", whole) for k in range(128)]
+    # Where a byte matters most, and anywhere.
+    position = st.one_of(st.sampled_from(headers), st.integers(0, len(whole) - 1))
+    for at, change in data.draw(st.lists(st.tuples(position, st.integers(1, 255)), min_size=1, max_size=4)):
+        damaged[at % len(whole)] ^= change
+    try:
+        back = ModelPackage.from_bytes(bytes(damaged), "some.file")
+    except ModelPackageError as err:
+        assert str(err).startswith("some.file") and "\n" not in str(err)
+    else:
+        assert back.to_bytes() == whole
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressed_packages_are_refused(method: int) -> None:
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(make_package().to_bytes())) as old,
+        zipfile.ZipFile(out, "w", method) as new,
+    ):
+        for member in old.namelist():
+            new.writestr(member, old.read(member))
+    with pytest.raises(ModelPackageError, match="some.file has 'metadata.json' compressed"):
+        ModelPackage.from_bytes(out.getvalue(), "some.file")
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': (", b"{'descr': 3, 'fortran_order': False, 'shape': ()}", b"]"]
+)
+def test_damaged_array_header_is_one_error(header: bytes) -> None:
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with pytest.raises(ModelPackageError, match="^x is not a model package or is damaged"):
+        ModelPackage.from_bytes(rebuild(make_package().to_bytes(), add={"arrays/c.npy": array}), "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("psf_sigma", [2.0, 1.0]),
+        ("psf_sigma", [1.0]),
+        ("psf_sigma", "wide"),
+        ("depth", [26.0, None]),
+        ("depth", [True, 27.0]),
+        ("depth", 26.0),
+        ("depth", [26.0, float("inf")]),
+        ("footprints", ["thresholdValue"]),
+        ("bands", "i"),
+        ("bands", [1]),
+        ("version", 0),
+        ("version", "2"),
+    ],
+)
+def test_inputs_of_another_form_are_refused(key: str, value: object) -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d["inputs"].update({key: value}))
+    with pytest.raises(ModelPackageError, match=f"^x: metadata inputs.{key}"):
+        ModelPackage.from_bytes(data, "x")
 
 
 def test_truncated_file_is_refused(tmp_path: Path) -> None:

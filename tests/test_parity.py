@@ -17,6 +17,7 @@ import pytest
 from astropy.io import fits
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints, spans_to_labels
 from lsst.meas.blendid.psf import PsfSummary
+from scipy import ndimage
 
 RUNS: dict[str, dict[str, object]] = {
     "default": {},
@@ -95,6 +96,16 @@ def test_peaks_belong_to_the_same_footprints(shared_data: Path) -> None:
         brightest = result.footprints.peaks[result.footprints.peak_start[p["footprint_id"] - 1]]
         assert reference[brightest["i_y"], brightest["i_x"]] == first
     assert np.bincount(peaks[:, 0].astype(int)).max() == result.footprints.n_peaks.max()
+
+
+def test_peaks_along_masked_areas_are_the_same(shared_data: Path) -> None:
+    result, _, peaks = run_reference(shared_data, "default")
+    half = result.metadata["kernel_size"] // 2
+    rim = ndimage.binary_dilation(result.bad, np.ones((2 * half + 3,) * 2)) & result.eligible
+    own = {(int(p["i_x"]), int(p["i_y"])) for p in result.footprints.peaks if rim[p["i_y"], p["i_x"]]}
+    reference = {(int(p[1]), int(p[2])) for p in peaks if rim[int(p[2]), int(p[1])]}
+    assert own == reference
+    assert len(own) > 5
 
 
 def test_real_exposure(shared_data: Path) -> None:

@@ -18,11 +18,15 @@ from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel, summarize_p
 galsim = pytest.importorskip("galsim")
 
 
-@pytest.mark.parametrize("fwhm", [2.0, 3.5, 6.0])
+@pytest.mark.parametrize("fwhm", [2.0, 3.5, 6.0, 9.5, 30.0])
 def test_kolmogorov_matches_galsim(fwhm: float) -> None:
     kernel = kolmogorov_kernel(fwhm)
     n = kernel.shape[0]
-    expected = galsim.Kolmogorov(fwhm=fwhm).drawImage(nx=n, ny=n, scale=1.0, dtype=float).array
+    # Its default accuracy lets the periodic copies of the wings in.
+    accuracy = galsim.GSParams(folding_threshold=1e-4, maximum_fft_size=8192)
+    expected = (
+        galsim.Kolmogorov(fwhm=fwhm, gsparams=accuracy).drawImage(nx=n, ny=n, scale=1.0, dtype=float).array
+    )
     expected /= expected.sum()
     assert n % 2 == 1
     np.testing.assert_allclose(kernel, expected, atol=3e-4 * expected.max())
@@ -82,6 +86,13 @@ def test_bad_kernels(image: np.ndarray, message: str) -> None:
 def test_bad_kolmogorov(fwhm: float, size: int | None) -> None:
     with pytest.raises(ValueError, match="PSF"):
         kolmogorov_kernel(fwhm, size)
+
+
+def test_kolmogorov_is_bounded() -> None:
+    with pytest.raises(ValueError, match="FWHM is 61 pixels; at most 60"):
+        kolmogorov_kernel(61.0)
+    with pytest.raises(ValueError, match="at most 511 pixels, not 513"):
+        kolmogorov_kernel(3.0, 513)
 
 
 def test_summary_of_gaussian_psf() -> None:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import struct
 from html.parser import HTMLParser
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 from lsst.meas.blendid.evaluation._html import Page
 from lsst.meas.blendid.evaluation.matching import MatchedCoadd, match_truth
 from lsst.meas.blendid.evaluation.metrics import score
-from lsst.meas.blendid.evaluation.report import make_figures, write_report
+from lsst.meas.blendid.evaluation.report import ReportFigure, make_figures, write_report
 from lsst.meas.blendid.evaluation.summary import inner_column, summarize
 from lsst.meas.blendid.footprints import FootprintSet
 from scipy import ndimage
@@ -78,6 +79,7 @@ def make_coadd(seed: int, x0: int, inner_from: int, inner_to: int) -> MatchedCoa
         peaks=peaks,
         spans=Table(footprints.spans, names=["footprint_id", "y", "x0", "x1"]),
         truth=truth,
+        inner_box=(inner_from, 50, inner_to - 1, 50 + size - 1),
     )
 
 
@@ -218,6 +220,30 @@ def test_page_that_cannot_be_written_leaves_nothing(coadds: list[MatchedCoadd], 
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_page_has_the_mode_that_the_user_wants(coadds: list[MatchedCoadd], tmp_path: Path, mask: int) -> None:
+    summary = summarize(coadds, primary="logistic")
+    figure = ReportFigure("x", b"x", "x", "x")
+    names = ("overview", "footprints", "gallery", "reliability", "roc", "magnitude")
+    old = os.umask(mask)
+    try:
+        write_report(
+            tmp_path / "report.html",
+            summary,
+            dict.fromkeys(names, figure),
+            seconds={"a": [1.0]},
+            names=["a"],
+            n_pixels=1,
+            commands="",
+            usage="",
+            made_by="",
+        )
+    finally:
+        os.umask(old)
+    assert (tmp_path / "report.html").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
 def test_matching_counts_galaxies_by_brute_force(coadds: list[MatchedCoadd]) -> None:
     coadd = coadds[1]
     truth = coadd.galaxies
@@ -229,7 +255,9 @@ def test_matching_counts_galaxies_by_brute_force(coadds: list[MatchedCoadd]) -> 
             expected += int(np.any((mine["y"] == y) & (mine["x0"] <= x) & (mine["x1"] >= x)))
         assert coadd.counts[row] == expected
         assert np.isnan(coadd.brightest[row]) == (expected == 0)
-    assert coadd.share_inside == pytest.approx(coadd.counts.sum() / len(truth))
+    assert coadd.galaxy_inside.sum() == coadd.counts.sum()
+    np.testing.assert_array_equal(coadd.galaxy_inner, np.rint(truth[:, 0]) >= 300)
+    assert 0 < coadd.galaxy_inner.sum() < len(truth)
     assert np.nanmin(coadd.brightest) >= 22
 
 
@@ -253,6 +281,51 @@ def test_overlaps_count_once(coadds: list[MatchedCoadd]) -> None:
     assert summary.n_footprints == sum(int(c.blend["is_patch_inner"].sum()) for c in coadds)
     assert summary.n_footprints + summary.n_duplicates == sum(len(c.blend) for c in coadds)
     assert summary.empty + summary.single + summary.blended == pytest.approx(1.0)
+
+
+def test_share_of_galaxies_counts_each_once(coadds: list[MatchedCoadd]) -> None:
+    # Of the galaxies of the first coadd none is in a footprint, and of the second all in the overlap.
+    first = MatchedCoadd(**{**vars(coadds[0]), "galaxy_inside": np.zeros_like(coadds[0].galaxy_inside)})
+    n = len(coadds[1].galaxies)
+    second = MatchedCoadd(
+        **{**vars(coadds[1]), "galaxy_inside": ~coadds[1].galaxy_inner | (np.arange(n) % 4 == 0)}
+    )
+    inner = [coadd.galaxy_inner for coadd in (first, second)]
+    expected = np.count_nonzero(second.galaxy_inside & inner[1]) / sum(map(np.count_nonzero, inner))
+    assert summarize([first, second], primary="logistic").share_inside == pytest.approx(expected)
+    # A coadd with few galaxies has little weight.
+    few = {
+        "galaxies": second.galaxies[:2],
+        "galaxy_inside": np.ones(2, bool),
+        "galaxy_inner": np.ones(2, bool),
+    }
+    share = summarize([first, MatchedCoadd(**{**vars(second), **few})], primary="logistic").share_inside
+    assert share == pytest.approx(2 / (2 + np.count_nonzero(inner[0])))
+    none = {
+        "galaxies": np.zeros((0, 2)),
+        "galaxy_inside": np.zeros(0, bool),
+        "galaxy_inner": np.zeros(0, bool),
+    }
+    assert np.isnan(summarize([MatchedCoadd(**{**vars(first), **none})], primary="logistic").share_inside)
+
+
+def test_all_galaxies_are_inner_without_neighbours() -> None:
+    labels = np.zeros((9, 9), dtype=np.int32)
+    labels[2:5, 2:5] = 1
+    footprints = FootprintSet.from_labels(labels, xy0=(0, 0))
+    matched = match_truth(
+        name="alone",
+        image=np.zeros((9, 9), dtype=np.float32),
+        noise=1.0,
+        xy0=(0, 0),
+        pixel_scale=0.2,
+        blend=Table({"footprint_id": [1]}),
+        peaks=Table(),
+        spans=Table(footprints.spans, names=["footprint_id", "y", "x0", "x1"]),
+        truth=Table({"x": [3.0, 8.4], "y": [3.0, 0.0], "snr": [9.0, 9.0], "mag": [24.0, 25.0]}),
+    )
+    assert matched.galaxy_inner.tolist() == [True, True]
+    assert matched.galaxy_inside.tolist() == [True, False]
 
 
 def test_summary_scores_every_classifier(coadds: list[MatchedCoadd]) -> None:

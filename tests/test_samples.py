@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lsst.meas.blendid.cutouts import CutoutConfig, cutout_flags, extract_cutouts
+from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
-from toy_samples import make_result, make_samples, make_toy
+from toy_samples import make_psf, make_result, make_samples, make_toy
 
 
 def test_columns_are_those_of_the_images_in_turn() -> None:
@@ -55,6 +56,20 @@ def test_second_peak_and_sky_level() -> None:
         np.testing.assert_allclose(level[samples.scene_index == i], sky, atol=0.05)
     full = make_result(np.ones((8, 8)), np.ones((8, 8), np.int32))
     assert FootprintSamples([full]).sky_level.tolist() == [0.0]
+
+
+def test_sky_level_leaves_out_what_was_not_searched() -> None:
+    rng = np.random.default_rng(6)
+    image = rng.normal(0.3, 1.0, (300, 300))
+    image[:, :180] = np.nan
+    image[200:204, 240:244] = 60.0
+    config = FootprintConfig()
+    config.update(noiseSource="clipped", thresholdValue=10.0)
+    result = build_footprints(image, psf=make_psf(), config=config)
+    assert len(result.footprints) == 1
+    assert result.sky_level == pytest.approx(0.3, abs=0.05)
+    assert result.metadata["sky_level"] == result.sky_level
+    assert FootprintSamples([result]).sky_level.tolist() == [result.sky_level]
 
 
 def test_cutouts_are_kept_and_cannot_be_written_into() -> None:

@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Parts of a model package: its metadata, and arrays as bytes."""
+"""The file format of a model package: metadata and arrays as the bytes of a zip file."""
 
 from __future__ import annotations
 
@@ -17,16 +17,27 @@ __all__ = (
     "array_from_bytes",
     "array_to_bytes",
     "check_metadata",
+    "pack",
+    "unpack",
 )
 
 import io
+import json
 import math
 import re
+import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 FORMAT_NAME = "lsst.meas.blendid model package"
 FORMAT_VERSION = 1
+_METADATA_NAME = "metadata.json"
+_ARRAY_FOLDER = "arrays/"
+_LOCAL_HEADER = 30
+"""Size of what precedes the name and the content of a member of a zip file, bytes."""
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _REQUIRED: dict[str, type] = {
     "name": str,
     "classifier": str,
@@ -60,9 +71,95 @@ def check_metadata(metadata: object, source: str) -> None:
             raise ModelPackageError(
                 f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
             )
-    bands = metadata["inputs"].get("bands")
+    _check_inputs(metadata["inputs"], source)
+
+
+def _check_inputs(inputs: dict[str, Any], source: str) -> None:
+    """Raise unless the definition of the inputs has the known form."""
+    bands = inputs.get("bands")
     if not isinstance(bands, list) or not all(isinstance(band, str) for band in bands):
         raise ModelPackageError(f"{source}: metadata inputs.bands is no list of names; train it anew")
+    if not isinstance(inputs.get("footprints", {}), dict):
+        raise ModelPackageError(f"{source}: metadata inputs.footprints is no dict; train it anew")
+    version = inputs.get("version", 1)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise ModelPackageError(f"{source}: metadata inputs.version is no integer from 1; train it anew")
+    for name in ("psf_sigma", "depth"):
+        limits = inputs.get(name)
+        if limits is None:
+            continue
+        numbers = isinstance(limits, list) and len(limits) == 2 and all(_is_finite(v) for v in limits)
+        if not numbers or limits[0] > limits[1]:
+            raise ModelPackageError(
+                f"{source}: metadata inputs.{name} is {limits!r}, not null or [low, high]; train it anew"
+            )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def pack(metadata: bytes, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Make the zip file of metadata (JSON) and arrays; the same content gives the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(_METADATA_NAME, _ZIP_DATE), metadata)
+        for key in sorted(arrays):
+            name = f"{_ARRAY_FOLDER}{key}.npy"
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), array_to_bytes(arrays[key], key))
+    return buffer.getvalue()
+
+
+def unpack(data: bytes, source: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read metadata and arrays back, and check them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _read_archive(archive, source, max_bytes)
+    except ModelPackageError:
+        raise
+    except Exception as err:
+        # Damage can surface in zipfile, json, and the parser of .npy headers, as errors of many kinds.
+        reason = " ".join(str(err).split())[:200] or type(err).__name__
+        raise ModelPackageError(
+            f"{source} is not a model package or is damaged ({reason}); copy it again or train a new one"
+        ) from None
+
+
+def _read_archive(
+    archive: zipfile.ZipFile, source: str, max_bytes: int
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    members = archive.infolist()
+    total = sum(info.file_size for info in members)
+    if total > max_bytes:
+        raise ModelPackageError(
+            f"{source} unpacks to {total} bytes, more than the {max_bytes} allowed; it is no model package"
+        )
+    names = [info.filename for info in members]
+    if _METADATA_NAME not in names:
+        raise ModelPackageError(f"{source} has no {_METADATA_NAME}: it is not a model package")
+    for info in members:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
+            raise ModelPackageError(
+                f"{source} has {info.filename!r} compressed or encrypted, as no model package has"
+            )
+    if len(set(names)) != len(names):
+        raise ModelPackageError(f"{source} has several members of one name, as no model package has")
+    # The members must fill all that is before the directory: one whose entry is damaged would be skipped.
+    if (
+        sum(_LOCAL_HEADER + len(info.filename.encode()) + info.file_size for info in members)
+        != archive.start_dir
+    ):
+        raise ValueError("the directory of the file does not list all of its members")
+    metadata = json.loads(archive.read(_METADATA_NAME))
+    check_metadata(metadata, source)
+    arrays: dict[str, np.ndarray] = {}
+    for name in names:
+        match = re.fullmatch(_ARRAY_FOLDER + r"(\w+)\.npy", name)
+        if match:
+            arrays[match[1]] = array_from_bytes(archive.read(name), name)
+        elif name != _METADATA_NAME:
+            raise ModelPackageError(f"{source} contains {name!r}, which no model package has")
+    return metadata, arrays
 
 
 def array_to_bytes(array: np.ndarray, name: str) -> bytes:

@@ -135,7 +135,7 @@ def _centers(footprints: FootprintSet, center: str) -> tuple[np.ndarray, np.ndar
 
 
 def normalize_cutouts(cutouts: np.ndarray, normalization: str, noise_sigma: float) -> np.ndarray:
-    """Normalise cutouts, in place where that is possible.
+    """Normalise cutouts, in place if they are contiguous float32.
 
     Parameters
     ----------
@@ -157,6 +157,7 @@ def normalize_cutouts(cutouts: np.ndarray, normalization: str, noise_sigma: floa
         Raised if the normalisation is unknown or needs noise that is not
         positive.
     """
+    cutouts = np.ascontiguousarray(cutouts, dtype=np.float32)
     if normalization == "none":
         return cutouts
     if normalization in ("snr", "asinh"):

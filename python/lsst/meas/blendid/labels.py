@@ -98,7 +98,7 @@ def paper_psf(fwhm: float, size: int | None = None) -> np.ndarray:
 
 
 def _column(truth: Table, name: str) -> np.ndarray:
-    """Column of a truth table as float64, NaN where it is masked, with an error that names what is missing."""
+    """Column of a truth table as float64, NaN where masked, with an error that names what is missing."""
     if name not in truth.colnames:
         raise KeyError(f"the truth table has no column {name!r}; it has {', '.join(truth.colnames)}")
     return np.ma.filled(np.ma.asarray(truth[name]).astype(np.float64), np.nan)

@@ -26,12 +26,10 @@ __all__ = (
     "resolve",
 )
 
-import io
 import json
 import math
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -47,9 +45,9 @@ from ._package_format import (
     FORMAT_NAME,
     FORMAT_VERSION,
     ModelPackageError,
-    array_from_bytes,
-    array_to_bytes,
     check_metadata,
+    pack,
+    unpack,
 )
 
 SUFFIX = ".blendid"
@@ -61,10 +59,6 @@ the range of a model."""
 DEPTH_MARGIN = 0.15
 """A coadd up to this many magnitudes shallower or deeper than those trained on
 is within the range of a model."""
-
-_METADATA_NAME = "metadata.json"
-_ARRAY_FOLDER = "arrays/"
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def point_source_depth(noise_sigma: float, psf: np.ndarray, zero_point: float = 31.4) -> float:
@@ -89,9 +83,9 @@ def point_source_depth(noise_sigma: float, psf: np.ndarray, zero_point: float = 
     return zero_point - 2.5 * math.log10(5.0 * flux_sigma) if flux_sigma > 0.0 else math.nan
 
 
-def _in_range(value: float, limits: object, *, factor: float = 1.0, offset: float = 0.0) -> bool:
+def _in_range(value: float, limits: list[float] | None, *, factor: float = 1.0, offset: float = 0.0) -> bool:
     """Whether a value lies in the widened [low, high]; anything does if there are no limits."""
-    if not isinstance(limits, (list, tuple)) or len(limits) != 2:
+    if limits is None:
         return True
     low, high = float(limits[0]) / factor - offset, float(limits[1]) * factor + offset
     return bool(low <= value <= high)
@@ -109,7 +103,8 @@ class ModelPackage:
         JSON-compatible facts: ``name``, ``config`` (of the classifier),
         ``inputs`` (``bands``, ``footprints`` settings, and the trained ranges
         ``psf_sigma`` in pixels and ``depth`` in AB magnitudes, each
-        ``[low, high]`` or `None`), ``prior``, ``training``, ``validation`` and
+        ``[low, high]`` or `None`, and ``version``, that of what the classifier
+        computes from footprints), ``prior``, ``training``, ``validation`` and
         ``versions``.
     arrays
         Numerical arrays.
@@ -222,13 +217,7 @@ class ModelPackage:
             text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as err:
             raise ModelPackageError(f"{self.source}: the metadata cannot be stored as JSON: {err}") from None
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(zipfile.ZipInfo(_METADATA_NAME, _ZIP_DATE), text.encode())
-            for key in sorted(self.arrays):
-                name = f"{_ARRAY_FOLDER}{key}.npy"
-                archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), array_to_bytes(self.arrays[key], key))
-        return buffer.getvalue()
+        return pack(text.encode(), self.arrays)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str = "<memory>") -> ModelPackage:
@@ -251,36 +240,7 @@ class ModelPackage:
         ModelPackageError
             Raised if it is not a package that this release can read.
         """
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return cls._from_archive(archive, source)
-        except ModelPackageError:
-            raise
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError) as err:
-            raise ModelPackageError(
-                f"{source} is not a model package or is damaged ({err}); copy it again or train a new one"
-            ) from None
-
-    @classmethod
-    def _from_archive(cls, archive: zipfile.ZipFile, source: str) -> ModelPackage:
-        total = sum(info.file_size for info in archive.infolist())
-        if total > MAX_BYTES:
-            raise ModelPackageError(
-                f"{source} unpacks to {total} bytes, more than the {MAX_BYTES} allowed; "
-                "it is no model package"
-            )
-        names = archive.namelist()
-        if _METADATA_NAME not in names:
-            raise ModelPackageError(f"{source} has no {_METADATA_NAME}: it is not a model package")
-        metadata = json.loads(archive.read(_METADATA_NAME))
-        check_metadata(metadata, source)
-        arrays: dict[str, np.ndarray] = {}
-        for name in names:
-            match = re.fullmatch(_ARRAY_FOLDER + r"(\w+)\.npy", name)
-            if match:
-                arrays[match[1]] = array_from_bytes(archive.read(name), name)
-            elif name != _METADATA_NAME:
-                raise ModelPackageError(f"{source} contains {name!r}, which no model package has")
+        metadata, arrays = unpack(data, source, MAX_BYTES)
         metadata = {k: v for k, v in metadata.items() if k not in ("format", "format_version")}
         return cls(metadata["classifier"], metadata, arrays, source)
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-9
 _MAX_ITERATIONS = 100
 
+# Largest image that a kernel is cut from; it takes a second and some hundred MB.
+_MAX_FIELD = 4096
+_MAX_FWHM = 60.0
+
 
 @dataclass(frozen=True)
 class PsfSummary:
@@ -135,10 +139,10 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
     Parameters
     ----------
     fwhm_pixels
-        FWHM of the profile before the pixel [pixel].
+        FWHM of the profile before the pixel [pixel], at most 60.
     size
-        Side of the image, odd; by default what holds 99.5 % of the light or
-        more, at least 25.
+        Side of the image, odd, at most 511; by default 8 FWHM, which holds
+        99.2 % of the light, but at least 25.
 
     Returns
     -------
@@ -148,20 +152,28 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
     Raises
     ------
     ValueError
-        If the FWHM is not positive and finite, or the size not odd.
+        If the FWHM is not positive and finite, the size not odd, or one of them
+        too large.
     """
     if not (np.isfinite(fwhm_pixels) and fwhm_pixels > 0.0):
         raise ValueError(f"the PSF's FWHM must be positive and finite, not {fwhm_pixels} pixels")
+    if fwhm_pixels > _MAX_FWHM:
+        raise ValueError(
+            f"the PSF's FWHM is {fwhm_pixels:g} pixels; at most {_MAX_FWHM:g} are supported: check the pixel "
+            "scale, or bin the image"
+        )
     if size is None:
         size = max(25, 2 * int(np.ceil(4.0 * fwhm_pixels)) + 1)
     if size < 1 or size % 2 == 0:
         raise ValueError(f"the size of a PSF image must be odd and positive, not {size}")
+    if size > _MAX_FIELD // 8:
+        raise ValueError(f"the size of a PSF image is at most {_MAX_FIELD // 8 - 1} pixels, not {size}")
     # A field wide enough that the periodic copies of the r^-11/3 wings do not matter.
     n = 1 << int(np.ceil(np.log2(max(8 * size, 64.0 * fwhm_pixels))))
     # Frequencies beyond Nyquist fold back when the profile is sampled at pixel centres.
     result = np.zeros((n, n // 2 + 1))
     base_y, base_x = np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)
-    fold = 2 if fwhm_pixels < 4.0 else 1
+    fold = 2 if fwhm_pixels < 4.0 else 1 if fwhm_pixels < 9.0 else 0
     for iy in range(-fold, fold + 1):
         for ix in range(-fold, fold + 1):
             fy, fx = base_y + iy, base_x + ix

@@ -15,7 +15,12 @@ group ``lsst.meas.blendid.classifiers``.
 
 from __future__ import annotations
 
-__all__ = ("N_CLASSES", "BlendClassifier", "BlendClassifierConfig", "check_counts", "split_probabilities")
+__all__ = (
+    "N_CLASSES",
+    "BlendClassifier",
+    "BlendClassifierConfig",
+    "split_probabilities",
+)
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self
@@ -24,12 +29,9 @@ import numpy as np
 
 from lsst.pex.config import Config, Field
 
+from ..labels import N_CLASSES
 from ..model_package import ModelPackage, ModelPackageError, point_source_depth
 from ..samples import FootprintSamples
-
-N_CLASSES = 5
-"""Number of classes of a classifier that gives P(N): N = 0, 1, 2, 3 and 4 or
-more galaxies."""
 
 
 class BlendClassifierConfig(Config):
@@ -83,47 +85,6 @@ def split_probabilities(prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray 
     return p_n[:, 2:].sum(axis=1), p_n
 
 
-def check_counts(samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Check what a classifier is to be fitted to.
-
-    Parameters
-    ----------
-    samples
-        The n footprints.
-    counts : `numpy.ndarray`, shape (n,)
-        Number of galaxies in each.
-    weights : `numpy.ndarray`, shape (n,), or `None`
-        Weights.
-
-    Returns
-    -------
-    counts : `numpy.ndarray`, shape (n,), int64
-        The counts.
-
-    Raises
-    ------
-    ValueError
-        Raised if lengths differ, counts are negative, weights are not finite
-        and non-negative, or there are no blended or no unblended footprints.
-    """
-    counts = np.asarray(counts)
-    if counts.shape != (len(samples),):
-        raise ValueError(f"{counts.size} labels were given for {len(samples)} footprints")
-    if counts.size and (not np.issubdtype(counts.dtype, np.integer) or counts.min() < 0):
-        raise ValueError("labels must be numbers of galaxies: integers from 0")
-    if weights is not None:
-        weights = np.asarray(weights)
-        if weights.shape != counts.shape or not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
-            raise ValueError("weights must be one finite number from 0 for each footprint")
-    blended = int(np.count_nonzero(counts > 1))
-    if blended in (0, counts.size):
-        raise ValueError(
-            f"{blended} of the {counts.size} training footprints are blended; "
-            "both kinds are needed: use more scenes"
-        )
-    return counts.astype(np.int64)
-
-
 class BlendClassifier(ABC):
     """Base class of classifiers.
 
@@ -139,7 +100,7 @@ class BlendClassifier(ABC):
     ------
     ModelPackageError
         Raised if the package cannot be read, is one of another classifier, or
-        was trained with another config.
+        was trained with another config or other inputs.
 
     Notes
     -----
@@ -151,6 +112,9 @@ class BlendClassifier(ABC):
     name: ClassVar[str] = ""
     needs_package: ClassVar[bool] = True
     """Whether it can predict only with a trained model."""
+    inputs_version: ClassVar[int] = 1
+    """Version of what it computes from footprints.  A class counts it up when
+    the same config gives other inputs; older models are then refused."""
 
     def __init__(
         self, config: BlendClassifierConfig | None = None, *, package: ModelPackage | None = None
@@ -168,6 +132,12 @@ class BlendClassifier(ABC):
             raise ModelPackageError(
                 f"{package.source} is a model of classifier {package.classifier!r}, not of {self.name!r}; "
                 "choose that classifier or another model"
+            )
+        version = package.inputs.get("version", 1)
+        if version != self.inputs_version:
+            raise ModelPackageError(
+                f"{package.source} was trained on version {version} of the inputs of {self.name!r}, "
+                f"this release has version {self.inputs_version}: train it anew or use an older release"
             )
         mine, trained = self.describe_config(), package.config
         different = sorted(key for key in mine.keys() | trained.keys() if mine.get(key) != trained.get(key))
@@ -220,7 +190,10 @@ class BlendClassifier(ABC):
         counts : `numpy.ndarray`, shape (n,)
             Number of galaxies in each.
         weights : `numpy.ndarray`, shape (n,), optional
-            Weights of the footprints.
+            Weights of the footprints, such as for balancing.  They say what the
+            fit has to get right, and never what share is blended: probabilities
+            refer to the shares in the footprints without weights
+            (`.classifiers.weighting.prior_correction`).
 
         Raises
         ------
@@ -307,7 +280,9 @@ class BlendClassifier(ABC):
             "name": name,
             "classifier": self.name,
             "config": self.describe_config(),
-            "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None} | (inputs or {}),
+            "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None}
+            | (inputs or {})
+            | {"version": self.inputs_version},
             "prior": self._prior,
             "training": training or {},
             "validation": validation or {},
@@ -376,10 +351,9 @@ class BlendClassifier(ABC):
                 ) from None
         return config
 
-    def _record_prior(self, counts: np.ndarray, weights: np.ndarray | None) -> None:
+    def _record_prior(self, counts: np.ndarray) -> None:
         """Note the shares of the classes that the probabilities refer to."""
-        share = np.bincount(np.minimum(counts, N_CLASSES - 1), weights=weights, minlength=N_CLASSES)
-        share = share / share.sum()
+        share = np.bincount(np.minimum(counts, N_CLASSES - 1), minlength=N_CLASSES) / len(counts)
         self._prior = {"n": [round(float(s), 6) for s in share], "blended": round(float(share[2:].sum()), 6)}
 
     def _require_model(self, fitted: bool) -> None:

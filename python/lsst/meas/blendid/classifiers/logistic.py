@@ -16,7 +16,7 @@ appended to the components.  scikit-learn fits; prediction is plain NumPy.
 
 from __future__ import annotations
 
-__all__ = ("FEATURES", "LogisticClassifier", "LogisticConfig")
+__all__ = ("FEATURES", "FEATURES_VERSION", "LogisticClassifier", "LogisticConfig")
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -27,8 +27,9 @@ from lsst.pex.config import ConfigField, Field, ListField, registerConfigurable
 
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, check_counts
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .registry import classifier_registry
+from .weighting import check_counts, prior_correction
 
 FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     # Areas in units of the PSF's, so that another seeing shifts them less.
@@ -44,6 +45,10 @@ FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     "sky_level": lambda s: np.clip(s.sky_level, -0.2, 0.5),
 }
 """Numbers that can be appended to the components, each of shape (n,)."""
+
+FEATURES_VERSION = 1
+"""Counted up whenever one of `FEATURES` changes its meaning: a model fits one
+version only."""
 
 
 class LogisticConfig(BlendClassifierConfig):
@@ -102,6 +107,7 @@ class LogisticClassifier(BlendClassifier):
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = LogisticConfig
     name: ClassVar[str] = "logistic"
+    inputs_version: ClassVar[int] = FEATURES_VERSION
 
     _state: dict[str, np.ndarray] | None = None
 
@@ -159,11 +165,15 @@ class LogisticClassifier(BlendClassifier):
             center, scale = inputs.mean(axis=0), inputs.std(axis=0)
             scale[scale == 0.0] = 1.0
             regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
-            regression.fit((inputs - center) / scale, classes, sample_weight=weights)
-        coefficients, intercepts = _spread_classes(
-            regression.classes_, regression.coef_, regression.intercept_
-        )
-        self._record_prior(counts[use][finite], weights)
+            inputs = (inputs - center) / scale
+            regression.fit(inputs, classes, sample_weight=weights)
+            coefficients, intercepts = _spread_classes(
+                regression.classes_, regression.coef_, regression.intercept_
+            )
+            if weights is not None:
+                intercepts = intercepts + np.log(prior_correction(classes, weights))
+                intercepts = _match_shares(inputs @ coefficients, intercepts, classes)
+        self._record_prior(counts[use][finite])
         self._state = {
             "pixel_mean": mean,
             "components": components,
@@ -200,10 +210,7 @@ class LogisticClassifier(BlendClassifier):
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         inputs = self.inputs(samples)
         assert self._state is not None
-        logits = inputs @ self._state["coefficients"] + self._state["intercepts"]
-        logits -= logits.max(axis=1, keepdims=True, initial=-np.inf)
-        odds = np.exp(logits)
-        return odds / odds.sum(axis=1, keepdims=True)
+        return _softmax(inputs @ self._state["coefficients"] + self._state["intercepts"])
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
@@ -218,7 +225,32 @@ class LogisticClassifier(BlendClassifier):
         for name, shape in self._shapes().items():
             if state[name].shape != shape or not np.all(np.isfinite(state[name])):
                 raise ValueError(f"{name} has shape {state[name].shape}, not {shape}, or is not finite")
+        if not np.all(state["input_scale"] > 0.0):
+            raise ValueError("input_scale is not positive")
         self._state = state
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of shape (n, 5) from logits."""
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def _match_shares(logits: np.ndarray, intercepts: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Shift intercepts until the mean probabilities are the shares of the classes.
+
+    A fit without weights has this property at its maximum; one with weights has
+    it only as far as its form is true, after the correction by Bayes' theorem.
+    """
+    share = np.bincount(classes, minlength=N_CLASSES) / len(classes)
+    there = share > 0.0
+    for _ in range(200):
+        mean = _softmax(logits + intercepts).mean(axis=0)
+        if np.abs(mean - share).max() < 1e-9:
+            break
+        intercepts = intercepts.copy()
+        intercepts[there] += np.log(share[there] / mean[there])
+    return intercepts
 
 
 _ABSENT = -60.0

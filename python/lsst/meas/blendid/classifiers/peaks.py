@@ -24,8 +24,9 @@ import numpy as np
 from lsst.pex.config import Field, registerConfigurable
 
 from ..samples import FootprintSamples
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, check_counts
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .registry import classifier_registry
+from .weighting import check_counts, prior_correction
 
 
 class PeaksConfig(BlendClassifierConfig):
@@ -86,11 +87,13 @@ class PeaksClassifier(BlendClassifier):
         self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
     ) -> None:
         counts = check_counts(samples, counts, weights)
-        self._record_prior(counts, weights)
+        self._record_prior(counts)
         rows = np.minimum(self.count(samples), self.config.maxCount)
         cells = rows * N_CLASSES + np.minimum(counts, N_CLASSES - 1)
         shape = (self.config.maxCount + 1, N_CLASSES)
         seen = np.bincount(cells, weights=weights, minlength=shape[0] * shape[1]).reshape(shape)
+        seen = seen * prior_correction(counts, weights)
+        seen *= len(counts) / seen.sum()
         # One pseudo-footprint of average composition per row: no probability is
         # exactly 0 or 1, and a number of peaks that was never seen gives the prior.
         seen = seen + seen.sum(axis=0) / seen.sum()
@@ -108,6 +111,8 @@ class PeaksClassifier(BlendClassifier):
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         table = np.asarray(arrays["table"], dtype=np.float64)
-        if table.shape != (self.config.maxCount + 1, N_CLASSES) or not np.allclose(table.sum(axis=1), 1.0):
-            raise ValueError(f"the table of probabilities has shape {table.shape} or does not sum to 1")
+        if table.shape != (self.config.maxCount + 1, N_CLASSES):
+            raise ValueError(f"the table of probabilities has shape {table.shape}")
+        if not np.all(table >= 0.0) or not np.allclose(table.sum(axis=1), 1.0):
+            raise ValueError("the table of probabilities has negative values or does not sum to 1")
         self._table = table

@@ -92,17 +92,23 @@ def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 class _TerminalHandler(logging.Handler):
     """Shows messages of the task as lines that name the input."""
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, shown: set[str] | None) -> None:
         super().__init__()
-        self._prefix = prefix
+        self._prefix = f"{prefix}: " if prefix else ""
+        self._shown = shown
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
-        announce(f"{level}{self._prefix}: {record.getMessage()}", err=True)
+        line = f"{level}{self._prefix}{record.getMessage()}"
+        if self._shown is not None:
+            if line in self._shown:
+                return
+            self._shown.add(line)
+        announce(line, err=True)
 
 
 @contextmanager
-def show_log(logger_name: str, prefix: str) -> Iterator[None]:
+def show_log(logger_name: str, prefix: str, shown: set[str] | None = None) -> Iterator[None]:
     """Show what a task logs on standard error: warnings, and with ``--verbose`` all it tells.
 
     Parameters
@@ -110,10 +116,12 @@ def show_log(logger_name: str, prefix: str) -> Iterator[None]:
     logger_name
         Name of its logger.
     prefix
-        The input that it works on, put before each message.
+        The input that it works on, put before each message if not empty.
+    shown
+        Lines that are not shown again, added to; by default every line is shown.
     """
     logger = logging.getLogger(logger_name)
-    handler = _TerminalHandler(prefix)
+    handler = _TerminalHandler(prefix, shown)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if get_settings().verbose else logging.WARNING)

@@ -22,6 +22,13 @@ from ..classifiers import classifier_registry
 from ..model_package import ModelPackage
 from ._common import CommandError, MisuseError, describe_error
 
+_PIPELINE_FIELDS = {
+    "useLegacyCoadd": "files of lsst.afw are recognised without it",
+    "useButlerModelPackages": "there is no Butler to take models from (--model names one)",
+    "useSkyMap": "there is no Butler to take the skymap from",
+}
+"""Fields that only choose what is read from a Butler, and what makes them void without one."""
+
 
 def make_config(
     *,
@@ -45,9 +52,9 @@ def make_config(
     models
         Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.
     has_variance
-        Whether the images have a variance plane.  Without one, and without
-        override files, the noise is estimated from the pixels and the sky
-        background is subtracted.
+        Whether the images have a variance plane.  Without one, the noise is
+        estimated from the pixels and the sky background is subtracted, as in
+        ``config/buchanan2022.py``, unless files or options set otherwise.
 
     Returns
     -------
@@ -57,12 +64,14 @@ def make_config(
     Raises
     ------
     MisuseError
-        Raised if an option or a name of a classifier is not understood.
+        Raised if an option or a name of a classifier is not understood, or if
+        a field is set that has a meaning in pipelines only.
     CommandError
         Raised if a file cannot be read or the result does not work.
     """
     config = BlendIdentificationConfig()
-    if not has_variance and not files:
+    if not has_variance:
+        # Set here, not read from the file, which may be absent where only the package is installed.
         config.footprints.noiseSource = "clipped"
         config.footprints.doSubtractBackground = True
     for file in files:
@@ -77,6 +86,9 @@ def make_config(
     for model in models:
         apply_model(config, model)
     apply_options(config, options)
+    for field, reason in _PIPELINE_FIELDS.items():
+        if getattr(config, field):
+            raise MisuseError(f"{field} works in pipelines only, since {reason}; leave it False here")
     try:
         config.validate()
     except ValueError as err:
@@ -97,6 +109,8 @@ def _apply_file(config: BlendIdentificationConfig, file: str) -> None:
         overrides.applyTo(config)
     except FileNotFoundError as err:
         raise CommandError(f"config file {file}: no such file") from err
+    except SystemExit as err:  # Not an Exception, and it would end the command without a word.
+        raise CommandError(f"config file {file}: ends the program (sys.exit); remove that") from err
     except Exception as err:  # The file is code and may fail in any way.
         raise CommandError(f"config file {file}: {type(err).__name__}: {describe_error(err)}") from err
 

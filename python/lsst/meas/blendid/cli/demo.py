@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = ("demo",)
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from ._common import CommandError, MisuseError, common_options
+from ._common import CommandError, common_options
+from ._demo_folder import DemoFolder
 
 if TYPE_CHECKING:
     from ..evaluation.matching import MatchedCoadd
@@ -85,11 +85,12 @@ def demo(work: Path, overwrite: bool, size: int, seed: int) -> None:
     """  # noqa: D301
     start = time.perf_counter()
     _check_extras()
-    _prepare(work, overwrite)
+    folder = DemoFolder(work, (_REPOSITORY, _FIGURES, _LOG, _REPORT))
+    folder.prepare(overwrite)
     try:
         _run(work, size, seed)
     except KeyboardInterrupt:
-        shutil.rmtree(work, ignore_errors=True)
+        folder.remove()
         raise
     click.echo(
         f"\nDone in {time.perf_counter() - start:.0f} s. Open {_readable(work / _REPORT)} in a browser."
@@ -153,33 +154,6 @@ def _check_extras() -> None:
 
     pipeline_path()
     _find_pipetask()
-
-
-def _prepare(work: Path, overwrite: bool) -> None:
-    """Make the folder, empty; nothing but the leavings of a demo is ever removed."""
-    if work.exists():
-        names = {entry.name for entry in work.iterdir()}
-        foreign = sorted(names - {_REPOSITORY, _FIGURES, _LOG, _REPORT})
-        if foreign:
-            raise MisuseError(f"{work} holds other things ({foreign[0]}); give another folder with --work")
-        if names and not overwrite:
-            raise MisuseError(
-                f"{work} holds an earlier demo; give --overwrite to replace it, or another --work"
-            )
-        for name in names:
-            path = work / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise CommandError(
-            f"{work} cannot be made ({err.strerror}); give another folder with --work"
-        ) from err
-    if not os.access(work, os.W_OK):
-        raise CommandError(f"{work} cannot be written; give another folder with --work")
 
 
 class _step:  # noqa: N801  (used like a function)
@@ -293,6 +267,7 @@ def _read_tables(repository: DemoRepository) -> _Tables:
     with Butler.from_config(str(repository.root), collections=[_OUTPUT, repository.collection]) as butler:
         for data_id in repository.data_ids:
             coadd = butler.get("deep_coadd", data_id)
+            inner = coadd.patch.inner_bbox
             coadds.append(
                 match_truth(
                     name=f"patch {data_id['patch']}",
@@ -300,6 +275,7 @@ def _read_tables(repository: DemoRepository) -> _Tables:
                     noise=float(np.sqrt(np.nanmedian(coadd.variance.array))),
                     xy0=(int(coadd.bbox.x.min), int(coadd.bbox.y.min)),
                     pixel_scale=get_survey(repository.band).pixel_scale,
+                    inner_box=(inner.x.min, inner.y.min, inner.x.max, inner.y.max),
                     blend=butler.get("deep_coadd_blend", data_id),
                     peaks=butler.get("deep_coadd_blend_peak", data_id),
                     spans=butler.get("deep_coadd_blend_spans", data_id),

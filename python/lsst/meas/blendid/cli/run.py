@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("run",)
 
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ _SUFFIXES = (".gz", ".fz", ".fits", ".fit", ".fts")
     "config_options",
     metavar="K=V",
     multiple=True,
-    help="Override of one config field, such as footprints.thresholdValue=4; applied last.",
+    help="Override of one config field, such as maxPeaks=50; applied last.",
 )
 @common_options
 def run(
@@ -108,15 +109,15 @@ def run(
     per footprint), STEM.blend_peak.parquet and STEM.blend_spans.parquet.
 
     An image without variance plane gets its noise from the clipped variance of
-    the pixels and its sky background subtracted, unless --config says
-    otherwise.  An image that fails does not stop the others.
+    the pixels and its sky background subtracted, unless --config or
+    --config-option says otherwise.  An image that fails does not stop the others.
 
     \b
     Examples:
       blendid run coadd.fits --out tables
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
-      blendid run coadd.fits --out tables --config-option footprints.thresholdValue=4
+      blendid run coadd.fits --out tables --config-option maxPeaks=50
     """  # noqa: D301
     stems = _find_stems(images)
     make_output_folder(directory)
@@ -131,7 +132,7 @@ def run(
                 )
             except Exception as err:
                 if get_settings().debug:
-                    raise
+                    announce(traceback.format_exc().rstrip(), err=True)
                 text = describe_error(err) if not isinstance(err, click.ClickException) else err.message
                 if image not in text:
                     text = f"{image}: {text}"
@@ -159,6 +160,7 @@ class _Tasks:
     ) -> None:
         self._arguments = {"files": files, "options": options, "classifiers": classifiers, "models": models}
         self._tasks: dict[bool, BlendIdentificationTask] = {}
+        self._warned: set[str] = set()
 
     def get(self, *, has_variance: bool) -> BlendIdentificationTask:
         """Return the task for images with or without variance plane."""
@@ -167,7 +169,9 @@ class _Tasks:
             from ._config import make_config
 
             config = make_config(has_variance=has_variance, **self._arguments)
-            self._tasks[has_variance] = BlendIdentificationTask(config=config)
+            # Both tasks have the same to say about the models.
+            with show_log(f"lsst.{BlendIdentificationTask._DefaultName}", "", self._warned):
+                self._tasks[has_variance] = BlendIdentificationTask(config=config)
         return self._tasks[has_variance]
 
 

@@ -74,7 +74,9 @@ def block_bootstrap(
     -------
     samples : `dict` [`str`, `dict` [`str`, `numpy.ndarray`]]
         By model and statistic, an array of shape (draws,).  Draw k of two
-        models has the same blocks, so that differences are paired.
+        models has the same blocks, so that differences are paired.  A draw
+        without blends, or with nothing else, has NaN scores (`.metrics.score`):
+        use `numpy.nanstd` and the like.
 
     Raises
     ------

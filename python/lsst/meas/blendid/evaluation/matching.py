@@ -46,12 +46,14 @@ class MatchedCoadd:
     """A row per span."""
     galaxies: np.ndarray
     """Positions ``(x, y)`` of the galaxies that count, parent pixels `(m, 2)`."""
+    galaxy_inside: np.ndarray
+    """Whether the centre of each is in some footprint, bool `(m,)`."""
+    galaxy_inner: np.ndarray
+    """Whether each lies in the inner region, so that no other coadd has it too, bool `(m,)`."""
     counts: np.ndarray
     """True number of galaxies of each footprint, int32 `(n,)`."""
     brightest: np.ndarray
     """Magnitude of the brightest of them `(n,)`, NaN where there is none."""
-    share_inside: float
-    """Share of the galaxies that count whose centre is in some footprint."""
 
     @property
     def inner(self) -> np.ndarray:
@@ -70,6 +72,7 @@ def match_truth(
     peaks: Table,
     spans: Table,
     truth: Table,
+    inner_box: tuple[int, int, int, int] | None = None,
     snr_min: float = 5.0,
 ) -> MatchedCoadd:
     """Count the true galaxies of each footprint of a table.
@@ -92,6 +95,9 @@ def match_truth(
     truth
         Table with columns ``x``, ``y`` (parent pixels), ``snr`` (point-source
         S/N) and ``mag``.
+    inner_box
+        First and last pixel ``(x0, y0, x1, y1)``, parent pixels, of the region
+        that no other coadd has too; all of the image by default.
     snr_min
         Fainter galaxies do not count.
 
@@ -136,7 +142,15 @@ def match_truth(
         peaks=peaks,
         spans=spans,
         galaxies=position,
+        galaxy_inside=owner > 0,
+        galaxy_inner=_in_box(pixel + np.asarray(xy0), inner_box),
         counts=counts,
         brightest=brightest[1:],
-        share_inside=float(np.mean(owner > 0)) if len(owner) else float("nan"),
     )
+
+
+def _in_box(pixel: np.ndarray, box: tuple[int, int, int, int] | None) -> np.ndarray:
+    """Whether pixels ``(x, y)`` `(m, 2)` lie in a box, its edges included; in none given, all do."""
+    if box is None:
+        return np.ones(len(pixel), dtype=bool)
+    return np.asarray(np.all((pixel >= np.asarray(box[:2])) & (pixel <= np.asarray(box[2:])), axis=1))

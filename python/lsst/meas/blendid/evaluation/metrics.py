@@ -34,8 +34,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_EPS = 1e-7
-"""Probabilities are kept this far from 0 and 1, so that logarithms are finite."""
+from ._calibration import calibration_line, expected_calibration_error
+from ._inputs import EPS, check, classified
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,6 @@ class BinnedAccuracy:
     high: np.ndarray
     n: np.ndarray
     accuracy: np.ndarray
-
-
-def _check(p: np.ndarray, blended: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Probabilities, truth and weights as float64, bool and float64 of one length."""
-    p, blended = np.asarray(p, dtype=np.float64), np.asarray(blended, dtype=bool)
-    weights = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    if p.ndim != 1 or p.shape != blended.shape or p.shape != weights.shape:
-        raise ValueError(
-            f"lengths differ: {p.shape} probabilities, {blended.shape} truths, {weights.shape} weights"
-        )
-    return p, blended, weights
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> float:
@@ -146,7 +135,7 @@ def roc_auc(p: np.ndarray, blended: np.ndarray, weights: np.ndarray | None = Non
         Chance that a blended footprint has the higher score; NaN if there is
         one kind only.
     """
-    p, blended, weights = _check(p, blended, weights)
+    p, blended, weights = check(p, blended, weights)
     _, group = np.unique(p, return_inverse=True)
     positive = np.bincount(group, weights * blended)
     negative = np.bincount(group, weights * ~blended)
@@ -173,94 +162,13 @@ def recall_at_false_rate(p: np.ndarray, blended: np.ndarray, rate: float) -> flo
         The share found with the lowest threshold that keeps to ``rate``; NaN if
         there is one kind only.
     """
-    p, blended, _ = _check(p, blended, None)
+    p, blended, _ = check(p, blended, None)
     single = np.sort(p[~blended])[::-1]
     if single.size == 0 or single.size == p.size:
         return float("nan")
     allowed = int(np.floor(rate * single.size + 1e-9))
     threshold = single[allowed] if allowed < single.size else -np.inf
     return float(np.mean(p[blended] > threshold))
-
-
-def calibration_line(
-    p: np.ndarray, blended: np.ndarray, weights: np.ndarray | None = None
-) -> tuple[float, float]:
-    """Fit logit P(truth) = intercept + slope x logit p by maximum likelihood.
-
-    Parameters
-    ----------
-    p : `numpy.ndarray`, shape (n,)
-        P(blended).
-    blended : `numpy.ndarray`, shape (n,), bool
-        Truth.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
-
-    Returns
-    -------
-    slope, intercept
-        1 and 0 for calibrated probabilities; a slope below 1 means that they
-        are too sure.  NaN where there is no maximum.
-
-    Notes
-    -----
-    Cox (1958), Biometrika 45, 562; solved by Newton's method.
-    """
-    p, blended, weights = _check(p, blended, weights)
-    clipped = np.clip(p, _EPS, 1.0 - _EPS)
-    logit = np.log(clipped / (1.0 - clipped))
-    design = np.column_stack([np.ones_like(logit), logit])
-    line = np.array([0.0, 1.0])
-    for _ in range(50):
-        fitted = 1.0 / (1.0 + np.exp(-np.clip(design @ line, -50.0, 50.0)))
-        gradient = design.T @ (weights * (blended - fitted))
-        hessian = (design * (weights * fitted * (1.0 - fitted))[:, None]).T @ design
-        # Both kinds with overlapping scores are needed, else the likelihood has no maximum.
-        if not np.linalg.cond(hessian) < 1e12:
-            return float("nan"), float("nan")
-        step = np.linalg.solve(hessian, gradient)
-        line = line + step
-        if np.abs(step).max() < 1e-10:
-            return float(line[1]), float(line[0])
-    return float("nan"), float("nan")
-
-
-def expected_calibration_error(
-    p: np.ndarray, blended: np.ndarray, weights: np.ndarray | None = None, *, bins: int = 15
-) -> tuple[float, float]:
-    r"""Mean gap between what is said and what is, in equal-width bins.
-
-    Parameters
-    ----------
-    p : `numpy.ndarray`, shape (n,)
-        P(blended).
-    blended : `numpy.ndarray`, shape (n,), bool
-        Truth.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
-    bins
-        Number of bins of probability.
-
-    Returns
-    -------
-    error, floor
-        The measured error, and what perfect probabilities would have with as
-        many footprints.
-
-    Notes
-    -----
-    In a bin with n footprints the sum of the truths of a perfect model has the
-    variance :math:`V = \sum p(1-p)`, and the mean of the absolute gap is
-    :math:`\sqrt{2V/\pi}/n`.
-    """
-    p, blended, weights = _check(p, blended, weights)
-    total = float(weights.sum())
-    if total <= 0.0:
-        return float("nan"), float("nan")
-    index = np.clip((p * bins).astype(np.int64), 0, bins - 1)
-    gap = np.bincount(index, weights * (blended - p), minlength=bins)
-    variance = np.bincount(index, np.square(weights) * p * (1.0 - p), minlength=bins)
-    return float(np.abs(gap).sum() / total), float(np.sqrt(2.0 * variance / np.pi).sum() / total)
 
 
 def score(p: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) -> Scores:
@@ -279,7 +187,8 @@ def score(p: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) 
     Returns
     -------
     scores
-        The scores.
+        The scores.  Those that compare the kinds are NaN if the weights of one
+        kind are all 0, as may be in a resample.
 
     Raises
     ------
@@ -288,16 +197,21 @@ def score(p: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) 
         footprint.
     """
     counts = np.asarray(counts)
-    p, blended, weights = _check(p, counts > 1, weights)
-    finite = np.isfinite(p)
-    p, blended, weights, counts = p[finite], blended[finite], weights[finite], counts[finite]
-    log_loss = -np.log(np.clip(np.where(blended, p, 1.0 - p), _EPS, None))
+    n_all = np.size(p)
+    p, counts, weights = classified(
+        p, counts, np.ones(n_all) if weights is None else np.asarray(weights, dtype=np.float64)
+    )
+    p, blended, weights = check(p, counts > 1, weights)
+    log_loss = -np.log(np.clip(np.where(blended, p, 1.0 - p), EPS, None))
     slope, intercept = calibration_line(p, blended, weights)
     ece, floor = expected_calibration_error(p, blended, weights)
     occupied = counts > 0
     p, truth, w = p[occupied], blended[occupied], weights[occupied]
     prior = _mean(truth.astype(np.float64), w)
-    q = to_even_prior(np.clip(p, _EPS, 1.0 - _EPS), prior)
+    if truth.all() or not truth.any():
+        raise ValueError(f"the share of blended footprints is {prior}; both kinds are needed")
+    # A resample may lack one kind that the data have: its scores are NaN.
+    q = to_even_prior(np.clip(p, EPS, 1.0 - EPS), prior) if 0.0 < prior < 1.0 else np.full(p.shape, np.nan)
     w_blended, w_single = w * truth, w * ~truth
     right = ((q > 0.5) == truth).astype(np.float64)
     loss = -np.log(np.where(truth, q, 1.0 - q))
@@ -315,7 +229,7 @@ def score(p: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) 
         calibration_intercept=intercept,
         ece=max(ece - floor, 0.0),
         ece_floor=floor,
-        n_missing=int(np.count_nonzero(~finite)),
+        n_missing=n_all - blended.size,
     )
 
 
@@ -354,7 +268,7 @@ def accuracy_by_bins(
     Parameters
     ----------
     p : `numpy.ndarray`, shape (n,)
-        P(blended).
+        P(blended); rows with NaN are left out.
     counts : `numpy.ndarray`, shape (n,)
         True number of galaxies.
     values : `numpy.ndarray`, shape (n,)
@@ -373,12 +287,13 @@ def accuracy_by_bins(
         Raised if lengths differ or no footprint, or all, are blended.
     """
     counts, values, edges = np.asarray(counts), np.asarray(values, dtype=np.float64), np.asarray(edges)
-    p, blended, _ = _check(p, counts > 1, None)
-    if values.shape != p.shape:
-        raise ValueError(f"{values.size} values were given for {p.size} footprints")
-    use = np.isfinite(p) & (counts > 0) & (values >= edges[0]) & (values < edges[-1])
-    everywhere = np.isfinite(p) & (counts > 0)
-    q = to_even_prior(np.clip(p, _EPS, 1.0 - _EPS), float(np.mean(blended[everywhere])))
+    if values.shape != np.shape(p):
+        raise ValueError(f"{values.size} values were given for {np.size(p)} footprints")
+    p, counts, values = classified(p, counts, values)
+    p, blended, _ = check(p, counts > 1, None)
+    use = (counts > 0) & (values >= edges[0]) & (values < edges[-1])
+    everywhere = counts > 0
+    q = to_even_prior(np.clip(p, EPS, 1.0 - EPS), float(np.mean(blended[everywhere])))
     right, truth = ((q > 0.5) == blended)[use], blended[use]
     n_bins = len(edges) - 1
     index = np.searchsorted(edges, values[use], side="right") - 1

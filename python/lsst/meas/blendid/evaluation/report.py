@@ -13,16 +13,14 @@ from __future__ import annotations
 __all__ = ("ReportFigure", "make_figures", "write_report")
 
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._files import atomic_path
 from ._html import Page
 from .gallery import Stamp, cutout_gallery, make_stamp
 from .matching import MatchedCoadd
@@ -269,7 +267,8 @@ def write_report(
     page.paragraph("The tables are ordinary Butler datasets, Parquet on disk:")
     page.code(usage)
     page.footer(made_by)
-    _write_text(path, page.render())
+    with atomic_path(path) as temporary:
+        temporary.write_text(page.render(), encoding="utf-8")
 
 
 def _add(page: Page, figures: Mapping[str, ReportFigure], *names: str) -> None:
@@ -383,17 +382,3 @@ def _to_png(figure: Figure, dpi: int = 168) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write beside, then rename, so that no half-written page is left."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -23,7 +23,7 @@ from .metrics import OnePeakScores, Scores, roc_auc, score, score_one_peak
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of several coadds together; footprints of overlaps are counted once."""
+    """Numbers of several coadds together; footprints and galaxies of overlaps are counted once."""
 
     n_footprints: int
     """Footprints in inner regions."""
@@ -42,7 +42,8 @@ class Summary:
     expected_blended: float
     """Share that the probabilities add up to."""
     share_inside: float
-    """Share of the galaxies that count whose centre is in some footprint."""
+    """Share of the galaxies that count, in inner regions, whose centre is in
+    some footprint; NaN if there is none."""
     primary: str
     """Name of the classifier that ``p_blended`` is of."""
     scores: dict[str, Scores]
@@ -95,6 +96,7 @@ def summarize(coadds: Sequence[MatchedCoadd], *, primary: str) -> Summary:
             probabilities[name] = inner_column(coadds, column)
     p = probabilities[primary]
     occupied = counts > 0
+    inside = np.concatenate([c.galaxy_inside[c.galaxy_inner] for c in coadds])
     return Summary(
         n_footprints=len(counts),
         n_duplicates=sum(len(c.blend) for c in coadds) - len(counts),
@@ -104,7 +106,7 @@ def summarize(coadds: Sequence[MatchedCoadd], *, primary: str) -> Summary:
         single=float(np.mean(counts == 1)),
         blended=float(np.mean(counts > 1)),
         expected_blended=float(np.nanmean(p)),
-        share_inside=float(np.mean([c.share_inside for c in coadds])),
+        share_inside=float(np.mean(inside)) if len(inside) else float("nan"),
         primary=primary,
         scores={name: score(values, counts) for name, values in probabilities.items()},
         one_peak={name: score_one_peak(values, counts, n_peaks) for name, values in probabilities.items()},

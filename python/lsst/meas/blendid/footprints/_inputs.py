@@ -53,8 +53,7 @@ def mark_variance(variance: np.ndarray, bad: np.ndarray) -> int:
 def find_pedestal(image: np.ndarray) -> float:
     """Level of an image that is so high over its scatter that single precision loses the latter, or 0.
 
-    The limit is a rounding error of a tenth of the scatter, whose effect on a
-    variance is less than 0.1 % (uniform rounding errors have a variance of a twelfth of their range squared).
+    The limit is a rounding error of a hundredth of the scatter.
     """
     array = np.asarray(image)
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "fiu" or array.dtype.itemsize < 4:
@@ -70,7 +69,7 @@ def find_pedestal(image: np.ndarray) -> float:
         return 0.0
     q1, median, q3 = np.percentile(sample, (25.0, 50.0, 75.0))
     rounding = abs(float(median)) * float(np.finfo(np.float32).eps)
-    return float(median) if 0.0 < 0.741301 * (q3 - q1) < 10.0 * rounding else 0.0
+    return float(median) if 0.0 < 0.741301 * (q3 - q1) < 100.0 * rounding else 0.0
 
 
 def native(array: np.ndarray, pedestal: float = 0.0) -> np.ndarray:
@@ -81,7 +80,7 @@ def native(array: np.ndarray, pedestal: float = 0.0) -> np.ndarray:
         if pedestal:
             array = array - np.float64(pedestal)
         if isinstance(array, np.ma.MaskedArray):
-            array = array.astype(np.float32).filled(np.nan)
+            array = np.ma.filled(array.astype(np.float32), np.nan)
         return np.ascontiguousarray(array, dtype=np.float32)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._jit import njit
+from ._fill import fill_missing
 
 
 @dataclass(frozen=True)
@@ -296,43 +297,6 @@ def _median_filter(values: np.ndarray, size: int) -> np.ndarray:
     return np.median(windows, axis=(2, 3))
 
 
-def _fill_missing(values: np.ndarray, n_rings: int) -> np.ndarray:
-    """Continue the values of boxes into those without one.
-
-    Boxes are filled ring after ring, each with the plane through the known ones of the 5x5 around it (level in a
-    direction in which these do not extend), so that a gradient continues under a mask. Boxes farther than n_rings
-    from any known one have no bearing on pixels outside the mask, and get the median.
-    """
-    known = ~np.isnan(values)
-    median = float(np.median(values[known]))
-    filled = np.where(known, values, 0.0)
-    ny, nx = values.shape
-    shifts = [(j, i) for j in range(-2, 3) for i in range(-2, 3)]
-    for _ in range(n_rings):
-        if known.all():
-            return filled
-        padded = np.pad(filled, 2)
-        weight = np.pad(known.astype(float), 2)
-        # Sums over the window of 1, x, y, xx, xy, yy, v, xv, yv; filled is 0 where nothing is known.
-        sums = np.zeros((9, ny, nx))
-        near = np.zeros((ny, nx), dtype=bool)
-        for y, x in shifts:
-            window = (slice(2 + y, 2 + y + ny), slice(2 + x, 2 + x + nx))
-            w, v = weight[window], padded[window]
-            sums += np.array([w, x * w, y * w, x * x * w, x * y * w, y * y * w, v, x * v, y * v])
-            if max(abs(y), abs(x)) == 1:
-                near |= w > 0.0
-        new = near & ~known
-        n, sx, sy, sxx, sxy, syy, sv, sxv, syv = sums[:, new]
-        mx, my, mv = sx / n, sy / n, sv / n
-        moments = np.array([[sxx - n * mx * mx, sxy - n * mx * my], [sxy - n * mx * my, syy - n * my * my]])
-        inverse = np.linalg.pinv(moments.transpose(2, 0, 1), rcond=1e-6, hermitian=True)
-        slope = np.einsum("kij,jk->ik", inverse, np.array([sxv - n * mx * mv, syv - n * my * mv]))
-        filled[new] = mv - slope[0] * mx - slope[1] * my
-        known = known | new
-    return np.where(known, filled, median)
-
-
 def _box_edges(n_pixels: int, bin_size: int) -> np.ndarray:
     """Edges of about equal boxes of at most ``bin_size``, as `lsst.afw.math.Background` places them."""
     n_boxes = -(-n_pixels // bin_size)
@@ -399,8 +363,8 @@ def estimate_background(
         raise ValueError("no pixel is left to estimate the background from; check the masks")
     if missing.any():
         sigma = np.where(missing, np.nan, sigma)
-        # The spline of a pixel between two boxes reaches two boxes beyond, the median filter half its side more.
-        values = _fill_missing(np.where(missing, np.nan, values), 5 + filter_size // 2)
+        # A spline reaches two boxes beyond the two around a pixel, the median filter half its side more.
+        values = fill_missing(np.where(missing, np.nan, values), 5 + filter_size // 2)
     return BackgroundMesh(
         values=_median_filter(values, filter_size),
         sigma=sigma,

@@ -30,7 +30,14 @@ from .growth import grow_labels, growth_radius, stencil_half_widths
 from .local_background import replace_peaks
 from .peaks import find_peaks, refine_peaks
 from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
-from .significance import border_slices, estimate_noise, noise_at, significance_image, smooth_variance
+from .significance import (
+    border_slices,
+    check_scatter,
+    estimate_noise,
+    noise_at,
+    significance_image,
+    smooth_variance,
+)
 from .smoothing import dilate_square, gaussian_kernel, kernel_size, smooth
 
 if TYPE_CHECKING:
@@ -147,6 +154,8 @@ def build_footprints(
 
     if config.doSubtractBackground:
         with clock("background"):
+            if correct or not use_variance:
+                check_scatter(clean, skip)
             mesh = estimate_background(
                 clean,
                 skip,

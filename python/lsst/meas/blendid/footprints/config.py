@@ -77,8 +77,10 @@ class FootprintConfig(Config):
     )
     excludeMaskPlanes = ListField[str](
         doc="Mask planes to leave out of statistics and, widened by the smoothing kernel, out of detection. "
-        "Growth may re-enter them. EDGE, in coadds that were searched before, marks the half-kernel border "
-        "that is left out here in any case, and would widen it a second time.",
+        "Growth may re-enter them. The rim of such an area, where the smoothed image breaks off, counts as a "
+        "slope that falls to 0, so that a star with a masked or NaN core gets peaks along it; "
+        "SourceDetectionTask gives it the same. EDGE, in coadds that were searched before, marks the "
+        "half-kernel border that is left out here in any case, and would widen it a second time.",
         default=["NO_DATA"],
     )
     noiseSource = ChoiceField[str](
@@ -86,12 +88,13 @@ class FootprintConfig(Config):
         default="variance",
         allowed={
             "variance": "The variance plane.",
-            "clipped": "The variance of the image, clipped iteratively at 3 sigma.",
+            "clipped": "The variance of the image, clipped iteratively at 3 sigma. Undetected galaxies are "
+            "part of it: in simulated ten-year coadds its root is 1.05 to 1.09 times the noise of the sky.",
         },
     )
     doCorrectCorrelatedNoise = Field[bool](
         doc="Multiply the noise of the smoothed image by the measured correlation: its scatter over what "
-        "uncorrelated noise would give. It is measured and recorded in any case.",
+        "uncorrelated noise would give. It is recorded in any case, as NaN where it cannot be measured.",
         default=False,
     )
     doSubtractBackground = Field[bool](

@@ -124,7 +124,8 @@ def labels_to_spans(labels: np.ndarray, xy0: tuple[int, int] = (0, 0)) -> np.nda
     Raises
     ------
     ValueError
-        If the image is not two-dimensional or has a negative label.
+        If the image is not two-dimensional, or has labels that are negative or
+        not 32-bit integers.
     """
     labels = _as_labels(labels)
     spans, _ = _scan_labels(labels)
@@ -165,12 +166,16 @@ def spans_to_labels(spans: np.ndarray, shape: tuple[int, int], xy0: tuple[int, i
 
 
 def _as_labels(labels: np.ndarray) -> np.ndarray:
-    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    labels = np.asarray(labels)
     if labels.ndim != 2:
         raise ValueError(f"a label image has two dimensions, not {labels.ndim}")
+    if labels.dtype.kind not in "iub":
+        raise ValueError(f"a label image holds integers, not {labels.dtype}")
     if labels.size and labels.min() < 0:
         raise ValueError("a label image has no negative labels")
-    return labels
+    if labels.size and labels.max() > np.iinfo(np.int32).max:
+        raise ValueError(f"label {labels.max()} is too large: labels are 32-bit integers")
+    return np.ascontiguousarray(labels, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -263,7 +268,7 @@ class FootprintSet:
         ------
         ValueError
             If a number is missing among the labels, ``area_detected`` has
-            another length, or a peak is in no footprint.
+            another length, or a peak does not lie in its footprint.
         """
         labels = _as_labels(labels)
         spans, counts = _scan_labels(labels)
@@ -357,8 +362,8 @@ class FootprintSet:
         Parameters
         ----------
         peaks
-            Peaks in any order, structured array of `PEAK_DTYPE` ``(k,)``,
-            whose ``footprint_id`` is that of an existing footprint.
+            Peaks in any order, structured array of `PEAK_DTYPE` ``(k,)``, each
+            in the footprint with its ``footprint_id``.
 
         Returns
         -------
@@ -368,7 +373,8 @@ class FootprintSet:
         Raises
         ------
         ValueError
-            If columns are missing, or a peak's footprint does not exist.
+            If columns are missing, or a peak's footprint does not exist or does
+            not cover its pixel.
         """
         absent = [name for name in PEAK_DTYPE.names or () if name not in (peaks.dtype.names or ())]
         if absent:
@@ -379,6 +385,14 @@ class FootprintSet:
         ids = columns["footprint_id"]
         if ids.size and (ids.min() < 1 or ids.max() > len(self)):
             raise ValueError(f"a peak has a footprint_id outside 1…{len(self)}")
+        y, x = columns["i_y"].astype(int) - self.xy0[1], columns["i_x"].astype(int) - self.xy0[0]
+        inside = (y >= 0) & (y < self.labels.shape[0]) & (x >= 0) & (x < self.labels.shape[1])
+        inside[inside] = self.labels[y[inside], x[inside]] == ids[inside]
+        if not inside.all():
+            i = int(np.argmin(inside))
+            raise ValueError(
+                f"the peak at ({columns['i_x'][i]}, {columns['i_y'][i]}) is not in its footprint {ids[i]}"
+            )
         order = np.lexsort((columns["i_x"], columns["i_y"], -columns["peak_value"], ids))
         columns = columns[order]
         start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))

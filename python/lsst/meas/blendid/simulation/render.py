@@ -27,14 +27,16 @@ from typing import Any
 import numpy as np
 from astropy.table import Table
 
+from ..psf import kolmogorov_kernel
 from ._errors import SimulationError, import_galsim
 
 type ProgressCallback = Callable[[int, int], None]
 """Called with the number of galaxies drawn and their total."""
 
-# Kolmogorov PSF: transform exp(-(k/k0)^(5/3)) with k0 = 2.992934 / (λ/r0) and
-# FWHM = 0.975863 λ/r0 (Racine 1996; constants as in GalSim).
-_K0_TIMES_FWHM = 2.992934 * 0.975863432579
+# Kolmogorov PSF: transform exp(-(k/k0)^(5/3)); k0 times the FWHM is the number of `.psf.kolmogorov_kernel`.
+_K0_TIMES_FWHM = 2.992934 * 0.975865
+# A PSF of fewer pixels is undersampled: frequencies that the stamps do not have would matter.
+_MIN_FWHM_PIXELS = 2.5
 # Its wings: I(r) → 0.142316 k0^(-5/3) r^(-11/3), from the first term of the transform.
 _WING = 0.142316
 # Scale radius of an exponential disc of half-light radius 1.
@@ -61,14 +63,27 @@ def kolmogorov_psf(fwhm: float, pixel_scale: float, size: int = 41) -> np.ndarra
     -------
     image
         Image of shape (size, size), float64, with sum 1.
+
+    Raises
+    ------
+    SimulationError
+        Raised if the size is not odd, or the PSF is undersampled or too wide
+        (`~lsst.meas.blendid.psf.kolmogorov_kernel`).
     """
-    if size < 3 or size % 2 == 0:
-        raise SimulationError(f"the size of a PSF image must be odd and at least 3, not {size}")
-    n = 4 * (size + 1)
-    image = np.fft.irfft2(_psf_transform(n, fwhm, pixel_scale), s=(n, n))
-    half = size // 2
-    image = np.roll(image, (half, half), axis=(0, 1))[:size, :size]
-    return image / image.sum()
+    _check_sampling(fwhm, pixel_scale)
+    try:
+        return kolmogorov_kernel(fwhm / pixel_scale, size)
+    except ValueError as err:
+        raise SimulationError(str(err)) from None
+
+
+def _check_sampling(fwhm: float, pixel_scale: float) -> None:
+    """Raise for a PSF that pixels of this size do not sample."""
+    if not fwhm / pixel_scale >= _MIN_FWHM_PIXELS * (1.0 - 1e-9):
+        raise SimulationError(
+            f"a PSF of FWHM {fwhm:g} arcsec is undersampled by pixels of {pixel_scale:g} arcsec; "
+            f"at least {_MIN_FWHM_PIXELS:g} pixels are needed: use smaller pixels or more seeing"
+        )
 
 
 def draw_galaxies(
@@ -109,10 +124,12 @@ def draw_galaxies(
     Raises
     ------
     SimulationError
-        Raised for an engine that does not exist.
+        Raised for an engine that does not exist, or a PSF narrower than 2.5
+        pixels.
     MissingGalSimError
         Raised if GalSim is not installed.
     """
+    _check_sampling(fwhm, pixel_scale)
     galsim = import_galsim()
     image = np.zeros((size[1], size[0]))
     if engine == "galsim":
