@@ -225,7 +225,8 @@ def test_inner_regions(task: BlendIdentificationTask, image: MaskedImage) -> Non
     coadd = MaskedImage(image.image, mask=image.mask, variance=image.variance, sky_projection=projection)
     # The tract ends 60 pixels north of the first row.
     region = lsst.sphgeom.Box(
-        lsst.sphgeom.LonLat.fromDegrees(149.0, 1.0), lsst.sphgeom.LonLat.fromDegrees(151.0, 2.0 + 60 * 0.2 / 3600)
+        lsst.sphgeom.LonLat.fromDegrees(149.0, 1.0),
+        lsst.sphgeom.LonLat.fromDegrees(151.0, 2.0 + 60 * 0.2 / 3600),
     )
     inner = Box.factory[0:100, 0:60]
     blend = task.run(coadd, psf=_psf(image.bbox), patch_inner_box=inner, tract_inner_region=region).blend

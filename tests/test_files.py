@@ -53,7 +53,10 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match="folder: it is a folder"), atomic_path(tmp_path / "folder"):
         pass
-    with pytest.raises(FileNotFoundError, match=r"cannot write .*none/a"), atomic_path(tmp_path / "none" / "a"):
+    with (
+        pytest.raises(FileNotFoundError, match=r"cannot write .*none/a"),
+        atomic_path(tmp_path / "none" / "a"),
+    ):
         pass
     with (
         pytest.raises(IsADirectoryError),

@@ -151,9 +151,11 @@ def test_module_stays_in_its_layer(path: Path) -> None:
     inside = path.relative_to(PACKAGE)
     part = inside.parts[0].removesuffix(".py")
     if part not in ALLOWED_IMPORTS:
-        assert part.startswith("_") or part in {"blend_identification", "blend_identification_config", "cli"}, (
-            f"{part} is in no layer; add it to ALLOWED_IMPORTS"
-        )
+        assert part.startswith("_") or part in {
+            "blend_identification",
+            "blend_identification_config",
+            "cli",
+        }, f"{part} is in no layer; add it to ALLOWED_IMPORTS"
         return
     prefix = "lsst.meas.blendid."
     inner = (n.removeprefix(prefix).split(".")[0] for n in _module_imports(path) if n.startswith(prefix))

@@ -364,7 +364,7 @@ def _predict(
     prediction = np.asarray(classifier.predict(samples))
     if prediction.shape[:1] != (len(samples),):
         raise InvalidQuantumError(
-            f"classifier '{name}' gave probabilities of shape {prediction.shape} for {len(samples)} footprints"
+            f"classifier '{name}' gave an array of shape {prediction.shape} for {len(samples)} footprints"
         )
     try:
         return split_probabilities(prediction)

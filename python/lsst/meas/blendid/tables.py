@@ -83,10 +83,16 @@ _BLEND_HEAD = (
     Column("ra", "f8", "deg", "Right ascension (ICRS) of the centroid; NaN without WCS."),
     Column("dec", "f8", "deg", "Declination (ICRS) of the centroid; NaN without WCS."),
     Column(
-        "is_patch_inner", "bool", "", "The centroid is in the inner region of the patch; true where that is not known."
+        "is_patch_inner",
+        "bool",
+        "",
+        "The centroid is in the inner region of the patch; true where that is not known.",
     ),
     Column(
-        "is_tract_inner", "bool", "", "The centroid is in the inner region of the tract; true if no skymap was read."
+        "is_tract_inner",
+        "bool",
+        "",
+        "The centroid is in the inner region of the tract; true if no skymap was read.",
     ),
     Column("n_peaks", "i4", "", "Number of detected peaks."),
     Column("max_significance", "f4", "", "Largest point-source S/N of the footprint's peaks."),
@@ -144,8 +150,11 @@ BLEND_COLUMNS = (
 PEAK_COLUMNS = (
     *_IDS,
     Column(
-        "peak_id", "i8", "", "Identifier of the peak, unique in the table and not related to id: detected peaks by footprint, the "
-        "brightest first, then inferred ones."
+        "peak_id",
+        "i8",
+        "",
+        "Identifier of the peak, unique in the table and not related to id: detected peaks by footprint, the "
+        "brightest first, then inferred ones.",
     ),
     Column("i_x", "i4", "pix", "Column of the peak's pixel."),
     Column("i_y", "i4", "pix", "Row of the peak's pixel."),
@@ -182,8 +191,6 @@ class BlendTables:
     blend: Table
     blend_peak: Table
     blend_spans: Table
-
-
 
 
 def _build(

@@ -18,7 +18,9 @@ import numpy as np
 def clipped_mean(image: np.ndarray, n_sigma: float = 3.0, n_iterations: int = 20) -> float:
     """Compute the mean after iterative clipping about the median.
 
-    It is the statistic of the backgrounds of Rubin's coadds.
+    Rubin subtracts from each visit a background that is interpolated between
+    such means of squares of the image (``MEANCLIP``); here one number stands
+    for the image of a whole coadd.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ def clipped_mean(image: np.ndarray, n_sigma: float = 3.0, n_iterations: int = 20
     """
     values = image.ravel()
     for _ in range(n_iterations):
-        # The median of every 16th pixel is known to a thousandth of the noise.
+        # The median of every 16th pixel of 2048 x 2048 is known to .0024 of the noise, and only centres the clip.
         middle, spread = np.median(values[::16]), values.std()
         kept = values[np.abs(values - middle) <= n_sigma * spread]
         if kept.size == values.size or kept.size == 0:

@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from lsst.images import XY, Box, SkyProjection, TractFrame
 
+from ..labels import matched_snr
 from .survey import Survey
 
 _COLUMNS = {
@@ -69,7 +70,7 @@ def make_truth_table(
     flux = np.asarray(galaxies["flux"], dtype=np.float64)
     columns = {name: np.asarray(galaxies[name]) for name in galaxies.colnames}
     columns |= {"x": x, "y": y, "ra": sky.ra.deg, "dec": sky.dec.deg}
-    columns["snr"] = flux * np.sqrt((kernel**2).sum()) / survey.sky_sigma
+    columns["snr"] = matched_snr(flux, kernel, survey.sky_sigma)
     truth = Table()
     truth["id"] = columns["id"].astype(np.int64)
     truth["id"].description = "Row of the galaxy in its source; the same in all patches."

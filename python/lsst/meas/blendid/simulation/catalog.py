@@ -34,7 +34,7 @@ from astropy.table import Table
 
 from ._errors import SimulationError
 from .survey import Survey
-from .truths import find_truth_scene, read_truth_scene
+from .truths import FIELD_SIZE, find_truth_scene, read_truth_scene
 
 
 class GalaxySource(Protocol):
@@ -241,7 +241,10 @@ class TruthScene:
         return self.path.stem
 
     def galaxies(self, size: tuple[int, int], survey: Survey, rng: np.random.Generator) -> Table:
-        """Read the galaxies; see `GalaxySource.galaxies`.
+        """Read the galaxies of the field and its margin; see `GalaxySource.galaxies`.
+
+        Those of the margin, which may be sky of another split, are for drawing: the
+        truth of a simulated scene has only what is centred in its image.
 
         Parameters
         ----------
@@ -255,7 +258,7 @@ class TruthScene:
         Returns
         -------
         galaxies
-            Table with columns ``id``, ``x``, ``y`` (pixels) and ``mag``.
+            Table with columns ``id``, ``x``, ``y`` (pixels), ``mag`` and ``in_field``.
 
         Raises
         ------
@@ -264,11 +267,11 @@ class TruthScene:
         """
         if survey.band != "i":
             raise SimulationError(f"{self.path.name} has i-band fluxes only, not {survey.band!r}")
-        if max(size) > 2048:
+        if max(size) > FIELD_SIZE:
             raise SimulationError(
-                f"{self.path.name} covers 2048 × 2048 pixels, less than the {size[0]} × {size[1]} asked for"
+                f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, less than the {size[0]} × {size[1]} asked for"
             )
-        return read_truth_scene(self.path, split=self.split, survey=survey)
+        return read_truth_scene(self.path, split=self.split, survey=survey, margin=True)
 
 
 @dataclasses.dataclass(frozen=True)

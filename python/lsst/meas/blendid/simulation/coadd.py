@@ -226,10 +226,11 @@ def simulate_scene(
         "fourier" (fast) or "galsim"; see `~lsst.meas.blendid.simulation.render`.
     source_noise_in_variance
         Whether the variance plane has the Poisson noise of the sources beside that of
-        the sky, as Rubin's coadds have. The noise itself always has both.
+        the sky, as Rubin's coadds have. It is that of the true galaxies without
+        noise, where a coadd has what was measured. The noise itself always has both.
     subtract_background
-        Whether the clipped mean of the image is subtracted, as from Rubin's coadds.
-        Without it, galaxies too faint to be detected leave a pedestal of about 0.15 of
+        Whether the clipped mean of the image, one number, is subtracted; Rubin subtracts
+        a map of such means from each visit. Without it, galaxies too faint to be detected leave a pedestal of about 0.15 of
         the sky noise per pixel at the depth of ten years.
     progress
         Called while galaxies are drawn, with the number done and in all.

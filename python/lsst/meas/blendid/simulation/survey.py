@@ -138,21 +138,6 @@ class Survey:
         rate = np.asarray(n_photon, dtype=np.float64) / self.exposure_time
         return self.zero_point - 2.5 * np.log10(rate)
 
-    def mag_to_photons(self, mag: Any) -> Any:
-        """Convert AB magnitudes to photons detected per exposure.
-
-        Parameters
-        ----------
-        mag
-            AB magnitudes, scalar or array.
-
-        Returns
-        -------
-        n_photon
-            Mean number of photons per exposure, of the same shape.
-        """
-        return self.exposure_time * 10.0 ** (-0.4 * (np.asarray(mag, dtype=np.float64) - self.zero_point))
-
 
 BANDS: dict[str, Survey] = {
     "i": Survey(band="i", zero_point=27.8, sky_brightness=20.47),

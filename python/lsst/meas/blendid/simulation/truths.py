@@ -10,9 +10,15 @@
 
 The ten training scenes of the paper (files ``scene_00.fits`` … ``scene_09.fits``,
 from LLNL's gp_blendclass_singleband) hold the positions and i-band photon counts
-of every galaxy of ten 2048 × 2048 fields of cosmoDC2. Some overlap in strips of
+of every galaxy of ten 2048 × 2048 fields of cosmoDC2, and of a margin of 98 pixels
+around each, whose galaxies shine into the field. Some fields overlap in strips of
 398 pixels (1–2, 3–5, 4–8, 7–8; two of the paper's own test scenes overlap 6 and
 9), so that a random split would leak sky from training to test.
+
+The fields of two splits share no galaxy. Some of them share an edge or a corner
+(0–7, 0–8, 1–7, 5–6), and there the margin of one reaches into the field of the other:
+2504, 697, 686 and 780 galaxies are in both files. So the margins are for drawing
+only, and `read_truth_scene` leaves them out unless asked for them.
 """
 
 from __future__ import annotations
@@ -30,7 +36,10 @@ from ._errors import SimulationError, SplitError
 from .survey import Survey, get_survey
 
 SKY_SPLIT: dict[str, tuple[int, ...]] = {"train": (1, 2, 3, 5), "validation": (4, 7, 8), "test": (0, 6, 9)}
-"""Scenes of each part; no two parts share sky."""
+"""Scenes of each part; the fields of no two parts share sky, their margins do."""
+
+FIELD_SIZE = 2048
+"""Width and height of the field of a scene, pixels."""
 
 DATA_VARIABLE = "BLENDID_DATA"
 """Environment variable with the folder that holds ``buchanan2022``."""
@@ -151,6 +160,7 @@ def read_truth_scene(
     folder: str | Path | None = None,
     split: str | None = None,
     survey: Survey | None = None,
+    margin: bool = False,
 ) -> Table:
     """Read the true galaxies of a scene.
 
@@ -165,12 +175,16 @@ def read_truth_scene(
         "train" here, and cannot take a test strip by mistake. `None`: any.
     survey
         Zero point and exposure time (default: band i).
+    margin
+        Add the galaxies of the margin around the field. Drawing needs them; whoever
+        fits anything must not use them, because they may be sky of another split.
 
     Returns
     -------
     galaxies
-        Table with columns ``id`` (row), ``x``, ``y`` (0-based pixels), ``mag`` (AB);
-        ``meta["split"]`` says which part of the sky it is.
+        Table with columns ``id`` (row in the file), ``x``, ``y`` (0-based pixels),
+        ``mag`` (AB) and ``in_field`` (whether the nearest pixel is one of the field);
+        ``meta["split"]`` says which part of the sky the field is.
 
     Raises
     ------
@@ -205,6 +219,8 @@ def read_truth_scene(
     table["x"] = np.array(raw["x"], dtype=np.float64)
     table["y"] = np.array(raw["y"], dtype=np.float64)
     table["mag"] = survey.photons_to_mag(photons)
+    x, y = np.rint(table["x"]), np.rint(table["y"])
+    table["in_field"] = (x >= 0) & (x < FIELD_SIZE) & (y >= 0) & (y < FIELD_SIZE)
     table.meta["scene"] = path.name
     table.meta["split"] = split_of(path) or "unknown"
-    return table
+    return table if margin else table[np.asarray(table["in_field"])]

@@ -6,7 +6,10 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Make the models that come with this package: the same bytes from the same versions."""
+"""Make the models that come with this package.
+
+The same versions give the same bytes on the same kind of processor.
+"""
 
 from __future__ import annotations
 

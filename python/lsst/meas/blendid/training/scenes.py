@@ -278,6 +278,10 @@ class LabelledScenes:
         each scene.
     provenance
         JSON-compatible facts of each scene.
+    footprints
+        Settings that the footprints of each scene were made with.
+    snr_min
+        Galaxies fainter than this were not counted.
     """
 
     samples: FootprintSamples
@@ -285,6 +289,8 @@ class LabelledScenes:
     sky: np.ndarray
     inside: tuple[float, ...]
     provenance: tuple[dict[str, Any], ...]
+    footprints: tuple[FootprintConfig, ...]
+    snr_min: float
 
     @property
     def mix(self) -> dict[str, float]:
@@ -371,4 +377,7 @@ def label_scenes(
         sky.astype(np.int64),
         tuple(inside),
         tuple(provenance),
+        # Copies: a config that the caller changes later must not change what was done.
+        tuple(footprints[i % len(footprints)].copy() for i in range(len(sources))),
+        snr_min,
     )

@@ -104,7 +104,6 @@ def train_shipped_models(
             classifier,
             labelled["train"],
             validation=labelled["validation"],
-            footprints=settings,
             model_name=model,
         )
         paths.append(package.write(Path(out) / f"{model}{SUFFIX}"))

@@ -71,11 +71,13 @@ def simulated_scenes(
     truths
         Files or numbers of truth scenes; if empty, the parametric catalogue.
     n_scenes
-        Number of pieces of sky, if there are no truths.
+        Number of truths that the parametric catalogue stands for.
     size_models
-        Galaxy sizes; every piece of sky is drawn with each.
+        Galaxy sizes; every truth is drawn with each.
     draws
-        Number of times that each is drawn, with other shapes and noise.
+        Number of times that each is drawn, with other shapes and noise.  The
+        parametric catalogue depends on the seed: each of its
+        ``n_scenes * len(size_models) * draws`` scenes is another piece of sky.
     size
         Side of a scene, pixels.
     seed
@@ -118,10 +120,10 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _describe(labelled: LabelledScenes, snr_min: float) -> dict[str, Any]:
+def _describe(labelled: LabelledScenes) -> dict[str, Any]:
     """What was learned from."""
     return {
-        "label": f"galaxies with point-source S/N >= {snr_min:g} from the sky alone",
+        "label": f"galaxies with point-source S/N >= {labelled.snr_min:g} from the sky alone",
         "n_footprints": len(labelled.counts),
         "mix": _rounded(labelled.mix),
         "inside": round(float(np.mean(labelled.inside)), 6),
@@ -129,7 +131,7 @@ def _describe(labelled: LabelledScenes, snr_min: float) -> dict[str, Any]:
     }
 
 
-def _describe_inputs(labelled: LabelledScenes, footprints: Sequence[FootprintConfig]) -> dict[str, Any]:
+def _describe_inputs(labelled: LabelledScenes) -> dict[str, Any]:
     """Bands, settings and ranges that a model holds for."""
     samples = labelled.samples
     bands = sorted({context.band for context in samples.contexts if context.band is not None})
@@ -141,7 +143,7 @@ def _describe_inputs(labelled: LabelledScenes, footprints: Sequence[FootprintCon
         for result, context in zip(samples.results, samples.contexts, strict=True)
         if context.zero_point is not None
     ]
-    settings = [config.toDict() for config in footprints]
+    settings = [config.toDict() for config in labelled.footprints]
     common = {
         name: settings[0][name]
         for name in _FOOTPRINT_FIELDS
@@ -170,7 +172,7 @@ def train_classifier(
     validation: Sequence[SceneSource] | LabelledScenes | None = None,
     config: BlendClassifierConfig | None = None,
     footprints: FootprintConfig | Sequence[FootprintConfig] | None = None,
-    snr_min: float = 5.0,
+    snr_min: float | None = None,
     model_name: str | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
@@ -189,10 +191,11 @@ def train_classifier(
         is not looked at.
     footprints
         Settings of the footprints, or several that are dealt out to the
-        scenes in turn; `clipped_footprints` if `None`.  Labelled scenes must
-        have been made with them.
+        scenes in turn; `clipped_footprints` if `None`.  Labelled scenes have
+        theirs, which validation scenes then get too.
     snr_min
-        Fainter galaxies do not count.
+        Fainter galaxies do not count (5 if `None`).  Labelled scenes have
+        theirs.
     model_name
         Name of the model; by default ``<classifier>-trained``.
     progress
@@ -208,7 +211,8 @@ def train_classifier(
     KeyError
         Raised if there is no classifier of that name.
     ValueError
-        Raised if there are no scenes, or the footprints are all of one kind.
+        Raised if there are no scenes, the footprints are all of one kind, or
+        ``footprints`` or ``snr_min`` are given for scenes that are labelled.
     """
     if name not in classifier_registry:
         raise KeyError(f"unknown classifier {name!r}; there are {', '.join(sorted(classifier_registry))}")
@@ -216,9 +220,18 @@ def train_classifier(
     chosen: Any = cls.ConfigClass() if config is None else config.copy()
     chosen.modelPackage = ""
     chosen.validate()
-    if footprints is None:
-        footprints = clipped_footprints()
-    settings = [footprints] if isinstance(footprints, FootprintConfig) else list(footprints)
+    if isinstance(scenes, LabelledScenes):
+        if footprints is not None or snr_min is not None:
+            raise ValueError(
+                "labelled scenes have their footprint settings and S/N limit already; "
+                "leave out footprints and snr_min, or label the scenes with them"
+            )
+        settings, snr_min = list(scenes.footprints), scenes.snr_min
+    else:
+        if footprints is None:
+            footprints = clipped_footprints()
+        settings = [footprints] if isinstance(footprints, FootprintConfig) else list(footprints)
+        snr_min = 5.0 if snr_min is None else snr_min
     n_train = 0 if isinstance(scenes, LabelledScenes) else len(scenes)
     n_total = n_train + (
         0 if validation is None or isinstance(validation, LabelledScenes) else len(validation)
@@ -236,8 +249,8 @@ def train_classifier(
     scores = {} if validation is None else _validate(classifier, label(validation, n_train))
     return classifier.to_package(
         model_name or f"{name}-trained",
-        inputs=_describe_inputs(labelled, settings),
-        training=_describe(labelled, snr_min),
+        inputs=_describe_inputs(labelled),
+        training=_describe(labelled),
         validation=scores,
         versions=_versions(),
     )
