@@ -205,8 +205,6 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
     (folder / "cut.fits").write_bytes(data[: len(data) // 2])
     (folder / "text.fits").write_text("nonsense")
     pixels = make_pixels()
-    padded = pixels.copy()
-    padded[:, : int(0.6 * pixels.shape[1])] = 0.0
     one_value = "the noise cannot be measured: more than half of the pixels have one value (0)"
     return {
         "missing": (str(folder / "missing.fits"), "no such file"),
@@ -220,7 +218,6 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
         ),
         "flat": (write_plain(folder / "tiny.fits", np.zeros((1, 1), np.float32)), "tiny.fits"),
         "zeros": (write_plain(folder / "zeros.fits", np.zeros_like(pixels)), one_value),
-        "padded": (write_plain(folder / "padded.fits", padded), one_value),
         "quantised": (write_plain(folder / "quantised.fits", np.rint(pixels / 20.0) * 20.0), one_value),
         "integers": (
             write_plain(folder / "integers.fits", np.rint(pixels / 20.0).astype(np.int16)),

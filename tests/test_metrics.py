@@ -210,7 +210,9 @@ def test_bins_leave_out_rows_without_probability() -> None:
 def test_weights_without_one_kind_give_nan(kind: bool) -> None:
     p, counts = draw(500)
     result = score(p, counts, ((counts > 1) == kind).astype(float))
-    assert np.isnan([result.balanced_accuracy, result.cross_entropy, result.auc, result.calibration_slope]).all()
+    assert np.isnan(
+        [result.balanced_accuracy, result.cross_entropy, result.auc, result.calibration_slope]
+    ).all()
     assert np.isfinite(result.natural_cross_entropy) and result.prior == float(kind)
 
 

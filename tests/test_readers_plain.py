@@ -411,3 +411,23 @@ def test_truncated_lsst_images(tmp_path: Path, share: float) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     check_error(path, "truncated|damaged|not a FITS", psf_fwhm=0.7)
+
+
+@pytest.mark.parametrize(("share", "masked"), [(0.36, True), (0.6, True), (0.005, False)])
+def test_zero_padding_is_no_data(write_plain: WritePlain, share: float, masked: bool) -> None:
+    """Zeros around a mosaic are padding; single pixels that happen to be zero are not."""
+    pixels = np.random.default_rng(1).normal(0, 1, (100, 100)).astype(np.float32)
+    pixels[:, : round(100 * share)] = 0.0
+    if not masked:
+        pixels.ravel()[: round(pixels.size * share)] = 0.0
+    image = read_image(write_plain(pixels), psf_fwhm=0.7, pixel_scale=0.2)
+    assert np.array_equal(image.masked_image.mask.get("NO_DATA"), (pixels == 0) & masked)
+    assert any("padding" in note for note in image.notes) == masked
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_zeros_of_rounded_noise_are_data(write_plain: WritePlain, dtype: type) -> None:
+    pixels = np.rint(np.random.default_rng(1).normal(0.0, 0.5, (100, 100))).astype(dtype)
+    assert (pixels == 0).mean() > 0.5
+    image = read_image(write_plain(pixels), psf_fwhm=0.7, pixel_scale=0.2)
+    assert not image.masked_image.mask.get("NO_DATA").any()

@@ -166,6 +166,46 @@ def test_test_sky_cannot_be_read_for_training(tmp_path: Path) -> None:
         check_split(1, "training")
 
 
+def test_galaxies_of_the_margin_are_for_drawing_only(tmp_path: Path) -> None:
+    columns = {"x": [-1.0, -0.4, 2047.4, 2047.6], "y": [5.0, 6.0, 7.0, 8.0], "n_photon_i": [30.0] * 4}
+    path = _write_truth(tmp_path / "scene_01.fits", **columns)
+    for split in (None, "train"):
+        table = read_truth_scene(path, split=split)
+        assert table["id"].tolist() == [1, 2] and table["in_field"].all()
+        assert table.meta["split"] == "train"
+    whole = read_truth_scene(path, split="train", margin=True)
+    assert whole["in_field"].tolist() == [False, True, True, False]
+    drawn = TruthScene(path, split="train").galaxies((2048, 2048), SURVEY, np.random.default_rng(0))
+    assert len(drawn) == 4
+
+
+def _shared(one: Table, other: Table) -> int:
+    """Galaxies of one scene that are also in another: same photons, and one shift for all."""
+    _, i, j = np.intersect1d(one["mag"], other["mag"], return_indices=True)
+    shifts = np.stack([one["x"][i] - other["x"][j], one["y"][i] - other["y"][j]], axis=1)
+    if not len(shifts):
+        return 0
+    tree = cKDTree(shifts)
+    # Chance pairs have the same magnitude to the last bit, but no common shift.
+    most = int(max(len(near) for near in tree.query_ball_point(shifts, 3.0)))
+    return most if most >= 20 else 0
+
+
+def test_fields_of_two_splits_share_no_galaxy(shared_data: Path) -> None:
+    whole = {n: read_truth_scene(n, folder=shared_data, margin=True) for n in range(10)}
+    field = {n: read_truth_scene(n, folder=shared_data) for n in range(10)}
+    strips = set()
+    for one, other in combinations(range(10), 2):
+        shared, in_files = (_shared(t[one], t[other]) for t in (field, whole))
+        if split_of(one) != split_of(other):
+            assert shared == 0, (one, other)
+            if in_files:
+                strips.add((one, other))
+        elif (one, other) in {(1, 2), (3, 5), (4, 8), (7, 8)}:
+            assert shared > 4000
+    assert strips == {(0, 7), (0, 8), (1, 7), (5, 6)}
+
+
 def test_truth_reader(tmp_path: Path) -> None:
     table = read_truth_scene(_write_truth(tmp_path / "scene_03.fits"), split="train")
     np.testing.assert_allclose(table["mag"], [27.8, 25.3])

@@ -17,6 +17,7 @@ import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import (
     MissingGalSimError,
     SimulationError,
@@ -48,10 +49,34 @@ def test_psf_is_galsims() -> None:
     np.testing.assert_allclose(psf, psf[::-1, ::-1], atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 40])
+@pytest.mark.parametrize("size", [-1, 40])
 def test_psf_of_impossible_size(size: int) -> None:
     with pytest.raises(SimulationError, match="odd"):
         kolmogorov_psf(FWHM, SCALE, size)
+
+
+@pytest.mark.parametrize(("pixels", "tolerance"), [(2.5, 4e-3), (3.5, 1e-4), (6.0, 1e-5)])
+def test_one_psf_for_kernel_and_both_engines(pixels: float, tolerance: float) -> None:
+    """A star is the kernel that readers give to images, and the one of the coadd."""
+    star = _complete(Table({"x": [60.0], "y": [60.0], "mag": [20.0], "is_star": [True]}))
+    kernel = kolmogorov_kernel(pixels, 41)
+    np.testing.assert_allclose(kolmogorov_psf(pixels * SCALE, SCALE, 41), kernel, rtol=1e-9)
+    for engine in ("fourier", "galsim"):
+        image = draw_galaxies(
+            star, size=(121, 121), fwhm=pixels * SCALE, pixel_scale=SCALE, noise=1e-3, engine=engine
+        )[40:81, 40:81]
+        np.testing.assert_allclose(
+            image / image.sum(), kernel, rtol=0, atol=tolerance * kernel.max(), err_msg=engine
+        )
+
+
+def test_undersampled_psf_is_refused() -> None:
+    star = _complete(Table({"x": [5.0], "y": [5.0], "mag": [20.0], "is_star": [True]}))
+    with pytest.raises(SimulationError, match=r"FWHM 0.4 arcsec is undersampled by pixels of 0.2 arcsec"):
+        kolmogorov_psf(0.4, SCALE, 41)
+    for engine in ("fourier", "galsim"):
+        with pytest.raises(SimulationError, match="at least 2.5 pixels"):
+            draw_galaxies(star, size=(20, 20), fwhm=0.4, pixel_scale=SCALE, noise=NOISE, engine=engine)
 
 
 @pytest.mark.parametrize("size_factor", [1.0, 4.0])

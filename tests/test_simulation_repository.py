@@ -21,6 +21,7 @@ from lsst.daf.butler import Butler
 from lsst.images import XY, Box
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.simulation import SimulationError
+from lsst.meas.blendid.simulation.coadd import make_sky_projection
 from lsst.meas.blendid.simulation.repository import (
     COADD_DATASET,
     TRUTH_DATASET,
@@ -132,6 +133,30 @@ def test_dimensions_can_be_registered_twice(demo: DemoRepository, tmp_path: Path
             register_dimensions(butler, projection, demo.patches, bands=("g", "i"))
         assert {r.band for r in butler.query_dimension_records("physical_filter")} == {"g", "i"}
         assert len(butler.query_dimension_records("patch")) == 4
+
+
+def test_another_layout_of_the_same_name_is_refused(demo: DemoRepository, tmp_path: Path) -> None:
+    """Fewer patches, other patches and another place on the sky; nothing is changed."""
+    Butler.makeRepo(str(tmp_path / "other"))
+    with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
+        projection = butler.get(COADD_DATASET, demo.data_ids[0]).sky_projection
+    box = projection.pixel_frame.bbox
+    names = {"skymap": demo.skymap, "tract": demo.tract, "pixel_scale": 0.2}
+    moved = make_sky_projection(box, center=(10.0, 10.0), **names)
+    with Butler.from_config(str(tmp_path / "other"), writeable=True) as butler:
+        register_dimensions(butler, projection, demo.patches)
+        before = butler.query_dimension_records("patch")
+        for other, patches in (
+            (projection, demo.patches[:2]),
+            (projection, make_patches((3, 1), 80, 8)),
+            (moved, demo.patches),
+        ):
+            with pytest.raises(
+                SimulationError, match=r"another (skymap|tract) .*give the skymap another name"
+            ):
+                register_dimensions(butler, other, patches, bands=("z",))
+            assert butler.query_dimension_records("patch") == before
+            assert {r.name for r in butler.query_dimension_records("physical_filter")} == {"i_sim"}
 
 
 def test_existing_output_is_kept(tmp_path: Path) -> None:

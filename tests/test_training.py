@@ -117,6 +117,32 @@ def test_settings_are_dealt_out_and_only_common_ones_kept() -> None:
     assert [s["noise"] for s in package.metadata["training"]["scenes"]] == ["clipped", "variance"]
 
 
+def test_settings_are_those_that_the_footprints_were_made_with() -> None:
+    """Whatever is passed or changed after labelling."""
+    fine = clipped_footprints()
+    fine.nSigmaToGrow = 1.0
+    fine.thresholdValue = 7.0
+    scenes = label_scenes(small_scenes(), [fine], snr_min=8.0)
+    fine.thresholdValue = 5.0
+    package = train_classifier("peaks", scenes, validation=small_scenes(1, seed=77))
+    assert package.inputs["footprints"]["thresholdValue"] == 7.0
+    assert package.inputs["footprints"]["nSigmaToGrow"] == 1.0
+    assert package.metadata["training"]["label"].startswith("galaxies with point-source S/N >= 8 ")
+    # Validation scenes get the same.
+    other = label_scenes(small_scenes(1, seed=77), scenes.footprints, snr_min=8.0)
+    p, _ = split_probabilities(PeaksClassifier.from_package(package).predict(other.samples))
+    expected = score(p, other.counts)
+    assert package.metadata["validation"]["scores"]["auc"] == pytest.approx(expected.auc, abs=1e-6)
+    for given in ({"footprints": clipped_footprints()}, {"snr_min": 5.0}):
+        with pytest.raises(ValueError, match="labelled scenes have their footprint settings"):
+            train_classifier("peaks", scenes, **given)  # type: ignore[arg-type]
+
+
+def test_parametric_scenes_are_all_other_skies() -> None:
+    scenes = simulated_scenes(n_scenes=2, size_models=["cosmodc2", "large"], size=64, seed=3)
+    assert len({s.load().sky for s in scenes}) == len(scenes) == 4
+
+
 def test_trained_classifier_beats_chance_on_other_sky(labelled: LabelledScenes) -> None:
     package = train_classifier("logistic", labelled, config=small_config())
     other = label_scenes(small_scenes(2, seed=50), [clipped_footprints()], keep_planes=False)

@@ -296,12 +296,16 @@ class BlendIdentificationTask(PipelineTask):
             own = classifier.find_flags(samples)
             outside = own.get("outside_model_range", np.zeros(len(samples), dtype=bool))
             if outside.any():
+                inputs = {} if classifier.package is None else classifier.package.inputs
                 self.log.warning(
                     "The coadd (PSF sigma %.2f pix, noise %.4g) is outside the range that the model of '%s' "
-                    "was trained on.",
+                    "was trained on (PSF sigma %s pix, depth %s mag); train one that fits, or beware of its "
+                    "probabilities.",
                     detection.psf.sigma,
                     detection.noise.sigma,
                     name,
+                    inputs.get("psf_sigma"),
+                    inputs.get("depth"),
                 )
             if name == self.config.primaryClassifier:
                 own["outside_model_range"] = outside | bool(self._footprint_differences(classifier))

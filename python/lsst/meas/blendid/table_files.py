@@ -62,7 +62,12 @@ def write_tables(
     first, second, third = (Path(directory) / f"{stem}{suffix}" for suffix in _SUFFIXES.values())
     with atomic_paths([first, second, third]) as temporary:
         for name, path in zip(_SUFFIXES, temporary, strict=True):
-            pyarrow.parquet.write_table(astropy_to_arrow(getattr(tables, name)), path)
+            arrow = astropy_to_arrow(getattr(tables, name))
+            try:
+                pyarrow.parquet.write_table(arrow, path)
+            except OSError as err:
+                # A full disk, most likely; pyarrow names at best the temporary file.
+                raise OSError(f"cannot write {first.parent / path.name}: {err}") from err
     return first, second, third
 
 

@@ -46,7 +46,7 @@ FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
 }
 """Numbers that can be appended to the components, each of shape (n,)."""
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Counted up whenever one of `FEATURES` changes its meaning: a model fits one
 version only."""
 

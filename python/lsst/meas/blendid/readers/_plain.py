@@ -23,7 +23,11 @@ from ._input_image import InputImage, ReadError
 from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
 from ._wcs import read_projection
 
-_SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is not finite in the file.")])
+_SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is not finite in the file, or padding.")])
+
+_PADDING_SHARE = 0.01
+"""Where a larger share of the pixels of a floating-point image is exactly 0, zeros are taken for padding:
+noise makes them about as rare as any other single number, and left in they make the noise look smaller."""
 
 
 def read_plain(
@@ -51,7 +55,7 @@ def read_plain(
     Returns
     -------
     image
-        The image; pixels that are not finite are masked as ``NO_DATA``.
+        The image; pixels that are not finite, or exactly 0 where that is padding, are masked as ``NO_DATA``.
 
     Raises
     ------
@@ -72,7 +76,7 @@ def read_plain(
         raise ReadError(f"{name}: a plain FITS image has no PSF; give --psf-fwhm ARCSEC")
     image = make_image(array, box, find_unit(chosen.header, notes), projection)
     mask = Mask(0, schema=_SCHEMA, bbox=box)
-    mask.set("NO_DATA", ~np.isfinite(image.array))
+    mask.set("NO_DATA", ~np.isfinite(image.array) | _find_padding(array, notes))
     notes.append("no variance plane: the noise is estimated from the pixels")
     return InputImage(
         masked_image=MaskedImage(image, mask=mask),
@@ -82,6 +86,19 @@ def read_plain(
         has_variance=False,
         notes=notes,
     )
+
+
+def _find_padding(array: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Pixels without data that are filled with zeros, as around a mosaic: bool (ny, nx)."""
+    zero = array == 0
+    share = zero.mean()
+    # Padding comes in areas; zeros of coarsely rounded noise stand among other values.
+    pairs = zero[:, 1:] & zero[:, :-1]
+    is_area = (pairs[1:] & pairs[:-1]).mean() > 0.9 * share
+    if array.dtype.kind != "f" or not _PADDING_SHARE < share < 1.0 or not is_area:
+        return np.zeros(array.shape, dtype=bool)
+    notes.append(f"{100 * share:.0f} % of the pixels are exactly 0; they are taken for padding without data")
+    return zero
 
 
 def _choose(hdu_list: astropy.io.fits.HDUList, name: str, hdu: int | str | None, notes: list[str]) -> Any:

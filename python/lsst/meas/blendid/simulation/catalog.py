@@ -269,7 +269,8 @@ class TruthScene:
             raise SimulationError(f"{self.path.name} has i-band fluxes only, not {survey.band!r}")
         if max(size) > FIELD_SIZE:
             raise SimulationError(
-                f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, less than the {size[0]} × {size[1]} asked for"
+                f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, "
+                f"less than the {size[0]} × {size[1]} asked for"
             )
         return read_truth_scene(self.path, split=self.split, survey=survey, margin=True)
 

@@ -230,8 +230,9 @@ def simulate_scene(
         noise, where a coadd has what was measured. The noise itself always has both.
     subtract_background
         Whether the clipped mean of the image, one number, is subtracted; Rubin subtracts
-        a map of such means from each visit. Without it, galaxies too faint to be detected leave a pedestal of about 0.15 of
-        the sky noise per pixel at the depth of ten years.
+        a map of such means from each visit. Without it, galaxies too faint to be
+        detected leave a pedestal of about 0.15 of the sky noise per pixel at the depth
+        of ten years.
     progress
         Called while galaxies are drawn, with the number done and in all.
 

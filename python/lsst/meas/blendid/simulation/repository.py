@@ -39,11 +39,13 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
 from lsst.daf.butler import Butler, DatasetType
+from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.images import XY, YX, Box, SkyProjection, TractFrame
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
@@ -224,13 +226,18 @@ def register_dimensions(
         one ``<band>_sim`` is made for each.
     instrument
         Name of the instrument that owns the filters.
+
+    Raises
+    ------
+    SimulationError
+        Raised, and nothing is changed, if a record exists with other values: another
+        layout of patches under the same name of a skymap.
     """
     patches = tuple(patches)
     frame = projection.pixel_frame
     layout = f"{frame.skymap} {frame.tract} {frame.bbox} " + " ".join(str(p) for p in patches)
-    registry = butler.registry
-    with butler.transaction():
-        registry.insertDimensionData(
+    records: list[tuple[str, dict[str, Any]]] = [
+        (
             "instrument",
             {
                 "name": instrument,
@@ -239,15 +246,15 @@ def register_dimensions(
                 "detector_max": 1,
                 "class_name": "lsst.pipe.base.Instrument",
             },
-            skip_existing=True,
         )
-        for band in bands:
-            registry.insertDimensionData(
-                "physical_filter",
-                {"instrument": instrument, "name": f"{band}_sim", "band": band},
-                skip_existing=True,
-            )
-        registry.insertDimensionData(
+    ]
+    for band in bands:
+        records.append(
+            ("physical_filter", {"instrument": instrument, "name": f"{band}_sim", "band": band}),
+        )
+    # The hash is that of the whole layout, so that another one of the same name differs here already.
+    records.append(
+        (
             "skymap",
             {
                 "name": frame.skymap,
@@ -256,28 +263,30 @@ def register_dimensions(
                 "patch_nx_max": max(p.index.x for p in patches) + 1,
                 "patch_ny_max": max(p.index.y for p in patches) + 1,
             },
-            skip_existing=True,
         )
-        registry.insertDimensionData(
-            "tract",
-            {"skymap": frame.skymap, "id": frame.tract, "region": _region(projection, frame.bbox)},
-            skip_existing=True,
-        )
-        registry.insertDimensionData(
-            "patch",
-            *(
-                {
-                    "skymap": frame.skymap,
-                    "tract": frame.tract,
-                    "id": p.id,
-                    "cell_x": p.index.x,
-                    "cell_y": p.index.y,
-                    "region": _region(projection, p.outer_bbox),
-                }
-                for p in patches
-            ),
-            skip_existing=True,
-        )
+    )
+    region = _region(projection, frame.bbox)
+    records.append(("tract", {"skymap": frame.skymap, "id": frame.tract, "region": region}))
+    for p in patches:
+        record = {
+            "skymap": frame.skymap,
+            "tract": frame.tract,
+            "id": p.id,
+            "cell_x": p.index.x,
+            "cell_y": p.index.y,
+            "region": _region(projection, p.outer_bbox),
+        }
+        records.append(("patch", record))
+    with butler.transaction():
+        for element, record in records:
+            try:
+                butler.registry.syncDimensionData(element, record)
+            except ConflictingDefinitionError:
+                name = record.get("name", record.get("id"))
+                raise SimulationError(
+                    f"the repository has another {element} {name!r} already (skymap {frame.skymap!r}): "
+                    "give the skymap another name, or use another repository"
+                ) from None
 
 
 def make_demo_repository(

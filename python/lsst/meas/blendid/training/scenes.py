@@ -20,6 +20,7 @@ __all__ = (
     "read_truth",
 )
 
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -378,6 +379,6 @@ def label_scenes(
         tuple(inside),
         tuple(provenance),
         # Copies: a config that the caller changes later must not change what was done.
-        tuple(footprints[i % len(footprints)].copy() for i in range(len(sources))),
+        tuple(copy.deepcopy(footprints[i % len(footprints)]) for i in range(len(sources))),
         snr_min,
     )
