@@ -17,7 +17,6 @@ from unittest.mock import patch
 import astropy.units as u
 import numpy as np
 import pytest
-
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.afw import from_legacy_exposure
@@ -43,9 +42,7 @@ def _exposure(calibration_mean: float | None = 1.0) -> SimpleNamespace:
         getVariance=lambda: _plane(np.ones((60, 80), dtype=np.float32)),
     )
     calibration = (
-        None
-        if calibration_mean is None
-        else SimpleNamespace(getCalibrationMean=lambda: calibration_mean)
+        None if calibration_mean is None else SimpleNamespace(getCalibrationMean=lambda: calibration_mean)
     )
     return SimpleNamespace(
         getBBox=lambda: SimpleNamespace(

@@ -16,10 +16,9 @@ from typing import Any
 
 import astropy.units as u
 import astropy.wcs
+import lsst.sphgeom
 import numpy as np
 import pytest
-
-import lsst.sphgeom
 from lsst.images import Box, GeneralFrame, Image, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.meas.blendid import (

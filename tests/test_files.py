@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from lsst.meas.blendid._files import atomic_path, atomic_paths
 
 

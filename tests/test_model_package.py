@@ -345,3 +345,10 @@ def test_depth_of_a_known_image() -> None:
     # White noise of 2 nJy and a flat 10 x 10 PSF: sigma_flux = 2 * 10 nJy, five times that is 100 nJy.
     assert point_source_depth(2.0, np.full((10, 10), 3.0)) == pytest.approx(31.4 - 5.0)
     assert np.isnan(point_source_depth(0.0, np.ones((3, 3))))
+
+
+@pytest.mark.parametrize("name", ["a #%20.blendid", "mödel.blendid", "100%.blendid"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    path = ModelPackage.read("peaks-i-1").write(tmp_path / name)
+    assert ModelPackage.read(str(path)).name == "peaks-i-1"
+    assert ModelPackage.read(path).name == "peaks-i-1"

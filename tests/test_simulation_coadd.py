@@ -278,3 +278,8 @@ def test_survey_settings_are_used() -> None:
 )
 def test_cell_sizes_divide(size: int, cell: int) -> None:
     assert cell_size_for(size) == cell and size % cell == 0
+
+
+def test_any_file_name_will_do(tmp_path: Path) -> None:
+    path, truth = simulate_scene(size=(64, 64), seed=1).write(tmp_path / "sim %41 ü#.fits")
+    assert sorted(tmp_path.iterdir()) == sorted([path, truth])

@@ -105,9 +105,7 @@ def tables(detection: DetectionResult, projection: SkyProjection) -> BlendTables
 
 
 def _schema(table: Table) -> list[str]:
-    return [
-        f"{c.name} {c.dtype} {'none' if c.unit is None else c.unit}".strip() for c in table.itercols()
-    ]
+    return [f"{c.name} {c.dtype} {'none' if c.unit is None else c.unit}".strip() for c in table.itercols()]
 
 
 @pytest.mark.parametrize(

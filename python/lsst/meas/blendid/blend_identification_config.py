@@ -124,7 +124,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         doc="How data IDs are packed into row IDs.", dtype=SkyMapIdConfig
     )
 
-    def validate(self) -> None:  # noqa: D102  (inherited)
+    def validate(self) -> None:
         super().validate()
         names = sorted(self.classifiers.names)
         if not names:

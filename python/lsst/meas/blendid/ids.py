@@ -61,7 +61,7 @@ class SkyMapIdConfig(Config):
         optional=True,
     )
 
-    def validate(self) -> None:  # noqa: D102  (inherited)
+    def validate(self) -> None:
         super().validate()
         if self.releaseId >= self.nReleases:
             raise ValueError(f"releaseId {self.releaseId} does not fit into nReleases {self.nReleases}")

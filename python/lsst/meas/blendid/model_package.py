@@ -351,4 +351,7 @@ def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:
                 f"unknown model {name_or_uri!r}: give one of {', '.join(list_shipped())}, or the path or URI "
                 f"of a {SUFFIX} file"
             )
+    if isinstance(name_or_uri, str | os.PathLike) and "://" not in os.fspath(name_or_uri):
+        # As a URI of its own, so that '#' and '%' in a file name stay what they are.
+        name_or_uri = Path(name_or_uri).expanduser().absolute().as_uri()
     return ResourcePath(name_or_uri, forceDirectory=False)

@@ -31,6 +31,7 @@ from lsst.images import (
     get_legacy_deep_coadd_mask_planes,
 )
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
+from lsst.images.fits import write as write_fits
 
 from .._files import atomic_paths
 from ._background import clipped_mean
@@ -101,7 +102,8 @@ class SimulatedCoadd:
                 if file.exists():
                     raise FileExistsError(f"output exists already: {file}; remove it or choose another name")
         with atomic_paths([path, truth_path]) as (temporary_image, temporary_truth):
-            self.coadd.write(str(temporary_image))
+            # Not self.coadd.write(), which takes a '#' or '%' in the path for that of a URI.
+            write_fits(self.coadd, str(temporary_image))
             parquet.write_table(astropy_to_arrow(self.truth), temporary_truth)
         return path, truth_path
 
