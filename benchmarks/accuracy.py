@@ -15,7 +15,7 @@ All are trained on scenes 1, 2, 3 and 5 of Buchanan et al. 2022 and scored on
 0, 6 and 9, in one run; ``shipped`` are the models that come with the package,
 one for all sizes.  Errors are from a bootstrap over blocks of 512 x 512 pixels.
 
-``reference`` are the figures of an independent prototype on the same truths
+``reference`` are the figures of an independent implementation on the same truths
 (other splits, renders and code; noise from the clipped variance; +- .003).
 After each table the figures that are required are listed with what was
 reached.  They are required of footprints with that noise and of the test sky.

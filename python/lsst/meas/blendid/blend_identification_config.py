@@ -15,7 +15,7 @@ __all__ = ("BlendIdentificationConfig", "BlendIdentificationConnections")
 import dataclasses
 
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ConfigField, Field
+from lsst.pex.config import ConfigField, Field, FieldValidationError
 from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
 
 from .classifiers import classifier_registry
@@ -116,7 +116,8 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         default=False,
     )
     useSkyMap: Field[bool] = Field(
-        doc="Read the skymap (needs lsst.skymap) to fill is_tract_inner; without it the column is true.",
+        doc="Read the skymap (needs lsst.skymap) for the inner regions of the tract and of the patch; without "
+        "it is_tract_inner is true everywhere, and so is is_patch_inner unless the coadd knows its patch.",
         dtype=bool,
         default=False,
     )
@@ -126,18 +127,26 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
 
     def validate(self) -> None:
         super().validate()
+        cls = type(self)
         names = sorted(self.classifiers.names)
         if not names:
-            raise ValueError("classifiers is empty; name at least one, for example 'logistic'")
-        if self.primaryClassifier not in names:
-            raise ValueError(
-                f"primaryClassifier '{self.primaryClassifier}' is not among the classifiers {names}; "
-                "add it to classifiers.names or name another"
+            raise FieldValidationError(
+                cls.classifiers, self, "classifiers is empty; name at least one, for example 'logistic'"
             )
-        if not self.useButlerModelPackages:
-            for name in names:
-                if classifier_registry[name].needs_package and not self.classifiers[name].modelPackage:
-                    raise ValueError(
-                        f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
-                        "or set useButlerModelPackages"
-                    )
+        if self.primaryClassifier not in names:
+            raise FieldValidationError(
+                cls.primaryClassifier,
+                self,
+                f"primaryClassifier '{self.primaryClassifier}' is not among the classifiers {names}; "
+                "add it to classifiers.names or name another",
+            )
+        if self.useButlerModelPackages:
+            return
+        for name in names:
+            if classifier_registry[name].needs_package and not self.classifiers[name].modelPackage:
+                raise FieldValidationError(
+                    cls.classifiers,
+                    self,
+                    f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
+                    "or set useButlerModelPackages",
+                )
