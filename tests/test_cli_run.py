@@ -25,7 +25,6 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.images import Box, Image, MaskedImage, MaskPlane, MaskSchema
 from lsst.images.serialization import write_archive
-from lsst.meas.blendid._paths import config_path
 from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
@@ -34,6 +33,7 @@ from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
 
+CONFIG = Path(__file__).resolve().parents[1] / "config"
 SUFFIXES = (".blend.parquet", ".blend_peak.parquet", ".blend_spans.parquet")
 SIGMA = 1.6
 SOURCES = [(30.0, 30.0, 40.0), (80.0, 30.0, 20.0), (85.0, 34.0, 18.0), (50.0, 75.0, 12.0)]
@@ -389,7 +389,7 @@ def test_config_of_images_without_variance(models: tuple[str, ...]) -> None:
     assert config.footprints.noiseSource == "clipped"
     assert config.footprints.doSubtractBackground
     # That is what the file for such images sets.
-    from_file = make_config(models=paths, files=[str(config_path("buchanan2022.py"))])
+    from_file = make_config(models=paths, files=[str(CONFIG / "buchanan2022.py")])
     assert config.toDict() == from_file.toDict()
     config = make_config(models=paths, has_variance=False, options=["footprints.doSubtractBackground=False"])
     assert not config.footprints.doSubtractBackground
@@ -413,7 +413,7 @@ def test_config_file(models: tuple[str, ...], tmp_path: Path) -> None:
     config = make_config(models=models[1::2], files=[str(file)], has_variance=False)
     assert not config.footprints.doSubtractBackground
     with pytest.raises(CommandError, match="noiseSource=clipped"):
-        make_config(models=models[1::2], files=[str(config_path("rubin.py"))], has_variance=False)
+        make_config(models=models[1::2], files=[str(CONFIG / "rubin.py")], has_variance=False)
     file.write_text("config.useSkyMap = True\n")
     with pytest.raises(MisuseError, match="useSkyMap works in pipelines only"):
         make_config(models=models[1::2], files=[str(file)])

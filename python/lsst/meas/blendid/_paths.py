@@ -6,33 +6,19 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Where the pipeline and config files of this package lie."""
+"""Where the pipeline files of this package lie."""
 
 from __future__ import annotations
 
-__all__ = ("config_path", "pipeline_path")
+__all__ = ("pipeline_path",)
 
 import os
 import sys
 from pathlib import Path
 
 
-def _find(folder: str, name: str) -> Path:
-    """Find a data file in the EUPS product, the source tree or the installed prefix."""
-    roots = []
-    if product_dir := os.environ.get("MEAS_BLENDID_DIR"):
-        roots.append(Path(product_dir))
-    roots.append(Path(__file__).resolve().parents[4])
-    roots.append(Path(sys.prefix) / "share" / "lsst-meas-blendid")
-    for root in roots:
-        if (path := root / folder / name).is_file():
-            return path
-    looked = ", ".join(str(root / folder) for root in roots)
-    raise FileNotFoundError(f"{name} not found in {looked}; set MEAS_BLENDID_DIR to the product's folder")
-
-
 def pipeline_path(name: str = "blendid.yaml") -> Path:
-    """Path of a pipeline file.
+    """Find a pipeline file in the EUPS product, the source tree or the installed prefix.
 
     Parameters
     ----------
@@ -49,25 +35,13 @@ def pipeline_path(name: str = "blendid.yaml") -> Path:
     FileNotFoundError
         Raised if there is no such file.
     """
-    return _find("pipelines", name)
-
-
-def config_path(name: str) -> Path:
-    """Path of a config override file.
-
-    Parameters
-    ----------
-    name
-        File name in ``config/``.
-
-    Returns
-    -------
-    path
-        The existing file.
-
-    Raises
-    ------
-    FileNotFoundError
-        Raised if there is no such file.
-    """
-    return _find("config", name)
+    roots = []
+    if product_dir := os.environ.get("MEAS_BLENDID_DIR"):
+        roots.append(Path(product_dir))
+    roots.append(Path(__file__).resolve().parents[4])
+    roots.append(Path(sys.prefix) / "share" / "lsst-meas-blendid")
+    for root in roots:
+        if (path := root / "pipelines" / name).is_file():
+            return path
+    looked = ", ".join(str(root / "pipelines") for root in roots)
+    raise FileNotFoundError(f"{name} not found in {looked}; set MEAS_BLENDID_DIR to the product's folder")

@@ -116,7 +116,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         default=False,
     )
     useSkyMap: Field[bool] = Field(
-        doc="Read the skymap (needs lsst.skymap) for the inner regions of the tract and of the patch; without "
+        doc="Read the skymap (needs lsst.skymap) for the inner regions of tract and patch; without "
         "it is_tract_inner is true everywhere, and so is is_patch_inner unless the coadd knows its patch.",
         dtype=bool,
         default=False,
