@@ -205,7 +205,7 @@ def test_interrupt_removes_only_what_the_run_made(here: Path, monkeypatch: pytes
 
 
 def test_failure_of_the_pipeline_names_the_log(here: Path) -> None:
-    command = [sys.executable, "-c", "print('all well'); raise SystemExit('the coadd is gone')"]
+    command = [sys.executable, "-c", "print('all well', flush=True); raise SystemExit('the coadd is gone')"]
     with pytest.raises(demo_module.CommandError) as caught:
         _run_pipetask(command, here / "pipetask.log")
     assert "status 1" in caught.value.message
