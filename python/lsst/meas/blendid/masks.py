@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PLANE_NAMES", "mask_to_bool")
+__all__ = ("PLANE_NAMES", "legacy_mask_planes", "mask_to_bool")
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from lsst.images import Mask
+    from lsst.images import Mask, MaskPlane
 
 PLANE_NAMES: dict[str, str] = {
     "SAT": "SATURATED",
@@ -28,6 +28,37 @@ PLANE_NAMES: dict[str, str] = {
     "UNMASKEDNAN": "UNMASKED_NAN",
 }
 """Names of `lsst.images` for the planes of lsst.afw that have another one there."""
+
+
+def legacy_mask_planes(names: Iterable[str]) -> dict[str, MaskPlane]:
+    """Give the planes of `lsst.images` for those of lsst.afw.
+
+    Parameters
+    ----------
+    names
+        Names of planes of lsst.afw, of any kind of image.
+
+    Returns
+    -------
+    planes
+        A plane for each name; one that lsst.images does not know keeps its
+        name.
+    """
+    from lsst.images import (
+        MaskPlane,
+        get_legacy_difference_image_mask_planes,
+        get_legacy_optional_mask_planes,
+        get_legacy_template_mask_planes,
+        get_legacy_visit_image_mask_planes,
+    )
+
+    known = (
+        get_legacy_difference_image_mask_planes()
+        | get_legacy_visit_image_mask_planes()
+        | get_legacy_template_mask_planes()
+        | get_legacy_optional_mask_planes()
+    )
+    return {name: known.get(name, MaskPlane(name, f"Mask plane {name} of lsst.afw.")) for name in names}
 
 
 def mask_to_bool(mask: Mask, planes: Iterable[str]) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:

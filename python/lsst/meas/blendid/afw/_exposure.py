@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 
-from lsst.images import Box, GeneralFrame, MaskedImage, MaskPlane, SkyProjection
+from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
-from ..masks import PLANE_NAMES
+from ..masks import legacy_mask_planes
 
 if TYPE_CHECKING:
     try:
@@ -52,10 +52,7 @@ def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFu
     )
     legacy = exposure.getMaskedImage()
     # Not left to lsst.images to guess: it refuses a plane that it does not know.
-    planes = {
-        name: MaskPlane(PLANE_NAMES.get(name, name), f"Mask plane {name} of lsst.afw.")
-        for name in legacy.getMask().getMaskPlaneDict()
-    }
+    planes = legacy_mask_planes(legacy.getMask().getMaskPlaneDict())
     calibration = exposure.getPhotoCalib()
     calibrated = calibration is not None and calibration.getCalibrationMean() == 1.0
     masked_image = MaskedImage.from_legacy(

@@ -28,13 +28,10 @@ from lsst.images import (
     MaskedImage,
     MaskPlane,
     MaskSchema,
-    get_legacy_difference_image_mask_planes,
-    get_legacy_optional_mask_planes,
-    get_legacy_template_mask_planes,
-    get_legacy_visit_image_mask_planes,
 )
 from lsst.images.psfs import PointSpreadFunction
 
+from ..masks import legacy_mask_planes
 from ._afw_archive import AfwArchive, UnreadablePsfError
 from ._input_image import InputImage, ReadError
 from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
@@ -143,16 +140,6 @@ def _find_planes(hdu_list: astropy.io.fits.HDUList) -> dict[str, Any]:
     return {}
 
 
-def _plane_map() -> dict[str, MaskPlane]:
-    """Return the plane of lsst.images for each name of lsst.afw, over all kinds of images."""
-    return (
-        get_legacy_difference_image_mask_planes()
-        | get_legacy_visit_image_mask_planes()
-        | get_legacy_template_mask_planes()
-        | get_legacy_optional_mask_planes()
-    )
-
-
 def _read_mask(hdu: Any, box: Box, name: str, notes: list[str]) -> Mask:
     """Read a mask, renaming its planes; planes that lsst.images does not know keep their name."""
     if hdu is None:
@@ -163,13 +150,12 @@ def _read_mask(hdu: Any, box: Box, name: str, notes: list[str]) -> Mask:
         raise ReadError(f"{name}: image {tuple(box.shape)} and mask {bits.shape} differ in shape")
     if bits.dtype.kind not in "iu":
         raise ReadError(f"{name}: the mask plane holds {bits.dtype}, not integers")
-    known = _plane_map()
+    legacy = MaskPlane.read_legacy(hdu.header, strip=False)
     planes: list[tuple[MaskPlane, int]] = []
-    for legacy_name, bit in MaskPlane.read_legacy(hdu.header, strip=False).items():
+    for (legacy_name, plane), bit in zip(legacy_mask_planes(legacy).items(), legacy.values(), strict=True):
         if isinstance(bit, bool) or not isinstance(bit, int) or not 0 <= bit <= _MAX_BIT:
             raise ReadError(f"{name}: mask plane {legacy_name} has bit {bit!r}, not 0 to {_MAX_BIT}")
-        default = MaskPlane(legacy_name, f"Mask plane {legacy_name} of the file.")
-        planes.append((known.get(legacy_name, default), bit))
+        planes.append((plane, bit))
     if not planes and bits.any():
         notes.append("the mask has no named planes (MP_ cards); it is ignored")
     mask = Mask(0, schema=MaskSchema([plane for plane, _ in planes]), bbox=box)
