@@ -54,31 +54,29 @@ def _count(detection: DetectionResult, selected: np.ndarray) -> np.ndarray:
     return np.bincount(detection.footprints.labels[selected], minlength=n + 1)[1:]
 
 
-def _detected(detection: DetectionResult) -> np.ndarray:
-    """Pixels over the threshold, bool (ny, nx)."""
-    # NaN, where nothing was searched, compares as false.
-    return detection.significance >= float(detection.metadata["threshold"])
-
-
 def _is_cut_by_bad_pixels(detection: DetectionResult) -> np.ndarray:
     """Whether pixels over the threshold border on those that bad pixels kept from being searched."""
     if not detection.bad.any():
         return np.zeros(len(detection.footprints), dtype=bool)
-    reach = int(detection.metadata["kernel_size"]) // 2
-    return _count(detection, _detected(detection) & dilate_square(detection.bad, reach + 1)) > 0
+    border = dilate_square(detection.bad, _kernel_reach(detection) + 1)
+    # NaN, where nothing was searched, compares as false.
+    border &= detection.significance >= float(detection.metadata["threshold"])
+    return _count(detection, border) > 0
 
 
 def _is_cut_by_edge(detection: DetectionResult) -> np.ndarray:
     """Whether pixels over the threshold border on the rim that is not searched, or growth on the edge."""
-    labels = detection.footprints.labels
-    reach = int(detection.metadata["kernel_size"]) // 2
-    rim = np.zeros(labels.shape, dtype=bool)
-    for line in (reach, labels.shape[0] - 1 - reach):
-        rim[line] = True
-    for line in (reach, labels.shape[1] - 1 - reach):
-        rim[:, line] = True
-    cut = np.zeros(labels.shape, dtype=bool)
-    cut[rim] = detection.significance[rim] >= float(detection.metadata["threshold"])
-    cut[[0, -1]] = True
-    cut[:, [0, -1]] = True
-    return _count(detection, cut) > 0
+    labels, significance = detection.footprints.labels, detection.significance
+    threshold, reach = float(detection.metadata["threshold"]), _kernel_reach(detection)
+    cut = np.zeros(len(detection.footprints) + 1, dtype=bool)
+    for direction in (1, -1):
+        for axis in (0, 1):
+            lines, values = (np.moveaxis(a, axis, 0)[::direction] for a in (labels, significance))
+            cut[lines[0]] = True
+            cut[lines[reach][values[reach] >= threshold]] = True
+    return cut[1:]
+
+
+def _kernel_reach(detection: DetectionResult) -> int:
+    """Half-width of the smoothing kernel, which is the width of the rim that is not searched, pixels."""
+    return int(detection.metadata["kernel_size"]) // 2
