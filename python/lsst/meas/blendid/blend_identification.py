@@ -16,7 +16,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import astropy.units as u
 import numpy as np
 
 from lsst.images import Box, MaskedImage
@@ -44,7 +43,7 @@ from .footprints import DetectionResult, NoNoiseError, NoUsablePixelsError, dete
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError
 from .psf import PsfSummary, summarize_psf
-from .samples import FootprintSamples, SceneContext
+from .samples import FootprintSamples, SceneContext, ab_zero_point
 from .tables import make_tables
 
 if TYPE_CHECKING:
@@ -219,7 +218,7 @@ class BlendIdentificationTask(PipelineTask):
         detection = self._detect(coadd, psf_summary)
         timings |= detection.timings
 
-        context = SceneContext(band=band, zero_point=_zero_point(coadd.unit))
+        context = SceneContext(band=band, zero_point=ab_zero_point(coadd.unit))
         samples = FootprintSamples([detection], [context])
         flags = self._find_flags(detection, classifiers, samples)
         p_blended: dict[str, np.ndarray] = {}
@@ -244,7 +243,7 @@ class BlendIdentificationTask(PipelineTask):
             flags=flags,
             projection=coadd.sky_projection,
             inner_box=inner_box,
-            tract_inner=_is_in_region(tract_inner_region, detection, coadd),
+            tract_inner_region=tract_inner_region,
             image_unit=coadd.unit,
             first_id=first_id,
             meta=meta,
@@ -401,13 +400,6 @@ def _read_package_table(table: pyarrow.Table) -> dict[str, ModelPackage]:
         raise InvalidQuantumError(f"dataset blend_model_packages: {err}") from err
 
 
-def _zero_point(unit: u.UnitBase | None) -> float | None:
-    """AB magnitude of one unit of flux density, `None` for other units."""
-    if unit is None or not unit.is_equivalent(u.nJy):
-        return None
-    return float((1.0 * unit).to_value(u.ABmag))
-
-
 def _patch_inner_box(coadd: MaskedImage) -> Box | None:
     """Inner region of the coadd's patch, if it knows one."""
     try:
@@ -416,12 +408,3 @@ def _patch_inner_box(coadd: MaskedImage) -> Box | None:
         # Images other than CellCoadds have no such attribute, CellCoadds without a patch raise it.
         return None
     return patch.inner_bbox
-
-
-def _is_in_region(region: Region | None, detection: DetectionResult, coadd: MaskedImage) -> np.ndarray | None:
-    """Whether the centroids are in a region of the sky, `None` where that cannot be told."""
-    centroid = detection.footprints.centroid
-    if region is None or coadd.sky_projection is None or len(centroid) == 0:
-        return None
-    sky = coadd.sky_projection.pixel_to_sky(x=centroid[:, 0], y=centroid[:, 1])
-    return np.asarray(region.contains(sky.ra.rad, sky.dec.rad))

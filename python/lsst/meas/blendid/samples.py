@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-__all__ = ("FootprintSamples", "SceneContext")
+__all__ = ("FootprintSamples", "SceneContext", "ab_zero_point")
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import astropy.units as u
 import numpy as np
 
 from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
@@ -34,13 +35,28 @@ class SceneContext:
         Name of the band, if known.
     zero_point
         AB magnitude of one image unit (31.4 for nJy), if known.
-    pixel_scale
-        Side of a pixel in arcsec, if known.
     """
 
     band: str | None = None
     zero_point: float | None = None
-    pixel_scale: float | None = None
+
+
+def ab_zero_point(unit: u.UnitBase | None) -> float | None:
+    """Compute the AB magnitude of one image unit.
+
+    Parameters
+    ----------
+    unit
+        Unit of the pixels.
+
+    Returns
+    -------
+    zero_point
+        31.4 for nJy; `None` if the unit is none of flux density.
+    """
+    if unit is None or not unit.is_equivalent(u.nJy):
+        return None
+    return float((1.0 * unit).to_value(u.ABmag))
 
 
 class FootprintSamples:

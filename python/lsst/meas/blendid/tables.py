@@ -26,7 +26,7 @@ __all__ = (
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -38,6 +38,9 @@ from .flags import FLAGS, flag_names
 from .footprints import DetectionResult
 from .ids import row_ids
 from .labels import N_CLASSES
+
+if TYPE_CHECKING:
+    from lsst.sphgeom import Region
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,15 @@ def _inside(box: Box | None, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (x >= box.x.min - 0.5) & (x < box.x.max + 0.5) & (y >= box.y.min - 0.5) & (y < box.y.max + 0.5)
 
 
+def _inside_region(region: Region | None, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Whether positions (degrees) lie in a region of the sky; true where that cannot be told."""
+    inside = np.ones(len(ra), dtype=bool)
+    known = np.isfinite(ra) & np.isfinite(dec)
+    if region is not None and known.any():
+        inside[known] = region.contains(np.deg2rad(ra[known]), np.deg2rad(dec[known]))
+    return inside
+
+
 def make_tables(
     result: DetectionResult,
     *,
@@ -235,7 +247,7 @@ def make_tables(
     flags: Mapping[str, np.ndarray],
     projection: SkyProjection[Any] | None = None,
     inner_box: Box | None = None,
-    tract_inner: np.ndarray | None = None,
+    tract_inner_region: Region | None = None,
     image_unit: u.UnitBase | None = None,
     first_id: tuple[int, int] = (0, 1 << 63),
     meta: Mapping[str, Any] | None = None,
@@ -260,8 +272,8 @@ def make_tables(
         Sky projection of the coadd.
     inner_box
         Inner region of the patch in parent pixels; none for files.
-    tract_inner : `numpy.ndarray`, shape (n,), optional
-        Whether each centroid is in the inner region of the tract.
+    tract_inner_region
+        Inner region of the tract on the sky; none without a skymap.
     image_unit
         Unit of the coadd's pixels.
     first_id
@@ -305,7 +317,7 @@ def make_tables(
         "ra": ra,
         "dec": dec,
         "is_patch_inner": _inside(inner_box, x, y),
-        "is_tract_inner": np.ones(n, dtype=bool) if tract_inner is None else tract_inner,
+        "is_tract_inner": _inside_region(tract_inner_region, ra, dec),
         "n_peaks": footprints.n_peaks,
         "max_significance": footprints.max_significance,
         "p_blended": blended[primary],

@@ -32,7 +32,7 @@ import numpy as np
 from ..footprints import DetectionResult, FootprintConfig, detect
 from ..labels import count_galaxies, matched_snr
 from ..psf import PsfSummary, summarize_psf
-from ..samples import FootprintSamples, SceneContext
+from ..samples import FootprintSamples, SceneContext, ab_zero_point
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -148,7 +148,7 @@ class SimulatedScene:
             masked_image=coadd,
             psf=summarize_psf(coadd.psf, coadd.bbox),
             truth=simulated.truth,
-            context=SceneContext(band=survey.band, zero_point=31.4, pixel_scale=survey.pixel_scale),
+            context=SceneContext(band=survey.band, zero_point=31.4),
             provenance={
                 "source": source,
                 "size_model": size_model,
@@ -210,18 +210,13 @@ class FileScene:
                     f"{self.truth}: needs a column 'snr', or 'flux' beside a coadd with variance"
                 )
             truth["snr"] = matched_snr(np.asarray(truth["flux"]), psf.image, sigma)
-        unit = read.masked_image.image.unit
         return Scene(
             name=str(self.image),
             sky=str(self.image),
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,
-            context=SceneContext(
-                band=read.band,
-                zero_point=31.4 if unit is not None and str(unit) == "nJy" else None,
-                pixel_scale=self.pixel_scale,
-            ),
+            context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit)),
             provenance={"image": Path(self.image).name, "truth": Path(self.truth).name},
         )
 
