@@ -1,0 +1,255 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Settings of simulated coadds that are not those of the survey."""
+
+from __future__ import annotations
+
+__all__ = (
+    "ArtifactConfig",
+    "ExposureConfig",
+    "PopulationConfig",
+    "SceneConfig",
+    "VariationConfig",
+)
+
+from lsst.pex.config import ChoiceField, Config, ConfigField, Field, FieldValidationError, RangeField
+
+
+class PopulationConfig(Config):
+    """How the objects differ from those of the catalogue that they come from.
+
+    With the defaults they do not: whoever trains on one universe only should
+    know it.
+    """
+
+    sizeScale = RangeField(
+        dtype=float,
+        doc="Factor on all galaxy radii. Galaxies in HST images are at i = 25 two to three times as large as "
+        "those of cosmoDC2.",
+        default=1.0,
+        min=0.1,
+        max=10.0,
+        inclusiveMax=True,
+    )
+    sizeScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of log10 of a further random factor on the radii of each galaxy, dex.",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
+    )
+    countsScale = RangeField(
+        dtype=float,
+        doc="Factor on the number of galaxies. From a list of galaxies, those to draw are picked at random; "
+        "a factor over one repeats some at other places.",
+        default=1.0,
+        min=0.0,
+        max=10.0,
+        inclusiveMin=False,
+        inclusiveMax=True,
+    )
+    clustering = RangeField(
+        dtype=float,
+        doc="Strength of the clustering of catalogues that draw positions; 0 puts galaxies at random.",
+        default=1.0,
+        min=0.0,
+        max=5.0,
+        inclusiveMax=True,
+    )
+    starDensity = RangeField(
+        dtype=float,
+        doc="Stars per arcmin² between starMagBright and starMagFaint in the reference band, beside those of "
+        "the catalogue. A star counts as an object.",
+        default=0.0,
+        min=0.0,
+    )
+    starMagBright = Field[float](doc="Brightest of these stars, AB magnitude.", default=16.0)
+    starMagFaint = Field[float](doc="Faintest of these stars, AB magnitude.", default=27.0)
+    starSlope = RangeField(
+        dtype=float,
+        doc="Slope of the counts of these stars, d log10 N / d mag.",
+        default=0.15,
+        min=0.0,
+        max=1.0,
+    )
+    clumpyFraction = RangeField(
+        dtype=float,
+        doc="Share of the galaxies whose disc has knots of star formation. Knots are not objects.",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
+    )
+    clumpLight = RangeField(
+        dtype=float,
+        doc="Share of the light of a clumpy disc that is in its knots.",
+        default=0.3,
+        min=0.0,
+        max=1.0,
+        inclusiveMax=True,
+    )
+    clumpNumber = RangeField(dtype=float, doc="Mean number of knots in a clumpy disc.", default=5.0, min=1.0)
+    doLensing = Field[bool](
+        doc="Apply the shear and the convergence of the catalogue, where it has them?", default=True
+    )
+
+    def validate(self) -> None:
+        """Check that the magnitudes of stars are in order."""
+        super().validate()
+        if not self.starMagBright < self.starMagFaint:
+            raise FieldValidationError(
+                type(self).starMagFaint,
+                self,
+                f"must be greater than starMagBright = {self.starMagBright:g}, not {self.starMagFaint:g}",
+            )
+
+
+class VariationConfig(Config):
+    """How PSF and depth vary from cell to cell of a coadd; by default they do not.
+
+    The variation is a smooth random field on the sky, one value a cell.
+    """
+
+    fwhmScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of the FWHM of the PSF between cells, as a fraction of it.",
+        default=0.0,
+        min=0.0,
+        max=0.3,
+        inclusiveMax=True,
+    )
+    ellipticityScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of each component of the reduced shear of the PSF.",
+        default=0.0,
+        min=0.0,
+        max=0.1,
+        inclusiveMax=True,
+    )
+    depthScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of the number of exposures between cells, as a fraction of it.",
+        default=0.0,
+        min=0.0,
+        max=0.5,
+        inclusiveMax=True,
+    )
+    skyScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of the brightness of the sky between cells, as a fraction of it.",
+        default=0.0,
+        min=0.0,
+        max=0.3,
+        inclusiveMax=True,
+    )
+    scale = RangeField(
+        dtype=float,
+        doc="Length over which PSF and depth vary, in cells.",
+        default=4.0,
+        min=0.0,
+        inclusiveMin=False,
+    )
+
+
+class ArtifactConfig(Config):
+    """What coaddition leaves of defects; by default nothing."""
+
+    badColumnDensity = RangeField(
+        dtype=float,
+        doc="Masked columns (BAD) per cell. A column ends with its cell, whose exposures are its own.",
+        default=0.0,
+        min=0.0,
+    )
+    cosmicRayDensity = RangeField(
+        dtype=float, doc="Tracks of cosmic rays (CR) per arcmin² that coaddition left.", default=0.0, min=0.0
+    )
+    doSaturation = Field[bool](doc="Clip and mask (SAT) the cores of stars and galaxies?", default=False)
+    fullWell = RangeField(
+        dtype=float,
+        doc="Electrons in a pixel of one exposure that saturate it.",
+        default=100_000.0,
+        min=0.0,
+        inclusiveMin=False,
+    )
+
+
+class ExposureConfig(Config):
+    """How a coadd is made of single exposures, photon by photon."""
+
+    fwhmScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of the seeing between exposures, as a fraction of it.",
+        default=0.10,
+        min=0.0,
+        max=0.3,
+        inclusiveMax=True,
+    )
+    skyScatter = RangeField(
+        dtype=float,
+        doc="Standard deviation of the brightness of the sky between exposures, as a fraction of it.",
+        default=0.05,
+        min=0.0,
+        max=0.3,
+        inclusiveMax=True,
+    )
+    doDither = Field[bool](
+        doc="Shift each exposure by a random part of a pixel, and shift it back bilinearly?", default=True
+    )
+    sensor = Field[str](
+        doc="GalSim's name of the model of the silicon sensor; empty for an ideal one.",
+        default="lsst_itl_32",
+    )
+
+
+class SceneConfig(Config):
+    """How a coadd is simulated."""
+
+    mode = ChoiceField[str](
+        doc="How the coadd is made.",
+        default="fast",
+        allowed={
+            "fast": "Drawn at once: exact profiles, pixel-integrated PSF, Poisson noise of sky and sources.",
+            "full": "The mean of single exposures, photon by photon, with the sensor's effects.",
+        },
+    )
+    population = ConfigField[PopulationConfig](doc="How objects differ from those of their catalogue.")
+    variation = ConfigField[VariationConfig](doc="How PSF and depth vary between cells (mode fast).")
+    artifacts = ConfigField[ArtifactConfig](doc="What coaddition leaves of defects.")
+    exposures = ConfigField[ExposureConfig](doc="Single exposures (mode full).")
+    engine = ChoiceField[str](
+        doc="What draws the galaxies in mode fast.",
+        default="fourier",
+        allowed={
+            "fourier": "Transforms of many galaxies at once.",
+            "galsim": "GalSim, one galaxy after another: the reference, an order of magnitude slower.",
+        },
+    )
+    doSourceNoiseInVariance = Field[bool](
+        doc="Add the Poisson noise of the sources to the variance plane, as Rubin's coadds have it? "
+        "The pixels always have it.",
+        default=True,
+    )
+    doSubtractBackground = Field[bool](
+        doc="Subtract the clipped mean of the image? Without it, galaxies too faint to be detected leave a "
+        "pedestal.",
+        default=True,
+    )
+
+    def validate(self) -> None:
+        """Check that the mode can do what is asked for."""
+        super().validate()
+        varied = ("fwhmScatter", "ellipticityScatter", "depthScatter", "skyScatter")
+        if self.mode == "full" and any(getattr(self.variation, name) > 0.0 for name in varied):
+            raise FieldValidationError(
+                type(self).mode,
+                self,
+                "the exposures of mode full cover the whole image: set the scatters of variation to 0, "
+                "or use mode fast",
+            )
