@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -65,6 +66,22 @@ def test_regression_on_its_own_inputs_is_that_of_scikit_learn() -> None:
     assert list(classifier.config.features) == list(FEATURES)
     reference = LogisticRegression(C=1.0, tol=1e-6, max_iter=10_000).fit(inputs, np.minimum(counts, 4))
     np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-4)
+
+
+def test_feature_that_is_one_number_does_not_matter() -> None:
+    """Its scatter is one of rounding errors alone, which must not become its unit."""
+    samples, counts = make_samples(4)
+    other, other_counts = make_samples(8, seed=9)
+    # The sums of this number are not exact.
+    known, new = (
+        FootprintSamples([dataclasses.replace(r, sky_level=level) for r in s.results], s.contexts)
+        for s, level in ((samples, 0.1), (other, 0.2))
+    )
+    assert 0.0 < np.full((len(counts), 2), 0.1).std(axis=0)[0] < 1e-9
+    classifier = LogisticClassifier(make_config())
+    classifier.fit(known, counts)
+    p = classifier.predict(new)[:, 2:].sum(axis=1)
+    assert p.mean() == pytest.approx(np.mean(other_counts > 1), abs=0.1)
 
 
 def test_fit_is_the_same_to_the_bit() -> None:

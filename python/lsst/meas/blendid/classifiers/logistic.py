@@ -163,7 +163,8 @@ class LogisticClassifier(BlendClassifier):
             inputs, classes = inputs[finite], classes[finite]
             weights = None if weights is None else weights[finite]
             center, scale = inputs.mean(axis=0), inputs.std(axis=0)
-            scale[scale == 0.0] = 1.0
+            # A feature that is one number in all scenes has a scatter of rounding errors alone.
+            scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
             regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
             inputs = (inputs - center) / scale
             regression.fit(inputs, classes, sample_weight=weights)
