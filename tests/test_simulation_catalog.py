@@ -33,7 +33,9 @@ from lsst.meas.blendid.simulation import (
     read_truth_scene,
     split_of,
 )
-from scipy.spatial import cKDTree
+from lsst.meas.blendid.simulation.catalog_files import FileSource
+from lsst.meas.blendid.simulation.clustering import count_pairs
+from lsst.meas.blendid.simulation.sky_catalogs import SkyCatalogSource
 
 SURVEY = get_survey("i")
 
@@ -45,10 +47,11 @@ def _write_truth(path: Path, **columns: list[float]) -> Path:
 
 def test_counts_pass_through_their_nodes() -> None:
     counts = CumulativeCounts()
-    np.testing.assert_allclose(counts(np.array([24, 25, 26, 27, 28.0])), [19.7, 42.8, 89.9, 191, 376])
+    nodes = np.array([24.0, 25.0, 25.3, 26.0, 26.5, 27.0, 28.0])
+    np.testing.assert_allclose(counts(nodes), [19.7, 42.8, 53.6, 89.9, 131.8, 191.2, 376.3])
     # Log-linear between nodes and beyond them.
-    assert counts(26.5) == pytest.approx(np.sqrt(89.9 * 191))
-    assert counts(29.0) == pytest.approx(376**2 / 191)
+    assert counts(26.25) == pytest.approx(np.sqrt(89.9 * 131.8))
+    assert counts(29.0) == pytest.approx(376.3**2 / 191.2)
     assert counts(23.0) == pytest.approx(19.7**2 / 42.8)
 
 
@@ -67,19 +70,45 @@ def test_impossible_counts_are_refused(magnitudes: tuple[float, ...], counts: tu
         CumulativeCounts(magnitudes, counts)
 
 
-def test_parametric_catalogue_has_the_counts() -> None:
-    catalog = ParametricCatalog()
-    size = 2048
-    tables = [catalog.galaxies((size, size), SURVEY, np.random.default_rng(s)) for s in range(4)]
-    area = 4 * ((size + 2 * catalog.margin) * 0.2 / 60) ** 2
-    mag = np.concatenate([t["mag"] for t in tables])
+def _draw(catalog: ParametricCatalog, seeds: range, size: int = 2048) -> list[Table]:
+    """Fields of a catalogue, without their margins."""
+    tables = []
+    for seed in seeds:
+        table = catalog.galaxies((size, size), SURVEY, np.random.default_rng(seed))
+        inside = (table["x"] > -0.5) & (table["x"] < size - 0.5)
+        tables.append(table[inside & (table["y"] > -0.5) & (table["y"] < size - 0.5)])
+    return tables
+
+
+def _densities(tables: list[Table], limit: float, name: str = "mag_i") -> np.ndarray:
+    return np.array([(table[name] < limit).sum() for table in tables]) / (2048 * 0.2 / 60) ** 2
+
+
+@pytest.mark.parametrize("clustering", [0.0, 1.0])
+def test_parametric_catalogue_has_the_counts(clustering: float) -> None:
+    catalog = ParametricCatalog(clustering=clustering)
+    tables = _draw(catalog, range(12))
     bright = float(catalog.counts(catalog.mag_bright))
     for limit in (24.0, 25.0, 26.0, 27.0, 28.0):
-        expected = (float(catalog.counts(limit)) - bright) * area
-        # Clustering scatters the numbers by a few per cent more than Poisson.
-        tolerance = 4 * np.sqrt(expected) + 0.02 * expected
-        assert (mag < limit).sum() == pytest.approx(expected, abs=tolerance), limit
-    assert mag.min() >= catalog.mag_bright and mag.max() <= catalog.mag_faint
+        expected = float(catalog.counts(limit)) - bright
+        found = _densities(tables, limit)
+        if clustering:
+            # Fields differ by more than the numbers in them say.
+            assert found.mean() == pytest.approx(expected, abs=4 * found.std() / np.sqrt(12)), limit
+        else:
+            assert found.mean() == pytest.approx(expected, abs=4 * np.sqrt(expected / (12 * 46.6))), limit
+    for table in tables:
+        assert table["mag_i"].min() >= catalog.mag_bright and table["mag_i"].max() <= catalog.mag_faint
+
+
+def test_counts_scatter_between_fields_as_those_of_the_truths(shared_data: Path) -> None:
+    truths = [read_truth_scene(s, folder=shared_data, split="train") for s in SKY_SPLIT["train"]]
+    drawn = _draw(ParametricCatalog(), range(24))
+    for limit in (24.0, 26.0, 28.0):
+        real, mock = _densities(truths, limit, "mag"), _densities(drawn, limit)
+        assert abs(mock.mean() / real.mean() - 1) < 0.15
+        # Four fields give their scatter to a factor of two.
+        assert 0.5 < (mock.std() / mock.mean()) / (real.std(ddof=1) / real.mean()) < 2.0, limit
 
 
 def test_parametric_catalogue_fills_field_and_margin() -> None:
@@ -89,37 +118,31 @@ def test_parametric_catalogue_fills_field_and_margin() -> None:
         assert n + 25 < table[name].max() < n + 29.5
 
 
-def _excess_pairs(tables: list[Table], limit: float, size: int) -> float:
-    """Pairs at 1–10″ over those of as many random points, less 1."""
-    edges = np.array([1.0, 10.0]) / 0.2
-    pairs = expected = 0.0
-    rng = np.random.default_rng(0)
+def _excess(tables: list[Table], limit: float, name: str = "mag_i") -> np.ndarray:
+    """Excess of pairs at 0.5–2″, 2–5″ and 5–10″."""
+    total = None
     for table in tables:
-        inside = (table["x"] > 0) & (table["x"] < size) & (table["y"] > 0) & (table["y"] < size)
-        bright = table[inside & (table["mag"] < limit)]
-        tree = cKDTree(np.stack([bright["x"], bright["y"]], axis=1))
-        random = cKDTree(rng.uniform(0, size, (4 * len(bright), 2)))
-        pairs += float(np.diff(tree.count_neighbors(tree, edges))[0])
-        expected += float(np.diff(random.count_neighbors(random, edges))[0]) / 16
-    return pairs / expected - 1.0
+        bright = table[table[name] < limit]
+        counts = count_pairs(bright["x"], bright["y"], np.array([2.5, 10.0, 25.0, 50.0]), (2048, 2048))
+        total = counts if total is None else total + counts
+    assert total is not None
+    return total.excess
 
 
-def test_clustering_is_mild_and_can_be_switched_off() -> None:
-    def draw(clustering: float) -> list[Table]:
-        catalog = ParametricCatalog(clustering=clustering, mag_faint=26.6)
-        return [catalog.galaxies((2048, 2048), SURVEY, np.random.default_rng(s)) for s in range(4)]
-
-    assert abs(_excess_pairs(draw(0.0), 26.6, 2048)) < 0.015
-    assert 0.015 < _excess_pairs(draw(1.0), 26.6, 2048) < 0.07
+def test_clustering_can_be_switched_off() -> None:
+    none, full = (_draw(ParametricCatalog(clustering=c, mag_faint=26.6), range(8)) for c in (0.0, 1.0))
+    assert (np.abs(_excess(none, 26.6)) < [0.03, 0.02, 0.01]).all()
+    assert (_excess(full, 26.6) > [0.03, 0.02, 0.01]).all()
 
 
-def test_clustering_is_near_that_of_the_truths(shared_data: Path) -> None:
-    """Excess of pairs within a factor of two of that of the true positions, which vary as much."""
-    truths = [read_truth_scene(s, folder=shared_data, split="train") for s in SKY_SPLIT["train"]]
-    drawn = [ParametricCatalog().galaxies((2048, 2048), SURVEY, np.random.default_rng(s)) for s in range(6)]
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_clustering_is_that_of_the_truths(shared_data: Path, split: str) -> None:
+    """Excess of pairs within a factor of two of that of true positions, which vary as much."""
+    truths = [read_truth_scene(s, folder=shared_data, split=split) for s in SKY_SPLIT[split]]
+    drawn = _draw(ParametricCatalog(), range(12))
     for limit in (25.3, 26.6, 28.0):
-        ratio = _excess_pairs(drawn, limit, 2048) / _excess_pairs(truths, limit, 2048)
-        assert 0.4 < ratio < 2.0, limit
+        ratio = _excess(drawn, limit) / _excess(truths, limit, "mag")
+        assert ((ratio > 0.5) & (ratio < 2.0)).all(), (limit, ratio)
 
 
 def test_same_seed_same_catalogue() -> None:
@@ -127,7 +150,7 @@ def test_same_seed_same_catalogue() -> None:
         ParametricCatalog().galaxies((100, 100), SURVEY, np.random.default_rng(s)) for s in (1, 1, 2)
     )
     np.testing.assert_array_equal(one["x"], two["x"])
-    np.testing.assert_array_equal(one["mag"], two["mag"])
+    np.testing.assert_array_equal(one["mag_i"], two["mag_i"])
     assert len(one) != len(other) or (one["x"] != other["x"]).any()
 
 
@@ -175,8 +198,11 @@ def test_galaxies_of_the_margin_are_for_drawing_only(tmp_path: Path) -> None:
         assert table.meta["split"] == "train"
     whole = read_truth_scene(path, split="train", margin=True)
     assert whole["in_field"].tolist() == [False, True, True, False]
-    drawn = TruthScene(path, split="train").galaxies((2048, 2048), SURVEY, np.random.default_rng(0))
-    assert len(drawn) == 4
+    source = TruthScene(path, split="train")
+    for band in ("i", "r"):
+        drawn = source.galaxies((2048, 2048), get_survey(band), np.random.default_rng(0))
+        # Magnitudes are those of i, whatever band is simulated.
+        np.testing.assert_array_equal(drawn["mag_i"], whole["mag"])
 
 
 def _shared(one: Table, other: Table) -> int:
@@ -185,9 +211,12 @@ def _shared(one: Table, other: Table) -> int:
     shifts = np.stack([one["x"][i] - other["x"][j], one["y"][i] - other["y"][j]], axis=1)
     if not len(shifts):
         return 0
-    tree = cKDTree(shifts)
-    # Chance pairs have the same magnitude to the last bit, but no common shift.
-    most = int(max(len(near) for near in tree.query_ball_point(shifts, 3.0)))
+    # Chance pairs have the same magnitude to the last bit, but no common shift. Squares of 6 pixels,
+    # on four grids, so that those of one shift are not parted by a border.
+    most = 0
+    for offset in ((0, 0), (0, 3), (3, 0), (3, 3)):
+        square = np.floor((shifts + offset) / 6.0).astype(np.int64) @ [100_000, 1]
+        most = max(most, int(np.unique(square, return_counts=True)[1].max()))
     return most if most >= 20 else 0
 
 
@@ -250,10 +279,23 @@ def test_scenes_are_found_by_number(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_sources_of_all_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write_truth(tmp_path / "scene_01.fits")
     monkeypatch.setenv("BLENDID_DATA", str(tmp_path))
-    assert as_source(None) == as_source("parametric") == ParametricCatalog()
+    assert as_source(None) == as_source("parametric") == as_source("cosmodc2") == ParametricCatalog()
     assert as_source(path) == as_source(str(path)) == as_source(1) == TruthScene(path)
     assert isinstance(as_source(Table({"x": [1.0]})), TableSource)
     assert as_source(ParametricCatalog(clustering=0)) == ParametricCatalog(clustering=0)
+    Table({"x": [1.0], "y": [1.0], "mag_i": [24.0]}).write(tmp_path / "mine.ecsv")
+    assert isinstance(as_source(tmp_path / "mine.ecsv"), FileSource)
+    with pytest.raises(SplitError, match="no split"):
+        as_source(tmp_path / "mine.ecsv", split="train")
+    folder = tmp_path / "sky"
+    folder.mkdir()
+    with pytest.raises(SimulationError, match="sky is a folder without galaxy_"):
+        as_source(folder)
+    (folder / "galaxy_9556.parquet").touch()
+    assert isinstance(as_source(folder), SkyCatalogSource)
+    assert isinstance(as_source(folder / "galaxy_9556.parquet"), SkyCatalogSource)
+    with pytest.raises(FileNotFoundError, match="no catalogue .*absent.csv"):
+        as_source(tmp_path / "absent.csv")
     with pytest.raises(SimulationError, match="cannot get galaxies from a float"):
         as_source(1.5)  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ from lsst.images import XY, Box, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd
 from lsst.images.serialization import read_archive
 from lsst.meas.blendid.simulation import (
+    PsfModel,
     SimulatedCoadd,
     SimulationError,
     draw_galaxies,
@@ -30,7 +31,8 @@ from lsst.meas.blendid.simulation import (
     kolmogorov_psf,
     simulate_scene,
 )
-from lsst.meas.blendid.simulation.coadd import cell_size_for, make_sky_projection
+from lsst.meas.blendid.simulation.config import SceneConfig
+from lsst.meas.blendid.simulation.projection import make_sky_projection
 
 pytest.importorskip("galsim")
 
@@ -51,7 +53,15 @@ TRUTH_COLUMNS = {
     "bulge_axis_ratio": "f4",
     "position_angle": "f4",
     "bulge_fraction": "f4",
+    "redshift": "f4",
+    "gamma1": "f4",
+    "gamma2": "f4",
+    "kappa": "f4",
+    "n_knots": "i4",
+    "knot_fraction": "f4",
+    **{f"mag_{band}": "f4" for band in "ugrizy"},
 }
+PEDESTAL = SceneConfig(doSubtractBackground=False)
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +129,16 @@ def test_noise_of_an_empty_sky() -> None:
 def test_noise_of_bright_sources_is_poisson() -> None:
     """The variance plane, with the sources' own noise, is the scatter of noise draws."""
     star = Table({"x": [16.0], "y": [16.0], "mag": [17.0], "is_star": [True]})
-    settings = {"size": (32, 32), "seed": 1, "subtract_background": False}
-    draws = [simulate_scene(star, noise_seed=i, **settings).coadd for i in range(300)]
+    settings = {"size": (32, 32), "seed": 1, "config": PEDESTAL}
+    draws = [simulate_scene(star, noise_seed=i, **settings).coadd for i in range(200)]
     images = np.stack([c.image.array for c in draws]).astype(float)
     variance = draws[0].variance.array
     assert variance.max() > 10 * variance.min()
     chi = images.var(axis=0, ddof=1) / variance
     assert chi.mean() == pytest.approx(1.0, abs=0.01)
-    assert np.abs(chi - 1).max() < 6 * np.sqrt(2 / 300)
-    sky_only = simulate_scene(star, size=(32, 32), seed=1, source_noise_in_variance=False).coadd
+    assert np.abs(chi - 1).max() < 6 * np.sqrt(2 / 200)
+    config = SceneConfig(doSourceNoiseInVariance=False)
+    sky_only = simulate_scene(star, size=(32, 32), seed=1, config=config).coadd
     np.testing.assert_allclose(sky_only.variance.array, get_survey("i").sky_sigma ** 2, rtol=1e-6)
 
 
@@ -138,7 +149,11 @@ def test_signal_is_that_of_the_model(scene: SimulatedCoadd) -> None:
     galaxies["x"] -= 1000.0
     galaxies["y"] -= 2000.0
     model = draw_galaxies(
-        galaxies, size=(256, 192), fwhm=survey.fwhm, pixel_scale=survey.pixel_scale, noise=survey.sky_sigma
+        galaxies,
+        size=(256, 192),
+        psf=PsfModel(survey.fwhm),
+        pixel_scale=survey.pixel_scale,
+        noise=survey.sky_sigma,
     )
     inner = (slice(40, -40), slice(40, -40))
     background = scene.truth.meta["background"]
@@ -150,7 +165,7 @@ def test_signal_is_that_of_the_model(scene: SimulatedCoadd) -> None:
 
 def test_background_is_that_of_undetected_galaxies() -> None:
     """Subtracted, the sky between the detected galaxies is zero; left in, it is not."""
-    with_it = simulate_scene(size=(256, 256), seed=3, subtract_background=False)
+    with_it = simulate_scene(size=(256, 256), seed=3, config=PEDESTAL)
     without = simulate_scene(size=(256, 256), seed=3)
     background = without.truth.meta["background"]
     assert with_it.truth.meta["background"] == 0.0
@@ -166,14 +181,14 @@ def test_snr_is_the_matched_filter_error_of_the_sky() -> None:
     star = Table({"x": [24.0], "y": [24.0], "mag": [26.5], "is_star": [True]})
     psf = kolmogorov_psf(0.7, 0.2, 41)
     fluxes = []
-    for i in range(400):
+    for i in range(200):
         scene = simulate_scene(star, size=(48, 48), noise_seed=i)
         cut = scene.coadd.image.array[4:45, 4:45]
         fluxes.append(float((cut * psf).sum() / (psf**2).sum()))
     flux, snr = float(scene.truth["flux"][0]), float(scene.truth["snr"][0])
     assert 4.5 < snr < 5.5
-    assert np.std(fluxes) == pytest.approx(flux / snr, rel=0.15)
-    assert np.mean(fluxes) == pytest.approx(flux, abs=4 * flux / snr / 20)
+    assert np.std(fluxes) == pytest.approx(flux / snr, rel=0.2)
+    assert np.mean(fluxes) == pytest.approx(flux, abs=4 * flux / snr / np.sqrt(200))
 
 
 def test_same_seed_same_pixels() -> None:
@@ -233,7 +248,10 @@ def test_existing_files_are_kept(scene: SimulatedCoadd, tmp_path: Path) -> None:
 def test_truth_scene(shared_data: Path) -> None:
     """Counts above 5σ of a released scene; with the band's noise they are set by its photons alone."""
     path = shared_data / "buchanan2022" / "scene_01.fits"
-    scene = simulate_scene(path, size=(512, 512), split="train", size_model="large")
+    # The photons are those that lensed galaxies gave.
+    config = SceneConfig()
+    config.population.doLensing = False
+    scene = simulate_scene(path, size=(512, 512), split="train", size_model="large", config=config)
     assert scene.truth.meta["split"] == "train" and scene.truth.meta["source"] == "scene_01"
     raw = Table.read(path)
     inside = (np.rint(raw["x"]) >= 0) & (np.rint(raw["x"]) < 512)
@@ -266,18 +284,11 @@ def test_errors() -> None:
 
 def test_survey_settings_are_used() -> None:
     shallow = dataclasses.replace(get_survey("i"), n_exposures=1, fwhm=1.0)
-    scene = simulate_scene(size=(64, 64), band=shallow)
-    assert np.median(scene.coadd.variance.array) == pytest.approx(shallow.sky_sigma**2, rel=0.02)
+    scene = simulate_scene(size=(64, 64), band=shallow, config=SceneConfig(doSourceNoiseInVariance=False))
+    np.testing.assert_allclose(scene.coadd.variance.array, shallow.sky_sigma**2, rtol=1e-6)
     np.testing.assert_allclose(
         scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_psf(1.0, 0.2, 41)
     )
-
-
-@pytest.mark.parametrize(
-    ("size", "cell"), [(1500, 150), (2048, 256), (256, 256), (64, 64), (97, 97), (509, 509)]
-)
-def test_cell_sizes_divide(size: int, cell: int) -> None:
-    assert cell_size_for(size) == cell and size % cell == 0
 
 
 def test_any_file_name_will_do(tmp_path: Path) -> None:

@@ -21,13 +21,14 @@ from lsst.meas.blendid.simulation import (
     SizeModel,
     complete_galaxies,
     get_size_model,
+    get_survey,
     mag_to_njy,
 )
-from lsst.meas.blendid.simulation.galaxies import GALAXY_COLUMNS
+from lsst.meas.blendid.simulation.galaxies import GALAXY_COLUMNS, OBSERVED_COLUMNS, observe
 
 
 def _table(n: int = 3, **columns: Any) -> Table:
-    return Table({"x": np.arange(float(n)), "y": np.zeros(n), "mag": np.full(n, 24.0), **columns})
+    return Table({"x": np.arange(float(n)), "y": np.zeros(n), "mag": np.full(n, 24.0)} | columns)
 
 
 def _complete(table: Table, model: str = "cosmodc2", seed: int = 0) -> Table:
@@ -52,7 +53,8 @@ def test_models_by_name() -> None:
     own = SizeModel("own", 0.5, 0.0, 0.0)
     assert get_size_model(own) is own
     with pytest.raises(
-        SimulationError, match="unknown size model 'small'; known models: 1.6x, cosmodc2, large"
+        SimulationError,
+        match="unknown size model 'small'; known models: 1.6x, cosmodc2, cosmodc2-galaxies, large",
     ):
         get_size_model("small")
     for bad in ((0.0, 0.0, 0.1), (1.0, np.nan, 0.1), (1.0, 0.0, -0.1)):
@@ -62,8 +64,8 @@ def test_models_by_name() -> None:
 
 def test_drawn_properties() -> None:
     galaxies = _complete(_table(20000))
-    assert set(galaxies.colnames) == {"id", *GALAXY_COLUMNS}
-    np.testing.assert_allclose(galaxies["flux"], mag_to_njy(24.0))
+    assert tuple(galaxies.colnames) == GALAXY_COLUMNS
+    np.testing.assert_array_equal(galaxies["mag_i"], 24.0)
     assert np.median(galaxies["axis_ratio"]) == pytest.approx(0.64, abs=0.01)
     assert galaxies["axis_ratio"].min() > 0.15 and galaxies["axis_ratio"].max() <= 1.0
     assert (galaxies["bulge_axis_ratio"] >= galaxies["axis_ratio"]).all()
@@ -98,9 +100,120 @@ def test_given_columns_are_kept_and_leave_the_others() -> None:
     np.testing.assert_array_equal(parts["bulge_radius"], 0.1)
 
 
-def test_flux_and_mag_agree() -> None:
-    galaxies = _complete(Table({"x": [0.0], "y": [0.0], "flux": [1000.0]}))
-    assert galaxies["mag"][0] == pytest.approx(23.9)
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("flux", 1000.0),
+        ("mag", 23.9),
+        ("mag_r", 23.9),
+        ("flux_r", 1000.0),
+        ("n_photon_r", 30.0 * 10 ** (0.4 * (get_survey("r").zero_point - 23.9))),
+    ],
+)
+def test_forms_of_brightness(column: str, value: float) -> None:
+    table = Table({"x": [0.0], "y": [0.0], column: [value]})
+    galaxies = complete_galaxies(table, "cosmodc2", np.random.default_rng(0), band="r")
+    assert galaxies["mag_r"][0] == pytest.approx(23.9)
+
+
+def test_given_magnitudes_of_several_bands_are_kept() -> None:
+    magnitudes = {f"mag_{name}": np.full(50, 24.0 + i) for i, name in enumerate("gry")}
+    table = Table({"x": np.zeros(50), "y": np.zeros(50), **magnitudes, "mag": np.full(50, 20.0)})
+    galaxies = complete_galaxies(table, "cosmodc2-galaxies", np.random.default_rng(0), band="r")
+    for name, values in magnitudes.items():
+        np.testing.assert_array_equal(galaxies[name], values)
+    # The others are drawn for the magnitudes in r, which is nearest to i.
+    assert np.median(galaxies["mag_i"]) == pytest.approx(24.5, abs=0.3)
+    assert np.std(galaxies["mag_i"]) > 0.1
+
+
+def test_redder_bands_find_the_galaxies_of_i() -> None:
+    """Catalogues given in r have the sizes that those galaxies have in i."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    base = complete_galaxies(_table(n, mag=rng.uniform(22.0, 28.0, n)), "cosmodc2-galaxies", rng)
+    near = np.abs(base["mag_r"] - 25.5) < 0.3
+    table = Table({"x": np.zeros(n), "y": np.zeros(n), "mag_r": np.full(n, 25.5)})
+    again = complete_galaxies(table, "cosmodc2-galaxies", np.random.default_rng(1))
+    colors = [np.median(t["mag_r"] - t["mag_i"]) for t in (base[near], again)]
+    assert colors[0] == pytest.approx(colors[1], abs=0.12)
+
+
+def test_observe_magnifies() -> None:
+    catalog = _complete(_table(2, gamma1=[0.0, 0.1], gamma2=[0.0, 0.05], kappa=[0.0, 0.2]))
+    seen = observe(catalog, get_survey("i"))
+    assert tuple(seen.colnames) == OBSERVED_COLUMNS
+    mu = 1 / (0.8**2 - 0.1**2 - 0.05**2)
+    np.testing.assert_allclose(seen["flux"], mag_to_njy(24.0) * np.array([1.0, mu]))
+    np.testing.assert_allclose(seen["mag"], 24.0 - 2.5 * np.log10([1.0, mu]))
+    for name in GALAXY_COLUMNS:
+        np.testing.assert_array_equal(seen[name], catalog[name])
+    plain = observe(catalog, get_survey("i"), lensing=False)
+    np.testing.assert_allclose(plain["flux"], mag_to_njy(24.0))
+    assert not plain["gamma1"].any() and not plain["gamma2"].any() and not plain["kappa"].any()
+    assert catalog["kappa"][1] == 0.2 and "flux" not in catalog.colnames
+
+
+def test_each_band_sees_its_magnitudes() -> None:
+    catalog = _complete(_table(5))
+    for band in "ugrizy":
+        seen = observe(catalog, get_survey(band), lensing=False)
+        np.testing.assert_array_equal(seen["mag"], catalog[f"mag_{band}"])
+
+
+def test_incomplete_catalogues_cannot_be_observed() -> None:
+    catalog = _complete(_table())
+    catalog["mag_r"][1] = np.nan
+    with pytest.raises(SimulationError, match=r"'mag_r' must be finite.*1 of 3 rows are not \(rows 1\)"):
+        observe(catalog, get_survey("r"))
+    catalog.remove_column("mag_r")
+    with pytest.raises(SimulationError, match="no column 'mag_r', which band 'r' needs"):
+        observe(catalog, get_survey("r"))
+    with pytest.raises(SimulationError, match="not complete: no column id, redshift"):
+        observe(_table(mag_i=[24.0] * 3), get_survey("i"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("kappa", 1.2, r"column 'kappa' must be less than 1; 1 of 3 rows are not \(rows 2\)"),
+        ("gamma2", 1.2, r"'gamma1', 'gamma2' and 'kappa' must give a reduced shear less than 1; 1 of 3"),
+        ("gamma1", np.nan, r"column 'gamma1' must be finite; 1 of 3 rows are not \(rows 2\)"),
+    ],
+)
+def test_impossible_lensing_is_refused(column: str, value: float, message: str) -> None:
+    with pytest.raises(SimulationError, match=message):
+        _complete(_table(**{column: [0.0, 0.0, value]}))
+
+
+def test_given_shear_goes_with_no_drawn_convergence() -> None:
+    galaxies = _complete(_table(gamma1=[0.01, 0.02, 0.03]))
+    assert galaxies["gamma1"].tolist() == [0.01, 0.02, 0.03]
+    assert not galaxies["gamma2"].any() and not galaxies["kappa"].any()
+
+
+def test_size_models_leave_colours_and_redshifts() -> None:
+    one, other, joint = (_complete(_table(40), model) for model in ("cosmodc2", "large", "cosmodc2-galaxies"))
+    for name in ("redshift", "mag_g", "mag_u", "gamma1", "kappa"):
+        np.testing.assert_array_equal(one[name], other[name])
+        np.testing.assert_array_equal(one[name], joint[name])
+    assert (one["half_light_radius"] != joint["half_light_radius"]).all()
+
+
+@pytest.mark.parametrize("model", ["cosmodc2", "cosmodc2-galaxies"])
+def test_one_given_radius_sets_the_others(model: str) -> None:
+    plain = _complete(_table(30), model)
+    for name in ("disc_radius", "bulge_radius", "half_light_radius"):
+        given = _complete(_table(30, **{name: 2.0 * plain[name]}), model)
+        for radius in ("disc_radius", "bulge_radius", "half_light_radius"):
+            np.testing.assert_allclose(given[radius], 2.0 * plain[radius], rtol=1e-9)
+
+
+def test_knots_of_the_table() -> None:
+    galaxies = _complete(_table(n_knots=[4, 0, 3], knot_fraction=[0.5, 0.5, 0.0]))
+    assert galaxies["n_knots"].tolist() == [4, 0, 0]
+    assert galaxies["knot_fraction"].tolist() == [0.5, 0.0, 0.0]
+    assert galaxies["n_knots"].dtype == np.int32
 
 
 def test_stars_are_points() -> None:
@@ -108,6 +221,9 @@ def test_stars_are_points() -> None:
     for name in ("half_light_radius", "disc_radius", "bulge_radius", "bulge_fraction"):
         assert galaxies[name][0] == galaxies[name][2] == 0.0
     assert galaxies["half_light_radius"][1] == 0.4
+    for name in ("redshift", "gamma1", "gamma2", "kappa", "position_angle"):
+        assert galaxies[name][0] == galaxies[name][2] == 0.0
+    assert (galaxies["axis_ratio"][[0, 2]] == 1.0).all()
 
 
 def test_missing_columns_are_named() -> None:
@@ -134,6 +250,14 @@ def test_missing_columns_are_named() -> None:
         ("bulge_fraction", -0.1),
         ("bulge_fraction", 1.5),
         ("position_angle", np.nan),
+        ("disc_radius", -1.0),
+        ("bulge_radius", 0.0),
+        ("redshift", -0.1),
+        ("mag_r", np.nan),
+        ("n_photon_i", 0.0),
+        ("n_knots", -1.0),
+        ("knot_fraction", 2.0),
+        ("kappa", np.inf),
     ],
 )
 def test_bad_values_are_named_with_their_rows(column: str, value: float) -> None:
@@ -143,6 +267,11 @@ def test_bad_values_are_named_with_their_rows(column: str, value: float) -> None
     table[column][1] = value
     with pytest.raises(SimulationError, match=rf"{column}.*1 of 3 rows are not \(rows 1\)"):
         _complete(table)
+
+
+def test_numbers_of_galaxies_must_be_whole() -> None:
+    with pytest.raises(SimulationError, match="column 'id' must have whole numbers"):
+        _complete(_table(id=[0.5, 1.5, 2.5]))
 
 
 def test_masked_and_text_columns_are_refused() -> None:

@@ -10,65 +10,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from hypothesis import given
-from hypothesis import strategies as st
-from lsst.daf.butler import Butler
+from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.images import XY, Box
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation.coadd import make_sky_projection
+from lsst.meas.blendid.simulation.projection import make_sky_projection
 from lsst.meas.blendid.simulation.repository import (
+    CATALOG_DATASET,
     COADD_DATASET,
+    TRACT_DATASET,
     TRUTH_DATASET,
     DemoRepository,
+    RepositoryWriter,
     make_demo_repository,
-    make_patches,
+    make_tract_catalog,
     register_dimensions,
 )
+from lsst.meas.blendid.simulation.tract import TractLayout, TractSimulation, make_patches
 from lsst.sphgeom import LonLat, UnitVector3d
-
-pytest.importorskip("galsim")
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRepository:
     path = tmp_path_factory.mktemp("repository") / "repo"
     return make_demo_repository(path, patches=(2, 2), patch_size=128, overlap=32, seed=4)
-
-
-@given(
-    n_x=st.integers(1, 4),
-    n_y=st.integers(1, 4),
-    size=st.integers(16, 400),
-    overlap=st.integers(0, 100).map(lambda v: 2 * v),
-)
-def test_inner_boxes_tile_the_tract(n_x: int, n_y: int, size: int, overlap: int) -> None:
-    if overlap > size // 2:
-        with pytest.raises(SimulationError, match="overlap"):
-            make_patches((n_x, n_y), size, overlap)
-        return
-    patches = make_patches((n_x, n_y), size, overlap)
-    step = size - overlap
-    covered = np.zeros((step * n_y + overlap, step * n_x + overlap), dtype=int)
-    for i, patch in enumerate(patches):
-        assert patch.id == i == patch.index.y * n_x + patch.index.x
-        assert patch.outer_bbox.shape == (size, size)
-        assert patch.outer_bbox.contains(patch.inner_bbox)
-        cell = patch.cells.cell_shape
-        assert size % cell.x == 0 and size % cell.y == 0
-        covered[patch.inner_bbox.slice_within(Box.from_shape(covered.shape))] += 1
-    assert (covered == 1).all()
-
-
-@pytest.mark.parametrize(("n", "size", "overlap"), [((0, 1), 64, 0), ((1, 1), 0, 0), ((2, 1), 64, 31)])
-def test_impossible_layouts(n: tuple[int, int], size: int, overlap: int) -> None:
-    with pytest.raises(SimulationError):
-        make_patches(n, size, overlap)
 
 
 def test_repository_round_trip(demo: DemoRepository) -> None:
@@ -90,12 +61,17 @@ def test_repository_round_trip(demo: DemoRepository) -> None:
 def test_overlaps_show_the_same_sky(demo: DemoRepository) -> None:
     with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
         coadds = [butler.get(COADD_DATASET, d) for d in demo.data_ids]
+    noise = float(np.sqrt(np.median(coadds[0].variance.array)))
     for one, two in ((0, 1), (0, 2), (0, 3), (2, 3)):
         overlap = coadds[one].bbox.intersection(coadds[two].bbox)
         assert overlap.area >= 32 * 32
-        for plane in ("image", "variance"):
-            first, second = (getattr(coadds[i], plane)[overlap].array for i in (one, two))
-            np.testing.assert_array_equal(first, second)
+        # Each has its own background subtracted.
+        first, second = (coadds[i].image[overlap].array.astype(float) for i in (one, two))
+        difference = first - second
+        assert abs(difference.mean()) < 0.1 * noise
+        np.testing.assert_allclose(difference, difference.mean(), atol=1e-3 * noise)
+        first, second = (coadds[i].variance[overlap].array for i in (one, two))
+        np.testing.assert_allclose(first, second, rtol=1e-5)
         y, x = overlap.min
         first, second = (coadds[i].sky_projection.pixel_to_sky(XY(x=x, y=y)) for i in (one, two))
         assert first.separation(second).arcsec < 1e-9
@@ -162,7 +138,7 @@ def test_another_layout_of_the_same_name_is_refused(demo: DemoRepository, tmp_pa
 def test_existing_output_is_kept(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("data")
-    with pytest.raises(FileExistsError, match="full; remove it or choose another path"):
+    with pytest.raises(FileExistsError, match="full is no Butler repository"):
         make_demo_repository(tmp_path / "full", patch_size=64, overlap=16)
     (tmp_path / "file").write_text("data")
     with pytest.raises(FileExistsError, match="file"):
@@ -185,3 +161,148 @@ def test_empty_folder_is_taken(tmp_path: Path) -> None:
     assert demo.patches[0].inner_bbox == demo.patches[0].outer_bbox
     assert [p.name for p in tmp_path.iterdir()] == ["repo"]
     assert (demo.root / "butler.yaml").is_file()
+
+
+@pytest.fixture(scope="module")
+def tract() -> tuple[TractSimulation, Table]:
+    layout = TractLayout("small", n_patches=(2, 1), patch_size=64, overlap=16)
+    return make_tract_catalog(TractSimulation(layout, seed=3))
+
+
+def _snapshot(root: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def _write(
+    root: Path, tract: tuple[TractSimulation, Table], bands: str = "i", *, resume: bool = False
+) -> list[tuple[int, str]]:
+    simulation, catalog = tract
+    writer = RepositoryWriter(root, simulation, bands, resume=resume)
+    jobs = writer.write_inputs(simulation, catalog)
+    writer.write_coadds(simulation, jobs)
+    return [(job.patch, job.band) for job in jobs]
+
+
+def test_inputs_are_kept(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    simulation, catalog = tract
+    _write(tmp_path / "repo", tract, "gi")
+    with Butler.from_config(str(tmp_path / "repo"), collections="simulated") as butler:
+        stored = TractSimulation.from_dict(butler.get(TRACT_DATASET, skymap="small", tract=0))
+        assert stored.to_dict() == simulation.to_dict()
+        assert stored.origin["source"] == "parametric"
+        for patch in (0, 1):
+            rows = butler.get(CATALOG_DATASET, skymap="small", tract=0, patch=patch)
+            expected = simulation.patch_catalog(catalog, patch)
+            assert rows.colnames == expected.colnames
+            for name in rows.colnames:
+                np.testing.assert_array_equal(rows[name], expected[name])
+                assert rows[name].dtype == expected[name].dtype
+            # Bands differ, galaxies do not.
+            truth = [
+                butler.get(TRUTH_DATASET, skymap="small", tract=0, patch=patch, band=band) for band in "gi"
+            ]
+            np.testing.assert_array_equal(truth[0]["id"], truth[1]["id"])
+            assert not np.array_equal(truth[0]["flux"], truth[1]["flux"])
+
+
+def test_nothing_is_written_twice(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    root = tmp_path / "repo"
+    assert _write(root, tract) == [(0, "i"), (1, "i")]
+    before = _snapshot(root)
+    with pytest.raises(FileExistsError, match="band i.*patch 0.*--collection"):
+        _write(root, tract)
+    assert _snapshot(root) == before
+    assert _write(root, tract, resume=True) == []
+    assert _write(root, tract, "ri", resume=True) == [(0, "r"), (1, "r")]
+    after = _snapshot(root)
+    coadds = [name for name in before if name.endswith(".fits")]
+    assert len(coadds) == 2 and all(before[name] == after[name] for name in coadds)
+
+
+def test_other_settings_are_not_mixed_in(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    simulation, catalog = tract
+    root = tmp_path / "repo"
+    _write(root, tract)
+    before = _snapshot(root)
+    for other, match in (
+        (dataclasses.replace(simulation, seed=4), "seed is 3 there, not 4"),
+        (dataclasses.replace(simulation, n_exposures=10), "n_exposures is None there, not 10"),
+        (dataclasses.replace(simulation, origin={"source": "mine"}), "origin.source is 'parametric' there"),
+    ):
+        with pytest.raises(SimulationError, match=match):
+            _write(root, (other, catalog), "g")
+    with pytest.raises(SimulationError, match="another catalogue of patch 0"):
+        _write(root, (simulation, catalog[1:]), "g")
+    after = _snapshot(root)
+    assert {n: after[n] for n in before if n.endswith((".fits", ".parq", ".yaml"))} == {
+        n: before[n] for n in before if n.endswith((".fits", ".parq", ".yaml"))
+    }
+    with Butler.from_config(str(root), collections="simulated") as butler:
+        assert {ref.dataId["band"] for ref in butler.query_datasets(COADD_DATASET)} == {"i"}
+
+
+def test_no_other_folder_is_touched(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("data")
+    with pytest.raises(FileExistsError, match="no Butler repository"):
+        _write(tmp_path / "full", tract)
+    with pytest.raises(SimulationError, match="unknown band 'q'"):
+        _write(tmp_path / "new", tract, "iq")
+    assert [p.name for p in tmp_path.rglob("*")] == ["full", "precious"]
+
+
+def test_collection_of_another_type(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    Butler.makeRepo(str(tmp_path / "repo"))
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True) as butler:
+        butler.collections.register("simulated", CollectionType.CHAINED)
+    with pytest.raises(SimulationError, match="is of type CHAINED"):
+        _write(tmp_path / "repo", tract)
+
+
+def test_repository_with_other_dataset_types(tmp_path: Path, tract: tuple[TractSimulation, Table]) -> None:
+    Butler.makeRepo(str(tmp_path / "repo"))
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True) as butler:
+        other = DatasetType(
+            COADD_DATASET, ("skymap", "tract", "patch"), "ArrowAstropy", universe=butler.dimensions
+        )
+        butler.registry.registerDatasetType(other)
+    with pytest.raises(SimulationError, match=r"dataset type 'deep_coadd' .* use another repository"):
+        _write(tmp_path / "repo", tract)
+
+
+def test_interrupted_run_leaves_whole_coadds(
+    tmp_path: Path, tract: tuple[TractSimulation, Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped while the truth of the second patch is written; resumed to the same pixels."""
+    simulation, catalog = tract
+    put = Butler.put
+    count = 0
+
+    def interrupt(self: Butler, thing: object, *args: object, **options: object) -> object:
+        nonlocal count
+        count += TRUTH_DATASET in args
+        if count == 2:
+            raise KeyboardInterrupt
+        return put(self, thing, *args, **options)
+
+    writer = RepositoryWriter(tmp_path / "repo", simulation, "i")
+    jobs = writer.write_inputs(simulation, catalog)
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True) as butler:
+        direct = type(butler)
+    put = direct.put
+    monkeypatch.setattr(direct, "put", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.write_coadds(simulation, jobs)
+    monkeypatch.undo()
+    with Butler.from_config(str(tmp_path / "repo"), collections="simulated") as butler:
+        assert [ref.dataId["patch"] for ref in butler.query_datasets(COADD_DATASET)] == [0]
+        assert [ref.dataId["patch"] for ref in butler.query_datasets(TRUTH_DATASET)] == [0]
+    assert len(list((tmp_path / "repo").rglob("*.fits"))) == 1
+    assert _write(tmp_path / "repo", tract, resume=True) == [(1, "i")]
+    _write(tmp_path / "whole", tract)
+    images = []
+    for name in ("repo", "whole"):
+        with Butler.from_config(str(tmp_path / name), collections="simulated") as butler:
+            data_id = {"skymap": "small", "tract": 0, "patch": 1, "band": "i"}
+            images.append(butler.get(COADD_DATASET, data_id).image.array)
+    np.testing.assert_array_equal(*images)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .classifiers import BlendClassifier, classifier_registry
     from .footprints import DetectionResult, FootprintConfig, FootprintSet, build_footprints
     from .model_package import ModelPackage
+    from .simulate_coadd import SimulateCoaddTask
+    from .simulate_coadd_config import SimulateCoaddConfig, SimulateCoaddConnections
     from .table_files import read_tables, write_tables
     from .tables import BlendTables
 
@@ -36,6 +38,9 @@ __all__ = (
     "FootprintSet",
     "build_footprints",
     "ModelPackage",
+    "SimulateCoaddConfig",
+    "SimulateCoaddConnections",
+    "SimulateCoaddTask",
     "BlendTables",
     "read_tables",
     "write_tables",
@@ -53,6 +58,9 @@ _HOME = {
     "FootprintSet": "footprints",
     "build_footprints": "footprints",
     "ModelPackage": "model_package",
+    "SimulateCoaddConfig": "simulate_coadd_config",
+    "SimulateCoaddConnections": "simulate_coadd_config",
+    "SimulateCoaddTask": "simulate_coadd",
     "BlendTables": "tables",
     "read_tables": "table_files",
     "write_tables": "table_files",

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("apply_model", "apply_options", "make_config")
+__all__ = ("apply_file", "apply_model", "apply_options", "make_config")
 
 from collections.abc import Sequence
 
@@ -75,7 +75,7 @@ def make_config(
         config.footprints.noiseSource = "clipped"
         config.footprints.doSubtractBackground = True
     for file in files:
-        _apply_file(config, file)
+        apply_file(config, file)
     if classifiers:
         for name in classifiers:
             if name not in classifier_registry:
@@ -101,8 +101,21 @@ def make_config(
     return config
 
 
-def _apply_file(config: BlendIdentificationConfig, file: str) -> None:
-    """Apply one override file."""
+def apply_file(config: Config, file: str) -> None:
+    """Apply a file of overrides, Python code that is run with ``config``.
+
+    Parameters
+    ----------
+    config
+        Changed in place.
+    file
+        Path of the file.
+
+    Raises
+    ------
+    CommandError
+        Raised if the file cannot be read, or fails in any way.
+    """
     overrides = ConfigOverrides()
     overrides.addFileOverride(file)
     try:

@@ -23,7 +23,8 @@ _COMMANDS = {
     "run": "Find footprints in images and the probability that each is a blend.",
     "models": "Show the trained models that can be used.",
     "demo": "Show the whole task at work on simulated coadds, with a report.",
-    "simulate": "Make a coadd with known galaxies.",
+    "simulate": "Make coadds with known galaxies.",
+    "stamps": "Make the sets of postage stamps of other systems.",
     "train": "Train a classifier and write it as a model package.",
 }
 """Commands in the order of the help, with their summary.  The command NAME is

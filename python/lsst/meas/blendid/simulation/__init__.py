@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from ._errors import MissingGalSimError, SimulationError, SplitError
 from .catalog import CumulativeCounts, GalaxySource, ParametricCatalog, TableSource, TruthScene, as_source
-from .coadd import SimulatedCoadd, simulate_scene
+from .coadd import SimulatedCoadd, simulate_patch, simulate_scene
 from .galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model
 from .progress import stderr_progress
-from .render import draw_galaxies, kolmogorov_psf
+from .psf_model import PsfModel, kolmogorov_psf
+from .render import draw_galaxies
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
 from .truths import SKY_SPLIT, check_split, find_truth_scene, read_truth_scene, split_of, truth_folder
 
@@ -27,6 +28,7 @@ __all__ = (
     "GalaxySource",
     "MissingGalSimError",
     "ParametricCatalog",
+    "PsfModel",
     "SimulatedCoadd",
     "SimulationError",
     "SizeModel",
@@ -45,6 +47,7 @@ __all__ = (
     "mag_to_njy",
     "njy_to_mag",
     "read_truth_scene",
+    "simulate_patch",
     "simulate_scene",
     "split_of",
     "stderr_progress",

@@ -19,15 +19,39 @@ import numpy as np
 from .._jit import njit
 
 
+@njit(error_model="numpy", inline="always")
+def _profile(
+    form: np.ndarray, kx: float, ky: float, table: np.ndarray, table_start: float, table_step: float
+) -> float:
+    """Transform of disc and bulge at one wave number; see `fill_transforms` for the arguments."""
+    q2 = form[1] * kx * kx + 2.0 * form[2] * kx * ky + form[3] * ky * ky
+    t = 1.0 + q2
+    value = form[0] / (t * math.sqrt(t))
+    if form[4] > 0.0:
+        q2 = form[5] * kx * kx + 2.0 * form[6] * kx * ky + form[7] * ky * ky
+        bulge = 1.0
+        if q2 > 0.0:
+            at = (math.log(q2) - table_start) / table_step
+            if at > 0.0:
+                m = min(int(at), len(table) - 2)
+                w = min(at - m, 1.0)
+                bulge = (1.0 - w) * table[m] + w * table[m + 1]
+        value += form[4] * bulge
+    return value
+
+
 @njit(error_model="numpy")
 def fill_transforms(
     out: np.ndarray,
-    parameters: np.ndarray,
+    forms: np.ndarray,
     dx: np.ndarray,
     dy: np.ndarray,
     kx: np.ndarray,
     ky: np.ndarray,
     psf: np.ndarray,
+    alias_index: np.ndarray,
+    alias_k: np.ndarray,
+    alias_psf: np.ndarray,
     table: np.ndarray,
     table_start: float,
     table_step: float,
@@ -37,27 +61,23 @@ def fill_transforms(
     Parameters
     ----------
     out
-        Filled; shape (n, n_ky, n_kx), complex64.
-    parameters
-        Of the galaxies, shape (n, 8): disc flux, its scale radii (major, minor), bulge
-        flux, its half-light radii (major, minor), cosine and sine of the position angle.
+        Filled; shape (n, n_ky, n_kx), complex.
+    forms
+        Of the galaxies, shape (n, 8): flux of the disc and the elements xx, xy, yy of
+        its form, flux of the bulge and those of its form. The transform of a component is that
+        of the round profile of radius 1 at √(kᵀ Q k), Q the form, arcsec².
     dx, dy
         Offsets of the centres from the first pixel, arcsec, shape (n,).
-    kx, ky
-        Wave numbers, radians/arcsec.
-    psf
-        Transform of PSF ⊗ pixel, shape (n_ky, n_kx).
+    kx, ky, psf, alias_index, alias_k, alias_psf
+        `~lsst.meas.blendid.simulation.psf_model.Modes`.
     table, table_start, table_step
-        Transform of the bulge profile over ln k.
+        Transform of the bulge profile over ln k².
     """
     n_x = len(kx)
     cos_x = np.empty(n_x)
     sin_x = np.empty(n_x)
-    last = len(table) - 2
     for g in range(out.shape[0]):
-        disc_flux, disc_a, disc_b = parameters[g, 0], parameters[g, 1], parameters[g, 2]
-        bulge_flux, bulge_a, bulge_b = parameters[g, 3], parameters[g, 4], parameters[g, 5]
-        cos_p, sin_p = parameters[g, 6], parameters[g, 7]
+        form = forms[g]
         for j in range(n_x):
             cos_x[j] = math.cos(kx[j] * dx[g])
             sin_x[j] = -math.sin(kx[j] * dx[g])
@@ -65,25 +85,18 @@ def fill_transforms(
             cos_y = math.cos(ky[i] * dy[g])
             sin_y = -math.sin(ky[i] * dy[g])
             for j in range(n_x):
-                major = cos_p * kx[j] + sin_p * ky[i]
-                minor = -sin_p * kx[j] + cos_p * ky[i]
-                t = 1.0 + (major * disc_a) ** 2 + (minor * disc_b) ** 2
-                value = disc_flux / (t * math.sqrt(t))
-                if bulge_flux > 0.0:
-                    q2 = (major * bulge_a) ** 2 + (minor * bulge_b) ** 2
-                    bulge = 1.0
-                    if q2 > 0.0:
-                        at = (0.5 * math.log(q2) - table_start) / table_step
-                        if at > 0.0:
-                            m = min(int(at), last)
-                            w = min(at - m, 1.0)
-                            bulge = (1.0 - w) * table[m] + w * table[m + 1]
-                    value += bulge_flux * bulge
-                value *= psf[i, j]
+                value = psf[i, j] * _profile(form, kx[j], ky[i], table, table_start, table_step)
                 out[g, i, j] = complex(
                     value * (cos_x[j] * cos_y - sin_x[j] * sin_y),
                     value * (cos_x[j] * sin_y + sin_x[j] * cos_y),
                 )
+        for m in range(len(alias_psf)):
+            x, y = alias_k[m, 0], alias_k[m, 1]
+            value = alias_psf[m] * _profile(form, x, y, table, table_start, table_step)
+            phase = x * dx[g] + y * dy[g]
+            out[g, alias_index[m, 0], alias_index[m, 1]] += complex(
+                value * math.cos(phase), -value * math.sin(phase)
+            )
 
 
 @njit()

@@ -6,16 +6,19 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""A progress bar on standard error, when that is a terminal."""
+"""Progress bars on standard error, when that is a terminal."""
 
 from __future__ import annotations
 
-__all__ = ("stderr_progress",)
+__all__ = ("part_of", "stderr_progress")
 
 import sys
 import time
 
 from .render import ProgressCallback
+
+_STEPS = 1000
+_PAUSE = 0.1
 
 
 def stderr_progress(label: str) -> ProgressCallback | None:
@@ -34,15 +37,56 @@ def stderr_progress(label: str) -> ProgressCallback | None:
     if not sys.stderr.isatty():
         return None
     start = time.monotonic()
+    shown = start - 1.0
+    finished = False
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown, finished
+        now = time.monotonic()
+        if finished or (now - shown < _PAUSE and 0 < done < total):
+            return
+        shown, finished = now, done >= total
+        share = done / total if total else 1.0
+        bar = "█" * round(30 * share)
+        elapsed = now - start
+        left = f"{_describe(elapsed * (1.0 - share) / share)} left" if share > 0 else "…"
+        end = "\n" if done >= total else ""
+        text = f"\r{label} |{bar:<30}| {100.0 * share:3.0f} %, {left:<16}"
+        print(text, end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
+def _describe(seconds: float) -> str:
+    """Duration to read."""
+    if seconds < 100.0:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60.0)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def part_of(progress: ProgressCallback | None, index: int, count: int) -> ProgressCallback | None:
+    """Make the callback of one of several pieces of work that share a bar.
+
+    Parameters
+    ----------
+    progress
+        Callback of all of them, or `None`.
+    index
+        Number of the piece, from 0.
+    count
+        Number of pieces.
+
+    Returns
+    -------
+    progress
+        Callback of the piece; `None` if there is no bar.
+    """
+    if progress is None:
+        return None
 
     def show(done: int, total: int) -> None:
         share = done / total if total else 1.0
-        bar = "█" * round(30 * share)
-        elapsed = time.monotonic() - start
-        left = elapsed * (1.0 - share) / share if share > 0 else 0.0
-        end = "\n" if done >= total else ""
-        print(
-            f"\r{label} |{bar:<30}| {done}/{total}, {left:4.0f} s left", end=end, file=sys.stderr, flush=True
-        )
+        progress(round(_STEPS * (index + share)), _STEPS * count)
 
     return show

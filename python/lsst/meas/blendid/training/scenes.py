@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lsst.images import MaskedImage
 
     from ..simulation import GalaxySource, SizeModel, Survey
+    from ..simulation.config import SceneConfig
 
 type Progress = Callable[[int, int], None]
 """Called with the number of scenes done and in all."""
@@ -105,6 +106,11 @@ class SimulatedScene:
         "validation", "test").
     survey
         Band, or settings of a survey.
+    config
+        How the coadd is simulated: objects, variation of PSF and depth, artefacts (default:
+        none of that).
+    processes
+        Processes that draw exposures, if the coadd is made of such.
     """
 
     source: GalaxySource | Table | str | Path | int = "parametric"
@@ -113,6 +119,8 @@ class SimulatedScene:
     size: tuple[int, int] = (2048, 2048)
     split: str | None = None
     survey: str | Survey = "i"
+    config: SceneConfig | None = None
+    processes: int = 1
 
     def load(self) -> Scene:
         """Simulate the scene.
@@ -127,7 +135,7 @@ class SimulatedScene:
         .simulation.SimulationError
             Raised if the settings make no sense.
         """
-        from ..simulation import get_size_model, get_survey, simulate_scene
+        from ..simulation import get_survey, simulate_scene
 
         survey = get_survey(self.survey) if isinstance(self.survey, str) else self.survey
         simulated = simulate_scene(
@@ -137,9 +145,11 @@ class SimulatedScene:
             size_model=self.size_model,
             band=survey,
             split=self.split,
+            config=self.config,
+            processes=self.processes,
         )
-        source = simulated.truth.meta["source"]
-        size_model = get_size_model(self.size_model).name
+        source, size_model = (simulated.truth.meta[name] for name in ("source", "size_model"))
+        settings = simulated.truth.meta["settings"]
         coadd = simulated.coadd
         return Scene(
             name=f"{source}-{size_model}-{self.seed}",
@@ -155,7 +165,9 @@ class SimulatedScene:
                 "seed": self.seed,
                 "size": list(self.size),
                 "split": self.split or "none",
-            },
+                "band": survey.band,
+            }
+            | ({"settings": settings} if settings else {}),
         )
 
 

@@ -1,0 +1,228 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""SEP as it was run against BlendHunter (Farrens et al. 2022, A&A 657, A98, Table 2).
+
+SEP (Barbary 2016, https://doi.org/10.21105/joss.00058) is SExtractor as a library.
+Settings and rules are those of its code
+(https://github.com/CosmoStat/BlendHunter, ``scripts/sep_script.py``): threshold of 1.5
+times the noise that SEP measures in the stamp, 32 deblending levels, contrast
+0.005, positions within 2 pixels of the truth.
+"""
+
+from __future__ import annotations
+
+__all__ = ("MISSED", "MissingSepError", "SepBaseline", "SepScores", "score_sep", "sep_baseline")
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..simulation.stamps.stamp_set import StampSet, StampSetError
+
+MISSED = -1
+"""Label of a stamp in which nothing was found."""
+
+
+class MissingSepError(ImportError):
+    """Raised if SEP, an optional dependency, is needed and not installed."""
+
+
+def import_sep() -> Any:
+    """Import SEP where it is needed.
+
+    Returns
+    -------
+    module
+        The module ``sep``.
+
+    Raises
+    ------
+    MissingSepError
+        Raised if it is not installed.
+    """
+    try:
+        import sep
+    except ImportError as err:
+        raise MissingSepError(
+            "this baseline needs SEP, which is not installed: pip install 'lsst-meas-blendid[test]' (or sep)"
+        ) from err
+    return sep
+
+
+@dataclasses.dataclass(frozen=True)
+class SepBaseline:
+    """What SEP makes of stamps.
+
+    Parameters
+    ----------
+    label : `numpy.ndarray`, shape (n,), int8
+        1 for a blend, 0 for none, `MISSED`.
+    n_detected : `numpy.ndarray`, shape (n,), int32
+        Number of objects found.
+    """
+
+    label: np.ndarray
+    n_detected: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class SepScores:
+    """Shares of stamps with the right label; NaN where there is no such stamp."""
+
+    everything: float
+    """Of all stamps."""
+
+    isolated: float
+    """Of stamps with one galaxy."""
+
+    blended: float
+    """Of blended stamps: "all" in the paper."""
+
+    close: float
+    """Of blended stamps with galaxies less than 10 pixels apart."""
+
+    distant: float
+    """Of the other blended stamps."""
+
+    missed: float
+    """Share of all stamps in which nothing was found; they count as wrong."""
+
+
+def sep_baseline(
+    stamp_set: StampSet,
+    *,
+    threshold: float = 1.5,
+    deblend_levels: int = 32,
+    deblend_contrast: float = 0.005,
+    match_radius: float = 2.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> SepBaseline:
+    """Run SEP on stamps and label them by the rules of the paper.
+
+    Parameters
+    ----------
+    stamp_set
+        Stamps with noise.
+    threshold
+        Detection threshold, in units of the noise that SEP measures in the stamp.
+    deblend_levels, deblend_contrast
+        Numbers of levels and least share of the flux for an object to be split.
+    match_radius
+        Greatest distance of an object from a true position, pixels.
+    progress
+        Called with the number of stamps done and in all.
+
+    Returns
+    -------
+    baseline
+        Labels.
+
+    Raises
+    ------
+    StampSetError
+        Raised if stamps have no noise, for then SEP has no threshold.
+    MissingSepError
+        Raised if SEP is not installed.
+
+    Notes
+    -----
+    The true positions take part in the labels.  Each true galaxy gets the nearest
+    object that no other has, within ``match_radius``.  A stamp is a blend if
+
+    - two or more objects were found and every true galaxy has one, so that a lone
+      galaxy beside which something else was found is called one too; or
+    - an object that belongs to a true galaxy carries the flag of an object that was
+      split off another, unless it is the only object of a stamp with two galaxies.
+    """
+    sep = import_sep()
+    if len(stamp_set) and not (stamp_set.noise > 0.0).all():
+        raise StampSetError(f"the stamps of {stamp_set.name} have no noise; add some with with_noise()")
+    ids = np.asarray(stamp_set.truth["stamp_id"])
+    order = np.argsort(ids, kind="stable")
+    positions = np.stack([np.asarray(stamp_set.truth[c], dtype=np.float64) for c in ("x", "y")], axis=1)[
+        order
+    ]
+    stamp_ids = np.asarray(stamp_set.stamps["stamp_id"])
+    start = np.searchsorted(ids[order], stamp_ids, side="left")
+    stop = np.searchsorted(ids[order], stamp_ids, side="right")
+    n = len(stamp_set)
+    label = np.zeros(n, dtype=np.int8)
+    n_detected = np.zeros(n, dtype=np.int32)
+    for i in range(n):
+        # A copy of its own: SEP needs contiguous data in native byte order.
+        image = np.array(stamp_set.images[i], dtype=np.float32, order="C")
+        objects = sep.extract(
+            image,
+            threshold,
+            err=sep.Background(image).globalrms,
+            deblend_nthresh=deblend_levels,
+            deblend_cont=deblend_contrast,
+        )
+        n_detected[i] = len(objects)
+        split_off = (objects["flag"] & sep.OBJ_MERGED) != 0
+        found = np.stack([objects["x"], objects["y"]], axis=1)
+        label[i] = _label(positions[start[i] : stop[i]], found, split_off, match_radius)
+        if progress is not None and ((i + 1) % 500 == 0 or i + 1 == n):
+            progress(i + 1, n)
+    return SepBaseline(label, n_detected)
+
+
+def _label(truth: np.ndarray, found: np.ndarray, split_off: np.ndarray, radius: float) -> int:
+    """Label a stamp from true and found positions, shapes (t, 2) and (m, 2)."""
+    if not len(found):
+        return MISSED
+    distance = np.hypot(*(truth[:, None] - found[None]).transpose(2, 0, 1))
+    free = np.ones(len(found), dtype=bool)
+    match = np.full(len(truth), -1)
+    for k in range(len(truth)):
+        candidates = np.flatnonzero(free & (distance[k] < radius))
+        if candidates.size:
+            match[k] = candidates[np.argmin(distance[k, candidates])]
+            free[match[k]] = False
+    matched = match >= 0
+    if len(found) >= 2:
+        return int(matched.all() or split_off[match[matched]].any())
+    return int(matched.all() and split_off[0])
+
+
+def score_sep(stamp_set: StampSet, baseline: SepBaseline, *, close: float = 10.0) -> SepScores:
+    """Score labels as the paper does.
+
+    Parameters
+    ----------
+    stamp_set
+        The stamps that were labelled.
+    baseline
+        Their labels.
+    close
+        Distance below which blends are close, pixels.
+
+    Returns
+    -------
+    scores
+        Shares of right labels.
+    """
+    blended = stamp_set.is_blended
+    right = baseline.label == blended
+    separation = np.asarray(stamp_set.stamps["separation"], dtype=np.float64)
+    near = blended & (separation < close)
+
+    def share(rows: np.ndarray) -> float:
+        return float(right[rows].mean()) if rows.any() else float("nan")
+
+    return SepScores(
+        everything=share(np.ones(len(right), dtype=bool)),
+        isolated=share(~blended),
+        blended=share(blended),
+        close=share(near),
+        distant=share(blended & ~near),
+        missed=float((baseline.label == MISSED).mean()) if len(right) else float("nan"),
+    )

@@ -1,0 +1,129 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The pipeline task that simulates coadds."""
+
+from __future__ import annotations
+
+__all__ = ("SimulateCoaddTask",)
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    InvalidQuantumError,
+    OutputQuantizedConnection,
+    PipelineTask,
+    QuantumContext,
+    Struct,
+)
+
+from .simulate_coadd_config import SimulateCoaddConfig
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from .simulation.config import SceneConfig
+
+
+class SimulateCoaddTask(PipelineTask):
+    """Simulate the coadd of a patch in one band.
+
+    Parameters
+    ----------
+    **kwargs
+        As for `lsst.pipe.base.PipelineTask`.
+
+    Notes
+    -----
+    A patch without galaxies, at the edge of a catalogue say, gets a coadd too: sky and
+    noise, and a truth table without rows.
+    """
+
+    ConfigClass = SimulateCoaddConfig
+    _DefaultName = "simulateCoadd"
+    config: SimulateCoaddConfig
+
+    def runQuantum(
+        self,
+        butlerQC: QuantumContext,
+        inputRefs: InputQuantizedConnection,
+        outputRefs: OutputQuantizedConnection,
+    ) -> None:
+        data_id = butlerQC.quantum.dataId
+        assert data_id is not None, "quanta of this task have a data ID"
+        inputs = butlerQC.get(inputRefs)
+        outputs = self.run(
+            inputs["tractSettings"], inputs["catalog"], patch=int(data_id["patch"]), band=str(data_id["band"])
+        )
+        butlerQC.put(outputs, outputRefs)
+
+    def run(self, tractSettings: Mapping[str, Any], catalog: Table, *, patch: int, band: str) -> Struct:
+        """Simulate a coadd.
+
+        Parameters
+        ----------
+        tractSettings
+            Settings of the tract
+            (`~lsst.meas.blendid.simulation.tract.TractSimulation.to_dict`).
+        catalog
+            Catalogue of the patch, ``x`` and ``y`` in pixels of the tract.
+        patch
+            Number of the patch.
+        band
+            Name of the band.
+
+        Returns
+        -------
+        struct : `lsst.pipe.base.Struct`
+            ``coadd`` (`lsst.images.cells.CellCoadd`) and ``truth``
+            (`astropy.table.Table`).
+
+        Raises
+        ------
+        lsst.pipe.base.InvalidQuantumError
+            Raised if the band is unknown or the settings do not work.
+        """
+        # Here, because the simulation needs GalSim in some of its modes and takes a while to import.
+        from .simulation import SimulationError
+        from .simulation.tract import TractSimulation
+        from .simulation.tract_jobs import patch_folder
+
+        start = time.perf_counter()
+        try:
+            simulation = TractSimulation.from_dict(tractSettings)
+            if not self.config.useTractSettings:
+                scene = cast("SceneConfig", self.config.scene.copy())
+                scene.population = simulation.scene.population
+                simulation = dataclasses.replace(simulation, scene=scene, n_exposures=self.config.nExposures)
+            if self.config.noiseSeed is not None:
+                simulation = dataclasses.replace(simulation, noise_seed=self.config.noiseSeed)
+            folder = self.config.exposureFolder
+            simulated = simulation.simulate(
+                catalog,
+                patch,
+                band,
+                processes=self.config.processes,
+                exposure_folder=patch_folder(folder, simulation, patch) if folder else None,
+            )
+        except SimulationError as err:
+            # Other data of the same kind would not help: all of it was made by settings.
+            raise InvalidQuantumError(str(err)) from err
+        seconds = time.perf_counter() - start
+        truth = simulated.truth
+        self.metadata["band"] = band
+        self.metadata["mode"] = simulation.scene.mode
+        for key in ("seed", "noise_seed", "n_exposures", "background"):
+            self.metadata[key] = truth.meta[key]
+        self.metadata["n_objects"] = len(truth)
+        self.metadata["seconds_simulation"] = seconds
+        self.log.info("%d objects in the coadd, simulated in %.1f s.", len(truth), seconds)
+        return Struct(coadd=simulated.coadd, truth=truth)

@@ -1,0 +1,141 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Independent jobs in other processes, results in order."""
+
+from __future__ import annotations
+
+__all__ = ("map_in_order",)
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from ._errors import SimulationError
+
+# Seconds that a process has to remove its temporary files.
+_PATIENCE = 20.0
+
+_function: Callable[[Any], Any] | None = None
+
+
+def map_in_order[Job, Result](
+    function: Callable[[Job], Result], jobs: Sequence[Job], processes: int
+) -> Iterator[Result]:
+    """Yield the results of jobs in the order of the jobs.
+
+    Parameters
+    ----------
+    function
+        Called with each job. It goes to each process once.
+    jobs
+        What to do.
+    processes
+        Number of processes; with 1 jobs are done in this one.
+
+    Yields
+    ------
+    result
+        Result of each job.
+
+    Raises
+    ------
+    SimulationError
+        Raised if a process ends before its job is done, as when memory runs out.
+
+    Notes
+    -----
+    When the caller stops early, also by Ctrl-C, the other processes are stopped
+    in the middle of their jobs. They stop too when this process is killed. A new
+    process imports the main module of the program again, which must do nothing
+    by being imported, as with all of `multiprocessing`.
+    """
+    if processes <= 1 or len(jobs) <= 1:
+        for job in jobs:
+            yield function(job)
+        return
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    executor = ProcessPoolExecutor(
+        min(processes, len(jobs)), mp_context=context, initializer=_start, initargs=(function,)
+    )
+    finished = False
+    try:
+        pending: deque[Future[Any]] = deque()
+        left = iter(jobs)
+        for _ in range(len(jobs)):
+            # Few results wait for their turn: they may be large.
+            while len(pending) < 2 * processes and (some := next(left, None)) is not None:
+                pending.append(executor.submit(_call, some))
+            yield pending.popleft().result()
+        finished = True
+    except BrokenProcessPool:
+        raise SimulationError(
+            "a process ended before its work was done: if memory ran out, use fewer processes; a script that "
+            "starts processes needs a line if __name__ == '__main__'"
+        ) from None
+    finally:
+        if finished:
+            executor.shutdown()
+        else:
+            executor.shutdown(wait=False, cancel_futures=True)
+            children = set(multiprocessing.active_children()) - others
+            for child in children:
+                child.terminate()
+            for child in children:
+                child.join(_PATIENCE)
+                child.kill()
+                child.join()
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    """Set a new process up."""
+    global _function
+    _function = function
+    # Ctrl-C in a terminal reaches all processes; the first one stops the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    _use_one_thread()
+
+
+def _use_one_thread() -> None:
+    """Keep libraries from starting threads in each process."""
+    try:
+        import galsim
+    except ImportError:
+        return
+    galsim.set_omp_threads(1)
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Leave what is being done, so that temporary files are removed on the way."""
+    raise SystemExit(1)
+
+
+def _call(job: Any) -> Any:
+    assert _function is not None
+    try:
+        return _function(job)
+    except SystemExit:
+        # The executor would take it for a result.
+        os._exit(1)

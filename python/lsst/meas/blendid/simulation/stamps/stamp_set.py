@@ -1,0 +1,351 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""A set of postage stamps with what is in each: images, PSFs, labels and truth."""
+
+from __future__ import annotations
+
+__all__ = ("SPLITS", "StampSet", "StampSetError")
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.table import Table
+
+from ...labels import matched_snr
+from .._errors import SimulationError
+
+if TYPE_CHECKING:
+    from ..coadd import SimulatedCoadd
+
+SPLITS = ("train", "validation", "test")
+"""Names of the parts of a set, none of which shares a source galaxy with another."""
+
+_STAMP_COLUMNS = (
+    "stamp_id",
+    "is_blended",
+    "n_objects",
+    "separation",
+    "split",
+    "noise",
+    "realisation",
+    "psf_index",
+)
+_TRUTH_COLUMNS = ("stamp_id", "object", "source_id", "x", "y", "flux", "mag", "snr", "is_star")
+
+
+class StampSetError(SimulationError):
+    """Raised for a set of stamps that is inconsistent, or a folder that cannot be used as one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StampSet:
+    """Stamps of one size, with labels and truth.
+
+    Parameters
+    ----------
+    name
+        What the set is, for example ``blendhunter``.
+    images : `numpy.ndarray`, shape (n, s, s), float32
+        The stamps, image units.  A stamp is free of noise where ``noise`` is 0.
+    stamps
+        A row per stamp: ``stamp_id`` (int64, unique among stamps of one
+        realisation), ``is_blended`` (bool), ``n_objects`` (int32),
+        ``separation`` (float32, pixels between the two centres, NaN where
+        there is one), ``split`` (one of `SPLITS`), ``noise`` (float32,
+        standard deviation per pixel in the image, image units),
+        ``realisation`` (int32, -1 without noise), ``psf_index`` (int32); and
+        whatever else describes a stamp.
+    truth
+        A row per galaxy: ``stamp_id``; ``object`` (0 is the central one);
+        ``source_id`` (int64, the galaxy in its catalogue; unique among
+        catalogues only); ``x``, ``y`` (pixels of the stamp, the centre of the first
+        pixel is 0); ``flux`` (image units); ``mag``; ``snr`` (matched-filter
+        S/N of a point source of that flux, infinite without noise);
+        ``is_star``; and whatever else describes a galaxy.
+    psf : `numpy.ndarray`, shape (m, k, k), float32, k odd
+        PSFs with their pixel, of sum 1.
+    pixel_scale
+        Size of a pixel, arcsec.
+    zero_point
+        AB magnitude of one image unit; NaN if not known.
+    seed
+        What the noise of the set is drawn from.
+    padding
+        Width of the frame that `padded` puts around a stamp, pixels.
+    metadata
+        JSON-compatible facts about how the set was made.
+    arrays
+        Further arrays with a row per stamp, for example segmentations.
+
+    Raises
+    ------
+    StampSetError
+        Raised if shapes or columns do not fit each other.
+    """
+
+    name: str
+    images: np.ndarray
+    stamps: Table
+    truth: Table
+    psf: np.ndarray
+    pixel_scale: float
+    zero_point: float = float("nan")
+    seed: int = 1
+    padding: int = 0
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.images.shape
+        if len(shape) != 3 or shape[1] != shape[2]:
+            raise StampSetError(f"the stamps of {self.name} have the shape {shape}, not (n, s, s)")
+        if self.psf.ndim != 3 or self.psf.shape[1] != self.psf.shape[2] or self.psf.shape[1] % 2 == 0:
+            raise StampSetError(
+                f"the PSFs of {self.name} have the shape {self.psf.shape}, not (m, k, k), k odd"
+            )
+        for kind, table, needed in (
+            ("stamps", self.stamps, _STAMP_COLUMNS),
+            ("truth", self.truth, _TRUTH_COLUMNS),
+        ):
+            missing = [column for column in needed if column not in table.colnames]
+            if missing:
+                raise StampSetError(f"the {kind} table of {self.name} lacks {', '.join(missing)}")
+        for kind, length in (
+            ("rows", len(self.stamps)),
+            *((f"rows in {key}", len(a)) for key, a in self.arrays.items()),
+        ):
+            if length != shape[0]:
+                raise StampSetError(f"{self.name} has {shape[0]} stamps and {length} {kind}")
+        if shape[0]:
+            index = np.asarray(self.stamps["psf_index"])
+            if index.min() < 0 or index.max() >= len(self.psf):
+                raise StampSetError(f"{self.name} has {len(self.psf)} PSFs; psf_index goes to {index.max()}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def size(self) -> int:
+        """Width of a stamp, pixels, without padding (`int`)."""
+        return int(self.images.shape[1])
+
+    @property
+    def is_blended(self) -> np.ndarray:
+        """Label of each stamp, bool of shape (n,)."""
+        return np.asarray(self.stamps["is_blended"], dtype=bool)
+
+    @property
+    def noise(self) -> np.ndarray:
+        """Standard deviation per pixel in each stamp, image units, float of shape (n,)."""
+        return np.asarray(self.stamps["noise"], dtype=np.float64)
+
+    def select(self, rows: np.ndarray) -> StampSet:
+        """Take some of the stamps, with their truth.
+
+        Parameters
+        ----------
+        rows : `numpy.ndarray`
+            Bool of shape (n,), or indices.
+
+        Returns
+        -------
+        subset
+            The stamps in the order of ``rows``; the truth in its own order.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        stamps = self.stamps[rows]
+        return dataclasses.replace(
+            self,
+            images=np.asarray(self.images[rows]),
+            stamps=stamps,
+            truth=self.truth[np.isin(self.truth["stamp_id"], stamps["stamp_id"])],
+            arrays={key: np.asarray(array[rows]) for key, array in self.arrays.items()},
+        )
+
+    def split(self, name: str) -> StampSet:
+        """Take the stamps of one part.
+
+        Parameters
+        ----------
+        name
+            One of `SPLITS`.
+
+        Returns
+        -------
+        subset
+            Its stamps.
+
+        Raises
+        ------
+        StampSetError
+            Raised if there is no such part.
+        """
+        if name not in SPLITS:
+            raise StampSetError(f"unknown split {name!r}; there are {', '.join(SPLITS)}")
+        return self.select(np.asarray(self.stamps["split"]).astype(str) == name)
+
+    def with_noise(self, sigma: float, realisation: int = 0) -> StampSet:
+        """Add Gaussian noise.
+
+        The noise of a stamp is a function of the seed of the set, ``sigma``,
+        ``realisation`` and ``stamp_id`` alone: the same pixels whatever other
+        stamps are drawn with it.
+
+        Parameters
+        ----------
+        sigma
+            Standard deviation per pixel, image units.
+        realisation
+            Number of the draw.
+
+        Returns
+        -------
+        noisy
+            The stamps with noise; their truth has the S/N in that noise.
+
+        Raises
+        ------
+        StampSetError
+            Raised if the noise is not positive or the stamps have noise already.
+        """
+        if not (np.isfinite(sigma) and sigma > 0.0):
+            raise StampSetError(f"the noise must be positive and finite, not {sigma}")
+        if realisation < 0:
+            raise StampSetError(f"the number of a realisation must not be negative, not {realisation}")
+        if np.any(self.noise > 0.0):
+            raise StampSetError(f"{self.name} has noise already; take the set without")
+        level = round(1000.0 * sigma)
+        shape = self.images.shape[1:]
+        images = np.array(self.images, dtype=np.float32)
+        for i, stamp_id in enumerate(np.asarray(self.stamps["stamp_id"]).tolist()):
+            key = np.random.SeedSequence(self.seed, spawn_key=(level, realisation, stamp_id))
+            noise = np.random.Generator(np.random.SFC64(key)).standard_normal(shape, dtype=np.float32)
+            images[i] += np.float32(sigma) * noise
+        stamps, truth = self.stamps.copy(), self.truth.copy()
+        stamps["noise"] = np.full(len(stamps), sigma, dtype=np.float32)
+        stamps["realisation"] = np.full(len(stamps), realisation, dtype=np.int32)
+        truth["snr"] = self._snr(sigma)
+        return dataclasses.replace(self, images=images, stamps=stamps, truth=truth)
+
+    def _snr(self, sigma: float) -> np.ndarray:
+        """Matched-filter S/N of each galaxy with the PSF of its stamp."""
+        order = np.argsort(self.stamps["stamp_id"])
+        sorted_ids = np.asarray(self.stamps["stamp_id"])[order]
+        row = order[np.searchsorted(sorted_ids, np.asarray(self.truth["stamp_id"]))]
+        index = np.asarray(self.stamps["psf_index"])[row]
+        per_flux = np.array([matched_snr(np.ones(1), kernel, sigma)[0] for kernel in self.psf])
+        return (np.asarray(self.truth["flux"], dtype=np.float64) * per_flux[index]).astype(np.float32)
+
+    def padded(self) -> StampSet:
+        """Put the frame around the stamps, zeros that noise added later fills.
+
+        Returns
+        -------
+        padded
+            Stamps of ``size + 2 padding`` pixels, positions of the truth shifted by
+            ``padding``, and no frame left to put on.
+        """
+        frame = (self.padding, self.padding)
+        truth = self.truth.copy()
+        truth["x"] = truth["x"] + self.padding
+        truth["y"] = truth["y"] + self.padding
+        return dataclasses.replace(
+            self,
+            images=np.pad(np.asarray(self.images), ((0, 0), frame, frame)),
+            truth=truth,
+            padding=0,
+            arrays={
+                key: np.pad(array, ((0, 0),) * (array.ndim - 2) + (frame, frame))
+                if array.shape[-2:] == self.images.shape[1:]
+                else array
+                for key, array in self.arrays.items()
+            },
+        )
+
+    def to_mosaic(self, columns: int | None = None, *, gap: int = 8) -> SimulatedCoadd:
+        """Lay the stamps out as tiles of one coadd, a cell each.
+
+        Parameters
+        ----------
+        columns
+            Number of tiles in a row (default: as many as rows).
+        gap
+            Pixels of noise alone between neighbours; each tile has half of them on
+            each side.
+
+        Returns
+        -------
+        simulated
+            Coadd in nJy and truth in its pixels, with ``stamp_id``.
+
+        Raises
+        ------
+        StampSetError
+            Raised if there is no stamp, or if stamps have no noise.
+        """
+        from ._mosaic import make_mosaic
+
+        return make_mosaic(self, columns, gap=gap)
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the set as plain files in a folder of its own.
+
+        ``images.npy``, ``psf.npy`` and an .npy file for each further array;
+        ``stamps.parquet`` and ``truth.parquet``; ``stamp_set.json``.
+
+        Parameters
+        ----------
+        folder
+            The folder; it must not exist, or be such a set that is to be replaced.
+        overwrite
+            Whether a set that exists is replaced.
+
+        Returns
+        -------
+        folder
+            The same.
+
+        Raises
+        ------
+        FileExistsError
+            Raised if the folder exists and is not to be replaced, or is no set of stamps.
+        FileNotFoundError
+            Raised if its parent does not exist.
+        """
+        from ._stamp_files import write_set
+
+        return write_set(self, folder, overwrite=overwrite)
+
+    @classmethod
+    def read(cls, folder: str | Path) -> StampSet:
+        """Read a set that `write` wrote; the images are mapped, not loaded.
+
+        Parameters
+        ----------
+        folder
+            Its folder.
+
+        Returns
+        -------
+        stamp_set
+            The set.
+
+        Raises
+        ------
+        StampSetError
+            Raised if the folder holds no set of stamps, or one of another format.
+        """
+        from ._stamp_files import read_set
+
+        return read_set(folder)

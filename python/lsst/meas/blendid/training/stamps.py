@@ -1,0 +1,172 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Stamps to learn from: sets of stamps as labelled footprints."""
+
+from __future__ import annotations
+
+__all__ = ("label_stamps",)
+
+import copy
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..footprints import DetectionResult, FootprintConfig, FootprintSet, detect
+from ..labels import count_galaxies
+from ..psf import summarize_psf
+from ..samples import FootprintSamples, SceneContext
+from .scenes import LabelledScenes, Progress
+
+if TYPE_CHECKING:
+    from ..simulation.stamps import StampSet
+
+_PER_SCENE = 1024
+_GAP = 24
+
+
+def label_stamps(
+    stamp_sets: StampSet | Sequence[StampSet],
+    footprints: FootprintConfig | None = None,
+    *,
+    unit: Literal["stamp", "footprint"] = "stamp",
+    snr_min: float = 5.0,
+    keep_planes: bool = False,
+    progress: Progress | None = None,
+) -> LabelledScenes:
+    """Turn stamps into labelled footprints, for any classifier.
+
+    Parameters
+    ----------
+    stamp_sets
+        Stamps with noise; several, for example at more than one noise level, are put
+        one after the other.
+    footprints
+        How peaks, and footprints if they are the unit, are found.  The noise is
+        known in stamps: it is that of the variance plane by default.
+    unit
+        ``"stamp"``: each stamp is one footprint, in the order of the sets, with all
+        peaks that are found in it, and its number of galaxies is that of its label,
+        as in the papers.  ``"footprint"``: footprints are what is found in the stamps, with
+        the galaxies over ``snr_min`` that lie in them, as in coadds.
+    snr_min
+        Galaxies fainter than this do not count in footprints.
+    keep_planes
+        Keep the smoothed images and masks, most of the memory.
+    progress
+        Called with the number of stamps done and in all.
+
+    Returns
+    -------
+    labelled
+        Footprints with their numbers of galaxies.  ``sky`` is the number of the stamp, the same
+        in all noise draws of one.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no stamp, stamps have no noise, or the unit is unknown.
+
+    Notes
+    -----
+    About 1,000 stamps at a time are laid out as a mosaic with gaps of noise wide enough that no
+    stamp sees its neighbour.  All stamps of a mosaic share the first PSF of their set.
+    """
+    from ..simulation.stamps import StampSet
+
+    if unit not in ("stamp", "footprint"):
+        raise ValueError(f"unit is {unit!r}; it can be 'stamp' or 'footprint'")
+    sets = [stamp_sets] if isinstance(stamp_sets, StampSet) else list(stamp_sets)
+    n_total = sum(len(one) for one in sets)
+    if not n_total:
+        raise ValueError("no stamp was given to learn from")
+    config = FootprintConfig() if footprints is None else footprints
+    results: list[DetectionResult] = []
+    contexts: list[SceneContext] = []
+    counts: list[np.ndarray] = []
+    skies: list[np.ndarray] = []
+    inside: list[float] = []
+    provenance: list[dict[str, Any]] = []
+    done = 0
+    for one in sets:
+        for rows in np.array_split(np.arange(len(one)), max(math.ceil(len(one) / _PER_SCENE), 1)):
+            part = one.select(rows)
+            result, found, sky, share = _label_part(part, config, unit, snr_min)
+            results.append(result if keep_planes else _without_planes(result))
+            contexts.append(SceneContext(str(part.metadata.get("band", "i")), 31.4))
+            counts.append(found)
+            skies.append(sky)
+            inside.append(share)
+            provenance.append(_describe(part, config, unit))
+            done += len(part)
+            if progress is not None:
+                progress(done, n_total)
+    return LabelledScenes(
+        FootprintSamples(results, contexts),
+        np.concatenate(counts),
+        np.concatenate(skies),
+        tuple(inside),
+        tuple(provenance),
+        tuple(copy.deepcopy(config) for _ in results),
+        snr_min,
+    )
+
+
+def _label_part(
+    part: StampSet, config: FootprintConfig, unit: str, snr_min: float
+) -> tuple[DetectionResult, np.ndarray, np.ndarray, float]:
+    """Lay out and label some stamps: footprints, counts, stamps and share inside."""
+    from ..simulation.stamps._mosaic import tile_labels
+
+    mosaic = part.to_mosaic(gap=_GAP)
+    psf = summarize_psf(np.asarray(part.psf[int(part.stamps["psf_index"][0])], dtype=np.float64))
+    result = detect(mosaic.coadd, psf=psf, config=config)
+    tiles = tile_labels(part, gap=_GAP)
+    ids = np.asarray(part.stamps["stamp_id"], dtype=np.int64)
+    if unit == "footprint":
+        counts = count_galaxies(result.footprints, mosaic.truth, snr_min=snr_min)
+        n_true = int(np.count_nonzero(np.asarray(mosaic.truth["snr"]) >= snr_min))
+        # The stamp of a footprint is that of its first peak; one in a gap belongs to none.
+        peaks = result.footprints.peaks[result.footprints.peak_start[:-1]]
+        tile = tiles[peaks["i_y"], peaks["i_x"]]
+        sky = np.where(tile > 0, ids[np.maximum(tile, 1) - 1], -1)
+        return result, counts, sky, float(counts.sum()) / max(n_true, 1)
+    peaks = result.footprints.peaks.copy()
+    peaks["footprint_id"] = tiles[peaks["i_y"], peaks["i_x"]]
+    detected = np.bincount(tiles[result.footprints.labels > 0], minlength=len(part) + 1)[1:]
+    whole = FootprintSet.from_labels(
+        tiles, xy0=result.xy0, peaks=peaks[peaks["footprint_id"] > 0], area_detected=detected
+    )
+    counts = np.asarray(part.stamps["n_objects"], dtype=np.int32)
+    # No pixel is outside: the sky of a stamp is 0, not the median of the noise in the gaps.
+    return dataclasses.replace(result, footprints=whole, sky_level=0.0), counts, ids, 1.0
+
+
+def _without_planes(result: DetectionResult) -> DetectionResult:
+    none = np.zeros((0, 0))
+    return dataclasses.replace(
+        result, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
+    )
+
+
+def _describe(part: StampSet, config: FootprintConfig, unit: str) -> dict[str, Any]:
+    """JSON-compatible facts of some stamps."""
+    noise = part.noise
+    return {
+        "source": part.name,
+        "unit": unit,
+        "n_stamps": len(part),
+        "split": ",".join(sorted(set(np.asarray(part.stamps["split"]).astype(str).tolist()))),
+        "seed": part.seed,
+        "stamp_noise": [round(float(noise.min()), 6), round(float(noise.max()), 6)],
+        "noise": config.noiseSource,
+        "background": bool(config.doSubtractBackground),
+    }

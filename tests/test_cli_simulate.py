@@ -1,0 +1,219 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid simulate``, into files and into Butler repositories."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.daf.butler import Butler
+from lsst.images.cells import CellCoadd
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.simulation import simulate_scene
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["simulate", *(str(a) for a in args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def pixels(path: Path) -> np.ndarray:
+    return CellCoadd.read(str(path)).image.array
+
+
+def test_bands_of_one_sky(tmp_path: Path) -> None:
+    status, out, err = run("--out", tmp_path, "--size", 64, "--bands", "gri", "--name", "sky", "-j", 2)
+    assert (status, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        str(tmp_path / f"sky_{band}.fits") for band in "gri"
+    ]
+    truths = [Table.read(tmp_path / f"sky_{band}.truth.parquet") for band in "gri"]
+    for band, truth in zip("gri", truths, strict=True):
+        assert CellCoadd.read(str(tmp_path / f"sky_{band}.fits")).band == band
+        np.testing.assert_array_equal(truth["id"], truths[0]["id"])
+    expected = simulate_scene(size=(64, 64), band="r")
+    np.testing.assert_array_equal(pixels(tmp_path / "sky_r.fits"), expected.coadd.image.array)
+
+
+def test_config_comes_from_file_option_and_mode(tmp_path: Path) -> None:
+    override = tmp_path / "override.py"
+    override.write_text("config.population.sizeScale = 3.0\nconfig.population.starDensity = 50.0\n")
+    args = ("--out", tmp_path, "--size", 64)
+    assert run(*args, "--name", "plain")[0] == 0
+    status, _, err = run(*args, "--name", "large", "--config", override, "-c", "population.sizeScale=2")
+    assert (status, err) == (0, "")
+    plain, large = (Table.read(tmp_path / f"{name}.truth.parquet") for name in ("plain", "large"))
+    assert large["is_star"].sum() > 0 and not plain["is_star"].any()
+    galaxies = large[~large["is_star"]]
+    np.testing.assert_array_equal(galaxies["id"], plain["id"])
+    np.testing.assert_allclose(galaxies["half_light_radius"], 2.0 * plain["half_light_radius"], rtol=1e-5)
+
+
+def test_a_table_of_galaxies(tmp_path: Path) -> None:
+    table = tmp_path / "mine.ecsv"
+    Table({"x": [20.0, 40.0], "y": [30.0, 31.0], "mag_i": [22.0, 23.0]}).write(table)
+    status, out, err = run("--out", tmp_path / "out", "--size", 64, "--catalog", table)
+    assert (status, err) == (0, "")
+    truth = Table.read(tmp_path / "out" / "mine_cosmodc2_i_1.truth.parquet")
+    np.testing.assert_allclose(truth["x"], [20.0, 40.0])
+
+
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        ({"x": [20.0], "y": [30.0]}, "mine.ecsv"),
+        ({"x": [20.0, np.nan], "y": [30.0, 1.0], "mag_i": [22.0, 22.0]}, "column '?x'?.*rows? 1"),
+        (
+            {"x": [20.0], "y": [30.0], "mag_i": [22.0], "half_light_radius": [-1.0]},
+            "half_light_radius.*row",
+        ),
+        ({"x": [2000.0], "y": [30.0], "mag_i": [22.0]}, "mine.* in the field"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str) -> None:
+    table = tmp_path / "mine.ecsv"
+    Table(columns).write(table)
+    before = contents(tmp_path)
+    for output in (("--out", tmp_path / "out"), ("--butler", tmp_path / "repo")):
+        status, out, err = run(*output, "--size", 64, "--catalog", table)
+        assert (status, out) == (1, "")
+        assert err.count("\n") == 1 and "unexpected" not in err
+        assert re.search(match, err), err
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "match"),
+    [
+        ((), 2, "--out DIR for files, or --butler REPO"),
+        (("--out", "a", "--butler", "b"), 2, "--out DIR for files, or --butler REPO"),
+        (("--out", "a", "--patches", "2"), 2, "--patches works with --butler only"),
+        (("--out", "a", "--prepare"), 2, "--prepare works with --butler only"),
+        (("--butler", "a", "--overwrite"), 2, "--overwrite works with --out only"),
+        (("--butler", "a", "--prepare", "--resume"), 2, "exclude each other"),
+        (("--butler", "a", "--patches", "2x2x2"), 2, "neither a number of patches"),
+        (("--butler", "a", "--patches", "0"), 2, "neither a number of patches"),
+        (("--butler", "a", "--size", "64", "--overlap", "33"), 1, "overlap of patches must be even"),
+        (("--butler", "a", "--bands", "iq"), 1, "unknown band 'q'"),
+        (("--out", "a", "--bands", ""), 2, "at least one band"),
+        (("--out", "a", "--mode", "slow"), 2, "slow"),
+        (("--out", "a", "-c", "noSuchField=1"), 2, "noSuchField"),
+        (("--out", "a", "-c", "variation.fwhmScatter=2"), 2, "fwhmScatter"),
+        (("--out", "a", "--mode", "full", "-c", "variation.fwhmScatter=0.1"), 1, "mode full"),
+        (("--out", "a", "--exposure-folder", "kept"), 2, "--mode full only"),
+        (("--out", "a", "--config", "no.py"), 1, "no.py: no such file"),
+        (("--out", "a", "--catalog", "no.fits"), 1, "no.fits: no such file"),
+        (("--butler", "no/where", "--size", "64"), 1, "output folder does not exist"),
+        (("--out", "a", "--split", "test", "--scene", "1", "--size", "64"), 1, ""),
+    ],
+)
+def test_misuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], status: int, match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run(*args)
+    assert (got, out) == (status, "")
+    assert match in err and "unexpected" not in err and "Traceback" not in err
+    assert contents(tmp_path) == []
+
+
+def test_into_a_new_and_an_old_repository(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    args = ("--butler", repo, "--size", 64, "--overlap", 16, "--patches", "2x1")
+    status, out, err = run(*args, "--bands", "gi")
+    assert (status, err) == (0, "")
+    assert "4 coadds in collection simulated, " in out
+    status, out, err = run(*args, "--bands", "i")
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1 and "already" in err and "--collection" in err and "--resume" in err
+    status, out, _ = run(*args, "--bands", "iz", "--resume")
+    assert status == 0 and "2 coadds in collection simulated, 2 were there" in out
+    # Another layout has a skymap of its own, another seed a collection.
+    assert run("--butler", repo, "--size", 64)[0] == 0
+    status, _, err = run(*args, "--seed", 2, "--bands", "r")
+    assert status == 1 and "seed is 1 there, not 2" in err
+    assert run(*args, "--seed", 2, "--bands", "r", "--collection", "second")[0] == 0
+    with Butler.from_config(str(repo), collections=["simulated"]) as butler:
+        found = {
+            (r.dataId["skymap"], r.dataId["patch"], r.dataId["band"])
+            for r in butler.query_datasets("deep_coadd")
+        }
+    first = "blendid_2x1_64_16"
+    assert found == {(first, p, b) for p in (0, 1) for b in "giz"} | {("blendid_1x1_64_4", 0, "i")}
+    status, _, err = run("--butler", repo, "--size", 96, "--skymap", first, "--collection", "third")
+    assert status == 1 and "another skymap" in err
+
+
+def test_prepared_repository_has_catalogues_only(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    status, out, err = run("--butler", repo, "--size", 64, "--patches", 2, "--bands", "gr", "--prepare")
+    assert (status, err) == (0, "")
+    assert "pipetask run" in out and "band IN ('g', 'r')" in out
+    with Butler.from_config(str(repo), collections="simulated") as butler:
+        assert len(butler.query_datasets("deep_coadd_sim_catalog")) == 2
+        assert butler.query_datasets("deep_coadd", explain=False) == []
+
+
+def test_full_mode_goes_on_and_refuses_other_exposures(tmp_path: Path) -> None:
+    pytest.importorskip("galsim")
+    kept = tmp_path / "kept"
+    args = ("--size", 48, "--mode", "full", "--exposures", 2, "--exposure-folder", kept)
+    assert run("--out", tmp_path, "--name", "first", *args)[0] == 0
+    files = contents(kept)
+    assert len([f for f in files if Path(f).suffix]) >= 2
+    status, _, err = run("--out", tmp_path, "--name", "second", *args)
+    assert (status, err) == (0, "")
+    np.testing.assert_array_equal(pixels(tmp_path / "first.fits"), pixels(tmp_path / "second.fits"))
+    status, out, err = run("--out", tmp_path, "--name", "third", *args, "-c", "exposures.skyScatter=0.1")
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1 and "sky" in err.lower()
+    assert contents(kept) == files and not (tmp_path / "third.fits").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_interrupt_leaves_no_half_files(tmp_path: Path, processes: int) -> None:
+    script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
+    out = tmp_path / "out"
+    args = ("simulate", "--out", out, "--size", 512, "--bands", "ugrizy", "--name", "a", "-j", processes)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(script), *(str(a) for a in args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert first.startswith(str(out / "a_u.fits"))
+    assert process.returncode == 130, err
+    assert "Interrupted" in err and "Traceback" not in err
+    time.sleep(0.2)
+    names = contents(out)
+    assert {"a_u.fits", "a_u.truth.parquet"} <= set(names) and "a_y.fits" not in names
+    for name in names:
+        assert name.endswith((".fits", ".truth.parquet"))
+        assert name.replace(".truth.parquet", ".fits") in names
