@@ -28,7 +28,8 @@ extensions = [
     "numpydoc",
     "generated_tables",
 ]
-exclude_patterns = ["_build"]
+# The tables in "measured" are written by benchmarks and included by pages.
+exclude_patterns = ["_build", "lsst.meas.blendid/measured"]
 default_role = "py:obj"
 # Options such as --out are shown as they are typed.
 smartquotes = False

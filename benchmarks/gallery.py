@@ -1,0 +1,457 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Pictures of simulated scenes and stamps for the user guide.
+
+Everything is drawn from fixed seeds. The outlines are those of footprints at 5 sigma of
+the variance plane: orange around more than one true galaxy of S/N >= 5, blue around one,
+grey around none. The stamps of real galaxies need HST COSMOS images in
+``$BLENDID_DATA/cosmos_real``.
+
+    python benchmarks/gallery.py --out doc/images
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lsst.meas.blendid.evaluation._canvas import MARK, draw_outlines, show_image
+from lsst.meas.blendid.evaluation._outlines import asinh_stretch
+from lsst.meas.blendid.evaluation._style import INK, MUTED, new_figure, styled
+from lsst.meas.blendid.footprints import FootprintConfig, detect
+from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.masks import mask_to_bool
+from lsst.meas.blendid.psf import summarize_psf
+from lsst.meas.blendid.simulation import SimulatedCoadd, simulate_scene
+from lsst.meas.blendid.simulation.config import SceneConfig
+from lsst.meas.blendid.simulation.stamps import StampSet
+from lsst.meas.blendid.simulation.stamps.blendhunter import make_blendhunter, make_blendhunter_real
+from lsst.meas.blendid.simulation.stamps.coin import CENTRAL, COMPANION, make_coin
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+DPI = 100
+GAP, TITLE, CAPTION = 10, 24, 44
+"""Pixels between panels, above them and below them."""
+SEEDS = {"bands": 8, "population": 20, "modes": 5}
+"""Fields that show what a picture is about."""
+
+
+class Sheet:
+    """A figure of panels whose pixels are whole numbers of image pixels.
+
+    Parameters
+    ----------
+    rows, columns
+        Number of panels.
+    width, height
+        Size of a panel, pixels of the figure.
+    caption
+        Room below each panel, pixels.
+    """
+
+    def __init__(self, rows: int, columns: int, width: int, height: int, *, caption: int = 0) -> None:
+        self.rows, self.columns, self.panel, self.caption = rows, columns, (width, height), caption
+        self.width = columns * width + (columns - 1) * GAP
+        self.height = rows * (height + TITLE + caption) + (rows - 1) * GAP
+        self.figure: Figure = new_figure(self.width / DPI, self.height / DPI)
+        self.figure.set_layout_engine("none")
+        self._used = 0
+
+    def add(self, title: str, note: str = "") -> Axes:
+        """Add the next panel."""
+        row, column = divmod(self._used, self.columns)
+        self._used += 1
+        width, height = self.panel
+        x = column * (width + GAP)
+        top = row * (height + TITLE + self.caption + GAP) + TITLE
+        y = self.height - top - height
+        axes = self.figure.add_axes(
+            (x / self.width, y / self.height, width / self.width, height / self.height)
+        )
+        self.figure.text(
+            x / self.width,
+            (y + height + 6) / self.height,
+            title,
+            fontsize=10.5,
+            fontweight="bold",
+            color=INK,
+            va="bottom",
+        )
+        if note:
+            self.figure.text(
+                (x + width) / self.width,
+                (y + height + 6) / self.height,
+                note,
+                fontsize=9,
+                color=MUTED,
+                va="bottom",
+                ha="right",
+            )
+        return axes
+
+
+def make(source: Any = None, *, size: tuple[int, int] = (300, 300), seed: int = 5, **kwargs: Any) -> Any:
+    """Simulate a small scene."""
+    return simulate_scene(source, size=size, seed=seed, **kwargs)
+
+
+def scene_config(**groups: dict[str, Any]) -> SceneConfig:
+    """Make a config: ``population={"starDensity": 10}`` and so on."""
+    config = SceneConfig()
+    for group, fields in groups.items():
+        getattr(config, group).update(**fields)
+    return config
+
+
+def sky_sigma(scene: SimulatedCoadd) -> float:
+    """Noise of a pixel of the sky, nJy."""
+    return float(scene.truth.meta["sky_sigma"])
+
+
+def show(
+    axes: Axes, scene: SimulatedCoadd, *, outlines: bool = True, config: FootprintConfig | None = None
+) -> None:
+    """Draw a scene with its footprints."""
+    coadd = scene.coadd
+    x0, y0 = coadd.bbox.x.min, coadd.bbox.y.min
+    window = (x0, y0, coadd.bbox.x.max, coadd.bbox.y.max)
+    show_image(axes, asinh_stretch(coadd.image.array, sky_sigma(scene), high=60.0), window)
+    if outlines:
+        result = detect(coadd, psf=summarize_psf(coadd.psf, coadd.bbox), config=config)
+        counts = count_galaxies(result.footprints, scene.truth)
+        probability = np.array([np.nan, *np.choose(np.minimum(counts, 2), [np.nan, 0.0, 1.0])])
+        draw_outlines(axes, result.footprints.labels, (x0, y0), probability, linewidth=0.9)
+    axes.set_xlim(x0 - 0.5, window[2] + 0.5)
+    axes.set_ylim(y0 - 0.5, window[3] + 0.5)
+
+
+@styled
+def sizes() -> Figure:
+    """One sky with galaxies of different sizes."""
+    sheet = Sheet(2, 2, 480, 480)
+    names = {
+        "cosmodc2": "sizes fitted to cosmoDC2",
+        "cosmodc2-galaxies": "joint distribution of cosmoDC2",
+        "1.6x": "larger",
+        "large": "nearer to HST",
+    }
+    for name, note in names.items():
+        show(sheet.add(name, note), make(size=(240, 240), size_model=name))
+    return sheet.figure
+
+
+@styled
+def bands() -> Figure:
+    """One field in six bands, and in colours."""
+    sheet = Sheet(2, 4, 400, 400)
+    scenes = {
+        band: make(size=(180, 180), seed=SEEDS["bands"], band=band, size_model="cosmodc2-galaxies")
+        for band in "ugrizy"
+    }
+    for band, scene in scenes.items():
+        show(sheet.add(band, depth(scene)), scene, outlines=False)
+    # Red, green and blue; galaxies are faint in g.
+    for names, weights in (("irg", (0.8, 1.0, 1.4)), ("yzi", (1.0, 1.0, 1.2))):
+        axes = sheet.add("".join(reversed(names)), "colours")
+        axes.imshow(
+            colours([scenes[band] for band in names], weights), origin="lower", interpolation="nearest"
+        )
+        axes.set_axis_off()
+    return sheet.figure
+
+
+def depth(scene: SimulatedCoadd) -> str:
+    """Magnitude of a point source of S/N 5."""
+    truth = scene.truth
+    ratio = np.median(np.asarray(truth["flux"]) / np.asarray(truth["snr"]))
+    return f"5σ at {31.4 - 2.5 * np.log10(5.0 * ratio):.1f}"
+
+
+def colours(scenes: Sequence[SimulatedCoadd], weights: Sequence[float]) -> np.ndarray:
+    """Red, green and blue, as Lupton et al. (2004, PASP 116, 133): the stretch keeps the colours."""
+    planes = np.stack([s.coadd.image.array for s in scenes], axis=-1) * np.array(weights)
+    # The middle band sets the scale.
+    noise = sky_sigma(scenes[1])
+    mean = planes.mean(axis=-1, keepdims=True)
+    stretched = asinh_stretch(mean, noise, low=0.5, softening=3.0, high=100.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rgb = np.where(mean > 0.0, planes * stretched / mean, 0.0)
+    peak = np.maximum(rgb.max(axis=-1, keepdims=True), 1.0)
+    return np.clip(rgb / peak, 0.0, 1.0)
+
+
+@styled
+def population() -> Figure:
+    """What can be changed about the objects."""
+    sheet = Sheet(2, 3, 400, 400)
+    dials = {
+        ("as they are", ""): {},
+        ("sizes × 2", "sizeScale=2"): {"sizeScale": 2.0},
+        ("counts × 2", "countsScale=2"): {"countsScale": 2.0},
+        ("clustering × 3", "clustering=3"): {"clustering": 3.0},
+        ("stars", "starDensity=60"): {"starDensity": 60.0},
+        ("clumpy discs", "clumpyFraction=1, clumpLight=0.5"): {
+            "clumpyFraction": 1.0,
+            "clumpLight": 0.5,
+            "sizeScale": 2.0,
+        },
+    }
+    for (title, note), fields in dials.items():
+        scene = make(size=(200, 200), seed=SEEDS["population"], config=scene_config(population=fields))
+        show(sheet.add(title, note), scene)
+    return sheet.figure
+
+
+@styled
+def variation() -> Figure:
+    """Seeing, ellipticity and depth that vary from cell to cell."""
+    fields = {"fwhmScatter": 0.08, "ellipticityScatter": 0.03, "depthScatter": 0.25, "skyScatter": 0.05}
+    scene = make(size=(1500, 1500), config=scene_config(variation=fields))
+    sheet = Sheet(1, 3, 420, 420, caption=CAPTION)
+    coadd = scene.coadd
+    shape = coadd.patch.cells.grid_size
+    rows, columns = int(shape.i), int(shape.j)
+    cell = coadd.patch.cells.cell_shape
+    noise = np.empty((rows, columns))
+    moments = np.empty((rows, columns, 3))
+    variance = coadd.variance.array
+    for i in range(rows):
+        for j in range(columns):
+            part = variance[i * cell.y : (i + 1) * cell.y, j * cell.x : (j + 1) * cell.x]
+            # The sky alone: sources add to the variance.
+            noise[i, j] = np.sqrt(part.min())
+            moments[i, j] = second_moments(coadd.psf, (j + 0.5) * cell.x, (i + 0.5) * cell.y)
+    xx, yy, xy = np.moveaxis(moments, -1, 0)
+    fwhm = 2.3548 * (xx * yy - xy**2) ** 0.25 * 0.2
+    axes = sheet.add("seeing and its ellipticity", "pixel included")
+    mapped(sheet, axes, fwhm, "FWHM of the Gaussian of the same moments [arcsec]")
+    total = xx + yy
+    e1, e2 = (xx - yy) / total, 2.0 * xy / total
+    angle, length = 0.5 * np.arctan2(e2, e1), 5.0 * np.hypot(e1, e2)
+    y, x = np.mgrid[:rows, :columns]
+    for sign in (-1.0, 1.0):
+        dx, dy = sign * length * np.cos(angle), sign * length * np.sin(angle)
+        axes.plot([x.ravel(), (x + dx).ravel()], [y.ravel(), (y + dy).ravel()], color="white", lw=1.2)
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(-0.5, rows - 0.5)
+    axes = sheet.add("noise", "of the sky")
+    mapped(sheet, axes, noise, "standard deviation of a pixel [nJy]")
+    axes = sheet.add("image", f"{rows} × {columns} cells")
+    step = 3
+    height, width = (n // step * step for n in coadd.image.array.shape)
+    small = coadd.image.array[:height, :width].reshape(height // step, step, -1, step).mean(axis=(1, 3))
+    show_image(
+        axes, asinh_stretch(small * step, sky_sigma(scene)), (0, 0, width // step - 1, height // step - 1)
+    )
+    return sheet.figure
+
+
+def second_moments(psf: Any, x: float, y: float) -> tuple[float, float, float]:
+    """Moments of a PSF with the weight of a Gaussian, from xx, yy and xy."""
+    image = np.asarray(psf.compute_kernel_image(x=x, y=y).array, dtype=float)
+    half = np.array(image.shape) // 2
+    v, u = np.mgrid[-half[0] : half[0] + 1, -half[1] : half[1] + 1]
+    xx = yy = 2.5
+    xy = 0.0
+    for _ in range(50):
+        determinant = xx * yy - xy**2
+        weight = image * np.exp(-0.5 * (yy * u**2 - 2.0 * xy * u * v + xx * v**2) / determinant)
+        total = weight.sum()
+        # The weight halves the moments of a Gaussian of the same width.
+        xx, yy, xy = (2.0 * float((weight * w).sum() / total) for w in (u * u, v * v, u * v))
+    return xx, yy, xy
+
+
+def mapped(sheet: Sheet, axes: Axes, values: np.ndarray, label: str) -> None:
+    """Draw a map of cells with its colour bar below."""
+    picture = axes.imshow(values, origin="lower", cmap="viridis", interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    box = axes.get_position()
+    bar = sheet.figure.add_axes((box.x0, box.y0 - 10 / sheet.height, box.width, 6 / sheet.height))
+    sheet.figure.colorbar(picture, cax=bar, orientation="horizontal")
+    bar.tick_params(labelsize=8, length=2, pad=1)
+    bar.set_xlabel(label, fontsize=8.5, labelpad=1)
+
+
+PLANES = {"BAD": "#ff7a14", "SATURATED": "#e8308c", "COSMIC_RAY": "#7df2c4", "INTERPOLATED": "#3f9bff"}
+"""Mask planes to show and their colours."""
+
+
+@styled
+def artifacts() -> Figure:
+    """What coaddition leaves of defects."""
+    fields = {"badColumnDensity": 2.0, "cosmicRayDensity": 25.0, "doSaturation": True}
+    config = scene_config(
+        artifacts=fields, population={"starDensity": 12.0, "starMagBright": 13.0, "starMagFaint": 18.0}
+    )
+    scene = make(size=(300, 300), config=config)
+    sheet = Sheet(1, 2, 480, 480)
+    show(sheet.add("image", "masked columns, cosmic rays, saturated stars"), scene, outlines=False)
+    axes = sheet.add("mask planes")
+    show(axes, scene, outlines=False)
+    shape = scene.coadd.image.array.shape
+    for row, (plane, color) in enumerate(PLANES.items()):
+        pixels, _, _ = mask_to_bool(scene.coadd.mask, [plane])
+        overlay = np.zeros((*shape, 4))
+        overlay[pixels] = (*to_rgb(color), 0.75)
+        axes.imshow(overlay, origin="lower", interpolation="nearest", zorder=2)
+        label = axes.text(6, shape[0] - 6 - 11 * row, plane, color=color, fontsize=9.5, va="top")
+        label.set(fontweight="bold", path_effects=[withStroke(linewidth=4.0, foreground="#10151b")])
+    return sheet.figure
+
+
+@styled
+def modes() -> Figure:
+    """The same field drawn at once and photon by photon."""
+    full, correct = SceneConfig(), FootprintConfig()
+    full.mode = "full"
+    correct.doCorrectCorrelatedNoise = True
+    scenes = [make(size=(200, 200), seed=SEEDS["modes"], config=config) for config in (SceneConfig(), full)]
+    sheet = Sheet(1, 3, 400, 400)
+    show(sheet.add("fast"), scenes[0])
+    show(sheet.add("full", "100 exposures"), scenes[1], config=correct)
+    axes = sheet.add("full − fast", "−5σ to 5σ")
+    difference = scenes[1].coadd.image.array - scenes[0].coadd.image.array
+    limit = 5.0 * sky_sigma(scenes[0])
+    axes.imshow(difference, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axes.set_axis_off()
+    return sheet.figure
+
+
+def counts(n: int, split: str = "test") -> dict[str, int]:
+    """A few stamps of one split."""
+    return {name: n if name == split else 0 for name in ("train", "validation", "test")}
+
+
+def pick(stamps: StampSet, single: int, blended: int) -> list[int]:
+    """Take the first single galaxies and the first blends."""
+    which = stamps.is_blended
+    return [*np.flatnonzero(~which)[:single], *np.flatnonzero(which)[:blended]]
+
+
+def stamp_row(sheet: Sheet, stamps: StampSet, rows: Sequence[int], title: str) -> None:
+    """Draw stamps in a row, with the centres of their galaxies."""
+    for number, row in enumerate(rows):
+        label = "two galaxies" if stamps.is_blended[row] else "one galaxy"
+        axes = sheet.add(title if number == 0 else "", label)
+        size = stamps.size
+        noise = max(float(stamps.noise[row]), 1e-6)
+        show_image(axes, asinh_stretch(stamps.images[row], noise, high=40.0), (0, 0, size - 1, size - 1))
+        truth = stamps.truth[np.asarray(stamps.truth["stamp_id"]) == stamps.stamps["stamp_id"][row]]
+        axes.plot(truth["x"], truth["y"], "+", ms=7, mew=1.1, color=MARK)
+        axes.set_xlim(-0.5, size - 0.5)
+        axes.set_ylim(-0.5, size - 0.5)
+
+
+@styled
+def blendhunter() -> Figure:
+    """Stamps of BlendHunter."""
+    sheet = Sheet(3, 6, 195, 195)
+    parametric = make_blendhunter(counts(40), seed=2).padded()
+    rows = pick(parametric, 2, 4)
+    for noise in (5.0, 35.0):
+        stamp_row(sheet, parametric.with_noise(noise), rows, f"σ = {noise:g}")
+    realistic = make_blendhunter_real(data_folder() / "cosmos_real", counts(40), seed=2).padded()
+    realistic = realistic.with_noise(14.5)
+    stamp_row(sheet, realistic, pick(realistic, 2, 4), "COSMOS")
+    return sheet.figure
+
+
+@styled
+def coin() -> Figure:
+    """Stamps of COIN with the segmentation of each galaxy alone."""
+    sheet = Sheet(2, 4, 256, 256)
+    stamps = make_coin(data_folder() / "cosmos_real", counts(8, "train"), seed=3)
+    for row in range(8):
+        axes = sheet.add("", f"separation {stamps.stamps['separation'][row]:.0f} px")
+        window = (0, 0, stamps.size - 1, stamps.size - 1)
+        show_image(axes, asinh_stretch(stamps.images[row], float(stamps.noise[row]), high=25.0), window)
+        for bit, probability in ((CENTRAL, 0.0), (COMPANION, 1.0)):
+            labels = (np.asarray(stamps.arrays["segmentation"][row]) & bit > 0).astype(int)
+            draw_outlines(axes, labels, (0, 0), np.array([np.nan, probability]), linewidth=1.0)
+        axes.set_xlim(-0.5, stamps.size - 0.5)
+        axes.set_ylim(-0.5, stamps.size - 0.5)
+    return sheet.figure
+
+
+def data_folder() -> Path:
+    """Folder of the public data."""
+    folder = os.environ.get("BLENDID_DATA")
+    if not folder:
+        raise FileNotFoundError("set BLENDID_DATA to the folder that has cosmos_real, galaxies of HST COSMOS")
+    return Path(folder)
+
+
+PICTURES: dict[str, Callable[[], Figure]] = {
+    "sim_sizes": sizes,
+    "sim_bands": bands,
+    "sim_population": population,
+    "sim_variation": variation,
+    "sim_artifacts": artifacts,
+    "sim_modes": modes,
+    "stamps_blendhunter": blendhunter,
+    "stamps_coin": coin,
+}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure with few greys and at most 256 colours, which makes noise compress."""
+    from PIL import Image
+
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(np.int64)  # type: ignore[attr-defined]
+    grey = (pixels.max(axis=-1) - pixels.min(axis=-1) <= 4)[..., None]
+    step = np.where(grey, 9.0, 17.0)
+    pixels = np.rint(np.rint(pixels / step) * step).clip(0, 255).astype(np.uint8)
+    # The greatest steps stop short of white.
+    pixels[pixels > 246] = 255
+    image = Image.fromarray(pixels)
+    if len(np.unique(pixels.reshape(-1, 3), axis=0)) > 256:
+        image = image.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    else:
+        image = image.convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+    image.save(path, optimize=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the PNG files")
+    parser.add_argument("--only", nargs="+", choices=list(PICTURES), default=list(PICTURES))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.only:
+        start = time.perf_counter()
+        path = args.out / f"{name}.png"
+        try:
+            figure = PICTURES[name]()
+        except FileNotFoundError as err:
+            print(f"error: {err}", file=sys.stderr)
+            return 1
+        figure.set_dpi(DPI)
+        save(figure, path)
+        seconds = time.perf_counter() - start
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {seconds:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
