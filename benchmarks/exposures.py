@@ -35,14 +35,14 @@ from astropy.table import Table
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.simulation import Survey, get_survey
-from lsst.meas.blendid.simulation._dither import effective_kernel
-from lsst.meas.blendid.simulation._sensor import make_sensor
+from lsst.meas.blendid.simulation.catalogs.galaxies import observe
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel
+from lsst.meas.blendid.simulation.coadds.render import draw_galaxies
 from lsst.meas.blendid.simulation.config import ExposureConfig
-from lsst.meas.blendid.simulation.exposures import ExposureStack, expose
-from lsst.meas.blendid.simulation.galaxies import observe
-from lsst.meas.blendid.simulation.population import make_catalog
-from lsst.meas.blendid.simulation.psf_model import PsfModel
-from lsst.meas.blendid.simulation.render import draw_galaxies
+from lsst.meas.blendid.simulation.exposures._dither import effective_kernel
+from lsst.meas.blendid.simulation.exposures._sensor import make_sensor
+from lsst.meas.blendid.simulation.exposures.stack import ExposureStack, expose
 
 
 def make_galaxies(size: int, survey: Survey, args: argparse.Namespace) -> Table:

@@ -26,8 +26,8 @@ from lsst.meas.blendid.simulation import (
     get_survey,
     read_truth_scene,
 )
-from lsst.meas.blendid.simulation.clustering import PairCounts, count_pairs
-from lsst.meas.blendid.simulation.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs.clustering import PairCounts, count_pairs
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
 
 SIZE = 2048
 AREA = (SIZE * 0.2 / 60.0) ** 2
@@ -81,7 +81,7 @@ def main() -> None:
         print(row)
 
     if options.sample is not None:
-        from lsst.meas.blendid.simulation._cosmodc2_sample import read_sample
+        from lsst.meas.blendid.simulation.catalogs._cosmodc2_sample import read_sample
 
         real = read_sample(options.sample).values
         mock = {name: np.concatenate([np.asarray(t[name]) for t in drawn]) for name in ("mag_i", *PROPERTIES)}

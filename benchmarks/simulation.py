@@ -43,11 +43,11 @@ from lsst.meas.blendid.simulation import (
     simulate_scene,
     stderr_progress,
 )
+from lsst.meas.blendid.simulation.catalogs.galaxies import observe
+from lsst.meas.blendid.simulation.catalogs.knots import split_knots
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.coadds.render import draw_with_galsim
 from lsst.meas.blendid.simulation.config import SceneConfig
-from lsst.meas.blendid.simulation.galaxies import observe
-from lsst.meas.blendid.simulation.knots import split_knots
-from lsst.meas.blendid.simulation.population import make_catalog
-from lsst.meas.blendid.simulation.render import draw_with_galsim
 
 SURVEY = get_survey("i")
 

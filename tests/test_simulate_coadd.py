@@ -24,8 +24,8 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.meas.blendid import SimulateCoaddConfig, SimulateCoaddTask
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.simulation.repository import make_tract_catalog
-from lsst.meas.blendid.simulation.tract import TractLayout, TractSimulation
+from lsst.meas.blendid.simulation.tracts.repository import make_tract_catalog
+from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import InvalidQuantumError
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, get_survey
-from lsst.meas.blendid.simulation.artifacts import (
+from lsst.meas.blendid.simulation.coadds.artifacts import (
     ARTIFACT_PLANES,
     add_artifacts,
     artifact_mask_planes,

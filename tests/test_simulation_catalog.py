@@ -33,9 +33,9 @@ from lsst.meas.blendid.simulation import (
     read_truth_scene,
     split_of,
 )
-from lsst.meas.blendid.simulation.catalog_files import FileSource
-from lsst.meas.blendid.simulation.clustering import count_pairs
-from lsst.meas.blendid.simulation.sky_catalogs import SkyCatalogSource
+from lsst.meas.blendid.simulation.catalogs.catalog_files import FileSource
+from lsst.meas.blendid.simulation.catalogs.clustering import count_pairs
+from lsst.meas.blendid.simulation.catalogs.sky_catalogs import SkyCatalogSource
 
 SURVEY = get_survey("i")
 

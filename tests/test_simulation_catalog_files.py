@@ -30,7 +30,7 @@ from lsst.meas.blendid.simulation import (
     mag_to_njy,
     njy_to_mag,
 )
-from lsst.meas.blendid.simulation.catalog_files import (
+from lsst.meas.blendid.simulation.catalogs.catalog_files import (
     CATALOG_COLUMNS,
     CATALOG_SUFFIXES,
     FileSource,

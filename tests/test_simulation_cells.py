@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.images import YX, Box
 from lsst.images.cells import CellGrid, PatchDefinition
-from lsst.meas.blendid.simulation.cells import cell_map, cell_size_for, cells_of
+from lsst.meas.blendid.simulation.coadds.cells import cell_map, cell_size_for, cells_of
 
 
 def _patch(x0: int, y0: int, nx: int, ny: int, cell: YX) -> PatchDefinition:

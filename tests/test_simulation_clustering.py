@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation.clustering import count_pairs
+from lsst.meas.blendid.simulation.catalogs.clustering import count_pairs
 
 
 def test_pairs_are_counted_once() -> None:

@@ -31,8 +31,8 @@ from lsst.meas.blendid.simulation import (
     kolmogorov_psf,
     simulate_scene,
 )
+from lsst.meas.blendid.simulation.coadds.projection import make_sky_projection
 from lsst.meas.blendid.simulation.config import SceneConfig
-from lsst.meas.blendid.simulation.projection import make_sky_projection
 
 pytest.importorskip("galsim")
 

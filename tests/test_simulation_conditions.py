@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, get_survey
-from lsst.meas.blendid.simulation.conditions import conditions_of, is_varied
+from lsst.meas.blendid.simulation.coadds.conditions import conditions_of, is_varied
 from lsst.meas.blendid.simulation.config import VariationConfig
 
 NAMES = ("fwhm", "g1", "g2", "n_exposures", "sky_factor")

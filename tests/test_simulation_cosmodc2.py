@@ -20,11 +20,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, get_survey
-from lsst.meas.blendid.simulation._cosmodc2_sample import GalaxySample, read_sample
-from lsst.meas.blendid.simulation._size_models import composite_radius
-from lsst.meas.blendid.simulation.cosmodc2 import UniverseModel, draw_galaxies, load_model
-from lsst.meas.blendid.simulation.galaxies import GALAXY_COLUMNS
-from lsst.meas.blendid.simulation.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs._cosmodc2_sample import GalaxySample, read_sample
+from lsst.meas.blendid.simulation.catalogs._size_models import composite_radius
+from lsst.meas.blendid.simulation.catalogs.cosmodc2 import UniverseModel, draw_galaxies, load_model
+from lsst.meas.blendid.simulation.catalogs.galaxies import GALAXY_COLUMNS
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_fit_recovers_a_distribution(tmp_path: Path, capsys: pytest.CaptureFixtu
     """The documented command, on a sample with known trends."""
     pytest.importorskip("sklearn")
     pytest.importorskip("galsim")
-    from lsst.meas.blendid.simulation import _cosmodc2_fit as fit
+    from lsst.meas.blendid.simulation.catalogs import fit_cosmodc2 as fit
 
     _write_sample(tmp_path / "sample", (9556, 9683, 9684, 9812, 9813, 9940))
     fit.main(["--sample", str(tmp_path / "sample"), "--out", str(tmp_path / "model.json")])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.psf import kolmogorov_kernel
-from lsst.meas.blendid.simulation._dither import add_undithered, effective_kernel, noise_covariance
+from lsst.meas.blendid.simulation.exposures._dither import add_undithered, effective_kernel, noise_covariance
 
 shifts = st.floats(-0.5, 0.5, exclude_max=True)
 

@@ -25,7 +25,7 @@ import pytest
 from astropy.table import Table
 from lsst.meas.blendid.simulation import SimulationError, Survey, get_survey
 from lsst.meas.blendid.simulation.config import ExposureConfig
-from lsst.meas.blendid.simulation.exposures import ExposureStack, expose, plan_exposures
+from lsst.meas.blendid.simulation.exposures.stack import ExposureStack, expose, plan_exposures
 
 pytest.importorskip("galsim")
 

@@ -24,7 +24,7 @@ from lsst.meas.blendid.simulation import (
     get_survey,
     mag_to_njy,
 )
-from lsst.meas.blendid.simulation.galaxies import GALAXY_COLUMNS, OBSERVED_COLUMNS, observe
+from lsst.meas.blendid.simulation.catalogs.galaxies import GALAXY_COLUMNS, OBSERVED_COLUMNS, observe
 
 
 def _table(n: int = 3, **columns: Any) -> Table:

@@ -18,8 +18,8 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, complete_galaxies, get_survey
-from lsst.meas.blendid.simulation.galaxies import OBSERVED_COLUMNS, observe
-from lsst.meas.blendid.simulation.knots import split_knots
+from lsst.meas.blendid.simulation.catalogs.galaxies import OBSERVED_COLUMNS, observe
+from lsst.meas.blendid.simulation.catalogs.knots import split_knots
 
 
 def _observed(n: int = 6, band: str = "i", **columns: Any) -> Table:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation.lensing import magnification, reduced_shear
+from lsst.meas.blendid.simulation.catalogs.lensing import magnification, reduced_shear
 
 SMALL = st.floats(-0.3, 0.3)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.simulation._noise import add_poisson_noise, noise_key
+from lsst.meas.blendid.simulation.coadds._noise import add_poisson_noise, noise_key
 from scipy import stats
 
 

@@ -25,14 +25,14 @@ from lsst.meas.blendid.simulation import (
     draw_galaxies,
     get_survey,
 )
-from lsst.meas.blendid.simulation._cell_images import draw_cells
-from lsst.meas.blendid.simulation.cells import cells_of
-from lsst.meas.blendid.simulation.coadd import simulate_patch
-from lsst.meas.blendid.simulation.conditions import conditions_of
+from lsst.meas.blendid.simulation.catalogs.galaxies import observe
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.coadds._cell_images import draw_cells
+from lsst.meas.blendid.simulation.coadds.cells import cells_of
+from lsst.meas.blendid.simulation.coadds.coadd import simulate_patch
+from lsst.meas.blendid.simulation.coadds.conditions import conditions_of
+from lsst.meas.blendid.simulation.coadds.projection import make_sky_projection
 from lsst.meas.blendid.simulation.config import SceneConfig
-from lsst.meas.blendid.simulation.galaxies import observe
-from lsst.meas.blendid.simulation.population import make_catalog
-from lsst.meas.blendid.simulation.projection import make_sky_projection
 
 pytest.importorskip("galsim")
 

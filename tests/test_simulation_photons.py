@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation._photons import (
+from lsst.meas.blendid.simulation.exposures._photons import (
     kolmogorov_growth,
     make_radius_tables,
     make_sources,

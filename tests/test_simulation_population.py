@@ -23,9 +23,9 @@ from lsst.meas.blendid.simulation import (
     find_truth_scene,
     get_survey,
 )
+from lsst.meas.blendid.simulation.catalogs.galaxies import GALAXY_COLUMNS, observe
+from lsst.meas.blendid.simulation.catalogs.population import make_catalog
 from lsst.meas.blendid.simulation.config import PopulationConfig
-from lsst.meas.blendid.simulation.galaxies import GALAXY_COLUMNS, observe
-from lsst.meas.blendid.simulation.population import make_catalog
 
 SURVEY = get_survey("i")
 SIZE = (400, 300)

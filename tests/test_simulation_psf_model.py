@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import PsfModel, SimulationError, kolmogorov_psf
-from lsst.meas.blendid.simulation.psf_model import Modes
+from lsst.meas.blendid.simulation.coadds.psf_model import Modes
 
 galsim = pytest.importorskip("galsim")
 

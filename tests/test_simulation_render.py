@@ -26,9 +26,9 @@ from lsst.meas.blendid.simulation import (
     draw_galaxies,
     get_survey,
 )
-from lsst.meas.blendid.simulation.galaxies import observe
-from lsst.meas.blendid.simulation.knots import split_knots
-from lsst.meas.blendid.simulation.render import reach_of
+from lsst.meas.blendid.simulation.catalogs.galaxies import observe
+from lsst.meas.blendid.simulation.catalogs.knots import split_knots
+from lsst.meas.blendid.simulation.coadds.render import reach_of
 
 galsim = pytest.importorskip("galsim")
 

@@ -20,8 +20,8 @@ from lsst.daf.butler import Butler, CollectionType, DatasetType
 from lsst.images import XY, Box
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation.projection import make_sky_projection
-from lsst.meas.blendid.simulation.repository import (
+from lsst.meas.blendid.simulation.coadds.projection import make_sky_projection
+from lsst.meas.blendid.simulation.tracts.repository import (
     CATALOG_DATASET,
     COADD_DATASET,
     TRACT_DATASET,
@@ -32,7 +32,7 @@ from lsst.meas.blendid.simulation.repository import (
     make_tract_catalog,
     register_dimensions,
 )
-from lsst.meas.blendid.simulation.tract import TractLayout, TractSimulation, make_patches
+from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation, make_patches
 from lsst.sphgeom import LonLat, UnitVector3d
 
 

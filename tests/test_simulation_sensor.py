@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from lsst.meas.blendid.psf import adaptive_sigma
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation._sensor import EDGE, make_sensor
+from lsst.meas.blendid.simulation.exposures._sensor import EDGE, make_sensor
 
 pytest.importorskip("galsim")
 

@@ -24,8 +24,8 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, complete_galaxies, get_survey
-from lsst.meas.blendid.simulation._sky_field import SkyField, mean_position
-from lsst.meas.blendid.simulation.sky_catalogs import SkyCatalogSource, find_healpixel_files
+from lsst.meas.blendid.simulation.catalogs._sky_field import SkyField, mean_position
+from lsst.meas.blendid.simulation.catalogs.sky_catalogs import SkyCatalogSource, find_healpixel_files
 from sky_catalog_files import CENTER, make_galaxies, write_galaxies, write_stars
 
 SIZE = (500, 400)
@@ -205,7 +205,7 @@ def test_batches_do_not_matter(
     columns = make_galaxies(300)
     write_galaxies(tmp_path, 9556, columns, row_group_size=row_group_size)
     whole = _read(SkyCatalogSource(tmp_path, CENTER))
-    monkeypatch.setattr("lsst.meas.blendid.simulation._parquet_rows._BATCH", 16)
+    monkeypatch.setattr("lsst.meas.blendid.simulation.catalogs._parquet_rows._BATCH", 16)
     table = _read(SkyCatalogSource(tmp_path, CENTER))
     for name in whole.colnames:
         np.testing.assert_array_equal(table[name], whole[name])

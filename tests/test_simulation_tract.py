@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.images import Box
 from lsst.meas.blendid.simulation import SimulatedCoadd, SimulationError
-from lsst.meas.blendid.simulation.repository import make_tract_catalog
-from lsst.meas.blendid.simulation.tract import TractLayout, TractSimulation, make_patches
-from lsst.meas.blendid.simulation.tract_jobs import PatchJob, patch_folder, simulate_patches
+from lsst.meas.blendid.simulation.tracts.repository import make_tract_catalog
+from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation, make_patches
+from lsst.meas.blendid.simulation.tracts.tract_jobs import PatchJob, patch_folder, simulate_patches
 
 
 @given(

@@ -73,7 +73,7 @@ class SimulateCoaddTask(PipelineTask):
         ----------
         tractSettings
             Settings of the tract
-            (`~lsst.meas.blendid.simulation.tract.TractSimulation.to_dict`).
+            (`~lsst.meas.blendid.simulation.tracts.tract.TractSimulation.to_dict`).
         catalog
             Catalogue of the patch, ``x`` and ``y`` in pixels of the tract.
         patch
@@ -94,8 +94,8 @@ class SimulateCoaddTask(PipelineTask):
         """
         # Here, because the simulation needs GalSim in some of its modes and takes a while to import.
         from .simulation import SimulationError
-        from .simulation.tract import TractSimulation
-        from .simulation.tract_jobs import patch_folder
+        from .simulation.tracts.tract import TractSimulation
+        from .simulation.tracts.tract_jobs import patch_folder
 
         start = time.perf_counter()
         try:

@@ -24,11 +24,11 @@ from astropy.table import Table
 from .._paths import pipeline_path
 from ..simulation.config import SceneConfig
 from ..simulation.progress import stderr_progress
-from ..simulation.repository import make_tract_catalog
-from ..simulation.repository_writer import RepositoryWriter
 from ..simulation.survey import get_survey
-from ..simulation.tract import TractLayout, TractSimulation
-from ..simulation.tract_jobs import PatchJob, simulate_patches
+from ..simulation.tracts.repository import make_tract_catalog
+from ..simulation.tracts.repository_writer import RepositoryWriter
+from ..simulation.tracts.tract import TractLayout, TractSimulation
+from ..simulation.tracts.tract_jobs import PatchJob, simulate_patches
 from ._common import CommandError, announce, describe_error, make_output_folder, show_log
 from ._config import apply_file, apply_options
 

@@ -11,41 +11,74 @@
 from __future__ import annotations
 
 from ._errors import MissingGalSimError, SimulationError, SplitError
-from .catalog import CumulativeCounts, GalaxySource, ParametricCatalog, TableSource, TruthScene, as_source
-from .coadd import SimulatedCoadd, simulate_patch, simulate_scene
-from .galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model
+from .catalogs.catalog import (
+    CumulativeCounts,
+    GalaxySource,
+    ParametricCatalog,
+    TableSource,
+    TruthScene,
+    as_source,
+)
+from .catalogs.catalog_files import FileSource, read_catalog
+from .catalogs.clustering import count_pairs
+from .catalogs.galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model, observe
+from .catalogs.population import make_catalog
+from .catalogs.sky_catalogs import SkyCatalogSource
+from .catalogs.truths import (
+    SKY_SPLIT,
+    check_split,
+    find_truth_scene,
+    read_truth_scene,
+    split_of,
+    truth_folder,
+)
+from .coadds.coadd import SimulatedCoadd, simulate_patch, simulate_scene
+from .coadds.psf_model import PsfModel, kolmogorov_psf
+from .coadds.render import draw_galaxies
+from .config import ArtifactConfig, ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
+from .exposures.stack import ExposureStack, expose
 from .progress import stderr_progress
-from .psf_model import PsfModel, kolmogorov_psf
-from .render import draw_galaxies
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
-from .truths import SKY_SPLIT, check_split, find_truth_scene, read_truth_scene, split_of, truth_folder
 
 __all__ = (
     "BANDS",
     "SIZE_MODELS",
     "SKY_SPLIT",
+    "ArtifactConfig",
     "CumulativeCounts",
+    "ExposureConfig",
+    "ExposureStack",
+    "FileSource",
     "GalaxySource",
     "MissingGalSimError",
     "ParametricCatalog",
+    "PopulationConfig",
     "PsfModel",
+    "SceneConfig",
     "SimulatedCoadd",
     "SimulationError",
     "SizeModel",
+    "SkyCatalogSource",
     "SplitError",
     "Survey",
     "TableSource",
     "TruthScene",
+    "VariationConfig",
     "as_source",
     "check_split",
     "complete_galaxies",
+    "count_pairs",
     "draw_galaxies",
+    "expose",
     "find_truth_scene",
     "get_size_model",
     "get_survey",
     "kolmogorov_psf",
     "mag_to_njy",
+    "make_catalog",
     "njy_to_mag",
+    "observe",
+    "read_catalog",
     "read_truth_scene",
     "simulate_patch",
     "simulate_scene",

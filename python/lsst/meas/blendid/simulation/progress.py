@@ -15,7 +15,7 @@ __all__ = ("part_of", "stderr_progress")
 import sys
 import time
 
-from .render import ProgressCallback
+from .coadds.render import ProgressCallback
 
 _STEPS = 1000
 _PAUSE = 0.1

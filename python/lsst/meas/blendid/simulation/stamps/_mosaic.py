@@ -21,8 +21,8 @@ from astropy.table import Table
 from lsst.images import XY, YX, Box, Image, Mask, MaskSchema, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
 
-from ..coadd import SimulatedCoadd
-from ..projection import make_sky_projection
+from ..coadds.coadd import SimulatedCoadd
+from ..coadds.projection import make_sky_projection
 from ..survey import mag_to_njy
 from .stamp_set import StampSet, StampSetError
 

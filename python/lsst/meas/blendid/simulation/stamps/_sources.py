@@ -92,8 +92,8 @@ class ModelGalaxies:
         SimulationError
             Raised if the magnitudes make no range or the model is not known.
         """
-        from ..catalog import CumulativeCounts
-        from ..galaxies import complete_galaxies
+        from ..catalogs.catalog import CumulativeCounts
+        from ..catalogs.galaxies import complete_galaxies
 
         brightest, faintest = mag_range
         if not brightest < faintest:

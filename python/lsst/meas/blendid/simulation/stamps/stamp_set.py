@@ -24,7 +24,7 @@ from ...labels import matched_snr
 from .._errors import SimulationError
 
 if TYPE_CHECKING:
-    from ..coadd import SimulatedCoadd
+    from ..coadds.coadd import SimulatedCoadd
 
 SPLITS = ("train", "validation", "test")
 """Names of the parts of a set, none of which shares a source galaxy with another."""

@@ -1,0 +1,235 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The joint distribution of the properties of cosmoDC2's galaxies, given a magnitude.
+
+The model has the *i* magnitude and 13 properties of a galaxy before lensing, its shear and
+convergence among them. ``python -m lsst.meas.blendid.simulation.catalogs.fit_cosmodc2`` fitted it to
+3,000 galaxies of cosmoDC2 (Korytov et al. 2019,
+https://ui.adsabs.harvard.edu/abs/2019ApJS..245...26K) and wrote the file that is shipped,
+with a second model of the colours of stars. Being a density, it gives any number of galaxies,
+all different.
+"""
+
+from __future__ import annotations
+
+__all__ = ("GALAXY_VARIABLES", "STAR_VARIABLES", "UniverseModel", "draw_galaxies", "load_model")
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+from typing import Any
+
+import numpy as np
+
+from .._errors import SimulationError
+from ._columns import FILTERS
+from ._mixture import ConditionalMixture
+
+STAR_VARIABLES: tuple[str, ...] = ("u_g", "g_r", "r_i", "i_z", "z_y")
+"""Colours in the model of stars; differences of magnitudes."""
+
+GALAXY_VARIABLES: tuple[str, ...] = (
+    "log_redshift",
+    *STAR_VARIABLES,
+    "log_disc_radius",
+    "log_bulge_ratio",
+    "logit_axis_ratio",
+    "logit_bulge_axis_ratio",
+    "logit_bulge_fraction",
+    "log_gamma",
+    "kappa",
+)
+"""Properties in the model of galaxies beside the *i* magnitude.
+
+Radii and redshifts are relative to a trend with magnitude, `SIZE_SLOPE` and `REDSHIFT_SLOPE`.
+"""
+
+FORMAT = 1
+"""Version of the file."""
+
+PIVOT = 26.0
+"""Magnitude at which the trends are 0."""
+
+SIZE_SLOPE = -0.16
+"""Trend of log10 of the radius, dex per magnitude."""
+
+REDSHIFT_SLOPE = 0.05
+"""Trend of log10 of the redshift, dex per magnitude; none beyond the faintest galaxies of the model."""
+
+LOGIT_LIMIT = float(np.log(1e4))
+"""Bulge fractions lie between 1e-4, which is none, and 1 − 1e-4."""
+
+_NO_BULGE = 0.999 * LOGIT_LIMIT
+
+_ROUNDS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class UniverseModel:
+    """Galaxies and stars as functions of magnitude."""
+
+    galaxies: ConditionalMixture
+    """Galaxies, `GALAXY_VARIABLES`."""
+
+    stars: ConditionalMixture
+    """Stars, `STAR_VARIABLES`."""
+
+    metadata: dict[str, Any]
+    """What the models were fitted to, and how they compare with galaxies they were not fitted to."""
+
+    def to_json(self) -> str:
+        """Write the models as text.
+
+        Returns
+        -------
+        text
+            JSON.
+        """
+        content = {
+            "format": FORMAT,
+            "metadata": self.metadata,
+            "galaxies": self.galaxies.to_dict(),
+            "stars": self.stars.to_dict(),
+        }
+        return json.dumps(content, separators=(",", ":")) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> UniverseModel:
+        """Read models.
+
+        Parameters
+        ----------
+        text
+            What `to_json` wrote.
+
+        Returns
+        -------
+        model
+            The models.
+
+        Raises
+        ------
+        SimulationError
+            Raised if the text is not that of models of this version.
+        """
+        try:
+            content = json.loads(text)
+            version = content["format"]
+            parts = content["galaxies"], content["stars"]
+            metadata = content["metadata"]
+        except (ValueError, KeyError, TypeError) as err:
+            raise SimulationError(f"not a model of galaxies or stars: {err!r}") from err
+        galaxies, stars = (ConditionalMixture.from_dict(part) for part in parts)
+        if version != FORMAT or galaxies.variables != GALAXY_VARIABLES or stars.variables != STAR_VARIABLES:
+            raise SimulationError(f"a model of galaxies of format {version!r} cannot be read, only {FORMAT}")
+        return cls(galaxies, stars, metadata)
+
+    def draw(self, mag: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw galaxies of given *i* magnitudes.
+
+        Parameters
+        ----------
+        mag
+            AB magnitudes before lensing, shape (n,).
+        rng
+            Source of random numbers.
+
+        Returns
+        -------
+        galaxies
+            Columns of `~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS`, each of shape
+            (n,): six magnitudes, redshift, radii of disc and bulge, axis ratios, bulge
+            fraction, shear and convergence.
+        """
+        mag = np.asarray(mag, dtype=np.float64)
+        values = self.galaxies.draw(mag, rng)
+        turn = rng.uniform(0.0, 2.0 * np.pi, len(mag))
+        trend = REDSHIFT_SLOPE * (np.minimum(mag, self.galaxies.mag_range[1]) - PIVOT)
+        disc = 10.0 ** (values["log_disc_radius"] + SIZE_SLOPE * (mag - PIVOT))
+        bulge = np.clip(values["logit_bulge_fraction"], -LOGIT_LIMIT, LOGIT_LIMIT)
+        gamma = 10.0 ** values["log_gamma"]
+        return _magnitudes(mag, values) | {
+            "redshift": 10.0 ** (values["log_redshift"] + trend),
+            "disc_radius": disc,
+            "bulge_radius": disc * 10.0 ** values["log_bulge_ratio"],
+            "axis_ratio": _logistic(values["logit_axis_ratio"]),
+            "bulge_axis_ratio": _logistic(values["logit_bulge_axis_ratio"]),
+            "bulge_fraction": np.where(bulge < -_NO_BULGE, 0.0, _logistic(bulge)),
+            # Shear has no preferred direction.
+            "gamma1": gamma * np.cos(turn),
+            "gamma2": gamma * np.sin(turn),
+            "kappa": values["kappa"],
+        }
+
+
+def _logistic(logit: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-logit))
+
+
+def _magnitudes(mag_i: np.ndarray, colors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Magnitudes of all bands from that of *i* and the colours."""
+    mag = {"i": mag_i, "r": mag_i + colors["r_i"], "z": mag_i - colors["i_z"]}
+    mag["g"] = mag["r"] + colors["g_r"]
+    mag["u"] = mag["g"] + colors["u_g"]
+    mag["y"] = mag["z"] - colors["z_y"]
+    return {f"mag_{name}": mag[name] for name in FILTERS}
+
+
+@functools.lru_cache
+def load_model() -> UniverseModel:
+    """Load the models that are shipped.
+
+    Returns
+    -------
+    model
+        The models, the same object each time.
+    """
+    folder = importlib.resources.files("lsst.meas.blendid.simulation.catalogs")
+    return UniverseModel.from_json((folder / "data" / "cosmodc2.json").read_text(encoding="utf-8"))
+
+
+def draw_galaxies(
+    mag: np.ndarray, rng: np.random.Generator, *, band: str = "i", is_star: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Draw the properties of galaxies of given magnitudes with the shipped model.
+
+    Parameters
+    ----------
+    mag
+        AB magnitudes before lensing, shape (n,).
+    rng
+        Source of random numbers.
+    band
+        Band of the magnitudes.
+    is_star
+        Rows that are stars, which get the magnitudes of stars; boolean, shape (n,).
+
+    Returns
+    -------
+    galaxies
+        As `UniverseModel.draw`. In a band other than *i*, colours are found in three rounds: those
+        of galaxies of the *i* magnitude that the colours of the last round give.
+    """
+    mag = np.asarray(mag, dtype=np.float64)
+    star = np.zeros(len(mag), dtype=bool) if is_star is None else np.asarray(is_star, dtype=bool)
+    model = load_model()
+    own = f"mag_{band}"
+    mag_i = mag
+    for _ in range(1 if band == "i" else _ROUNDS):
+        drawn = model.draw(mag_i, rng)
+        if star.any():
+            of_stars = _magnitudes(mag_i[star], model.stars.draw(mag_i[star], rng))
+            for name, values in of_stars.items():
+                drawn[name][star] = values
+        mag_i = mag + drawn["mag_i"] - drawn[own]
+    shift = mag - drawn[own]
+    for name in FILTERS:
+        drawn[f"mag_{name}"] = drawn[f"mag_{name}"] + shift
+    return drawn

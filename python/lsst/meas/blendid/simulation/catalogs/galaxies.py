@@ -1,0 +1,310 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The table of galaxies that all sources lead to, and what one band sees of it.
+
+A galaxy is a de Vaucouleurs bulge and an exponential disc with one centre and one
+position angle.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "GALAXY_COLUMNS",
+    "OBSERVED_COLUMNS",
+    "SIZE_MODELS",
+    "SizeModel",
+    "complete_galaxies",
+    "get_size_model",
+    "observe",
+)
+
+import numpy as np
+from astropy.table import Table
+
+from .._errors import SimulationError
+from ..survey import Survey, get_survey, mag_to_njy, njy_to_mag
+from . import cosmodc2
+from ._columns import FILTERS, check_column, join_names
+from ._size_models import (
+    BULGE_TO_DISC_RADIUS,
+    JOINT_MODEL,
+    SIZE_MODELS,
+    SizeModel,
+    composite_radius,
+    get_size_model,
+)
+from .lensing import magnification, reduced_shear
+
+GALAXY_COLUMNS: tuple[str, ...] = (
+    "id",
+    "x",
+    "y",
+    "redshift",
+    *(f"mag_{name}" for name in FILTERS),
+    "is_star",
+    "half_light_radius",
+    "disc_radius",
+    "bulge_radius",
+    "axis_ratio",
+    "bulge_axis_ratio",
+    "position_angle",
+    "bulge_fraction",
+    "gamma1",
+    "gamma2",
+    "kappa",
+    "n_knots",
+    "knot_fraction",
+)
+"""Columns of a complete catalogue.
+
+``id``: number of the galaxy in its source; ``x``, ``y``: centre, pixels;
+``redshift``; ``mag_u`` … ``mag_y``: AB, before lensing; ``is_star``: drawn as a
+point; ``half_light_radius``, ``disc_radius``, ``bulge_radius``: circularised
+half-light radii of the whole galaxy and of its two parts, arcsec, before lensing;
+``axis_ratio`` (of the disc), ``bulge_axis_ratio``: minor over major;
+``position_angle``: of the major axis, degrees counter-clockwise from the x axis;
+``bulge_fraction``: of the flux; ``gamma1``, ``gamma2``: shear along the pixel axes;
+``kappa``: convergence; ``n_knots``: knots of star formation in the disc;
+``knot_fraction``: of the flux of the disc, in knots.
+"""
+
+OBSERVED_COLUMNS: tuple[str, ...] = (*GALAXY_COLUMNS, "mag", "flux")
+"""Columns of `observe`: ``mag`` (AB) and ``flux`` (nJy) are those of the band, lensed."""
+
+_BAND_ORDER = ("i", "r", "z", "g", "y", "u")
+
+
+def complete_galaxies(
+    table: Table, size_model: str | SizeModel, rng: np.random.Generator, *, band: str = "i"
+) -> Table:
+    """Check a table of galaxies and draw the properties that it lacks.
+
+    Parameters
+    ----------
+    table
+        Galaxies with columns ``x``, ``y`` and a brightness at least; others of
+        `GALAXY_COLUMNS` are used where they are present. The brightness is, in any
+        band b, ``mag_b`` (AB), ``flux_b`` (nJy) or ``n_photon_b`` (photons in an exposure of
+        30 s), or ``mag`` or ``flux`` without band, which are those of ``band``.
+    size_model
+        Where sizes and shapes come from if the table lacks them: a log-normal preset or
+        model of sizes, or "cosmodc2-galaxies" for the joint distribution of cosmoDC2.
+        Colours, redshifts and lensing are always those of the joint distribution.
+    rng
+        Source of random numbers. It must be able to spawn children.
+    band
+        Band that a brightness without band is of.
+
+    Returns
+    -------
+    galaxies
+        A new table with all of `GALAXY_COLUMNS`.
+
+    Raises
+    ------
+    SimulationError
+        Raised if a column is missing or has values that make no sense.
+
+    Notes
+    -----
+    With a log-normal size model, bulge fractions are Beta(0.7, 2.1): a quarter of the
+    light on average, most galaxies nearly pure discs. Axis ratios of discs have a median of
+    0.64 (as in cosmoDC2) between 0.15 and 1; a bulge is half as flattened as its disc.
+    """
+    model = None if size_model == JOINT_MODEL else get_size_model(size_model)
+    names = set(table.colnames)
+    for name in ("x", "y"):
+        if name not in names:
+            raise SimulationError(f"galaxy table has no column {name!r}; it has: {join_names(table)}")
+    n = len(table)
+    star = np.asarray(table["is_star"], dtype=bool) if "is_star" in names else np.zeros(n, dtype=bool)
+    given = _magnitudes(table, band)
+    reference = next(name for name in _BAND_ORDER if name in given)
+    # A child, so that the draws of sizes and shapes do not depend on it.
+    joint = cosmodc2.draw_galaxies(given[reference], rng.spawn(1)[0], band=reference, is_star=star)
+
+    out = Table()
+    out["id"] = _identifiers(table)
+    for name in ("x", "y"):
+        out[name] = check_column(table, name)
+    out["redshift"] = np.where(
+        star, 0.0, check_column(table, "redshift", low=0.0, default=joint["redshift"], ignore=star)
+    )
+    for name in FILTERS:
+        out[f"mag_{name}"] = given[name] if name in given else joint[f"mag_{name}"]
+    out["is_star"] = star
+
+    _add_shapes(out, table, model, joint, rng)
+    _add_lensing(out, table, joint)
+    _add_knots(out, table)
+    out.meta.update(table.meta)
+    return out
+
+
+def _add_shapes(
+    out: Table,
+    table: Table,
+    model: SizeModel | None,
+    joint: dict[str, np.ndarray],
+    rng: np.random.Generator,
+) -> None:
+    """Add radii, axis ratios, angles and bulge fractions, those of the table or drawn ones."""
+    n, star = len(table), np.asarray(out["is_star"])
+    if model is None:
+        drawn = joint
+        of_disc = np.asarray(joint["bulge_radius"] / joint["disc_radius"])
+    else:
+        # Every draw is made, used or not, so that one given column leaves the others as they were.
+        drawn = {
+            "bulge_fraction": rng.beta(0.7, 2.1, n),
+            "axis_ratio": 0.15 + 0.85 * rng.beta(2.6, 1.95, n),
+        }
+        of_disc = np.full(n, BULGE_TO_DISC_RADIUS)
+    angle = rng.uniform(0.0, 180.0, n)
+    bulge = check_column(
+        table, "bulge_fraction", low=0.0, high=1.0, default=drawn["bulge_fraction"], ignore=star
+    )
+    bulge = np.where(star, 0.0, bulge)
+
+    def positive(name: str, default: np.ndarray, high: float = np.inf) -> np.ndarray:
+        # A star needs no size in the table.
+        return check_column(table, name, high=high, positive=True, default=default, ignore=star)
+
+    ratio = positive("axis_ratio", drawn["axis_ratio"], high=1.0)
+    rounder = joint["bulge_axis_ratio"] if model is None else 0.5 * (1.0 + ratio)
+    bulge_ratio = positive("bulge_axis_ratio", rounder, high=1.0)
+    if model is None:
+        drawn_radius = joint["disc_radius"] * composite_radius(bulge, of_disc)
+    else:
+        drawn_radius = model.draw(np.asarray(out["mag_i"]), rng)
+    radius = positive("half_light_radius", drawn_radius)
+    disc_radius = radius / composite_radius(bulge, of_disc)
+    if "disc_radius" in table.colnames:
+        disc_radius = positive("disc_radius", disc_radius)
+    elif "bulge_radius" in table.colnames:
+        disc_radius = positive("bulge_radius", disc_radius) / of_disc
+    bulge_radius = positive("bulge_radius", of_disc * disc_radius)
+    if "half_light_radius" not in table.colnames:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            of_disc = np.where(star, BULGE_TO_DISC_RADIUS, bulge_radius / disc_radius)
+        radius = disc_radius * composite_radius(bulge, of_disc)
+    out["half_light_radius"] = np.where(star, 0.0, radius)
+    out["disc_radius"] = np.where(star, 0.0, disc_radius)
+    out["bulge_radius"] = np.where(star, 0.0, bulge_radius)
+    out["axis_ratio"] = np.where(star, 1.0, ratio)
+    out["bulge_axis_ratio"] = np.where(star, 1.0, bulge_ratio)
+    angle = check_column(table, "position_angle", default=angle, ignore=star)
+    out["position_angle"] = np.where(star, 0.0, angle)
+    out["bulge_fraction"] = bulge
+
+
+def _add_lensing(out: Table, table: Table, joint: dict[str, np.ndarray]) -> None:
+    """Add shear and convergence, those of the table or drawn ones."""
+    star = np.asarray(out["is_star"])
+    # Shear that the table has goes with its convergence, not with a drawn one.
+    given = not {"gamma1", "gamma2", "kappa"}.isdisjoint(table.colnames)
+    for name in ("gamma1", "gamma2", "kappa"):
+        default = np.zeros(len(table)) if given else joint[name]
+        out[name] = np.where(star, 0.0, check_column(table, name, default=default, ignore=star))
+    reduced_shear(out["gamma1"], out["gamma2"], out["kappa"])
+
+
+def _add_knots(out: Table, table: Table) -> None:
+    """Add the knots of the table, or none."""
+    star, none = np.asarray(out["is_star"]), np.zeros(len(table))
+    knots = check_column(table, "n_knots", low=0.0, high=1e6, default=none, ignore=star)
+    share = check_column(table, "knot_fraction", low=0.0, high=1.0, default=none, ignore=star)
+    clumpy = ~star & (np.nan_to_num(knots) >= 1.0) & (np.nan_to_num(share) > 0.0)
+    out["n_knots"] = np.where(clumpy, knots, 0.0).astype(np.int32)
+    out["knot_fraction"] = np.where(clumpy, share, 0.0)
+
+
+def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
+    """Get what one band sees of a catalogue.
+
+    Parameters
+    ----------
+    catalog
+        Complete catalogue; see `complete_galaxies`.
+    survey
+        The band.
+    lensing
+        Whether galaxies are magnified and sheared.
+
+    Returns
+    -------
+    galaxies
+        A new table with `OBSERVED_COLUMNS`. ``mag`` and ``flux`` (nJy) are magnified by
+        μ = 1 / ((1 − κ)² − γ²); radii, axis ratios and angles stay those before
+        lensing, for whoever draws it to shear them. Without lensing, ``gamma1``, ``gamma2``
+        and ``kappa`` are 0.
+
+    Raises
+    ------
+    SimulationError
+        Raised if the catalogue has no magnitudes of the band, or has values that
+        make no sense.
+    """
+    name = f"mag_{survey.band}"
+    if name not in catalog.colnames:
+        raise SimulationError(
+            f"the catalogue has no column {name!r}, which band {survey.band!r} needs; "
+            f"it has: {join_names(catalog)}"
+        )
+    missing = [column for column in GALAXY_COLUMNS if column not in catalog.colnames]
+    missing = [column for column in missing if not column.startswith("mag_")]
+    if missing:
+        raise SimulationError(
+            f"the catalogue is not complete: no column {', '.join(missing)}; give it to complete_galaxies"
+        )
+    out = catalog.copy()
+    mag = check_column(catalog, name, low=-10.0, high=100.0)
+    if lensing:
+        mag = mag - 2.5 * np.log10(magnification(out["gamma1"], out["gamma2"], out["kappa"]))
+    else:
+        for column in ("gamma1", "gamma2", "kappa"):
+            out[column] = np.zeros(len(out))
+    out["mag"] = mag
+    out["flux"] = mag_to_njy(mag)
+    return out
+
+
+def _identifiers(table: Table) -> np.ndarray:
+    """Numbers of the galaxies: those of the table, or its rows."""
+    if "id" not in table.colnames:
+        return np.arange(len(table), dtype=np.int64)
+    column = np.asarray(table["id"])
+    if column.dtype.kind not in "iu":
+        raise SimulationError(f"galaxy table: column 'id' must have whole numbers, not {column.dtype}")
+    return column.astype(np.int64)
+
+
+def _magnitudes(table: Table, band: str) -> dict[str, np.ndarray]:
+    """Magnitudes of the bands that a table has, checked."""
+    names = set(table.colnames)
+    given: dict[str, np.ndarray] = {}
+    brightest = float(mag_to_njy(0.0))
+    for name in FILTERS:
+        if f"mag_{name}" in names:
+            given[name] = check_column(table, f"mag_{name}", low=0.0, high=60.0)
+        elif f"flux_{name}" in names:
+            given[name] = njy_to_mag(check_column(table, f"flux_{name}", high=brightest, positive=True))
+        elif f"n_photon_{name}" in names:
+            photons = check_column(table, f"n_photon_{name}", high=1e20, positive=True)
+            given[name] = get_survey(name).photons_to_mag(photons)
+    if band not in given and "flux" in names:
+        given[band] = njy_to_mag(check_column(table, "flux", high=brightest, positive=True))
+    elif band not in given and "mag" in names:
+        given[band] = check_column(table, "mag", low=0.0, high=60.0)
+    if not given:
+        raise SimulationError(
+            "galaxy table has neither column 'mag' nor 'flux', nor one of a band such as 'mag_i', 'flux_i' "
+            f"or 'n_photon_i'; it has: {join_names(table)}"
+        )
+    return given

@@ -1,0 +1,332 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""From a catalogue to the coadd of a patch, with its truth."""
+
+from __future__ import annotations
+
+__all__ = ("SimulatedCoadd", "make_coadd", "simulate_patch", "simulate_scene")
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from lsst.images import YX, Box, Mask, MaskPlane, MaskSchema, SkyProjection, TractFrame
+from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
+from lsst.images.cells import CellGrid, PatchDefinition
+
+from .._errors import SimulationError
+from ..catalogs.catalog import GalaxySource
+from ..catalogs.galaxies import SizeModel, observe
+from ..catalogs.knots import split_knots
+from ..catalogs.population import make_catalog
+from ..config import SceneConfig
+from ..survey import Survey, get_survey
+from ._background import clipped_mean
+from ._cell_images import CellImages, draw_cells, expose_cells
+from ._simulated_coadd import SimulatedCoadd, make_coadd
+from ._truth_table import make_truth_table
+from .artifacts import add_artifacts, artifact_mask_planes, has_artifacts
+from .cells import Cell, cell_size_for, cells_of
+from .projection import DEFAULT_CENTER, make_sky_projection
+from .render import ProgressCallback
+
+# First key of the random streams of artefacts.
+_ARTIFACTS = 5
+
+
+def simulate_scene(
+    source: GalaxySource | Table | str | Path | int | None = None,
+    *,
+    size: tuple[int, int] = (2048, 2048),
+    seed: int = 1,
+    noise_seed: int | None = None,
+    size_model: str | SizeModel = "cosmodc2",
+    band: str | Survey = "i",
+    xy0: tuple[int, int] = (0, 0),
+    skymap: str = "blendid_simulated",
+    tract: int = 0,
+    patch: int | PatchDefinition = 0,
+    tract_bbox: Box | None = None,
+    center: tuple[float, float] = DEFAULT_CENTER,
+    split: str | None = None,
+    config: SceneConfig | None = None,
+    processes: int = 1,
+    exposure_folder: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> SimulatedCoadd:
+    """Simulate a coadd: a catalogue that fills it, and the image of that.
+
+    Parameters
+    ----------
+    source
+        Where the galaxies come from: "parametric" (also `None`), the path or number of
+        a truth scene, a file or folder of galaxies, a table, or any
+        `~lsst.meas.blendid.simulation.catalogs.catalog.GalaxySource`. Positions are relative to
+        the first pixel of the image.
+    size
+        Width and height of the image, pixels.
+    seed
+        Seed of everything random: catalogue, sizes and shapes, PSF and depth, noise.
+    noise_seed
+        Seed of the noise and of artefacts alone, for several noise draws of one sky
+        (default: ``seed``).
+    size_model
+        Galaxy sizes: preset ("cosmodc2", "1.6x", "large"), "cosmodc2-galaxies" or a model.
+    band
+        Name of the band, or the settings of one.
+    xy0
+        Parent coordinates of the first pixel.
+    skymap, tract
+        Identity of the tract.
+    patch
+        Number of the patch, whose inner and outer box are then those of the image, or
+        the full definition of a patch whose outer box is the image.
+    tract_bbox
+        Bounding box of the tract (default: that of the image).
+    center
+        ICRS right ascension and declination of the middle of the tract, degrees.
+    split
+        Part of the sky that a truth scene must belong to.
+    config
+        How the coadd is simulated (default: drawn at once, without variation or artefacts).
+    processes, exposure_folder, progress
+        See `simulate_patch`.
+
+    Returns
+    -------
+    simulated
+        Coadd in nJy and truth; see `simulate_patch`. Metadata of the truth: also the source,
+        its split and the size model.
+
+    Raises
+    ------
+    SimulationError
+        Raised for an unknown band or size model, a bad table or setting, a size that is
+        not positive, or if no galaxy lies in the field.
+    MissingGalSimError
+        Raised if GalSim is not installed.
+    """
+    survey = get_survey(band) if isinstance(band, str) else band
+    config = SceneConfig() if config is None else config
+    width, height = (int(v) for v in size)
+    catalog = make_catalog(
+        source,
+        size=(width, height),
+        survey=survey,
+        seed=seed,
+        size_model=size_model,
+        population=config.population,
+        split=split,
+    )
+    catalog["x"] += float(xy0[0])
+    catalog["y"] += float(xy0[1])
+    bbox = Box.from_shape((height, width), start=(int(xy0[1]), int(xy0[0])))
+    if isinstance(patch, PatchDefinition):
+        definition = patch
+        if definition.outer_bbox != bbox:
+            raise SimulationError(
+                f"the outer box of the patch, {definition.outer_bbox}, is not that of the image"
+            )
+    else:
+        grid = CellGrid(bbox=bbox, cell_shape=YX(y=cell_size_for(height), x=cell_size_for(width)))
+        definition = PatchDefinition(id=patch, index=YX(y=0, x=patch), inner_bbox=bbox, cells=grid)
+    projection = make_sky_projection(
+        bbox if tract_bbox is None else tract_bbox,
+        skymap=skymap,
+        tract=tract,
+        pixel_scale=survey.pixel_scale,
+        center=center,
+    )
+    return simulate_patch(
+        catalog,
+        definition,
+        projection,
+        survey,
+        seed=seed,
+        noise_seed=noise_seed,
+        config=config,
+        processes=processes,
+        exposure_folder=exposure_folder,
+        progress=progress,
+    )
+
+
+def simulate_patch(
+    catalog: Table,
+    patch: PatchDefinition,
+    projection: SkyProjection[TractFrame],
+    survey: Survey,
+    *,
+    seed: int,
+    noise_seed: int | None = None,
+    config: SceneConfig | None = None,
+    processes: int = 1,
+    exposure_folder: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> SimulatedCoadd:
+    """Simulate the coadd of a patch in one band.
+
+    Parameters
+    ----------
+    catalog
+        Complete catalogue (`~lsst.meas.blendid.simulation.catalogs.population.make_catalog`),
+        ``x`` and ``y`` in parent pixels. It may reach beyond the patch, and should: galaxies
+        outside shine into it.
+    patch
+        The patch.
+    projection
+        Projection of the tract, whose pixel frame has the box of the tract.
+    survey
+        Settings of the band.
+    seed
+        Seed of PSF and depth, and of the places of knots.
+    noise_seed
+        Seed of noise and artefacts (default: ``seed``).
+    config
+        How the coadd is simulated (default: drawn at once, without variation or artefacts).
+        Its ``population`` is that of the catalogue already, except for ``doLensing``.
+    processes
+        Processes that draw exposures in mode "full". The pixels do not depend on it.
+    exposure_folder
+        Where mode "full" keeps exposures, to go on from if it is stopped.
+    progress
+        Called now and then with the number of galaxies, cells or exposures done and in all.
+
+    Returns
+    -------
+    simulated
+        Coadd in nJy and truth. The truth has a row for each galaxy or star whose centre
+        lies in the outer box: ``id``; ``x``, ``y`` (parent pixels); ``ra``, ``dec``
+        (degrees); ``mag`` and ``flux`` (nJy) in the band, lensed; ``snr``, the
+        matched-filter S/N of a point source of that flux from the noise of the sky
+        alone, flux √(Σ psf²) / σ_sky, with PSF and sky of the cell it is in; and the
+        columns of `~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS`. Metadata:
+        those of the catalogue, seeds, band, settings that are not the default, and the
+        background that was subtracted (nJy).
+
+    Raises
+    ------
+    SimulationError
+        Raised for a bad catalogue or setting, and for exposures in the folder that were made
+        with other settings.
+    MissingGalSimError
+        Raised if GalSim is not installed.
+
+    Notes
+    -----
+    In mode "fast" the mean of ``n_exposures`` exposures has the distribution of one long
+    exposure: each pixel is a Poisson number with the expected electrons of sky and
+    sources, less those of the sky. Its random numbers are a function of the seed, the band and
+    its place in the tract; PSF, depth and artefacts are functions of the place of the cell.
+    Overlapping patches therefore have the same pixels, but for the background, if
+    their cells coincide.
+
+    The variance plane has the Poisson noise of the true sources without noise, where a coadd
+    has what was measured. Without ``doSubtractBackground`` galaxies too faint to be
+    detected leave a pedestal of about 0.15 of the sky noise per pixel at the depth of ten
+    years; Rubin subtracts a map of clipped means from each visit, here it is one number.
+    """
+    config = SceneConfig() if config is None else config
+    config.validate()
+    noise_seed = seed if noise_seed is None else noise_seed
+    if min(seed, noise_seed) < 0:
+        raise SimulationError(f"a seed must not be negative, not {min(seed, noise_seed)}")
+    bbox, tract_bbox = patch.outer_bbox, projection.pixel_frame.bbox
+    cells = list(cells_of(patch, tract_bbox))
+    galaxies = observe(catalog, survey, lensing=config.population.doLensing)
+    galaxies["x"] -= float(bbox.x.start)
+    galaxies["y"] -= float(bbox.y.start)
+    drawn = split_knots(galaxies, seed, pixel_scale=survey.pixel_scale)
+    if config.mode == "full":
+        images = expose_cells(
+            drawn,
+            cells,
+            (bbox.y.size, bbox.x.size),
+            survey,
+            config,
+            noise_seed,
+            processes=processes,
+            folder=None if exposure_folder is None else Path(exposure_folder),
+            progress=progress,
+        )
+    else:
+        images = draw_cells(
+            drawn, cells, (bbox.y.size, bbox.x.size), survey, config, seed, noise_seed, progress=progress
+        )
+    mask = _add_artifacts(images, cells, bbox, survey.band, config, noise_seed)
+    background = clipped_mean(images.image) if config.doSubtractBackground else 0.0
+    coadd = make_coadd(
+        (images.image - background).astype(np.float32),
+        images.variance.astype(np.float32),
+        images.kernels,
+        patch,
+        projection,
+        survey.band,
+        mask,
+    )
+    x, y = (np.rint(np.asarray(galaxies[name])) for name in ("x", "y"))
+    inside = (x >= 0) & (x < bbox.x.size) & (y >= 0) & (y < bbox.y.size)
+    shape = patch.cells.cell_shape
+    snr_per_flux = images.snr_per_flux[
+        y[inside].astype(np.int64) // shape.y, x[inside].astype(np.int64) // shape.x
+    ]
+    truth = make_truth_table(galaxies[inside], bbox, projection, snr_per_flux)
+    truth.meta.update(catalog.meta)
+    truth.meta.update(
+        {
+            "seed": seed,
+            "noise_seed": noise_seed,
+            "band": survey.band,
+            "sky_sigma": survey.sky_sigma,
+            "background": background,
+            "psf_fwhm": survey.fwhm,
+            "n_exposures": survey.n_exposures,
+            "settings": _changed(config.toDict(), SceneConfig().toDict()),
+        }
+    )
+    return SimulatedCoadd(coadd, truth)
+
+
+def _changed(settings: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Get the settings that are not the default, by their full names."""
+    out: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            out |= _changed(value, defaults[name], f"{prefix}{name}.")
+        elif value != defaults[name]:
+            out[prefix + name] = value
+    return out
+
+
+def _add_artifacts(
+    images: CellImages, cells: Sequence[Cell], bbox: Box, band: str, config: SceneConfig, seed: int
+) -> Mask | None:
+    """Add the artefacts of each cell, from a random stream of its own; `None` if there are none."""
+    if not has_artifacts(config.artifacts):
+        return None
+    planes: dict[str, MaskPlane] = {plane.name: plane for plane in deep_coadd_planes().values()}
+    planes |= {plane.name: plane for plane in artifact_mask_planes() if plane.name not in planes}
+    mask = Mask(0, schema=MaskSchema(list(planes.values())), bbox=bbox)
+    for cell, survey in zip(cells, images.surveys, strict=True):
+        key = (_ARTIFACTS, zlib.crc32(band.encode()), *(v % (1 << 32) for v in cell.key))
+        found = add_artifacts(
+            images.image[cell.y, cell.x],
+            images.variance[cell.y, cell.x],
+            images.expected[cell.y, cell.x],
+            survey=survey,
+            config=config.artifacts,
+            rng=np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)),
+        )
+        for name, pixels in found.items():
+            mask[cell.bbox].set(name, pixels)
+    return mask

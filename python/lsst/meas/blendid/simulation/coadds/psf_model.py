@@ -1,0 +1,303 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The PSF of simulated coadds: Kolmogorov turbulence, sheared."""
+
+from __future__ import annotations
+
+__all__ = ("MIN_FWHM_PIXELS", "Modes", "PsfModel", "kolmogorov_psf")
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ...psf import kolmogorov_kernel
+from .._errors import SimulationError, import_galsim
+
+MIN_FWHM_PIXELS = 2.5
+"""A PSF of fewer pixels is undersampled."""
+
+# Transform exp(-(k/k0)^(5/3)) of the profile (Fried 1966, JOSA 56, 1372). k0 times the FWHM, from the
+# profile by quadrature; `lsst.meas.blendid.psf.kolmogorov_kernel` has it to 4 in 10 million.
+_K0_TIMES_FWHM = 2.92070060777
+# Its wings: I(r) → 0.142316 k0^(-5/3) r^(-11/3), from the first term of the transform.
+_WING = 0.142316
+_MAX_SHEAR = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class PsfModel:
+    """A Kolmogorov PSF with an ellipticity, before the pixel."""
+
+    fwhm: float
+    """FWHM of the round profile, arcsec."""
+
+    g1: float = 0.0
+    """Reduced shear along the x axis; positive stretches along x. The area is kept."""
+
+    g2: float = 0.0
+    """Reduced shear along the diagonal; positive stretches along x = y."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fwhm) and self.fwhm > 0.0):
+            raise SimulationError(f"the FWHM of the PSF must be positive and finite, not {self.fwhm}")
+        if not math.hypot(self.g1, self.g2) <= _MAX_SHEAR:
+            raise SimulationError(
+                f"the shear of the PSF must be at most {_MAX_SHEAR:g}, not ({self.g1:g}, {self.g2:g})"
+            )
+
+    @property
+    def is_round(self) -> bool:
+        """Whether there is no shear."""
+        return self.g1 == 0.0 and self.g2 == 0.0
+
+    @property
+    def k0(self) -> float:
+        """Wave number at which the transform of the round profile is 1/e, radians/arcsec."""
+        return _K0_TIMES_FWHM / self.fwhm
+
+    @property
+    def stretch(self) -> float:
+        """Semi-major axis in units of that of the round profile."""
+        g = math.hypot(self.g1, self.g2)
+        return math.sqrt((1.0 + g) / (1.0 - g))
+
+    @property
+    def wing(self) -> float:
+        """Factor of the wings of a PSF of flux 1, averaged over angle: I(r) → wing · r^(-11/3), arcsec."""
+        return _WING * self.k0 ** (-5.0 / 3.0)
+
+    def transform(self, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
+        """Fourier transform of the profile.
+
+        Parameters
+        ----------
+        kx, ky
+            Wave numbers, radians/arcsec, of shapes that broadcast.
+
+        Returns
+        -------
+        transform
+            Real, 1 at zero.
+        """
+        norm = 1.0 / math.sqrt(1.0 - self.g1**2 - self.g2**2)
+        along = norm * ((1.0 + self.g1) * kx + self.g2 * ky)
+        across = norm * (self.g2 * kx + (1.0 - self.g1) * ky)
+        return np.exp(-(((along**2 + across**2) / self.k0**2) ** (5.0 / 6.0)))
+
+    def max_frequency(self, threshold: float) -> float:
+        """Wave number beyond which the transform is below a threshold, in every direction.
+
+        Parameters
+        ----------
+        threshold
+            Value of the transform, between 0 and 1.
+
+        Returns
+        -------
+        k
+            Radians/arcsec.
+        """
+        return self.stretch * self.k0 * (-math.log(threshold)) ** 0.6
+
+    def check_sampling(self, pixel_scale: float) -> None:
+        """Raise for a PSF that pixels do not sample.
+
+        Parameters
+        ----------
+        pixel_scale
+            Size of a pixel, arcsec.
+
+        Raises
+        ------
+        SimulationError
+            Raised if the FWHM, or that along the minor axis, is less than
+            `MIN_FWHM_PIXELS`.
+        """
+        fwhm = self.fwhm / self.stretch
+        if not fwhm / pixel_scale >= MIN_FWHM_PIXELS * (1.0 - 1e-9):
+            raise SimulationError(
+                f"a PSF of FWHM {fwhm:g} arcsec is undersampled by pixels of {pixel_scale:g} arcsec; "
+                f"at least {MIN_FWHM_PIXELS:g} pixels are needed: use smaller pixels or more seeing"
+            )
+
+    def kernel(self, pixel_scale: float, size: int = 41) -> np.ndarray:
+        """Draw the PSF convolved with the pixel, centred on a pixel.
+
+        Parameters
+        ----------
+        pixel_scale
+            Size of a pixel, arcsec.
+        size
+            Width of the image, odd, pixels.
+
+        Returns
+        -------
+        image
+            Image of shape (size, size), float64, with sum 1.
+
+        Raises
+        ------
+        SimulationError
+            Raised if the size is not odd, or the PSF is undersampled or too wide
+            (`~lsst.meas.blendid.psf.kolmogorov_kernel`).
+        """
+        self.check_sampling(pixel_scale)
+        return _kernel(self, pixel_scale, size).copy()
+
+    def galsim(self, gsparams: Any = None) -> Any:
+        """Make the profile with GalSim.
+
+        Parameters
+        ----------
+        gsparams
+            `galsim.GSParams` (default: those of GalSim).
+
+        Returns
+        -------
+        profile : `galsim.GSObject`
+            The profile, of flux 1.
+
+        Raises
+        ------
+        MissingGalSimError
+            Raised if GalSim is not installed.
+        """
+        profile = import_galsim().Kolmogorov(fwhm=self.fwhm, gsparams=gsparams)
+        return profile if self.is_round else profile.shear(g1=self.g1, g2=self.g2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Modes:
+    """Fourier modes of a square stamp, and PSF ⊗ pixel at them.
+
+    Sampling folds frequencies beyond that of Nyquist back: a mode has aliases, at
+    wave numbers that differ from its own by multiples of 2π over the pixel.
+    """
+
+    kx: np.ndarray
+    """Wave numbers along x, radians/arcsec, shape (n // 2 + 1,)."""
+
+    ky: np.ndarray
+    """Along y, shape (n,), in the order of `numpy.fft.fftfreq`."""
+
+    values: np.ndarray
+    """Transform of PSF ⊗ pixel, shape (n, n // 2 + 1)."""
+
+    alias_index: np.ndarray
+    """Row and column of the mode that an alias folds to, shape (m, 2), int64."""
+
+    alias_k: np.ndarray
+    """Its wave numbers (x, y), shape (m, 2)."""
+
+    alias_values: np.ndarray
+    """Transform of PSF ⊗ pixel there, shape (m,)."""
+
+    @classmethod
+    def make(cls, psf: PsfModel, n: int, pixel_scale: float, threshold: float) -> Modes:
+        """Compute the modes of a stamp.
+
+        Parameters
+        ----------
+        psf
+            The PSF.
+        n
+            Width of the stamp, even, pixels.
+        pixel_scale
+            Size of a pixel, arcsec.
+        threshold
+            Aliases count up to the wave number, along x and along y, beyond which the
+            transform of the PSF is less than this, as in GalSim.
+
+        Returns
+        -------
+        modes
+            The modes.
+        """
+        fx, fy = np.fft.rfftfreq(n), np.fft.fftfreq(n)
+        unit = 2.0 * math.pi / pixel_scale
+        # In cycles per pixel from here on.
+        top = psf.max_frequency(threshold) / unit
+        fold = math.ceil(top - 0.5)
+        index, at, values = [], [], []
+        for my in range(-fold, fold + 1):
+            rows = np.flatnonzero(np.abs(fy + my) <= top)
+            for mx in range(-fold, fold + 1):
+                columns = np.flatnonzero(np.abs(fx + mx) <= top)
+                if (mx == 0 and my == 0) or not len(rows) or not len(columns):
+                    continue
+                iy, ix = (v.ravel() for v in np.meshgrid(rows, columns, indexing="ij"))
+                value = _pixel_transform(psf, fx[ix] + mx, fy[iy] + my, unit)
+                # Those in the corners of the square are fainter still.
+                kept = np.abs(value) > 1e-3 * threshold
+                index.append(np.stack([iy, ix], axis=1)[kept])
+                at.append(unit * np.stack([fx[ix] + mx, fy[iy] + my], axis=1)[kept])
+                values.append(value[kept])
+        return cls(
+            unit * fx,
+            unit * fy,
+            _pixel_transform(psf, fx[None, :], fy[:, None], unit),
+            np.concatenate(index) if index else np.zeros((0, 2), dtype=np.int64),
+            np.concatenate(at) if at else np.zeros((0, 2)),
+            np.concatenate(values) if values else np.zeros(0),
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel(psf: PsfModel, pixel_scale: float, size: int) -> np.ndarray:
+    """Draw the image of `PsfModel.kernel`."""
+    if psf.is_round:
+        try:
+            return kolmogorov_kernel(psf.fwhm / pixel_scale, size)
+        except ValueError as err:
+            raise SimulationError(str(err)) from None
+    if size < 1 or size % 2 == 0:
+        raise SimulationError(f"the size of a PSF image must be odd and positive, not {size}")
+    # The periodic copies of the wings are three sizes away.
+    n = 1 << math.ceil(math.log2(max(4 * size, 32.0 * psf.fwhm / pixel_scale)))
+    modes = Modes.make(psf, n, pixel_scale, 1e-9)
+    spectrum = modes.values.copy()
+    np.add.at(spectrum, (modes.alias_index[:, 0], modes.alias_index[:, 1]), modes.alias_values)
+    full = np.fft.fftshift(np.fft.irfft2(spectrum, s=(n, n)))
+    low = n // 2 - size // 2
+    kernel = full[low : low + size, low : low + size]
+    return kernel / kernel.sum()
+
+
+def _pixel_transform(psf: PsfModel, fx: np.ndarray, fy: np.ndarray, unit: float) -> np.ndarray:
+    """Transform of PSF ⊗ pixel at frequencies in cycles per pixel."""
+    return psf.transform(unit * fx, unit * fy) * np.sinc(fx) * np.sinc(fy)
+
+
+def kolmogorov_psf(fwhm: float, pixel_scale: float, size: int = 41) -> np.ndarray:
+    """Draw a round Kolmogorov PSF convolved with the pixel, centred on a pixel.
+
+    Parameters
+    ----------
+    fwhm
+        FWHM before the pixel, arcsec.
+    pixel_scale
+        Size of a pixel, arcsec.
+    size
+        Width of the image, odd, pixels.
+
+    Returns
+    -------
+    image
+        Image of shape (size, size), float64, with sum 1.
+
+    Raises
+    ------
+    SimulationError
+        Raised if the size is not odd, or the PSF is undersampled or too wide
+        (`~lsst.meas.blendid.psf.kolmogorov_kernel`).
+    """
+    return PsfModel(fwhm).kernel(pixel_scale, size)
