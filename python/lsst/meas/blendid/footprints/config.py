@@ -88,8 +88,8 @@ class FootprintConfig(Config):
         default="variance",
         allowed={
             "variance": "The variance plane.",
-            "clipped": "The variance of the image, clipped iteratively at 3 sigma. The outskirts of galaxies "
-            "are part of it: in simulated ten-year coadds its root is 1.05 to 1.13 times the noise of the sky.",
+            "clipped": "The variance of the image, clipped iteratively at 3 sigma. Outskirts of galaxies are "
+            "part of it: in simulated ten-year coadds its root is 1.05 to 1.13 times the noise of the sky.",
         },
     )
     doCorrectCorrelatedNoise = Field[bool](
