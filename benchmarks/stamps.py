@@ -6,15 +6,13 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-r"""Baselines on the stamps of BlendHunter and COIN, beside the published figures.
+r"""Baselines on the stamps of BlendHunter, beside the published figures.
 
-BlendHunter (Farrens et al. 2022, A&A 657, A98): shares of stamps with the right label, of
-SEP with the paper's settings and rules and of ``logistic``, which is trained on
-parametric stamps of the same noise, a stamp as one footprint. ``blended``, ``close`` (less than
-10 pixels) and ``distant`` are shares of the blended stamps alone; 12 % of them are close.
-COIN (Boucaud et al. 2020): in how many stamps SExtractor's hot and cold passes, done with SEP,
-find two objects, one, or more. ``s/1000`` are CPU seconds in this process for 1,000 stamps, with
-``--processes 1``.
+Shares of stamps with the right label (Farrens et al. 2022, A&A 657, A98), of SEP with the paper's
+settings and rules and of ``logistic``, which is trained on parametric stamps of the same noise, a
+stamp as one footprint. ``blended``, ``close`` (less than 10 pixels) and ``distant`` are shares of the
+blended stamps alone; 12 % of them are close. ``s/1000`` are CPU seconds in this process for 1,000
+stamps, with ``--processes 1``.  ``benchmarks/coin.py`` does the same for the stamps of COIN.
 
     python benchmarks/stamps.py --cosmos ../shared/data/cosmos_real \
         --rst doc/lsst.meas.blendid/measured/stamps.rst
@@ -31,25 +29,21 @@ from typing import Any
 import numpy as np
 from lsst.meas.blendid.classifiers import BlendClassifier, LogisticClassifier, split_probabilities
 from lsst.meas.blendid.evaluation.stamp_baselines import (
-    PUBLISHED_RATES,
     PUBLISHED_SEP,
     SepBaseline,
     SepScores,
-    detection_rates,
-    find_in_stamps,
-    rates_as_text,
     score_sep,
     sep_baseline,
 )
 from lsst.meas.blendid.simulation.stamps import (
+    BlendHunterSettings,
     StampSet,
     make_blendhunter,
     make_blendhunter_real,
-    make_coin,
 )
 from lsst.meas.blendid.training.stamps import label_stamps
 
-REAL_NOISE = 14.5
+REAL_NOISE = BlendHunterSettings.real_noise
 LINES: list[str] = []
 """What was printed."""
 
@@ -100,19 +94,6 @@ def timed(name: str, make: Callable[[], StampSet]) -> StampSet:
     return stamp_set
 
 
-def coin(args: argparse.Namespace) -> None:
-    """Print the baseline of COIN."""
-    stamp_set = timed(
-        "coin",
-        lambda: make_coin(args.cosmos, {"train": 0, "validation": 0, "test": args.coin}, seed=args.seed),
-    )
-    start = time.process_time()
-    found = find_in_stamps(stamp_set)
-    seconds = 1000 * (time.process_time() - start) / len(stamp_set)
-    say(f"\nCOIN, hot/cold with SEP ({seconds:.1f} s/1000)\n" + rates_as_text(detection_rates(found)))
-    say("published: one {one:.0%}, two {two:.0%}, more {more:.0%}".format(**PUBLISHED_RATES))
-
-
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(
@@ -121,8 +102,7 @@ def main() -> None:
     parser.add_argument("--cosmos", type=Path, help="catalogue of real galaxies; without it models alone")
     parser.add_argument("--train", type=int, default=2000, help="parametric stamps to train on")
     parser.add_argument("--test", type=int, default=2000, help="stamps of each set to test on")
-    parser.add_argument("--coin", type=int, default=1000, help="stamps of COIN")
-    parser.add_argument("--noise", type=float, nargs="*", default=[5, 10, 15, 20, 25, 30, 35])
+    parser.add_argument("--noise", type=float, nargs="*", default=BlendHunterSettings.noise_levels)
     parser.add_argument("--rst", type=Path, help="file to write what is printed to, for the docs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-j", "--processes", type=int, default=1)
@@ -131,7 +111,7 @@ def main() -> None:
     parametric = timed(
         "blendhunter",
         lambda: make_blendhunter(
-            {"train": args.train, "validation": 0, "test": args.test},
+            {"train": args.train, "test": args.test},
             seed=args.seed,
             processes=args.processes,
         ),
@@ -157,8 +137,7 @@ def main() -> None:
         model = train(learn, REAL_NOISE)
         say(row("realistic: logistic", REAL_NOISE, score_model(model, real.with_noise(REAL_NOISE))))
         published = [f"{100 * PUBLISHED_SEP[name]:.0f}" for name in ("blended", "close", "distant")]
-        say(f"{'published: SEP':<52}" + "".join(f"{value:>10}" for value in published) + "\n")
-        coin(args)
+        say(f"{'published: SEP':<52}" + "".join(f"{value:>10}" for value in published))
     if args.rst is not None:
         text = [f"   {line}".rstrip() for line in LINES]
         args.rst.write_text(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -110,6 +111,13 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--out", "a", "--butler", "b"), 2, "--out DIR for files, or --butler REPO"),
         (("--out", "a", "--patches", "2"), 2, "--patches works with --butler only"),
         (("--out", "a", "--prepare"), 2, "--prepare works with --butler only"),
+        (("--out", "a", "--tract", "0"), 2, "--tract works with --butler only"),
+        (("--out", "a", "--collection", "mine"), 2, "--collection works with --butler only"),
+        (("--butler", "a", "--collection", ""), 2, "'' is no name"),
+        (("--butler", "a", "--collection", "a,b"), 2, "'a,b' is no name"),
+        (("--butler", "a", "--skymap", "o'brien"), 2, "is no name"),
+        (("--out", "a", "--center", "nan", "0"), 1, "not nan and 0"),
+        (("--out", "a", "--split", "test"), 2, "--split works with --scene or --catalog only"),
         (("--butler", "a", "--overwrite"), 2, "--overwrite works with --out only"),
         (("--butler", "a", "--prepare", "--resume"), 2, "exclude each other"),
         (("--butler", "a", "--patches", "2x2x2"), 2, "neither a number of patches"),
@@ -169,10 +177,17 @@ def test_prepared_repository_has_catalogues_only(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     status, out, err = run("--butler", repo, "--size", 64, "--patches", 2, "--bands", "gr", "--prepare")
     assert (status, err) == (0, "")
-    assert "pipetask run" in out and "band IN ('g', 'r')" in out
+    assert "pipetask run -j 1 " in out and "band IN ('g', 'r')" in out
     with Butler.from_config(str(repo), collections="simulated") as butler:
         assert len(butler.query_datasets("deep_coadd_sim_catalog")) == 2
         assert butler.query_datasets("deep_coadd", explain=False) == []
+    kept = tmp_path / "kept here"
+    args = ("--mode", "full", "--exposures", 2, "--exposure-folder", kept, "-j", 3, "--collection", "full")
+    status, out, err = run("--butler", repo, "--size", 64, "--patches", 2, "--prepare", *args)
+    assert (status, err) == (0, "")
+    command = shlex.split(out.split("with\n")[1].replace("\\\n", " "))
+    assert command[command.index("-j") + 1] == "3"
+    assert command[command.index("-c") + 1] == f"simulateCoadd:exposureFolder={kept}"
 
 
 def test_full_mode_goes_on_and_refuses_other_exposures(tmp_path: Path) -> None:

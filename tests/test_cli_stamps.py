@@ -62,6 +62,19 @@ def test_coin(tmp_path: Path, shared_data: Path) -> None:
     assert done.exit_code == 0, done.output
     stamps = StampSet.read(tmp_path / "set")
     assert len(stamps) == 6 and stamps.size == 128 and "segmentation" in stamps.arrays
+    assert stamps.is_blended.all()
+
+
+def test_coin_with_single_galaxies(tmp_path: Path, shared_data: Path) -> None:
+    done = run(
+        *("coin", "--cosmos", shared_data / "cosmos_real", "--out", tmp_path / "set"),
+        *("--train", 0, "--validation", 0, "--test", 12),
+        *("--isolated-share", 0.5, "--shift", "released"),
+    )
+    assert done.exit_code == 0, done.output
+    stamps = StampSet.read(tmp_path / "set")
+    assert 0 < stamps.is_blended.sum() < 12
+    assert stamps.metadata["settings"]["shift"] == "released"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +88,8 @@ def test_coin(tmp_path: Path, shared_data: Path) -> None:
         (("blendhunter-real", "--test", 2), 2, "--cosmos"),
         (("blendhunter-real", "--cosmos", ".", "--test", 2), 1, "and has none"),
         (("coin", "--cosmos", "nowhere"), 1, "there is no folder nowhere"),
+        (("coin", "--cosmos", ".", "--isolated-share", 1.5), 2, "isolated-share"),
+        (("coin", "--cosmos", ".", "--shift", "far"), 2, "shift"),
     ],
 )
 def test_errors(

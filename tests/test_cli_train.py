@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.readers import read_image
+from lsst.meas.blendid.simulation.stamps import StampSet
+from toy_stamps import toy_stamps
 
 SIZE = 256
 BASE = ("--classifier", "logistic", "--out", "m.blendid")
@@ -184,3 +186,71 @@ def test_train_keeps_to_the_training_sky(
     assert status == 1
     assert "1, 2, 3, 5" in err
     assert names(tmp_path) == []
+
+
+@pytest.fixture
+def stamp_sets(tmp_path: Path) -> tuple[Path, Path]:
+    """Stamps without noise, and others of another size with their own."""
+    toy_stamps(90, size=25, separation=7.0).write(tmp_path / "clean")
+    toy_stamps(60, size=41).with_noise(20.0).write(tmp_path / "noisy")
+    return tmp_path / "clean", tmp_path / "noisy"
+
+
+@pytest.mark.parametrize("classifier", ["peaks", "logistic"])
+def test_train_on_stamps_and_test_on_others(
+    tmp_path: Path, stamp_sets: tuple[Path, Path], classifier: str
+) -> None:
+    clean, noisy = stamp_sets
+    for k, (train, test) in enumerate([(clean, noisy), (noisy, clean)]):
+        package = tmp_path / f"{k}.blendid"
+        status, out, err = run(
+            *("train", "--classifier", classifier, "--out", package, "--stamps", train),
+            *("--test-stamps", test, "--noise", 10, "--noise", 20),
+            *("--config-option", "nComponents=3") * (classifier == "logistic"),
+        )
+        assert (status, err) == (0, "")
+        n = 30 if test == clean else 10  # of each kind in a third of the stamps, clean ones with two noises
+        line = next(line for line in out.splitlines() if line.startswith(f"{test}: right for "))
+        assert f"of {n} with one, " in line and f"of {n} with more; AUC " in line
+        model = ModelPackage.read(package)
+        assert model.metadata["validation"]["scores"]["balanced_accuracy"] > 0.9
+        assert len(model.metadata["training"]["scenes"]) == (2 if train == clean else 1)
+        if classifier == "logistic":
+            assert model.config["cutout.size"] == (25 if train == clean else 41)
+
+
+def test_a_model_of_footprints_in_stamps_runs_on_their_mosaic(
+    tmp_path: Path, stamp_sets: tuple[Path, Path]
+) -> None:
+    _, noisy = stamp_sets
+    package = tmp_path / "m.blendid"
+    options = ("--stamps", noisy, "--unit", "footprint", "--test-stamps", noisy)
+    status, out, err = run("train", "--classifier", "peaks", "--out", package, *options)
+    assert (status, err) == (0, "")
+    assert f"{noisy}: right for " in out
+    image, _ = StampSet.read(noisy).split("test").to_mosaic().write(tmp_path / "mosaic.fits")
+    status, out, err = run("run", image, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    assert status == 0, err
+    blend = Table.read(tmp_path / "mosaic.blend.parquet")
+    assert len(blend) >= 20 and np.isfinite(blend["p_blended"]).all()
+
+
+def test_bad_stamps_are_named(tmp_path: Path, stamp_sets: tuple[Path, Path]) -> None:
+    clean, noisy = stamp_sets
+    base = ("train", "--classifier", "peaks", "--out", tmp_path / "m.blendid")
+    one_part = StampSet.read(noisy)
+    one_part.select(np.asarray(one_part.stamps["split"]).astype(str) == "test").write(tmp_path / "tests")
+    for args, status, match in (
+        (("--stamps", clean), 2, "have no noise; give --noise"),
+        (("--stamps", tmp_path / "none"), 1, "none is not a set of stamps"),
+        (("--stamps", noisy, "--test-stamps", tmp_path), 1, "is not a set of stamps"),
+        (("--stamps", tmp_path / "tests"), 1, "no stamps for training"),
+        (("--noise", 3), 2, "go with --stamps"),
+        (("--stamps", noisy, "--parametric", 1), 2, "exclude each other"),
+        (("--stamps", noisy, "--validation-scenes", 4), 2, "goes without --stamps"),
+        (("--stamps", noisy, "--noise", 0), 2, "0"),
+    ):
+        got, out, err = run(*base, *args)
+        assert (got, out) == (status, ""), err
+        assert match in err and "unexpected" not in err
+    assert not (tmp_path / "m.blendid").exists()

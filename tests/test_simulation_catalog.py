@@ -154,9 +154,18 @@ def test_same_seed_same_catalogue() -> None:
     assert len(one) != len(other) or (one["x"] != other["x"]).any()
 
 
-@pytest.mark.parametrize("bad", [{"mag_bright": 29.0}, {"clustering": -1.0}, {"margin": -1}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"mag_bright": 29.0},
+        {"clustering": -1.0},
+        {"clustering": np.nan},
+        {"margin": -1},
+        {"group_radius": -1.0},
+    ],
+)
 def test_impossible_catalogues_are_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(SimulationError):
+    with pytest.raises(SimulationError, match=f"{next(iter(bad))}.* must be"):
         ParametricCatalog(**bad)  # type: ignore[arg-type]
 
 

@@ -183,7 +183,7 @@ def test_csv_may_have_units_in_its_header(tmp_path: Path) -> None:
         ("flux_i", "erg / s", "nJy"),
         ("mag_i", "mag(ST)", "AB"),
         ("x", "arcsec", "pix"),
-        ("kappa", "deg", "none"),
+        ("kappa", "deg", "a number"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".ecsv", ".parquet"])
@@ -239,7 +239,7 @@ def _set(name: str, value: float) -> Callable[[Table], None]:
         (_set("redshift", -0.5), "column redshift must be at least 0"),
         (_set("kappa", 1.5), "column kappa must be less than 1 together with the shear"),
         (_set("n_knots", 2.5), "column n_knots must be a whole number"),
-        (_set("is_star", 2.0), "column is_star must be 0 or 1"),
+        (_set("is_star", 2.0), "column is_star must be true or false, or 1 or 0"),
         (
             lambda t: t.replace_column("id", np.repeat(np.arange(N // 2), 2)),
             "column id must be different in all",

@@ -74,6 +74,15 @@ def test_damaged_file(tmp_path: Path) -> None:
         store.path(0).write_bytes(damaged)
         with pytest.raises(SimulationError, match=r"exposure-i-0000.fits"):
             store.check((30, 40))
+    # One bit of the electrons, which still can be decompressed.
+    store.path(0).write_bytes(whole)
+    with astropy.io.fits.open(store.path(0), disable_image_compression=True) as hdus:
+        at = hdus["ELECTRONS"].fileinfo()["datLoc"] + hdus["ELECTRONS"].size - 1
+    flipped = bytearray(whole)
+    flipped[at] ^= 1
+    store.path(0).write_bytes(flipped)
+    with pytest.raises(SimulationError, match=r"exposure-i-0000.fits is damaged"):
+        store.read(0)
     store.path(0).write_bytes(whole)
     assert store.check((30, 40)) == {0}
     with pytest.raises(SimulationError, match="damaged: remove it"):

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import Column, QTable, Table
 from lsst.meas.blendid.simulation import (
     SIZE_MODELS,
     SimulationError,
@@ -270,12 +271,71 @@ def test_bad_values_are_named_with_their_rows(column: str, value: float) -> None
 
 
 def test_numbers_of_galaxies_must_be_whole() -> None:
-    with pytest.raises(SimulationError, match="column 'id' must have whole numbers"):
+    with pytest.raises(SimulationError, match="column 'id' must be whole numbers, not float64"):
         _complete(_table(id=[0.5, 1.5, 2.5]))
+    with pytest.raises(SimulationError, match=r"'id' must be different in all rows; 2 of 3 .*\(rows 0, 2\)"):
+        _complete(_table(id=[7, 8, 7]))
+    with pytest.raises(SimulationError, match=r"'id' must be less than 2\^63; 1 of 3 .*\(rows 1\)"):
+        _complete(_table(id=np.array([7, 2**63, 9], dtype=np.uint64)))
+    with pytest.raises(SimulationError, match=r"'id' must be given; 1 of 3 .*\(rows 2\)"):
+        _complete(_table(id=np.ma.masked_equal([1, 2, 3], 3)))
+
+
+def test_numbers_of_knots_must_be_whole() -> None:
+    with pytest.raises(SimulationError, match=r"'n_knots' must be a whole number; 1 of 3 .*\(rows 2\)"):
+        _complete(_table(n_knots=[1.5, 2.0, 1.5], is_star=[True, False, False]))
+
+
+def test_units_of_columns_are_converted() -> None:
+    table = QTable(
+        {
+            "x": [1.0, 2.0] * u.pix,
+            "y": [1.0, 2.0],
+            "flux_i": [1.0, 10.0] * u.uJy,
+            "mag_r": [23.0, 24.0] * u.ABmag,
+            "half_light_radius": [0.01, 0.02] * u.arcmin,
+            "position_angle": [np.pi / 4, 1.0] * u.rad,
+        }
+    )
+    out = _complete(table)
+    np.testing.assert_allclose(out["mag_i"], [23.9, 21.4])
+    np.testing.assert_allclose(out["mag_r"], [23.0, 24.0])
+    np.testing.assert_allclose(out["half_light_radius"], [0.6, 1.2])
+    assert out["position_angle"][0] == pytest.approx(45.0)
+
+
+@pytest.mark.parametrize(
+    ("column", "unit", "target"),
+    [
+        ("half_light_radius", "m", "arcsec"),
+        ("half_light_radius", "furlong", "arcsec"),
+        ("mag_i", "nJy", r"mag\(AB\)"),
+        ("kappa", "deg", "a number"),
+    ],
+)
+def test_units_that_do_not_fit_are_refused(column: str, unit: str, target: str) -> None:
+    table = _table(**{column: Column([0.5, 0.5, 0.5], unit=u.Unit(unit, parse_strict="silent"))})
+    with pytest.raises(SimulationError, match=f"'{column}' has the unit '{unit}', .* used for {target}"):
+        _complete(table)
+
+
+def test_stars_are_said_in_words_or_numbers() -> None:
+    for values in (
+        [True, False, True],
+        [1, 0, 1],
+        [1.0, 0.0, 1.0],
+        ["True", "false", "T"],
+        [b"1", b"0", b"1"],
+    ):
+        assert _complete(_table(is_star=values))["is_star"].tolist() == [True, False, True]
+    for values in ([1, 0, 2], [1.0, 0.0, np.nan], ["t", "f", "no"], np.ma.masked_equal([1, 0, 9], 9)):
+        with pytest.raises(SimulationError, match=r"'is_star' must be true or false.*\(rows 2\)"):
+            _complete(_table(is_star=values))
 
 
 def test_masked_and_text_columns_are_refused() -> None:
     with pytest.raises(SimulationError, match="'axis_ratio'"):
         _complete(Table(_table(axis_ratio=np.ma.masked_equal([0.5, 0.6, 0.7], 0.6)), masked=True))
-    with pytest.raises(SimulationError, match="'axis_ratio' is not numeric"):
-        _complete(_table(axis_ratio=["a", "b", "c"]))
+    for values in (["a", "b", "c"], ["0.1", "0.2", "0.3"], [True, True, True], [0.5j, 0.5j, 0.5j]):
+        with pytest.raises(SimulationError, match="'axis_ratio' must be numbers, not "):
+            _complete(_table(axis_ratio=values))

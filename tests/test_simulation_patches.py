@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,11 +138,6 @@ def test_patches_are_the_parts_of_a_whole(catalog: Table) -> None:
     np.testing.assert_allclose(
         whole.coadd[ONE.outer_bbox].image.array, part.coadd.image.array, rtol=1e-5, atol=1e-3
     )
-
-
-def test_pixels_do_not_depend_on_processes(catalog: Table) -> None:
-    one, two = (_simulate(catalog, ONE, processes=n).coadd.image.array for n in (1, 3))
-    np.testing.assert_array_equal(one, two)
 
 
 def test_noise_seed_changes_noise_alone(catalog: Table) -> None:
@@ -285,6 +281,11 @@ def test_exposures_make_a_coadd(catalog: Table) -> None:
     assert scene.coadd.mask.get("COSMIC_RAY").any()
     fast = simulate_patch(catalog, patch, projection, survey, seed=5)
     np.testing.assert_array_equal(scene.truth["snr"], fast.truth["snr"])
+    # As in mode fast the variance may be that of the sky alone.
+    assert scene.coadd.variance.array.max() > 1.1 * scene.coadd.variance.array.min()
+    dull = _config(mode="full", exposures__sensor="", doSourceNoiseInVariance=False)
+    variance = simulate_patch(catalog, patch, projection, survey, seed=5, config=dull).coadd.variance.array
+    assert variance.min() == variance.max() == pytest.approx(np.median(scene.coadd.variance.array), rel=0.1)
     # Another place of the tract has exposures of its own.
     empty = catalog[:0]
     quiet = _config(mode="full", exposures__sensor="", exposures__doDither=False)
@@ -293,6 +294,15 @@ def test_exposures_make_a_coadd(catalog: Table) -> None:
         for p in (patch, _patch(50, 100, 2))
     )
     assert np.corrcoef(here.ravel(), there.ravel())[0, 1] == pytest.approx(0.0, abs=0.05)
+
+
+def test_undersampled_psf_is_refused_before_exposures(catalog: Table, tmp_path: Path) -> None:
+    survey = dataclasses.replace(get_survey("i"), n_exposures=1, fwhm=0.3)
+    projection = make_sky_projection(TRACT, skymap="s", tract=3, pixel_scale=0.2)
+    config = _config(mode="full", exposures__sensor="")
+    with pytest.raises(SimulationError, match="undersampled"):
+        simulate_patch(catalog, ONE, projection, survey, seed=5, config=config, exposure_folder=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_empty_patch(catalog: Table) -> None:
@@ -307,5 +317,7 @@ def test_errors(catalog: Table) -> None:
         _simulate(catalog, ONE, seed=-1)
     with pytest.raises(SimulationError, match="negative"):
         _simulate(catalog, ONE, noise_seed=-1)
+    with pytest.raises(SimulationError, match="set mode full"):
+        _simulate(catalog, ONE, exposure_folder="kept")
     with pytest.raises(ValueError, match="mode fast"):
         _simulate(catalog, ONE, config=_config(mode="full", variation__fwhmScatter=0.1))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.table import Table
+from lsst.meas.blendid.psf import KOLMOGOROV_K0_FWHM
 from lsst.meas.blendid.simulation import SimulationError
 from lsst.meas.blendid.simulation.exposures._photons import (
     kolmogorov_growth,
@@ -133,7 +134,7 @@ def test_kolmogorov_growth() -> None:
     i = int(np.searchsorted(r, 12.0))
     slope = np.gradient(np.log(left[i - 20 : i + 20]), np.log(r[i - 20 : i + 20]))
     assert np.abs(np.diff(slope)).max() < 5e-3
-    half = np.interp(0.5, left[::-1], r[::-1]) / (2.992934 * 0.975865)
+    half = np.interp(0.5, left[::-1], r[::-1]) / KOLMOGOROV_K0_FWHM
     assert half == pytest.approx(galsim.Kolmogorov(fwhm=1.0).half_light_radius, rel=2e-3)
 
 

@@ -183,3 +183,10 @@ def test_catalogue_of_a_truth_scene(shared_data: Path) -> None:
 def test_own_source_keeps_its_class() -> None:
     catalog = _make(ParametricCatalog(mag_faint=25.0))
     assert catalog["mag_i"].max() <= 25.0
+
+
+@pytest.mark.parametrize("dial", [{"starDensity": 100.0}, {"countsScale": 3.0}])
+def test_further_objects_need_numbers(dial: dict[str, float]) -> None:
+    table = Table({"id": [2**63 - 1, 5], "x": [10.0, 20.0], "y": [10.0, 20.0], "mag_i": [22.0, 23.0]})
+    with pytest.raises(SimulationError, match="'id' goes up to 9223372036854775807, which leaves none"):
+        _make(table, **dial)

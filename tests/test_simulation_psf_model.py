@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import PsfModel, SimulationError, kolmogorov_psf
-from lsst.meas.blendid.simulation.coadds.psf_model import Modes
+from lsst.meas.blendid.simulation.coadds.psf_model import Modes, kernel_size
 
 galsim = pytest.importorskip("galsim")
 
@@ -62,6 +62,14 @@ def test_kernel_stretches_along_the_shear(fwhm: float, g: float, angle: float, s
     assert e1 == pytest.approx(psf.g1 * np.hypot(e1, e2) / max(g, 1e-12), abs=2e-3)
     assert e2 == pytest.approx(psf.g2 * np.hypot(e1, e2) / max(g, 1e-12), abs=2e-3)
     assert 0.6 * g - 1e-3 < np.hypot(e1, e2) < 2.2 * g + 1e-3
+
+
+@pytest.mark.parametrize(("fwhm", "size"), [(0.5, 41), (1.0, 41), (1.1, 45), (2.0, 81)])
+def test_wide_psfs_have_wide_images(fwhm: float, size: int) -> None:
+    assert kernel_size(fwhm, SCALE) == size
+    # Less than one in a hundred of the light is cut off.
+    kernel, whole = (PsfModel(fwhm).kernel(SCALE, n) for n in (size, 301))
+    assert whole[150, 150] / kernel[size // 2, size // 2] > 0.99
 
 
 def test_transform() -> None:

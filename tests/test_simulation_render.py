@@ -28,7 +28,8 @@ from lsst.meas.blendid.simulation import (
 )
 from lsst.meas.blendid.simulation.catalogs.galaxies import observe
 from lsst.meas.blendid.simulation.catalogs.knots import split_knots
-from lsst.meas.blendid.simulation.coadds.render import reach_of
+from lsst.meas.blendid.simulation.coadds._profiles import Profiles
+from lsst.meas.blendid.simulation.coadds.render import EDGE
 
 galsim = pytest.importorskip("galsim")
 
@@ -141,7 +142,7 @@ def test_reach_is_where_the_light_ends() -> None:
     table = Table({"x": np.full(12, 300.0), "y": np.full(12, 300.0), "mag": rng.uniform(18.0, 28.0, 12)})
     table["half_light_radius"] = rng.uniform(0.1, 1.5, 12)
     galaxies = _complete(table)
-    reach = reach_of(galaxies, psf=PSF, pixel_scale=SCALE, noise=NOISE)
+    reach = Profiles.from_table(galaxies).stamp_sizes(PSF, SCALE, EDGE * NOISE) // 2
     assert len(np.unique(reach)) > 3
     y, x = np.mgrid[:601, :601]
     for i in range(0, 12, 3):
@@ -188,6 +189,16 @@ def test_strong_lensing_is_refused() -> None:
     galaxies["kappa"] = 1.2
     with pytest.raises(SimulationError, match="kappa"):
         _draw(galaxies)
+
+
+def test_bad_rows_are_refused() -> None:
+    galaxies = _complete(Table({"x": [1.0, 2.0], "y": [1.0, 2.0], "mag": [24.0, 25.0]}))
+    galaxies["x"][1] = np.nan
+    for engine in ("fourier", "galsim"):
+        with pytest.raises(SimulationError, match=r"'x'.*rows 1"):
+            _draw(galaxies, engine=engine)
+        with pytest.raises(SimulationError, match="no column 'position_angle'"):
+            _draw(galaxies["x", "y", "flux"][:1], engine=engine)
 
 
 def test_no_galaxy_no_light() -> None:

@@ -11,12 +11,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType
+from lsst.daf.butler.registry import ConflictingDefinitionError
 from lsst.images import XY, Box
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.simulation import SimulationError
@@ -117,7 +120,7 @@ def test_another_layout_of_the_same_name_is_refused(demo: DemoRepository, tmp_pa
     with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
         projection = butler.get(COADD_DATASET, demo.data_ids[0]).sky_projection
     box = projection.pixel_frame.bbox
-    names = {"skymap": demo.skymap, "tract": demo.tract, "pixel_scale": 0.2}
+    names: dict[str, Any] = {"skymap": demo.skymap, "tract": demo.tract, "pixel_scale": 0.2}
     moved = make_sky_projection(box, center=(10.0, 10.0), **names)
     with Butler.from_config(str(tmp_path / "other"), writeable=True) as butler:
         register_dimensions(butler, projection, demo.patches)
@@ -270,12 +273,50 @@ def test_repository_with_other_dataset_types(tmp_path: Path, tract: tuple[TractS
         _write(tmp_path / "repo", tract)
 
 
+@pytest.mark.parametrize("root", ["repo", "new"])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "a readonly database"),
+        (ConflictingDefinitionError("a constraint failed"), "another process has written the same meanwhile"),
+        (KeyError("a mistake"), ""),
+    ],
+)
+def test_repository_that_cannot_be_written(
+    tmp_path: Path,
+    tract: tuple[TractSimulation, Table],
+    monkeypatch: pytest.MonkeyPatch,
+    root: str,
+    error: Exception,
+    reason: str,
+) -> None:
+    """An existing or a new one; errors of the program are not hidden."""
+    Butler.makeRepo(str(tmp_path / "repo"))
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True) as butler:
+        direct = type(butler)
+
+    def fail(*args: object, **options: object) -> None:
+        # As the Butler wraps them.
+        try:
+            raise error
+        except Exception:
+            raise RuntimeError("Failed to serialize dataset") from None
+
+    monkeypatch.setattr(direct, "put", fail)
+    expected = SimulationError if reason else RuntimeError
+    match = f"repository .*{root} cannot be written: .*{reason}$" if reason else "Failed to serialize"
+    with pytest.raises(expected, match=match):
+        _write(tmp_path / root, tract)
+    assert [p.name for p in tmp_path.iterdir()] == ["repo"]
+
+
 def test_interrupted_run_leaves_whole_coadds(
     tmp_path: Path, tract: tuple[TractSimulation, Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped while the truth of the second patch is written; resumed to the same pixels."""
     simulation, catalog = tract
-    put = Butler.put
+    put: Any = Butler.put
     count = 0
 
     def interrupt(self: Butler, thing: object, *args: object, **options: object) -> object:

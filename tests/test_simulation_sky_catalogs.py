@@ -322,6 +322,12 @@ def test_missing_catalogues_are_named(tmp_path: Path) -> None:
         find_healpixel_files(tmp_path / "nowhere")
     with pytest.raises(SimulationError, match="has no files galaxy_<healpixel>.parquet"):
         find_healpixel_files(tmp_path)
+    twice = [tmp_path / name for name in ("one/galaxy_1.parquet", "two/galaxy_1.parquet")]
+    for file in twice:
+        file.parent.mkdir()
+        file.touch()
+    with pytest.raises(SimulationError, match="are of one healpixel"):
+        find_healpixel_files(twice)
     with pytest.raises(SimulationError, match="no files of a sky catalogue"):
         find_healpixel_files([])
     with pytest.raises(FileNotFoundError, match="galaxy_1.parquet"):

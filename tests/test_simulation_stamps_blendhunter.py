@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,9 +145,9 @@ def test_psf_is_sheared_stamp_by_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_settings_are_refused() -> None:
-    with pytest.raises(StampSetError, match="unknown split 'exam'"):
+    with pytest.raises(SimulationError, match="unknown split 'exam'"):
         make_blendhunter({"exam": 3})
-    with pytest.raises(StampSetError, match="nor all 0"):
+    with pytest.raises(SimulationError, match="nor all 0"):
         make_blendhunter({"test": 0})
     with pytest.raises(SimulationError, match="number of processes"):
         make_blendhunter({"test": 1}, processes=0)
@@ -154,6 +155,18 @@ def test_bad_settings_are_refused() -> None:
         make_blendhunter({"test": 1}, seed=-1)
     with pytest.raises(SimulationError, match="fwhm must be positive"):
         BlendHunterSettings(fwhm=0.0)
+    with pytest.raises(SimulationError, match="must be whole"):
+        make_blendhunter({"test": 2.7})  # type: ignore[dict-item]
+    wrong: dict[str, Any] = {
+        "beta": 1.0,
+        "optics_shear": 1.0,
+        "atmosphere_shear": float("nan"),
+        "obscuration": 1.0,
+        "size": 51.5,
+    }
+    for name, value in wrong.items():
+        with pytest.raises(SimulationError, match=str(value)):
+            BlendHunterSettings(**{name: value})
     with pytest.raises(SimulationError, match="between 0 and 1"):
         BlendHunterSettings(blended_share=1.5)
     with pytest.raises(SimulationError, match="bright to faint"):

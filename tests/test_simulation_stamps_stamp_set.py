@@ -214,3 +214,59 @@ def test_mosaic_needs_noise_and_sense() -> None:
         noisy.to_mosaic(gap=-1)
     with pytest.raises(StampSetError, match="no stamp to lay out"):
         noisy.select(np.zeros(0, dtype=int)).to_mosaic()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("seed", -1, "seed"),
+        ("padding", "a", "padding"),
+        ("pixel_scale", None, "pixel_scale"),
+        ("zero_point", "q", "zero_point"),
+        ("metadata", [1], "metadata"),
+        ("arrays", ["../images"], "not in the folder"),
+        ("format", 9, "format 9"),
+    ],
+)
+def test_damaged_header_is_named(tmp_path: Path, key: str, value: object, match: str) -> None:
+    path = toy_stamps(3).write(tmp_path / "set") / "stamp_set.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(StampSetError, match=f"set: .*{match}"):
+        StampSet.read(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["images.npy", "psf.npy", "segmentation.npy", "stamps.parquet"])
+def test_empty_files_are_refused(tmp_path: Path, name: str) -> None:
+    (toy_stamps(3).write(tmp_path / "set") / name).write_bytes(b"")
+    with pytest.raises(StampSetError, match="cannot read the set of stamps"):
+        StampSet.read(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "match"),
+    [
+        ("stamps", "stamp_id", 0, "not unique"),
+        ("stamps", "noise", np.nan, "noise"),
+        ("stamps", "split", "exam", "split 'exam'"),
+        ("stamps", "n_objects", 3, "contradicts n_objects"),
+        ("stamps", "n_objects", "x", "column n_objects"),
+        ("truth", "stamp_id", 99, "names stamp 99"),
+        ("truth", "x", np.nan, "column x"),
+    ],
+)
+def test_tables_that_contradict_each_other(table: str, column: str, value: object, match: str) -> None:
+    stamps = toy_stamps(4)
+    changed = getattr(stamps, table).copy()
+    changed[column] = np.full(len(changed), value)
+    with pytest.raises(StampSetError, match=match):
+        dataclasses.replace(stamps, **{table: changed})
+
+
+def test_missing_truth_and_bad_pixels_are_named() -> None:
+    stamps = toy_stamps(4)
+    with pytest.raises(StampSetError, match="stamp 3 of toy has 2 galaxies"):
+        dataclasses.replace(stamps, truth=stamps.truth[:-1])
+    with pytest.raises(StampSetError, match="PSF that is not finite"):
+        dataclasses.replace(stamps, psf=stamps.psf * np.nan)
+    with pytest.raises(StampSetError, match="not floating-point"):
+        dataclasses.replace(stamps, images=stamps.images.astype(int))

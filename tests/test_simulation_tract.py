@@ -55,6 +55,12 @@ def test_impossible_layouts(n: tuple[int, int], size: int, overlap: int) -> None
         make_patches(n, size, overlap)
 
 
+@pytest.mark.parametrize("center", [(float("nan"), 0.0), (4.0, float("nan")), (4.0, -90.5)])
+def test_middle_that_is_not_on_the_sky(center: tuple[float, float]) -> None:
+    with pytest.raises(SimulationError, match="middle of a tract.*within 90"):
+        make_tract_catalog(TractSimulation(TractLayout("s", patch_size=64, overlap=0)), center=center)
+
+
 @pytest.fixture(scope="module")
 def tract() -> tuple[TractSimulation, Table]:
     layout = TractLayout("small", n_patches=(2, 1), patch_size=64, overlap=16)

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import split_probabilities
@@ -18,6 +20,7 @@ from lsst.meas.blendid.cutouts import CutoutConfig
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.training import train_classifier
 from lsst.meas.blendid.training.stamps import label_stamps
+from scipy import ndimage
 from toy_stamps import toy_stamps
 
 
@@ -74,6 +77,16 @@ def test_classifiers_learn_from_stamps(name: str) -> None:
     classifier = classifier_registry[name].from_package(package)
     p, _ = split_probabilities(classifier.predict(test.samples))
     assert np.array_equal(p > 0.5, test.counts > 1)
+
+
+def test_threshold_knows_that_noise_is_correlated() -> None:
+    """Noise that is smooth over pixels makes no footprints at the threshold of white noise."""
+    stamps = toy_stamps(40, flux=1e-3).with_noise(10.0)
+    images = ndimage.gaussian_filter(stamps.images, (0.0, 1.0, 1.0))
+    smooth = dataclasses.replace(stamps, images=images * np.float32(10.0 / images.std()))
+    white = FootprintConfig()
+    n_white, n = (len(label_stamps(smooth, c, unit="footprint").counts) for c in (white, None))
+    assert n_white > 10 * max(n, 1)
 
 
 def test_settings_of_footprints_are_kept() -> None:

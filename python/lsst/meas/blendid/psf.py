@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PsfSummary", "adaptive_sigma", "kolmogorov_kernel", "summarize_psf")
+__all__ = ("KOLMOGOROV_K0_FWHM", "PsfSummary", "adaptive_sigma", "kolmogorov_kernel", "summarize_psf")
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +20,10 @@ import numpy as np
 if TYPE_CHECKING:
     from lsst.images import Box
     from lsst.images.psfs import PointSpreadFunction
+
+KOLMOGOROV_K0_FWHM = 2.92070060777
+"""FWHM of a Kolmogorov profile times the wave number k0 of its transform exp(-(k/k0)^(5/3)), from the
+profile by quadrature."""
 
 _TOLERANCE = 1e-9
 _MAX_ITERATIONS = 100
@@ -132,9 +136,9 @@ def adaptive_sigma(image: np.ndarray) -> float:
 def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray:
     """Image of a Kolmogorov PSF convolved with the pixel.
 
-    The transform of the profile is exp(-(k r0 / 2.992934)^(5/3)) with FWHM =
-    0.975865 r0, lambda being 1 (Fried 1966, JOSA 56, 1372; constants as in
-    GalSim), times the sinc functions of the pixel, sampled and inverted.
+    The transform of the profile is exp(-(k/k0)^(5/3)) (Fried 1966, JOSA 56,
+    1372), k0 that of `KOLMOGOROV_K0_FWHM`, times the sinc functions of the
+    pixel, sampled and inverted.
 
     Parameters
     ----------
@@ -178,7 +182,7 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
         for ix in range(-fold, fold + 1):
             fy, fx = base_y + iy, base_x + ix
             k = 2.0 * np.pi * np.hypot(fx, fy)
-            k0 = 2.992934 * 0.975865 / fwhm_pixels
+            k0 = KOLMOGOROV_K0_FWHM / fwhm_pixels
             result += np.exp(-((k / k0) ** (5.0 / 3.0))) * np.sinc(fx) * np.sinc(fy)
     full = np.fft.fftshift(np.fft.irfft2(result, s=(n, n)))
     c, r = n // 2, size // 2

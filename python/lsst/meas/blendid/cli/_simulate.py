@@ -14,7 +14,6 @@ __all__ = ("Request", "simulate_files", "simulate_into_butler")
 
 import shlex
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,14 +180,19 @@ def _make_catalog(request: Request, simulation: TractSimulation) -> tuple[TractS
         )
 
 
-def _pipetask_command(repository: Path, layout: TractLayout, bands: Sequence[str], collection: str) -> str:
+def _pipetask_command(request: Request, repository: Path, layout: TractLayout, collection: str) -> str:
     """Command that makes the coadds of catalogues."""
-    names = ", ".join(f"'{band}'" for band in bands)
+    names = ", ".join(f"'{band}'" for band in request.bands)
     where = f"skymap='{layout.skymap}' AND tract={layout.tract} AND band IN ({names})"
+    kept = ""
+    if request.exposure_folder is not None:
+        option = f"simulateCoadd:exposureFolder={request.exposure_folder.absolute()}"
+        kept = f"    -c {shlex.quote(option)} \\\n"
     return (
-        f"  pipetask run -j 2 -b {shlex.quote(str(repository))} -i {shlex.quote(collection)} "
-        f"-o {shlex.quote(collection + '_coadds')} \\\n"
+        f"  pipetask run -j {request.processes} -b {shlex.quote(str(repository))} "
+        f"-i {shlex.quote(collection)} -o {shlex.quote(collection + '_coadds')} \\\n"
         f"    -p {shlex.quote(str(pipeline_path('simulate.yaml')))} --register-dataset-types \\\n"
+        f"{kept}"
         f'    -d "{where}"'
     )
 
@@ -261,7 +265,7 @@ def simulate_into_butler(
     if prepare:
         click.echo(f"{repository}: catalogues of {len(layout.patches)} patches in collection {collection}.")
         click.echo("Make the coadds with")
-        click.echo(_pipetask_command(repository, layout, request.bands, collection))
+        click.echo(_pipetask_command(request, repository, layout, collection))
         return
     n_objects = writer.write_coadds(
         simulation,

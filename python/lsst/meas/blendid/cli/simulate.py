@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("simulate",)
 
+import re
 from pathlib import Path
 
 import click
@@ -35,6 +36,13 @@ def _parse_bands(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     if not bands or not all(bands):
         raise click.BadParameter("name at least one band")
     return tuple(dict.fromkeys(bands))
+
+
+def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse a name that pipetask or a query would take for something else."""
+    if value is not None and not re.fullmatch(r"\w[\w.:+/-]*", value, re.ASCII):
+        raise click.BadParameter(f"{value!r} is no name of letters, digits and the signs _ . : + / -")
+    return value
 
 
 @click.command()
@@ -111,16 +119,18 @@ def _parse_bands(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     type=click.IntRange(min=0),
     help="Width of the strip that patches share, pixels; by default a sixteenth of their size.",
 )
-@click.option("--skymap", metavar="NAME", help="Name of the skymap; by default from the layout of patches.")
 @click.option(
-    "--tract", type=click.IntRange(min=0), default=0, show_default=True, help="Number of the tract."
+    "--skymap",
+    metavar="NAME",
+    callback=_parse_name,
+    help="Name of the skymap, with --butler; by default from the layout of patches.",
 )
+@click.option("--tract", type=click.IntRange(min=0), help="Number of the tract, with --butler; by default 0.")
 @click.option(
     "--collection",
     metavar="NAME",
-    default="simulated",
-    show_default=True,
-    help="RUN collection, with --butler.",
+    callback=_parse_name,
+    help="RUN collection, with --butler; by default simulated.",
 )
 @click.option(
     "--prepare",
@@ -154,7 +164,7 @@ def _parse_bands(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Processes that share the work; the pixels do not depend on it.",
+    help="Processes that share the work, with --prepare those of pipetask; the pixels do not depend on it.",
 )
 @click.option(
     "--config",
@@ -189,8 +199,8 @@ def simulate(
     patches: tuple[int, int] | None,
     overlap: int | None,
     skymap: str | None,
-    tract: int,
-    collection: str,
+    tract: int | None,
+    collection: str | None,
     prepare: bool,
     resume: bool,
     mode: str | None,
@@ -226,8 +236,11 @@ def simulate(
         raise click.UsageError("give --out DIR for files, or --butler REPO for a repository")
     if scene is not None and catalog is not None:
         raise click.UsageError("--scene and --catalog exclude each other")
+    if scene is None and catalog is None:
+        _refuse("--scene or --catalog", split=split)
     if repository is None:
-        _refuse("--butler", patches=patches, overlap=overlap, skymap=skymap, prepare=prepare, resume=resume)
+        _refuse("--butler", patches=patches, overlap=overlap, skymap=skymap, tract=tract)
+        _refuse("--butler", collection=collection, prepare=prepare, resume=resume)
     else:
         _refuse("--out", name=name, overwrite=overwrite)
     if prepare and resume:
@@ -262,8 +275,8 @@ def simulate(
         n_patches=patches or (1, 1),
         overlap=2 * (size // 32) if overlap is None else overlap,
         skymap=skymap,
-        tract=tract,
-        collection=collection,
+        tract=tract or 0,
+        collection=collection or "simulated",
         prepare=prepare,
         resume=resume,
     )

@@ -15,7 +15,7 @@ __all__ = ("stamps",)
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -212,6 +212,21 @@ def blendhunter_real(
 @_out
 @_sizes(9800, 4200, 6000)
 @_cosmos(required=True, text="Catalogue of real galaxies that GalSim reads, the whole of COSMOS or a part.")
+@click.option(
+    "--isolated-share",
+    type=click.FloatRange(min=0.0, max=1.0),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of stamps with one galaxy, which the paper's set has not.",
+)
+@click.option(
+    "--shift",
+    type=click.Choice(["text", "released"]),
+    default="text",
+    show_default=True,
+    help="Distance of the pairs: from half a radius to half a stamp, or as in the released pairs.",
+)
 @common_options
 def coin(
     folder: Path,
@@ -219,6 +234,8 @@ def coin(
     n_validation: int,
     n_test: int,
     cosmos: Path,
+    isolated_share: float,
+    shift: Literal["text", "released"],
     seed: int,
     overwrite: bool,
 ) -> None:
@@ -227,13 +244,14 @@ def coin(
     The set of Boucaud et al. 2020 (MNRAS 491, 2481), with its numbers.
     """
     from ..simulation.progress import stderr_progress
-    from ..simulation.stamps import make_coin
+    from ..simulation.stamps import CoinSettings, make_coin
 
     _check(folder, overwrite, n_train + n_validation + n_test)
     start = time.perf_counter()
     stamp_set = make_coin(
         cosmos,
         {"train": n_train, "validation": n_validation, "test": n_test},
+        settings=CoinSettings(isolated_share=isolated_share, shift=shift),
         seed=seed,
         progress=stderr_progress("Stamps"),
     )

@@ -14,8 +14,9 @@ __all__ = ("train",)
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -24,7 +25,11 @@ from ._common import CommandError, MisuseError, common_options, describe_error, 
 if TYPE_CHECKING:
     from ..classifiers import BlendClassifierConfig
     from ..footprints import FootprintConfig
-    from ..training import SceneSource
+    from ..model_package import ModelPackage
+    from ..training import LabelledScenes, SceneSource
+
+
+_LARGEST_CUTOUT = 51
 
 
 class _Numbers(click.ParamType):
@@ -82,6 +87,36 @@ class _Numbers(click.ParamType):
 )
 @click.option("--pixel-scale", metavar="ARCSEC", type=float, help="Pixel size of the coadds without WCS.")
 @click.option(
+    "--stamps",
+    "stamp_sets",
+    metavar="DIR",
+    multiple=True,
+    help="Learn from the training stamps of this set of 'blendid stamps', and score the model on its "
+    "validation stamps; repeat for several.",
+)
+@click.option(
+    "--test-stamps",
+    "test_sets",
+    metavar="DIR",
+    multiple=True,
+    help="Tell how the model does on the test stamps of this set; repeat for several.",
+)
+@click.option(
+    "--noise",
+    "levels",
+    metavar="SIGMA",
+    multiple=True,
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Noise per pixel to add to stamps that have none; repeat to take each stamp with several.",
+)
+@click.option(
+    "--unit",
+    type=click.Choice(["stamp", "footprint"]),
+    default="stamp",
+    show_default=True,
+    help="What of stamps is classified: each as a whole, or the footprints in it, as in coadds.",
+)
+@click.option(
     "--sizes",
     metavar="MODEL",
     multiple=True,
@@ -124,6 +159,10 @@ def train(
     tables: tuple[str, ...],
     psf_fwhm: float | None,
     pixel_scale: float | None,
+    stamp_sets: tuple[str, ...],
+    test_sets: tuple[str, ...],
+    levels: tuple[float, ...],
+    unit: Literal["stamp", "footprint"],
     sizes: tuple[str, ...],
     draws: int,
     size: int,
@@ -134,14 +173,15 @@ def train(
 ) -> None:
     """Train a classifier and write it as a model package.
 
-    It learns from simulated skies, or from given coadds whose galaxies are
-    known.  Use the model with 'blendid run --model PACKAGE'.
+    It learns from simulated skies, from given coadds whose galaxies are
+    known, or from stamps.  Use the model with 'blendid run --model PACKAGE'.
 
     \b
     Examples:
       blendid train --classifier logistic --out my.blendid
       blendid train --classifier logistic --out my.blendid --scenes 1,2,3,5 --validation-scenes 4,7,8
       blendid train --classifier peaks --out my.blendid --coadd a.fits --truth a.truth.parquet
+      blendid train --classifier logistic --out my.blendid --stamps bh --noise 15 --test-stamps coin
       blendid train --shipped models
     """  # noqa: D301
     if shipped_folder is not None:
@@ -152,9 +192,16 @@ def train(
     if classifier is None or path is None:
         raise click.UsageError("--classifier and --out are needed")
     _check_output(path, overwrite)
-    kinds = [bool(coadds or tables), scenes is not None, n_parametric is not None]
+    kinds = [bool(coadds or tables), scenes is not None, n_parametric is not None, bool(stamp_sets)]
     if sum(kinds) > 1:
-        raise click.UsageError("--coadd, --scenes and --parametric exclude each other")
+        raise click.UsageError("--coadd, --scenes, --parametric and --stamps exclude each other")
+    if (test_sets or levels) and not stamp_sets:
+        raise click.UsageError("--test-stamps and --noise go with --stamps")
+    for folder in (*stamp_sets, *test_sets):
+        if not (Path(folder) / "stamp_set.json").is_file():
+            raise CommandError(f"{folder} is not a set of stamps: it has no stamp_set.json")
+    if stamp_sets and validation_scenes:
+        raise click.UsageError("--validation-scenes goes without --stamps, which have their own")
     if len(coadds) != len(tables):
         raise MisuseError(f"{len(coadds)} --coadd and {len(tables)} --truth; each coadd needs its truth")
 
@@ -167,7 +214,26 @@ def train(
         raise MisuseError(
             f"unknown classifier {classifier!r}; known are {', '.join(sorted(classifier_registry))}"
         )
-    config, footprints = _make_configs(classifier, options)
+    config, footprints = _make_configs(classifier, options, for_stamps=bool(stamp_sets))
+    start = time.perf_counter()
+    if stamp_sets:
+        stamps = _Stamps(levels, unit, footprints)
+        learn = stamps.label(stamp_sets, "train")
+        if learn is None:
+            raise CommandError(f"no stamps for training in {', '.join(stamp_sets)}")
+        if unit == "stamp" and not any(option.startswith("cutout.size=") for option in options):
+            _look_at_stamps(config, learn)
+        package = train_classifier(
+            classifier,
+            learn,
+            validation=stamps.label(stamp_sets, "validation"),
+            config=config,
+            model_name=path.name.removesuffix(".blendid"),
+        )
+        _write(package, path, start)
+        for folder in test_sets:
+            click.echo(stamps.test(package, folder))
+        return
 
     def simulate(numbers: Sequence[int], first_seed: int, split: str | None) -> Sequence[SceneSource]:
         return simulated_scenes(
@@ -191,7 +257,6 @@ def train(
     # Far from the seeds of the training scenes, whatever their number.
     validation = simulate(validation_scenes, seed + 1_000_000, "validation") if validation_scenes else None
 
-    start = time.perf_counter()
     package = train_classifier(
         classifier,
         sources,
@@ -201,6 +266,11 @@ def train(
         model_name=path.name.removesuffix(".blendid"),
         progress=stderr_progress("Scenes"),
     )
+    _write(package, path, start)
+
+
+def _write(package: ModelPackage, path: Path, start: float) -> None:
+    """Write a model and say what it is."""
     package.write(path)
     training = package.metadata["training"]
     click.echo(
@@ -224,14 +294,74 @@ def _check_output(path: Path, overwrite: bool) -> None:
     make_output_folder(path.parent)
 
 
-def _make_configs(classifier: str, options: Sequence[str]) -> tuple[BlendClassifierConfig, FootprintConfig]:
+@dataclass(frozen=True)
+class _Stamps:
+    """How sets of stamps are made use of."""
+
+    levels: tuple[float, ...]
+    unit: Literal["stamp", "footprint"]
+    footprints: FootprintConfig
+
+    def label(self, folders: Sequence[str], split: str) -> LabelledScenes | None:
+        """Label one part of sets; None if it has no stamps."""
+        from ..simulation.progress import stderr_progress
+        from ..simulation.stamps import StampSet
+        from ..training.stamps import label_stamps
+
+        sets: list[StampSet] = []
+        for folder in folders:
+            part = StampSet.read(folder).split(split)
+            if (part.noise > 0.0).any() or not len(part):
+                sets.append(part)
+            elif self.levels:
+                sets += [part.with_noise(sigma) for sigma in self.levels]
+            else:
+                raise MisuseError(f"the stamps of {folder} have no noise; give --noise SIGMA")
+        if not any(len(part) for part in sets):
+            return None
+        progress = stderr_progress(f"Stamps for {split}")
+        return label_stamps(sets, self.footprints, unit=self.unit, progress=progress)
+
+    def test(self, package: ModelPackage, folder: str) -> str:
+        """Say how a model does on the test stamps of a set."""
+        import numpy as np
+
+        from ..classifiers import classifier_registry, split_probabilities
+        from ..evaluation.metrics import score
+
+        labelled = self.label([folder], "test")
+        if labelled is None:
+            raise CommandError(f"no stamps for tests in {folder}")
+        model = classifier_registry[package.classifier].from_package(package)
+        p, _ = split_probabilities(model.predict(labelled.samples))
+        kinds = {"one": labelled.counts == 1, "more": labelled.counts > 1}
+        right = [
+            f"{np.mean((p[rows] > 0.5) == (name == 'more')):.1%} of {rows.sum()} with {name}"
+            for name, rows in kinds.items()
+            if rows.any()
+        ]
+        both = len(right) == len(kinds)
+        auc = f"; AUC {score(p, labelled.counts).auc:.3f}" if both else ""
+        return f"{folder}: right for {', '.join(right) or 'no ' + self.unit + ' with a galaxy'}{auc}"
+
+
+def _look_at_stamps(config: Any, stamps: LabelledScenes) -> None:
+    """Make cutouts as large as stamps, up to a size whose pixels can still be decomposed in seconds."""
+    if hasattr(config, "cutout"):
+        config.cutout.size = min(int(stamps.samples.area.max() ** 0.5) // 2 * 2 + 1, _LARGEST_CUTOUT)
+
+
+def _make_configs(
+    classifier: str, options: Sequence[str], *, for_stamps: bool
+) -> tuple[BlendClassifierConfig, FootprintConfig]:
     """Make the configs of classifier and footprints from options."""
     from ..classifiers import classifier_registry
     from ..training import clipped_footprints
+    from ..training.stamps import stamp_footprints
     from ._config import apply_options
 
     config = classifier_registry[classifier].ConfigClass()
-    footprints = clipped_footprints()
+    footprints = stamp_footprints() if for_stamps else clipped_footprints()
     prefix = "footprints."
     apply_options(config, [option for option in options if not option.startswith(prefix)])
     apply_options(

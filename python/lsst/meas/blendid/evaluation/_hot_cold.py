@@ -18,7 +18,6 @@ __all__ = (
     "PUBLISHED_RATES",
     "SEPARATION_BINS",
     "detection_rates",
-    "find_in_stamps",
     "hot_cold_report",
     "rates_as_text",
     "read_published_pairs",

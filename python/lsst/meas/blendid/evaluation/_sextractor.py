@@ -288,13 +288,11 @@ def _truth_of_stamps(stamp_set: StampSet) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"the truth of {stamp_set.name} has no half_light_radius, which tells galaxies apart"
         )
-    ids = np.asarray(stamp_set.stamps["stamp_id"])
-    order = np.argsort(ids)
-    row = order[np.searchsorted(ids[order], np.asarray(truth["stamp_id"]))]
+    row = stamp_set.truth_rows
     radii = np.asarray(truth["half_light_radius"], dtype=np.float64) / stamp_set.pixel_scale
     with np.errstate(divide="ignore"):
         mean = np.asarray(truth["flux"], dtype=np.float64) / 2.0 / (np.pi * radii**2) / stamp_set.noise[row]
-    radius, surface_snr = np.zeros(len(ids)), np.full(len(ids), np.inf)
+    radius, surface_snr = np.zeros(len(stamp_set)), np.full(len(stamp_set), np.inf)
     central = np.asarray(truth["object"]) == 0
     radius[row[central]] = radii[central]
     np.minimum.at(surface_snr, row, mean)

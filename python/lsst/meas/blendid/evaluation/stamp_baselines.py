@@ -18,6 +18,7 @@ __all__ = (
     "SepScores",
     "detection_rates",
     "find_in_stamps",
+    "hot_cold_report",
     "rates_as_text",
     "read_published_pairs",
     "score_sep",
@@ -27,6 +28,7 @@ __all__ = (
 from ._hot_cold import (
     PUBLISHED_RATES,
     detection_rates,
+    hot_cold_report,
     rates_as_text,
     read_published_pairs,
 )

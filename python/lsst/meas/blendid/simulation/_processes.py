@@ -106,7 +106,6 @@ def _start(function: Callable[[Any], Any]) -> None:
     _function = function
     # Ctrl-C in a terminal reaches all processes; the first one stops the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _stop)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -116,6 +115,8 @@ def _start(function: Callable[[Any], Any]) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     _use_one_thread()
+    # Not before: there is nothing to remove yet, and the executor would print where it was left.
+    signal.signal(signal.SIGTERM, _stop)
 
 
 def _use_one_thread() -> None:

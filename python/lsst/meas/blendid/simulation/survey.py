@@ -94,7 +94,8 @@ class Survey:
 
     Read noise is treated as further electrons of sky with its variance. It matters in
     *u*, where the sky of an exposure is 32 electrons per pixel; Buchanan et al. 2022
-    have none, and neither has their band here.
+    have none, and neither has their band *i* here, where it would add 4 % to the noise of
+    the sky (1,026 electrons per pixel of an exposure).
     """
 
     band: str

@@ -136,6 +136,7 @@ class SimulatedScene:
             Raised if the settings make no sense.
         """
         from ..simulation import get_survey, simulate_scene
+        from ..simulation.survey import AB_ZERO_POINT_NJY
 
         survey = get_survey(self.survey) if isinstance(self.survey, str) else self.survey
         simulated = simulate_scene(
@@ -158,7 +159,7 @@ class SimulatedScene:
             masked_image=coadd,
             psf=summarize_psf(coadd.psf, coadd.bbox),
             truth=simulated.truth,
-            context=SceneContext(band=survey.band, zero_point=31.4),
+            context=SceneContext(band=survey.band, zero_point=AB_ZERO_POINT_NJY),
             provenance={
                 "source": source,
                 "size_model": size_model,

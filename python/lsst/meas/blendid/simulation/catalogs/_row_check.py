@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._errors import SimulationError
+from ._columns import refuse_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +47,4 @@ class RowCheck:
         SimulationError
             Raised if any row is not good.
         """
-        bad = np.flatnonzero(~good)
-        if len(bad):
-            numbers = bad[:5] if self.rows is None else self.rows[bad[:5]]
-            shown = ", ".join(str(i) for i in numbers) + (", …" if len(bad) > 5 else "")
-            raise SimulationError(
-                f"{self.file}: column {column} must be {what}; "
-                f"{len(bad)} of {len(good)} rows are not (rows {shown})"
-            )
+        refuse_rows(~good, f"column {column} must be {what}", where=self.file, numbers=self.rows)

@@ -24,8 +24,8 @@ from astropy.table import Table
 
 from .._errors import SimulationError
 from ..survey import Survey, get_survey, njy_to_mag
-from ._columns import FILTERS
-from ._file_columns import CATALOG_COLUMNS, convert_column, match_columns
+from ._columns import CATALOG_COLUMNS, FILTERS
+from ._file_columns import convert_column, match_columns
 from ._row_check import RowCheck
 from ._sky_field import SkyField, mean_position
 

@@ -30,7 +30,16 @@ from astropy.table import Table
 from .._errors import SimulationError
 from ..survey import Survey, get_survey, mag_to_njy, njy_to_mag
 from . import cosmodc2
-from ._columns import FILTERS, check_column, join_names
+from ._columns import (
+    FILTERS,
+    GALAXY_UNITS,
+    check_column,
+    column_values,
+    identifiers,
+    join_names,
+    refuse_rows,
+    truth_values,
+)
 from ._size_models import (
     BULGE_TO_DISC_RADIUS,
     JOINT_MODEL,
@@ -41,26 +50,7 @@ from ._size_models import (
 )
 from .lensing import magnification, reduced_shear
 
-GALAXY_COLUMNS: tuple[str, ...] = (
-    "id",
-    "x",
-    "y",
-    "redshift",
-    *(f"mag_{name}" for name in FILTERS),
-    "is_star",
-    "half_light_radius",
-    "disc_radius",
-    "bulge_radius",
-    "axis_ratio",
-    "bulge_axis_ratio",
-    "position_angle",
-    "bulge_fraction",
-    "gamma1",
-    "gamma2",
-    "kappa",
-    "n_knots",
-    "knot_fraction",
-)
+GALAXY_COLUMNS: tuple[str, ...] = tuple(GALAXY_UNITS)
 """Columns of a complete catalogue.
 
 ``id``: number of the galaxy in its source; ``x``, ``y``: centre, pixels;
@@ -91,7 +81,8 @@ def complete_galaxies(
         Galaxies with columns ``x``, ``y`` and a brightness at least; others of
         `GALAXY_COLUMNS` are used where they are present. The brightness is, in any
         band b, ``mag_b`` (AB), ``flux_b`` (nJy) or ``n_photon_b`` (photons in an exposure of
-        30 s), or ``mag`` or ``flux`` without band, which are those of ``band``.
+        30 s), or ``mag`` or ``flux`` without band, which are those of ``band``. A column
+        with another unit is converted.
     size_model
         Where sizes and shapes come from if the table lacks them: a log-normal preset or
         model of sizes, or "cosmodc2-galaxies" for the joint distribution of cosmoDC2.
@@ -123,14 +114,14 @@ def complete_galaxies(
         if name not in names:
             raise SimulationError(f"galaxy table has no column {name!r}; it has: {join_names(table)}")
     n = len(table)
-    star = np.asarray(table["is_star"], dtype=bool) if "is_star" in names else np.zeros(n, dtype=bool)
+    star = _stars(table)
     given = _magnitudes(table, band)
     reference = next(name for name in _BAND_ORDER if name in given)
     # A child, so that the draws of sizes and shapes do not depend on it.
     joint = cosmodc2.draw_galaxies(given[reference], rng.spawn(1)[0], band=reference, is_star=star)
 
     out = Table()
-    out["id"] = _identifiers(table)
+    out["id"] = identifiers(table["id"], "'id'") if "id" in names else np.arange(n, dtype=np.int64)
     for name in ("x", "y"):
         out[name] = check_column(table, name)
     out["redshift"] = np.where(
@@ -219,6 +210,7 @@ def _add_knots(out: Table, table: Table) -> None:
     """Add the knots of the table, or none."""
     star, none = np.asarray(out["is_star"]), np.zeros(len(table))
     knots = check_column(table, "n_knots", low=0.0, high=1e6, default=none, ignore=star)
+    refuse_rows(~star & (knots != np.rint(knots)), "column 'n_knots' must be a whole number")
     share = check_column(table, "knot_fraction", low=0.0, high=1.0, default=none, ignore=star)
     clumpy = ~star & (np.nan_to_num(knots) >= 1.0) & (np.nan_to_num(share) > 0.0)
     out["n_knots"] = np.where(clumpy, knots, 0.0).astype(np.int32)
@@ -275,31 +267,32 @@ def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
     return out
 
 
-def _identifiers(table: Table) -> np.ndarray:
-    """Numbers of the galaxies: those of the table, or its rows."""
-    if "id" not in table.colnames:
-        return np.arange(len(table), dtype=np.int64)
-    column = np.asarray(table["id"])
-    if column.dtype.kind not in "iu":
-        raise SimulationError(f"galaxy table: column 'id' must have whole numbers, not {column.dtype}")
-    return column.astype(np.int64)
+def _stars(table: Table) -> np.ndarray:
+    """Which rows are stars: those that the table says, or none; boolean, shape (n,)."""
+    if "is_star" not in table.colnames:
+        return np.zeros(len(table), dtype=bool)
+    values, masked = column_values(table["is_star"], "'is_star'")
+    flags, known = truth_values(values)
+    refuse_rows(masked | ~known, "column 'is_star' must be true or false, or 1 or 0")
+    return flags
 
 
 def _magnitudes(table: Table, band: str) -> dict[str, np.ndarray]:
     """Magnitudes of the bands that a table has, checked."""
     names = set(table.colnames)
     given: dict[str, np.ndarray] = {}
-    brightest = float(mag_to_njy(0.0))
+    # The same limits as those of magnitudes.
+    faint, bright = (float(mag_to_njy(mag)) for mag in (60.0, 0.0))
     for name in FILTERS:
         if f"mag_{name}" in names:
             given[name] = check_column(table, f"mag_{name}", low=0.0, high=60.0)
         elif f"flux_{name}" in names:
-            given[name] = njy_to_mag(check_column(table, f"flux_{name}", high=brightest, positive=True))
+            given[name] = njy_to_mag(check_column(table, f"flux_{name}", low=faint, high=bright))
         elif f"n_photon_{name}" in names:
             photons = check_column(table, f"n_photon_{name}", high=1e20, positive=True)
             given[name] = get_survey(name).photons_to_mag(photons)
     if band not in given and "flux" in names:
-        given[band] = njy_to_mag(check_column(table, "flux", high=brightest, positive=True))
+        given[band] = njy_to_mag(check_column(table, "flux", low=faint, high=bright))
     elif band not in given and "mag" in names:
         given[band] = check_column(table, "mag", low=0.0, high=60.0)
     if not given:

@@ -20,6 +20,10 @@ from astropy.table import Table
 from .._errors import SimulationError
 from ..survey import Survey
 
+# Greatest share of members among galaxies of a magnitude.
+_MAX_MEMBERS = 0.5
+# Distances from the centre of a group are those of a power of a uniform number.
+_GROUP_EXPONENT = 1.15
 # Scatter of the density between places a degree apart, at 40 galaxies per arcmin².
 _FIELD_SCATTER = 0.055
 _MAX_DELTA = 3.0
@@ -110,10 +114,10 @@ class ParametricCatalog:
     Notes
     -----
     Magnitudes are drawn from the counts. A galaxy is a member of a group with
-    probability min(0.3, clustering / √n), n the galaxies per arcmin² brighter than
-    it; members are dealt out to groups at random places at a distance uniform in
-    0 to 20″, a surface density ∝ 1/r. Density and radius of the groups were fitted to the
-    pairs at 0.5–40″ in the true positions of the training scenes of Buchanan et al. 2022;
+    probability min(0.5, clustering / √n), n the galaxies per arcmin² brighter than
+    it; members are dealt out to groups at random places, at a distance of 25″ u^1.15, u uniform
+    in 0 to 1: a surface density ∝ r^−1.13. Density, radius and exponent of the groups were fitted to
+    the pairs at 0.5–40″ in the true positions of the training scenes of Buchanan et al. 2022;
     there the number of excess neighbours of a galaxy hardly depends on the limiting
     magnitude, so that groups must have flatter counts (∝ √n). On the scale of degrees, the density
     varies by a factor 1 + 0.055 clustering (40/n)^0.35 δ, with δ a random field of unit
@@ -136,10 +140,10 @@ class ParametricCatalog:
     margin: int = 100
     """Width of the border around the field that is filled too, pixels."""
 
-    group_density: float = 2.3
+    group_density: float = 2.0
     """Groups per arcmin²."""
 
-    group_radius: float = 20.0
+    group_radius: float = 25.0
     """Greatest distance of a member from the centre of its group, arcsec."""
 
     def __post_init__(self) -> None:
@@ -147,8 +151,12 @@ class ParametricCatalog:
             raise SimulationError(
                 f"mag_bright must be less than mag_faint, not {self.mag_bright} and {self.mag_faint}"
             )
-        if self.clustering < 0 or self.margin < 0:
-            raise SimulationError("clustering and margin of the parametric catalogue must be ≥ 0")
+        for name in ("clustering", "margin", "group_density", "group_radius"):
+            value = getattr(self, name)
+            if not (np.isfinite(value) and value >= 0):
+                raise SimulationError(
+                    f"{name} of the parametric catalogue must be finite and ≥ 0, not {value}"
+                )
 
     @property
     def name(self) -> str:
@@ -184,12 +192,12 @@ class ParametricCatalog:
         cumulative = rng.uniform(first, last, n)
         x = rng.uniform(0.0, width, n)
         y = rng.uniform(0.0, height, n)
-        member = rng.uniform(size=n) < np.minimum(0.3, self.clustering / np.sqrt(cumulative))
+        member = rng.uniform(size=n) < np.minimum(_MAX_MEMBERS, self.clustering / np.sqrt(cumulative))
         n_groups = int(rng.poisson(self.group_density * area))
         if n_groups:
             m = int(member.sum())
             group = rng.integers(0, n_groups, m)
-            radius = rng.uniform(0.0, self.group_radius, m)
+            radius = self.group_radius * rng.uniform(size=m) ** _GROUP_EXPONENT
             angle = rng.uniform(0.0, 2.0 * np.pi, m)
             # Periodic, so that the mean density is that of the counts up to the border.
             x[member] = (rng.uniform(0.0, width, n_groups)[group] + radius * np.cos(angle)) % width

@@ -21,6 +21,7 @@ from astropy.table import Table, vstack
 from .._errors import SimulationError
 from ..config import PopulationConfig
 from ..survey import Survey
+from ._columns import check_column, identifiers
 from ._size_models import JOINT_MODEL, SizeModel, get_size_model
 from .catalog import GalaxySource, ParametricCatalog, as_source
 from .galaxies import complete_galaxies
@@ -104,7 +105,7 @@ def make_catalog(
     _add_knots(catalog, population, _rng(seed, _KNOTS))
     stars = _draw_stars(population, (width, height), survey, _rng(seed, _STARS))
     if len(stars):
-        stars["id"] += np.max(catalog["id"], initial=-1) + 1
+        stars["id"] = _further_ids(catalog["id"], len(stars))
         catalog = vstack([catalog, stars], metadata_conflicts="silent")
     if not population.doLensing:
         for column in ("gamma1", "gamma2", "kappa"):
@@ -137,14 +138,23 @@ def _rescale_counts(table: Table, factor: float, size: tuple[int, int], rng: np.
     repeats = whole - 1 + (rng.uniform(size=len(table)) < factor - whole)
     more = table[np.repeat(np.arange(len(table)), repeats)]
     for name, length in zip(("x", "y"), size, strict=True):
-        if name not in table.colnames:
-            return table  # complete_galaxies names what is missing
-        low = min(-0.5, float(np.min(table[name], initial=np.inf)))
-        high = max(length - 0.5, float(np.max(table[name], initial=-np.inf)))
+        values = check_column(table, name)
+        low = min(-0.5, float(np.min(values, initial=np.inf)))
+        high = max(length - 0.5, float(np.max(values, initial=-np.inf)))
         more[name] = rng.uniform(low, high, len(more))
     if "id" in table.colnames:
-        more["id"] = np.max(table["id"], initial=-1) + 1 + np.arange(len(more))
+        more["id"] = _further_ids(identifiers(table["id"], "'id'"), len(more))
     return vstack([table, more], metadata_conflicts="silent")
+
+
+def _further_ids(used: np.ndarray, n: int) -> np.ndarray:
+    """Numbers for n further objects, after the greatest that is used."""
+    first = int(np.max(used, initial=-1)) + 1
+    if first + n > np.iinfo(np.int64).max:
+        raise SimulationError(
+            f"galaxy table: column 'id' goes up to {first - 1}, which leaves none for others"
+        )
+    return first + np.arange(n, dtype=np.int64)
 
 
 def _change_sizes(catalog: Table, population: PopulationConfig, rng: np.random.Generator) -> None:

@@ -69,7 +69,7 @@ def find_healpixel_files(path: str | Path | Sequence[str | Path]) -> dict[int, P
     Raises
     ------
     SimulationError
-        Raised if there are none, or if a file has another name.
+        Raised if there are none, if a file has another name, or for two of one healpixel.
     FileNotFoundError
         Raised if the folder or a file does not exist.
     """
@@ -90,6 +90,8 @@ def find_healpixel_files(path: str | Path | Sequence[str | Path]) -> dict[int, P
             raise SimulationError(f"the name of {file} is not galaxy_<healpixel>.parquet, as in skyCatalogs")
         if not file.is_file():
             raise FileNotFoundError(f"sky catalogue not found: {file}")
+        if int(match[1]) in found:
+            raise SimulationError(f"{found[int(match[1])]} and {file} are of one healpixel: give one of them")
         found[int(match[1])] = file
     if not found:
         raise SimulationError("no files of a sky catalogue were given")
@@ -108,8 +110,8 @@ class SkyCatalogSource:
     throughputs that the flux file names, without the magnification. Rows without flux
     in any band are dropped and counted in the log. In the sample that comes with
     skycatalogs 2.5 these are all galaxies at redshifts over 1.67, a third of them; and
-    in *grizy* the fluxes of the others are 0.1 to 0.3 mag fainter than what its own SEDs
-    give.
+    in *grizy* the fluxes of the others are 0.16 to 0.30 mag fainter than what its own SEDs
+    give (median).
 
     *Shapes*, before lensing: a radius is that of the circle with the area of the
     ellipse. The position angle is east of north. Some versions have ellipticities
@@ -256,7 +258,7 @@ def _read_galaxies(file: Path, field: SkyField, survey: Survey) -> tuple[Table, 
 
     mags, lit = _magnitudes(_beside(file, "galaxy_flux"), "galaxy_id", data["galaxy_id"], file, survey)
     # The fluxes are magnified: μ = 1 / ((1 − κ)² − |γ|²).
-    brighter = -2.5 * np.log10((1.0 - kappa) ** 2 - np.abs(gamma) ** 2)
+    unlensed = -2.5 * np.log10((1.0 - kappa) ** 2 - np.abs(gamma) ** 2)
     light = {name: 10.0 ** (-0.4 * data[name]) if name in data else np.zeros(len(lit)) for name in _MAGNORMS}
     bulge, disc, knots = (light[name] for name in _MAGNORMS)
     total = bulge + disc + knots
@@ -278,7 +280,7 @@ def _read_galaxies(file: Path, field: SkyField, survey: Survey) -> tuple[Table, 
     table["x"], table["y"] = rows.x, rows.y
     table["redshift"] = data["redshift"]
     for band in FILTERS:
-        table[f"mag_{band}"] = np.minimum(mags[band] + brighter, _FAINTEST)
+        table[f"mag_{band}"] = np.minimum(mags[band] + unlensed, _FAINTEST)
     table["is_star"] = np.zeros(len(lit), dtype=bool)
     for column, part in (("disc_radius", "disk"), ("bulge_radius", "bulge")):
         table[column] = np.sqrt(data[f"size_{part}_true"] * data[f"size_minor_{part}_true"])

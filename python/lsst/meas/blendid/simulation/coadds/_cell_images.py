@@ -26,10 +26,9 @@ from ._noise import add_poisson_noise, noise_key
 from ._profiles import Profiles
 from .cells import Cell
 from .conditions import CellConditions, conditions_of, is_varied
-from .psf_model import PsfModel
+from .psf_model import PsfModel, kernel_size
 from .render import EDGE, ProgressCallback, draw_galaxies, draw_profiles
 
-_PSF_SIZE = 41
 # First key of the random streams of exposures.
 _EXPOSURES = 6
 
@@ -121,9 +120,8 @@ def draw_cells(
         variance[cell.y, cell.x] = known / local.electrons_per_njy**2
         add_poisson_noise(mean, key, *cell.key)
         part[:] = (mean - local.sky_electrons) / local.electrons_per_njy
-    psfs = [c.psf for c in conditions]
-    known_kernels = {psf: psf.kernel(survey.pixel_scale, _PSF_SIZE) for psf in dict.fromkeys(psfs)}
-    kernels = [known_kernels[psf] for psf in psfs]
+    width = kernel_size(survey.fwhm, survey.pixel_scale)
+    kernels = [c.psf.kernel(survey.pixel_scale, width) for c in conditions]
     return CellImages(
         image,
         variance,
@@ -209,7 +207,7 @@ def expose_cells(
     -------
     images
         The images. All cells have the same PSF and depth. The S/N is that of the sky and
-        the mean PSF before the exposures are resampled.
+        PSF of the survey, before sensor and resampling.
 
     Raises
     ------
@@ -219,6 +217,9 @@ def expose_cells(
     """
     from ..exposures.stack import expose
 
+    # Before hours of drawing: it refuses a PSF that pixels do not sample.
+    width = kernel_size(survey.fwhm, survey.pixel_scale)
+    snr = _snr(PsfModel(survey.fwhm).kernel(survey.pixel_scale, width), survey)
     # Each patch has exposures of its own: the same seed elsewhere gives other ones.
     place = tuple(v % (1 << 32) for v in cells[0].key)
     sequence = np.random.SeedSequence(noise_seed, spawn_key=(_EXPOSURES, *place))
@@ -233,10 +234,12 @@ def expose_cells(
         progress=progress,
     )
     image = stack.image.astype(np.float64)
-    snr = _snr(PsfModel(survey.fwhm).kernel(survey.pixel_scale, _PSF_SIZE), survey)
+    variance = stack.variance.astype(np.float64)
+    if not config.doSourceNoiseInVariance:
+        variance[:] = stack.sky_variance
     return CellImages(
         image,
-        stack.variance.astype(np.float64),
+        variance,
         np.maximum(image * survey.electrons_per_njy + survey.sky_electrons, 0.0),
         _by_cell([stack.kernel] * len(cells), cells),
         (survey,) * len(cells),

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("STAMP_SIZES", "Profiles", "bulge_table")
+__all__ = ("BULGE_B", "OPTIONAL_COLUMNS", "REQUIRED_COLUMNS", "STAMP_SIZES", "Profiles", "bulge_table")
 
 import dataclasses
 import functools
@@ -20,17 +20,36 @@ import numpy as np
 from astropy.table import Table
 
 from .._errors import import_galsim
+from ..catalogs._columns import check_column
 from ..catalogs.lensing import reduced_shear
 from .psf_model import PsfModel
+
+REQUIRED_COLUMNS = (
+    "x",
+    "y",
+    "flux",
+    "disc_radius",
+    "bulge_radius",
+    "axis_ratio",
+    "bulge_axis_ratio",
+    "position_angle",
+    "bulge_fraction",
+)
+"""Columns that a table of galaxies must have."""
+
+OPTIONAL_COLUMNS = ("gamma1", "gamma2", "kappa", "is_star")
+"""Columns that are zero where they are missing."""
 
 STAMP_SIZES = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 4096)
 """Widths that stamps have, pixels."""
 
 # Scale radius of an exponential disc of half-light radius 1.
 _DISC_SCALE = 1.0 / 1.6783469900166605
-# De Vaucouleurs: I(r) = L b^8 / (8! π r_e²) exp(-b (r/r_e)^¼) (Graham & Driver 2005, eq. 1 and 4).
-_BULGE_B = 7.66924944
-_BULGE_NORM = _BULGE_B**8 / (math.factorial(8) * math.pi)
+BULGE_B = 7.66924944
+"""The b of a de Vaucouleurs profile, I(r) = L b^8 / (8! π r_e²) exp(-b (r/r_e)^¼) (Graham & Driver 2005,
+eq. 1 and 4)."""
+
+_BULGE_NORM = BULGE_B**8 / (math.factorial(8) * math.pi)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +74,6 @@ class Profiles:
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: np.ndarray) -> Profiles:
-        return Profiles(self.x[rows], self.y[rows], self.forms[rows])
-
     def shifted(self, dx: float, dy: float) -> Profiles:
         """Move all centres.
 
@@ -80,9 +96,9 @@ class Profiles:
         Parameters
         ----------
         galaxies
-            As of `~lsst.meas.blendid.simulation.catalogs.galaxies.observe`. Without the columns
-            ``gamma1``, ``gamma2`` and ``kappa`` there is no lensing. Stars, and
-            components of no radius, are points.
+            As of `~lsst.meas.blendid.simulation.catalogs.galaxies.observe`: `REQUIRED_COLUMNS`, ``x`` and
+            ``y`` in pixels, ``flux`` magnified, radii and shapes before lensing; and any of
+            `OPTIONAL_COLUMNS`. Stars, and components of no radius, are points.
 
         Returns
         -------
@@ -92,14 +108,18 @@ class Profiles:
         Raises
         ------
         SimulationError
-            Raised for a shear or convergence that is not weak.
+            Raised if a column is missing or has bad values, and for a shear or convergence
+            that is not weak; the error names the rows.
         """
         n = len(galaxies)
 
         def column(name: str) -> np.ndarray:
-            if name not in galaxies.colnames:
+            if name in OPTIONAL_COLUMNS and name not in galaxies.colnames:
                 return np.zeros(n)
-            return np.asarray(galaxies[name], dtype=np.float64)
+            not_negative = name == "flux" or name.endswith(("_radius", "_fraction"))
+            return check_column(
+                galaxies, name, low=0.0 if not_negative else -np.inf, positive=name.endswith("axis_ratio")
+            )
 
         gamma1, gamma2, kappa = column("gamma1"), column("gamma2"), column("kappa")
         g1, g2 = reduced_shear(gamma1, gamma2, kappa)
@@ -112,7 +132,9 @@ class Profiles:
         turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1)
         base = lens @ turn.reshape(n, 2, 2)
         flux, bulge = column("flux"), column("bulge_fraction")
-        point = column("is_star") > 0.0
+        point = np.zeros(n, dtype=bool)
+        if "is_star" in galaxies.colnames:
+            point |= np.asarray(galaxies["is_star"], dtype=bool)
         forms = np.empty((n, 8))
         components = (
             (0, 1.0 - bulge, "disc_radius", "axis_ratio", _DISC_SCALE),
@@ -166,7 +188,7 @@ class Profiles:
             bright += (
                 bulge_flux[left]
                 * (_BULGE_NORM / bulge_area[left])
-                * np.exp(-_BULGE_B * (inner / bulge_a[left]) ** 0.25)
+                * np.exp(-BULGE_B * (inner / bulge_a[left]) ** 0.25)
             )
             fits = bright * pixel_scale**2 <= limit
             out[left[fits]] = n

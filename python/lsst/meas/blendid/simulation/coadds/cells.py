@@ -10,12 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("Cell", "cell_map", "cell_size_for", "cells_of")
+__all__ = ("Cell", "cell_size_for", "cells_of")
 
 import dataclasses
 from collections.abc import Iterator
-
-import numpy as np
 
 from lsst.images import Box
 from lsst.images.cells import CellGridBounds, CellIJ, PatchDefinition
@@ -94,22 +92,3 @@ def cell_size_for(size: int, largest: int = 256) -> int:
     if size % 150 == 0:
         return 150
     return next((c for c in range(min(largest, size), 15, -1) if size % c == 0), size)
-
-
-def cell_map(patch: PatchDefinition, values: np.ndarray) -> np.ndarray:
-    """Spread one value a cell over the pixels of a patch.
-
-    Parameters
-    ----------
-    patch
-        The patch, h × w pixels.
-    values
-        Shape (rows, columns) of cells.
-
-    Returns
-    -------
-    image
-        Shape (h, w).
-    """
-    shape = patch.cells.cell_shape
-    return np.repeat(np.repeat(values, shape.y, axis=0), shape.x, axis=1)

@@ -119,6 +119,7 @@ def simulate_scene(
     survey = get_survey(band) if isinstance(band, str) else band
     config = SceneConfig() if config is None else config
     width, height = (int(v) for v in size)
+    x0, y0 = (int(v) for v in xy0)
     catalog = make_catalog(
         source,
         size=(width, height),
@@ -128,9 +129,9 @@ def simulate_scene(
         population=config.population,
         split=split,
     )
-    catalog["x"] += float(xy0[0])
-    catalog["y"] += float(xy0[1])
-    bbox = Box.from_shape((height, width), start=(int(xy0[1]), int(xy0[0])))
+    catalog["x"] += float(x0)
+    catalog["y"] += float(y0)
+    bbox = Box.from_shape((height, width), start=(y0, x0))
     if isinstance(patch, PatchDefinition):
         definition = patch
         if definition.outer_bbox != bbox:
@@ -241,6 +242,8 @@ def simulate_patch(
     noise_seed = seed if noise_seed is None else noise_seed
     if min(seed, noise_seed) < 0:
         raise SimulationError(f"a seed must not be negative, not {min(seed, noise_seed)}")
+    if exposure_folder is not None and config.mode != "full":
+        raise SimulationError(f"there are no exposures to keep in mode {config.mode}: set mode full")
     bbox, tract_bbox = patch.outer_bbox, projection.pixel_frame.bbox
     cells = list(cells_of(patch, tract_bbox))
     galaxies = observe(catalog, survey, lensing=config.population.doLensing)

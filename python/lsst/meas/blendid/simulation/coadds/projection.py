@@ -12,9 +12,13 @@ from __future__ import annotations
 
 __all__ = ("DEFAULT_CENTER", "make_sky_projection")
 
+import math
+
 import astropy.wcs
 
 from lsst.images import Box, SkyProjection, TractFrame
+
+from .._errors import SimulationError
 
 DEFAULT_CENTER = (55.064, -29.783)
 """ICRS right ascension and declination of the middle of a tract, degrees: the middle
@@ -48,7 +52,14 @@ def make_sky_projection(
     -------
     sky_projection
         The projection.
+
+    Raises
+    ------
+    SimulationError
+        Raised if there is no such place on the sky.
     """
+    if not (math.isfinite(center[0]) and abs(center[1]) <= 90.0):
+        raise SimulationError(f"the middle of a tract must be a place on the sky, not {center}")
     wcs = astropy.wcs.WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = list(center)

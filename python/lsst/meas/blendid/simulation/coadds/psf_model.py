@@ -6,11 +6,14 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The PSF of simulated coadds: Kolmogorov turbulence, sheared."""
+"""The PSF of simulated coadds: Kolmogorov turbulence, sheared.
+
+The transform of the round profile is exp(-(k/k0)^(5/3)) (Fried 1966, JOSA 56, 1372).
+"""
 
 from __future__ import annotations
 
-__all__ = ("MIN_FWHM_PIXELS", "Modes", "PsfModel", "kolmogorov_psf")
+__all__ = ("MIN_FWHM_PIXELS", "Modes", "PsfModel", "kernel_size", "kolmogorov_psf")
 
 import dataclasses
 import functools
@@ -19,16 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from ...psf import kolmogorov_kernel
+from ...psf import KOLMOGOROV_K0_FWHM, kolmogorov_kernel
 from .._errors import SimulationError, import_galsim
 
 MIN_FWHM_PIXELS = 2.5
 """A PSF of fewer pixels is undersampled."""
 
-# Transform exp(-(k/k0)^(5/3)) of the profile (Fried 1966, JOSA 56, 1372). k0 times the FWHM, from the
-# profile by quadrature; `lsst.meas.blendid.psf.kolmogorov_kernel` has it to 4 in 10 million.
-_K0_TIMES_FWHM = 2.92070060777
-# Its wings: I(r) → 0.142316 k0^(-5/3) r^(-11/3), from the first term of the transform.
+# Wings of the profile: I(r) → 0.142316 k0^(-5/3) r^(-11/3), from the first term of the transform.
 _WING = 0.142316
 _MAX_SHEAR = 0.5
 
@@ -62,7 +62,7 @@ class PsfModel:
     @property
     def k0(self) -> float:
         """Wave number at which the transform of the round profile is 1/e, radians/arcsec."""
-        return _K0_TIMES_FWHM / self.fwhm
+        return KOLMOGOROV_K0_FWHM / self.fwhm
 
     @property
     def stretch(self) -> float:
@@ -275,6 +275,24 @@ def _kernel(psf: PsfModel, pixel_scale: float, size: int) -> np.ndarray:
 def _pixel_transform(psf: PsfModel, fx: np.ndarray, fy: np.ndarray, unit: float) -> np.ndarray:
     """Transform of PSF ⊗ pixel at frequencies in cycles per pixel."""
     return psf.transform(unit * fx, unit * fy) * np.sinc(fx) * np.sinc(fy)
+
+
+def kernel_size(fwhm: float, pixel_scale: float) -> int:
+    """Choose the width of the PSF images of a coadd.
+
+    Parameters
+    ----------
+    fwhm
+        Mean FWHM before the pixel, arcsec.
+    pixel_scale
+        Size of a pixel, arcsec.
+
+    Returns
+    -------
+    size
+        8 FWHM, odd, but at least 41 pixels.
+    """
+    return max(41, 2 * math.ceil(4.0 * fwhm / pixel_scale) + 1)
 
 
 def kolmogorov_psf(fwhm: float, pixel_scale: float, size: int = 41) -> np.ndarray:

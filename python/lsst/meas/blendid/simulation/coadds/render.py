@@ -24,7 +24,6 @@ __all__ = (
     "draw_galaxies",
     "draw_profiles",
     "draw_with_galsim",
-    "reach_of",
 )
 
 import math
@@ -91,12 +90,13 @@ def draw_galaxies(
     Raises
     ------
     SimulationError
-        Raised for an engine that does not exist, a PSF narrower than 2.5 pixels, or a
-        shear or convergence that is not weak.
+        Raised for an engine that does not exist, a PSF narrower than 2.5 pixels, a column
+        that is missing or has bad values, or a shear or convergence that is not weak.
     MissingGalSimError
         Raised if GalSim is not installed.
     """
     psf.check_sampling(pixel_scale)
+    profiles = Profiles.from_table(galaxies)
     if engine == "galsim":
         return draw_with_galsim(galaxies, size=size, psf=psf, pixel_scale=pixel_scale, progress=progress)
     if engine != "fourier":
@@ -104,7 +104,6 @@ def draw_galaxies(
     # The transform of bulges comes from it.
     import_galsim()
     image = np.zeros((size[1], size[0]))
-    profiles = Profiles.from_table(galaxies)
     stamps = profiles.stamp_sizes(psf, pixel_scale, EDGE * noise)
     draw_profiles(image, profiles, stamps, psf, pixel_scale, progress)
     return image
@@ -168,23 +167,6 @@ def draw_with_galsim(
         if progress is not None and (i % 500 == 499 or i == len(galaxies) - 1):
             progress(i + 1, len(galaxies))
     return image
-
-
-def reach_of(galaxies: Table, *, psf: PsfModel, pixel_scale: float, noise: float) -> np.ndarray:
-    """How far from its centre a galaxy is drawn.
-
-    Parameters
-    ----------
-    galaxies, psf, pixel_scale, noise
-        See `draw_galaxies`.
-
-    Returns
-    -------
-    reach
-        Along x and y, pixels, shape (n,), int64. Beyond it the light in a pixel is less than
-        `EDGE` of the noise.
-    """
-    return Profiles.from_table(galaxies).stamp_sizes(psf, pixel_scale, EDGE * noise) // 2
 
 
 def draw_profiles(

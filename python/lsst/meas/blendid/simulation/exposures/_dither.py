@@ -24,9 +24,7 @@ import math
 import numpy as np
 
 from ..._jit import njit
-
-# k₀ FWHM of a Kolmogorov profile: the numbers of `.psf.kolmogorov_kernel`.
-_K0_TIMES_FWHM = 2.992934 * 0.975865
+from ...psf import KOLMOGOROV_K0_FWHM
 
 
 def split_shift(shift: float) -> tuple[int, float]:
@@ -124,7 +122,7 @@ def effective_kernel(
             mean = np.zeros_like(total)
             for width, shift_x, shift_y in zip(fwhm, dx, dy, strict=True):
                 shifts = _shift_transform(fy, shift_y)[:, None] * _shift_transform(fx, shift_x)[None, :]
-                mean += np.exp(-k_53 * (width / _K0_TIMES_FWHM) ** (5.0 / 3.0)) * shifts
+                mean += np.exp(-k_53 * (width / KOLMOGOROV_K0_FWHM) ** (5.0 / 3.0)) * shifts
             pixel = np.sinc(fx)[None, :] * np.sinc(fy)[:, None]
             total += mean * pixel * np.exp(-0.5 * (k * diffusion) ** 2)
     full = np.fft.fftshift(np.fft.irfft2(total, s=(n, n)))

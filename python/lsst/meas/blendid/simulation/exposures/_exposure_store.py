@@ -152,9 +152,10 @@ def _open(path: Path) -> Iterator[astropy.io.fits.HDUList]:
     """Open a file; whatever cannot be read in it is an error that names it."""
     try:
         with warnings.catch_warnings():
-            # Of a file that is too short.
+            # Of a file that is too short, and of a checksum that is wrong.
             warnings.simplefilter("error")
-            with astropy.io.fits.open(path, memmap=False) as hdus:
+            # Astropy leaves a file open that it cannot read.
+            with path.open("rb") as file, astropy.io.fits.open(file, memmap=False, checksum=True) as hdus:
                 yield hdus
     except SimulationError:
         raise

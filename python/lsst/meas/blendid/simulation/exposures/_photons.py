@@ -13,7 +13,7 @@ atmosphere, and arrives at a place of the focal plane. Radii are drawn from tabl
 of the inverse of the curve of growth:
 
 - exponential disc and de Vaucouleurs bulge: the regularised incomplete gamma
-  functions P(2, r / r_s) and P(8, b (r / r_e)^¼) with b = 7.66925 (Graham & Driver
+  functions P(2, r / r_s) and P(8, b (r / r_e)^¼) with P(8, b) = ½ (Graham & Driver
   2005, PASA 22, 118, eq. 2, for n = 1 and 4);
 - Kolmogorov atmosphere, of transform exp(-(k/k₀)^(5/3)) (Fried 1966, JOSA 56, 1372):
   the Hankel integral of the transform within 6 / k₀, its power series in 1/r beyond.
@@ -35,13 +35,8 @@ import numpy as np
 from astropy.table import Table
 
 from ..._jit import njit
-from ..catalogs._columns import check_column
-from ..coadds._profiles import Profiles
-
-# k₀ FWHM of a Kolmogorov profile: the numbers of `.psf.kolmogorov_kernel`.
-_K0_TIMES_FWHM = 2.992934 * 0.975865
-# De Vaucouleurs: root of P(8, b) = ½.
-_BULGE_B = 7.66924944
+from ...psf import KOLMOGOROV_K0_FWHM
+from ..coadds._profiles import BULGE_B, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Profiles
 
 # Tables: uniform in the square root of the light within, to this share; then in the logarithm
 # of the light beyond.
@@ -49,19 +44,6 @@ _CORE = 0.9
 _CORE_NODES = 4096
 _TAIL_NODES = 4096
 _LEFT = 1e-9
-
-_COLUMNS = (
-    "x",
-    "y",
-    "flux",
-    "disc_radius",
-    "bulge_radius",
-    "axis_ratio",
-    "bulge_axis_ratio",
-    "position_angle",
-    "bulge_fraction",
-)
-_LENS_COLUMNS = ("gamma1", "gamma2", "kappa")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +67,7 @@ def make_sources(galaxies: Table) -> tuple[Profiles, str]:
     Parameters
     ----------
     galaxies
-        Observed table: ``x``, ``y`` in pixels, ``flux`` in nJy (magnified), and the shape
-        columns of `~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS` before lensing.
-        ``gamma1``, ``gamma2`` and ``kappa`` are zero where they are missing.
+        See `~lsst.meas.blendid.simulation.coadds._profiles.Profiles.from_table`.
 
     Returns
     -------
@@ -101,16 +81,13 @@ def make_sources(galaxies: Table) -> tuple[Profiles, str]:
     SimulationError
         Raised if a column is missing or has bad values; the error names the rows.
     """
+    sources = Profiles.from_table(galaxies)
     digest = hashlib.sha256()
-    columns = _COLUMNS + tuple(name for name in (*_LENS_COLUMNS, "is_star") if name in galaxies.colnames)
-    for name in columns:
-        not_negative = name == "flux" or name.endswith(("_radius", "_fraction"))
-        values = check_column(
-            galaxies, name, low=0.0 if not_negative else -np.inf, positive=name.endswith("axis_ratio")
-        )
-        digest.update(name.encode())
-        digest.update(values.tobytes())
-    return Profiles.from_table(galaxies), digest.hexdigest()[:16]
+    for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
+        if name in galaxies.colnames:
+            digest.update(name.encode())
+            digest.update(np.asarray(galaxies[name], dtype=np.float64).tobytes())
+    return sources, digest.hexdigest()[:16]
 
 
 def shoot_photons(
@@ -182,13 +159,13 @@ def make_radius_tables() -> RadiusTables:
     core = np.empty((3, _CORE_NODES))
     tail = np.empty((3, _TAIL_NODES))
     core[0], tail[0] = gammaincinv(2.0, within), gammainccinv(2.0, beyond)
-    core[1] = (gammaincinv(8.0, within) / _BULGE_B) ** 4
-    tail[1] = (gammainccinv(8.0, beyond) / _BULGE_B) ** 4
+    core[1] = (gammaincinv(8.0, within) / BULGE_B) ** 4
+    tail[1] = (gammainccinv(8.0, beyond) / BULGE_B) ** 4
     r, left = kolmogorov_growth()
     core[2] = np.interp(np.sqrt(within), np.sqrt(1.0 - left), r)
     tail[2] = np.exp(np.interp(np.log(beyond), np.log(left[:0:-1]), np.log(r[:0:-1])))
-    core[2] /= _K0_TIMES_FWHM
-    tail[2] /= _K0_TIMES_FWHM
+    core[2] /= KOLMOGOROV_K0_FWHM
+    tail[2] /= KOLMOGOROV_K0_FWHM
     return RadiusTables(core=core, tail=tail)
 
 

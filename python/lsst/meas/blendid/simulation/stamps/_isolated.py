@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from .._errors import import_galsim
-from .real_galaxies import RealGalaxies
+from .real_galaxies import HST_PIXEL, RealGalaxies
 
 SEGMENTATION_THRESHOLD = 1.5
 """Threshold of a segmentation in the noise of the smoothed image (``DETECT_THRESH`` of SExtractor)."""
@@ -32,7 +32,6 @@ _FILTER = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16.0  # SExtractor's defa
 _NEIGHBOR_PEAK = 5.0  # in the noise of the smoothed image
 _GROWTH = 5  # pixels by which light of neighbours is taken to spread (candels-blender)
 _MARGIN = 16  # pixels that the centre of a galaxy may be off the centre of its image
-_SCALE = 0.03  # arcsec, of the HST images
 _EIGHT = np.ones((3, 3), dtype=bool)
 
 
@@ -204,7 +203,7 @@ class IsolatedGalaxies:
         """
         n = size * self._binning
         psf = self.galaxies.catalog.getPSF(int(self.galaxies.rows[i]))
-        image = psf.drawImage(nx=n, ny=n, scale=_SCALE, method="no_pixel", dtype=np.float64).array
+        image = psf.drawImage(nx=n, ny=n, scale=HST_PIXEL, method="no_pixel", dtype=np.float64).array
         image = _bin(image, self._binning)
         return (image / image.sum()).astype(np.float32)
 
@@ -258,7 +257,7 @@ class IsolatedGalaxies:
 def _draw_noise(deviate: Any, variance: float, side: int, binning: int) -> np.ndarray:
     """Draw noise with the correlation of the COSMOS images (`galsim.getCOSMOSNoise`)."""
     galsim = import_galsim()
-    image = galsim.ImageD(side * binning, side * binning, scale=_SCALE)
+    image = galsim.ImageD(side * binning, side * binning, scale=HST_PIXEL)
     _cosmos_noise().withVariance(variance).copy(rng=deviate).applyTo(image)
     return np.asarray(image.array)
 
@@ -266,7 +265,7 @@ def _draw_noise(deviate: Any, variance: float, side: int, binning: int) -> np.nd
 @functools.lru_cache(maxsize=1)
 def _cosmos_noise() -> Any:
     galsim = import_galsim()
-    return galsim.getCOSMOSNoise(rng=galsim.BaseDeviate(1), cosmos_scale=_SCALE)
+    return galsim.getCOSMOSNoise(rng=galsim.BaseDeviate(1), cosmos_scale=HST_PIXEL)
 
 
 def _neighbors(image: np.ndarray, noise: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:

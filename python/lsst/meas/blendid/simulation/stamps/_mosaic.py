@@ -144,9 +144,7 @@ def _columns(stamp_set: StampSet, columns: int | None) -> int:
 def _mosaic_truth(stamp_set: StampSet, origins: np.ndarray, unit: float, projection: object) -> Table:
     """Truth in pixels of the mosaic and nJy."""
     truth = stamp_set.truth.copy()
-    ids = np.asarray(stamp_set.stamps["stamp_id"])
-    order = np.argsort(ids)
-    tile = order[np.searchsorted(ids[order], np.asarray(truth["stamp_id"]))]
+    tile = stamp_set.truth_rows
     truth["x"] = np.asarray(truth["x"], dtype=np.float64) + origins[tile, 0]
     truth["y"] = np.asarray(truth["y"], dtype=np.float64) + origins[tile, 1]
     sky = projection.pixel_to_sky(XY(x=np.asarray(truth["x"]), y=np.asarray(truth["y"])))  # type: ignore[attr-defined]

@@ -75,11 +75,21 @@ class BlendHunterSettings:
     """Noise of the realistic stamps, that of the survey's images."""
 
     def __post_init__(self) -> None:
-        if self.size < 8 or self.padding < 0:
+        whole = isinstance(self.size, int) and isinstance(self.padding, int)
+        if not whole or self.size < 8 or self.padding < 0:
             raise SimulationError(f"stamps of {self.size} pixels padded by {self.padding} cannot be made")
         for name in ("pixel_scale", "fwhm", "exposure_time", "diameter"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise SimulationError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        # A Moffat of less has no finite flux.
+        if not (math.isfinite(self.beta) and self.beta > 1.1):
+            raise SimulationError(f"beta must be over 1.1 and finite, not {self.beta}")
+        for name in ("atmosphere_shear", "optics_shear"):
+            # Five standard deviations are less than the shear of 1 that there cannot be.
+            if not 0.0 <= getattr(self, name) <= 0.1:
+                raise SimulationError(f"{name} must be between 0 and 0.1, not {getattr(self, name)}")
+        if not 0.0 <= self.obscuration < 1.0:
+            raise SimulationError(f"obscuration must be from 0 to less than 1, not {self.obscuration}")
         if not 0.0 <= self.blended_share <= 1.0:
             raise SimulationError(f"blended_share must be between 0 and 1, not {self.blended_share}")
 

@@ -109,7 +109,10 @@ def read_set(folder: str | Path) -> StampSet:
     try:
         header = json.loads(header_path.read_text())
         if header["format"] != _FORMAT:
-            raise StampSetError(f"{folder} has the format {header['format']}; this version reads {_FORMAT}")
+            raise StampSetError(f"it has the format {header['format']}; this version reads {_FORMAT}")
+        outside = [key for key in header["arrays"] if Path(key).name != key]
+        if outside:
+            raise StampSetError(f"it names an array {outside[0]!r}, which is not in the folder")
         return StampSet(
             name=header["name"],
             images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
@@ -126,9 +129,9 @@ def read_set(folder: str | Path) -> StampSet:
                 for key in header["arrays"]
             },
         )
-    except StampSetError:
-        raise
-    except (OSError, KeyError, TypeError, ValueError) as err:
+    except StampSetError as err:
+        raise StampSetError(f"cannot use the set of stamps {folder}: {err}") from None
+    except (EOFError, OSError, KeyError, TypeError, ValueError) as err:
         reason = " ".join(str(err).split())
         raise StampSetError(f"cannot read the set of stamps {folder}: {reason}; make it anew") from None
 

@@ -21,12 +21,14 @@ from __future__ import annotations
 __all__ = ("BlendHunterSettings", "make_blendhunter", "make_blendhunter_real")
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
 from .._errors import SimulationError
+from ._counts import check_counts, check_seed
 from ._draw import Plan, Progress, draw_stamps, stamp_psf
 from ._settings import BlendHunterSettings
 from ._sources import ModelGalaxies, ParametricCosmos, RealCosmos, StampSource
@@ -39,7 +41,7 @@ _COUNTS_REAL = {"train": 0, "validation": 0, "test": 20000}
 
 
 def make_blendhunter(
-    counts: dict[str, int] | None = None,
+    counts: Mapping[str, int] | None = None,
     *,
     cosmos: str | Path | None = None,
     size_model: str = "1.6x",
@@ -84,21 +86,20 @@ def make_blendhunter(
         Raised if GalSim is not installed.
     """
     settings = settings or BlendHunterSettings()
-    counts = _check_counts(counts, _COUNTS)
-    _check_run(seed, processes)
+    complete = _check_run(_COUNTS if counts is None else counts, seed, processes)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(11,)))
     source: StampSource
     if cosmos is None:
-        n = sum(_n_galaxies(counts, settings).values())
+        n = sum(_n_galaxies(complete, settings).values())
         source = ModelGalaxies.draw(n, rng, mag_range=settings.mag_range, size_model=size_model)
     else:
         source = ParametricCosmos.open(cosmos, mag_range=settings.mag_range)
-    return _make("blendhunter", source, counts, settings, seed, processes, progress)
+    return _make("blendhunter", source, complete, settings, seed, processes, progress)
 
 
 def make_blendhunter_real(
     cosmos: str | Path,
-    counts: dict[str, int] | None = None,
+    counts: Mapping[str, int] | None = None,
     *,
     settings: BlendHunterSettings | None = None,
     seed: int = 1,
@@ -134,33 +135,21 @@ def make_blendhunter_real(
     many different stamps; but they show those few galaxies alone.
     """
     settings = settings or BlendHunterSettings()
-    counts = _check_counts(counts, _COUNTS_REAL)
-    _check_run(seed, processes)
+    complete = _check_run(_COUNTS_REAL if counts is None else counts, seed, processes)
     galaxies = open_real_galaxies(cosmos)
     brightest, faintest = settings.mag_range
     inside = (galaxies.mag >= brightest) & (galaxies.mag <= faintest)
     if not inside.any():
         raise StampSetError(f"{galaxies.path.name} has no galaxy between {brightest} and {faintest} mag")
     source = RealCosmos(galaxies.select(inside))
-    return _make("blendhunter-real", source, counts, settings, seed, processes, progress)
+    return _make("blendhunter-real", source, complete, settings, seed, processes, progress)
 
 
-def _check_counts(counts: dict[str, int] | None, default: dict[str, int]) -> dict[str, int]:
-    counts = dict(default if counts is None else counts)
-    unknown = [name for name in counts if name not in SPLITS]
-    if unknown:
-        raise StampSetError(f"unknown split {unknown[0]!r}; there are {', '.join(SPLITS)}")
-    counts = {name: int(counts.get(name, 0)) for name in SPLITS}
-    if min(counts.values()) < 0 or sum(counts.values()) == 0:
-        raise StampSetError(f"the numbers of stamps must not be negative, nor all 0: {counts}")
-    return counts
-
-
-def _check_run(seed: int, processes: int) -> None:
+def _check_run(counts: Mapping[str, int], seed: int, processes: int) -> dict[str, int]:
+    check_seed(seed)
     if processes < 1:
         raise SimulationError(f"the number of processes must be positive, not {processes}")
-    if seed < 0:
-        raise SimulationError(f"a seed must not be negative, not {seed}")
+    return check_counts(counts)
 
 
 def _n_blended(counts: dict[str, int], settings: BlendHunterSettings) -> dict[str, int]:

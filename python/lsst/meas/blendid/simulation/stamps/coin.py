@@ -32,8 +32,9 @@ from astropy.table import Table
 
 from ...labels import matched_snr
 from .._errors import SimulationError
+from ._counts import check_counts, check_seed
 from ._isolated import SEGMENTATION_THRESHOLD, IsolatedGalaxies, IsolatedGalaxy, turn
-from .real_galaxies import HST_ZERO_POINT, RealGalaxies, open_real_galaxies
+from .real_galaxies import HST_PIXEL, HST_ZERO_POINT, RealGalaxies, open_real_galaxies
 from .stamp_set import SPLITS, StampSet, StampSetError
 
 CENTRAL = 1
@@ -43,9 +44,9 @@ COMPANION = 2
 """Bit of the array ``segmentation`` where the shifted galaxy is."""
 
 _COUNTS = {"train": 9800, "validation": 4200, "test": 6000}
-_HST_PIXEL = 0.03
 _PSF_SIZE = 41
 _TRIES = 1000
+_MOST = 10_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +70,11 @@ class CoinSettings:
     min_separation: float = 0.5
     """Least shift in units of the larger of the two half-light radii."""
 
-    shift: Literal["released", "text"] = "released"
+    shift: Literal["text", "released"] = "text"
     """Rule of the shift.  The text of the paper has any from ``min_separation`` radii to half a stamp
-    (``text``).  All published pairs lie between the larger radius and the lesser of four times the
-    smaller radius and half a stamp; where the larger radius is beyond that upper end, between 0.8 of it
-    and itself (``released``, the default, as the published rates belong to those)."""
+    (``text``).  All published pairs, to which the published rates belong, lie between the larger radius
+    and the lesser of four times the smaller radius and half a stamp; where the larger radius is beyond
+    that upper end, between 0.8 of it and itself (``released``)."""
 
     noise_factor: float = 1.0
     """White noise that is added to each galaxy, in units of its own (candels-blender adds as much again)."""
@@ -92,6 +93,8 @@ class CoinSettings:
             raise SimulationError(f"size must be even and at least 16, not {self.size}")
         if self.binning < 1:
             raise SimulationError(f"binning must be 1 or more, not {self.binning}")
+        if math.isnan(self.mag_limit):
+            raise SimulationError("mag_limit must be a magnitude, not nan")
         for name in ("max_mag_difference", "min_separation"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0.0):
                 raise SimulationError(f"{name} must be positive and finite, not {getattr(self, name)}")
@@ -99,8 +102,8 @@ class CoinSettings:
             raise SimulationError(f"noise_factor must not be negative, not {self.noise_factor}")
         if not 0.0 <= self.isolated_share <= 1.0:
             raise SimulationError(f"isolated_share must be between 0 and 1, not {self.isolated_share}")
-        if self.shift not in ("released", "text"):
-            raise SimulationError(f"shift must be released or text, not {self.shift!r}")
+        if self.shift not in ("text", "released"):
+            raise SimulationError(f"shift must be text or released, not {self.shift!r}")
         unknown = sorted(set(self.split_shares) - set(SPLITS))
         if unknown:
             raise SimulationError(
@@ -110,7 +113,7 @@ class CoinSettings:
     @property
     def pixel_scale(self) -> float:
         """Size of a pixel of the stamps, arcsec."""
-        return _HST_PIXEL * self.binning
+        return HST_PIXEL * self.binning
 
     def shift_range(self, radius1: float, radius2: float) -> tuple[float, float]:
         """Range of the shift of a pair.
@@ -183,7 +186,10 @@ def make_coin(
     but a catalogue of few galaxies shows those few alone.
     """
     settings = settings or CoinSettings()
-    counts = _check_counts(counts)
+    check_seed(seed)
+    counts = check_counts(_COUNTS if counts is None else counts)
+    if max(counts.values()) > _MOST:
+        raise SimulationError(f"a split can have {_MOST} stamps at most: {counts}")
     galaxies = open_real_galaxies(cosmos)
     usable = np.isfinite(galaxies.radius) & (galaxies.radius > 0.0) & (galaxies.mag <= settings.mag_limit)
     if not usable.any():
@@ -209,7 +215,7 @@ def make_coin(
         maker = _PairMaker(parts[name], settings, seed, name)
         for j in range(counts[name]):
             # Numbers of a split do not depend on how many stamps the others have.
-            pair = maker.draw(k * 10_000_000 + j)
+            pair = maker.draw(k * _MOST + j)
             row = len(stamps)
             images[row], segmentation[row] = pair.image, pair.segmentation
             index = psfs.add(pair.psf_key, maker)
@@ -255,7 +261,7 @@ class _PairMaker:
         self.galaxies, self.settings, self.seed, self.split = galaxies, settings, seed, split
         self.isolated = IsolatedGalaxies(galaxies, size=settings.size, binning=settings.binning, seed=seed)
         self.radius = galaxies.radius / settings.pixel_scale
-        difference = np.abs(galaxies.mag[:, None] - galaxies.mag) < settings.max_mag_difference
+        difference = np.abs(galaxies.mag[:, None] - galaxies.mag) <= settings.max_mag_difference
         np.fill_diagonal(difference, False)
         self.partners = [np.flatnonzero(row) for row in difference]
         if settings.isolated_share < 1.0 and not difference.any():
@@ -368,17 +374,6 @@ def _draw_shift(low: float, high: float, rng: np.random.Generator) -> tuple[int,
         if low <= math.hypot(dx, dy) <= high:
             return dx, dy
     return None
-
-
-def _check_counts(counts: Mapping[str, int] | None) -> dict[str, int]:
-    given = _COUNTS if counts is None else counts
-    unknown = sorted(set(given) - set(SPLITS))
-    if unknown:
-        raise SimulationError(f"unknown split {unknown[0]!r}; there are {', '.join(SPLITS)}")
-    out = {name: int(given.get(name, 0)) for name in SPLITS}
-    if min(out.values()) < 0 or not 0 < max(out.values()) < 10_000_000:
-        raise SimulationError(f"numbers of stamps must not be negative, or all zero: {out}")
-    return out
 
 
 def _to_table(rows: list[dict[str, Any]]) -> Table:

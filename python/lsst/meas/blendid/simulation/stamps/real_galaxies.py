@@ -16,7 +16,7 @@ https://ui.adsabs.harvard.edu/abs/2012MNRAS.420.1518M): a table
 
 from __future__ import annotations
 
-__all__ = ("HST_ZERO_POINT", "RealGalaxies", "find_catalog", "open_real_galaxies")
+__all__ = ("HST_PIXEL", "HST_ZERO_POINT", "RealGalaxies", "find_catalog", "open_real_galaxies")
 
 import dataclasses
 import functools
@@ -34,7 +34,8 @@ HST_ZERO_POINT = 25.94
 """AB magnitude of 1 count in the images, which are counts per second in F814W (Leauthaud et al.
 2007, https://ui.adsabs.harvard.edu/abs/2007ApJS..172..219L)."""
 
-_PIXEL = 0.03
+HST_PIXEL = 0.03
+"""Size of a pixel of the images, arcsec."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,7 +262,7 @@ def open_real_galaxies(folder: str | Path) -> RealGalaxies:
     if measured.is_file():
         fits = _read(measured)
         if len(fits) == n and "flux_radius" in fits.colnames:
-            radius = np.asarray(fits["flux_radius"], dtype=np.float64) * _PIXEL
+            radius = np.asarray(fits["flux_radius"], dtype=np.float64) * HST_PIXEL
     keep = np.ones(n, dtype=bool)
     selection = path.with_name(path.stem + "_selection.fits")
     if selection.is_file():

@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("SPLITS", "StampSet", "StampSetError")
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,29 +107,72 @@ class StampSet:
 
     def __post_init__(self) -> None:
         shape = self.images.shape
-        if len(shape) != 3 or shape[1] != shape[2]:
+        if len(shape) != 3 or shape[1] != shape[2] or not shape[1]:
             raise StampSetError(f"the stamps of {self.name} have the shape {shape}, not (n, s, s)")
+        if self.images.dtype.kind != "f":
+            raise StampSetError(f"the stamps of {self.name} are {self.images.dtype}, not floating-point")
+        self._check_numbers()
         if self.psf.ndim != 3 or self.psf.shape[1] != self.psf.shape[2] or self.psf.shape[1] % 2 == 0:
-            raise StampSetError(
-                f"the PSFs of {self.name} have the shape {self.psf.shape}, not (m, k, k), k odd"
-            )
-        for kind, table, needed in (
-            ("stamps", self.stamps, _STAMP_COLUMNS),
-            ("truth", self.truth, _TRUTH_COLUMNS),
-        ):
+            raise StampSetError(f"the PSFs of {self.name} have shape {self.psf.shape}, not (m, k, k), k odd")
+        tables = (("stamps", self.stamps, _STAMP_COLUMNS), ("truth", self.truth, _TRUTH_COLUMNS))
+        for kind, table, needed in tables:
             missing = [column for column in needed if column not in table.colnames]
             if missing:
                 raise StampSetError(f"the {kind} table of {self.name} lacks {', '.join(missing)}")
-        for kind, length in (
-            ("rows", len(self.stamps)),
-            *((f"rows in {key}", len(a)) for key, a in self.arrays.items()),
-        ):
+        lengths = {"rows": len(self.stamps)} | {f"rows in {key}": len(a) for key, a in self.arrays.items()}
+        for kind, length in lengths.items():
             if length != shape[0]:
                 raise StampSetError(f"{self.name} has {shape[0]} stamps and {length} {kind}")
         if shape[0]:
-            index = np.asarray(self.stamps["psf_index"])
-            if index.min() < 0 or index.max() >= len(self.psf):
-                raise StampSetError(f"{self.name} has {len(self.psf)} PSFs; psf_index goes to {index.max()}")
+            self._check_tables()
+
+    def _check_numbers(self) -> None:
+        """Refuse settings that a damaged header could hold."""
+        for key, value in (("seed", self.seed), ("padding", self.padding)):
+            if not isinstance(value, int | np.integer) or value < 0:
+                raise StampSetError(f"the {key} of {self.name} is {value!r}, not an integer from 0 on")
+        scale, zero_point = self.pixel_scale, self.zero_point
+        if not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0.0):
+            raise StampSetError(f"the pixel_scale of {self.name} is {scale!r}, not positive and finite")
+        if not isinstance(zero_point, int | float) or math.isinf(zero_point):
+            raise StampSetError(f"the zero_point of {self.name} is {zero_point!r}, no magnitude")
+        if not isinstance(self.metadata, Mapping):
+            raise StampSetError(f"the metadata of {self.name} is {self.metadata!r}, no mapping")
+
+    def _check_tables(self) -> None:
+        """Refuse tables that contradict each other; there is a stamp."""
+        kinds = {"stamp_id": "iu", "n_objects": "iu", "psf_index": "iu", "is_blended": "b", "noise": "fiu"}
+        columns = {key: np.asarray(self.stamps[key]) for key in kinds}
+        for key, kind in kinds.items():
+            if columns[key].dtype.kind not in kind:
+                raise StampSetError(f"column {key} of the stamps of {self.name} is {columns[key].dtype}")
+        ids, n_objects, index, is_blended, noise = columns.values()
+        if ids.min() < 0 or len(np.unique(ids)) < len(ids):
+            raise StampSetError(f"the stamp_id of {self.name} are not unique, or negative")
+        if index.min() < 0 or index.max() >= len(self.psf):
+            raise StampSetError(f"{self.name} has {len(self.psf)} PSFs; psf_index goes to {index.max()}")
+        if not (np.isfinite(self.psf).all() and (self.psf.sum(axis=(1, 2)) > 0.0).all()):
+            raise StampSetError(f"{self.name} has a PSF that is not finite, or whose sum is not positive")
+        if not np.isfinite(noise).all() or noise.min() < 0.0:
+            raise StampSetError(f"the noise of {self.name} is not finite, or negative")
+        unknown = sorted(set(np.unique(np.asarray(self.stamps["split"]).astype(str)).tolist()) - set(SPLITS))
+        if unknown:
+            raise StampSetError(f"{self.name} has a split {unknown[0]!r}; there are {', '.join(SPLITS)}")
+        wrong = np.flatnonzero(is_blended != (n_objects > 1))
+        if wrong.size:
+            raise StampSetError(f"stamp {ids[wrong[0]]} of {self.name}: is_blended contradicts n_objects")
+        owners = np.asarray(self.truth["stamp_id"])
+        strange = owners[~np.isin(owners, ids)]
+        if strange.size:
+            raise StampSetError(f"the truth of {self.name} names stamp {strange[0]}, which there is none of")
+        wrong = np.flatnonzero(np.bincount(self.truth_rows, minlength=len(ids)) != n_objects)
+        if wrong.size:
+            first, n = ids[wrong[0]], n_objects[wrong[0]]
+            raise StampSetError(f"stamp {first} of {self.name} has {n} galaxies, but not {n} rows of truth")
+        for key in ("x", "y", "flux"):
+            value = np.asarray(self.truth[key])
+            if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+                raise StampSetError(f"column {key} of the truth of {self.name} is not all finite numbers")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -147,6 +191,13 @@ class StampSet:
     def noise(self) -> np.ndarray:
         """Standard deviation per pixel in each stamp, image units, float of shape (n,)."""
         return np.asarray(self.stamps["noise"], dtype=np.float64)
+
+    @property
+    def truth_rows(self) -> np.ndarray:
+        """Row of ``stamps`` that each row of ``truth`` belongs to, int64 of shape (n_truth,)."""
+        ids = np.asarray(self.stamps["stamp_id"])
+        order = np.argsort(ids)
+        return np.asarray(order[np.searchsorted(ids, self.truth["stamp_id"], sorter=order)])
 
     def select(self, rows: np.ndarray) -> StampSet:
         """Take some of the stamps, with their truth.
@@ -240,10 +291,7 @@ class StampSet:
 
     def _snr(self, sigma: float) -> np.ndarray:
         """Matched-filter S/N of each galaxy with the PSF of its stamp."""
-        order = np.argsort(self.stamps["stamp_id"])
-        sorted_ids = np.asarray(self.stamps["stamp_id"])[order]
-        row = order[np.searchsorted(sorted_ids, np.asarray(self.truth["stamp_id"]))]
-        index = np.asarray(self.stamps["psf_index"])[row]
+        index = np.asarray(self.stamps["psf_index"])[self.truth_rows]
         per_flux = np.array([matched_snr(np.ones(1), kernel, sigma)[0] for kernel in self.psf])
         return (np.asarray(self.truth["flux"], dtype=np.float64) * per_flux[index]).astype(np.float32)
 

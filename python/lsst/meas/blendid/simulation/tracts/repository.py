@@ -133,9 +133,9 @@ def make_tract_catalog(
     galaxies = as_source(source, split=split)
     if center is None and callable(getattr(galaxies, "field_center", None)):
         center = galaxies.field_center()  # type: ignore[attr-defined]
+    layout = dataclasses.replace(simulation.layout, center=center or DEFAULT_CENTER)
     if center is not None and any(f.name == "center" for f in _fields(galaxies)):
         galaxies = dataclasses.replace(galaxies, center=center)  # type: ignore[type-var]
-    layout = dataclasses.replace(simulation.layout, center=center or DEFAULT_CENTER)
     catalog = make_catalog(
         galaxies,
         size=layout.size,

@@ -20,8 +20,10 @@ __all__ = (
 )
 
 import os
+import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,8 @@ class RepositoryWriter:
     FileNotFoundError
         Raised if the folder above the root does not exist.
     SimulationError
-        Raised for a band that is unknown or a collection that cannot be written to.
+        Raised for a band that is unknown, or a repository or collection that cannot be
+        written to.
 
     Notes
     -----
@@ -154,22 +157,25 @@ class RepositoryWriter:
         ------
         SimulationError
             Raised, and nothing is changed, if the repository has another layout of that
-            name, or the collection has other settings or another catalogue of the tract.
+            name, the collection has other settings or another catalogue of the tract, or the
+            repository cannot be written.
         """
         catalogs = {number: simulation.patch_catalog(catalog, number) for number in self._numbers}
-        if self._is_new:
-            self.root.parent.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.root.parent, prefix=f".{self.root.name}-") as folder:
-                # A Butler takes a name with a dot for that of a configuration file.
-                temporary = Path(folder) / "repository"
-                Butler.makeRepo(str(temporary))
-                with Butler.from_config(str(temporary), writeable=True) as butler:
+        with _name_errors(self.root):
+            if self._is_new:
+                with tempfile.TemporaryDirectory(
+                    dir=self.root.parent, prefix=f".{self.root.name}-"
+                ) as folder:
+                    # A Butler takes a name with a dot for that of a configuration file.
+                    temporary = Path(folder) / "repository"
+                    Butler.makeRepo(str(temporary))
+                    with Butler.from_config(str(temporary), writeable=True) as butler:
+                        self._put_inputs(butler, simulation, catalogs)
+                    os.replace(temporary, self.root)
+                self._is_new = False
+            else:
+                with self._open() as butler:
                     self._put_inputs(butler, simulation, catalogs)
-                os.replace(temporary, self.root)
-            self._is_new = False
-        else:
-            with self._open() as butler:
-                self._put_inputs(butler, simulation, catalogs)
         return [
             PatchJob(number, band, catalogs[number])
             for number in self._numbers
@@ -245,7 +251,8 @@ class RepositoryWriter:
         Raises
         ------
         SimulationError
-            Raised for settings that do not work.
+            Raised for settings that do not work, or if a coadd cannot be written: the disk is
+            full, say, or another process has written it meanwhile.
         """
         n = 0
         with self._open() as butler:
@@ -253,7 +260,12 @@ class RepositoryWriter:
                 simulation, jobs, processes=processes, exposure_folder=exposure_folder, progress=progress
             ):
                 data_id = {**self._names, "patch": job.patch, "band": job.band}
-                with butler.transaction():
+                with (
+                    _name_errors(
+                        self.root, "; coadds that it has are complete, and --resume goes on from there"
+                    ),
+                    butler.transaction(),
+                ):
                     butler.put(simulated.coadd, COADD_DATASET, data_id, run=self._collection)
                     butler.put(simulated.truth, TRUTH_DATASET, data_id, run=self._collection)
                 n += len(simulated.truth)
@@ -287,6 +299,26 @@ def is_free(root: Path) -> bool:
     if not root.parent.is_dir():
         raise FileNotFoundError(f"output folder does not exist: {root.parent}")
     return True
+
+
+@contextmanager
+def _name_errors(root: Path, hint: str = "") -> Iterator[None]:
+    """Turn errors of files, of the database and of conflicts into one that names the repository."""
+    try:
+        yield
+    except SimulationError:
+        raise
+    except Exception as err:
+        cause: BaseException | None = err
+        # The Butler wraps them, some without a cause of their own.
+        while cause is not None:
+            if isinstance(cause, (OSError, sqlite3.Error, ConflictingDefinitionError)):
+                reason = getattr(cause, "strerror", None) or " ".join(str(cause).split())
+                if isinstance(cause, ConflictingDefinitionError):
+                    reason = "another process has written the same meanwhile"
+                raise SimulationError(f"repository {root} cannot be written: {reason}{hint}") from err
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def _find(

@@ -100,7 +100,13 @@ def make_patches(n: tuple[int, int], size: int, overlap: int) -> tuple[PatchDefi
 
 @dataclasses.dataclass(frozen=True)
 class TractLayout:
-    """Where a tract and its patches lie."""
+    """Where a tract and its patches lie.
+
+    Raises
+    ------
+    SimulationError
+        Raised if the middle is no position on the sky.
+    """
 
     skymap: str
     """Name of the skymap."""
@@ -122,6 +128,14 @@ class TractLayout:
 
     pixel_scale: float = 0.2
     """Size of a pixel, arcsec."""
+
+    def __post_init__(self) -> None:
+        ra, dec = self.center
+        if not math.isfinite(ra) or not abs(dec) <= 90.0:
+            raise SimulationError(
+                f"the middle of a tract needs a finite right ascension and a declination within 90 degrees, "
+                f"not {ra:g} and {dec:g}"
+            )
 
     @functools.cached_property
     def patches(self) -> tuple[PatchDefinition, ...]:

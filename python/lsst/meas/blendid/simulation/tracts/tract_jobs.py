@@ -108,7 +108,7 @@ def simulate_patches(
 
 
 def patch_folder(folder: str | Path, simulation: TractSimulation, patch: int) -> Path:
-    """Name the folder of the exposures of a patch, and make those above it.
+    """Name the folder of the exposures of a patch.
 
     Parameters
     ----------
