@@ -170,6 +170,25 @@ def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
         FileScene(image, tmp_path / "c.ecsv").load()
 
 
+@pytest.mark.parametrize(("number", "split"), [(0, "test"), (7, "validation")])
+def test_nothing_learns_from_sky_that_is_kept(
+    tmp_path: Path, shared_data: Path, number: int, split: str
+) -> None:
+    from lsst.meas.blendid.simulation import simulate_scene
+
+    source = find_truth_scene(number, shared_data)
+    scene = SimulatedScene(source, size=(300, 300))
+    message = f"scene_0{number}.* belongs to the {split} split"
+    with pytest.raises(ValueError, match=message):
+        train_classifier("peaks", [scene])
+    # Files tell where they come from as well, and other scenes beside them do not help.
+    image, truth = simulate_scene(source, size=(300, 300)).write(tmp_path / f"scene_0{number}.fits")
+    other = SimulatedScene(find_truth_scene(2, shared_data), size=(300, 300))
+    with pytest.raises(ValueError, match=message):
+        train_classifier("peaks", [other, FileScene(image, truth)])
+    train_classifier("peaks", [other], validation=[FileScene(image, truth)])
+
+
 def test_truth_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing\.ecsv: no such file"):
         read_truth(tmp_path / "nothing.ecsv")

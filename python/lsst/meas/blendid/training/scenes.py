@@ -165,7 +165,7 @@ class SimulatedScene:
                 "size_model": size_model,
                 "seed": self.seed,
                 "size": list(self.size),
-                "split": self.split or "none",
+                "split": simulated.truth.meta["split"],
                 "band": survey.band,
             }
             | ({"settings": settings} if settings else {}),
@@ -230,7 +230,8 @@ class FileScene:
             psf=psf,
             truth=truth,
             context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit)),
-            provenance={"image": Path(self.image).name, "truth": Path(self.truth).name},
+            provenance={"image": Path(self.image).name, "truth": Path(self.truth).name}
+            | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
         )
 
 

@@ -157,6 +157,17 @@ def _describe_inputs(labelled: LabelledScenes) -> dict[str, Any]:
     }
 
 
+def _check_sky(labelled: LabelledScenes) -> None:
+    """Refuse to learn from what is kept for validation or tests."""
+    for scene in labelled.provenance:
+        if scene.get("split") in ("validation", "test"):
+            name = scene.get("truth", scene.get("source", "a scene"))
+            raise ValueError(
+                f"{name} belongs to the {scene['split']} split, which nothing may learn from; "
+                "of the truth scenes, 1, 2, 3 and 5 are for training"
+            )
+
+
 def _validate(classifier: BlendClassifier, labelled: LabelledScenes) -> dict[str, Any]:
     """Scores on other scenes than those learned from."""
     p, _ = split_probabilities(classifier.predict(labelled.samples))
@@ -211,8 +222,9 @@ def train_classifier(
     KeyError
         Raised if there is no classifier of that name.
     ValueError
-        Raised if there are no scenes, the footprints are all of one kind, or
-        ``footprints`` or ``snr_min`` are given for scenes that are labelled.
+        Raised if there are no scenes, one of them belongs to the validation or
+        the test split, the footprints are all of one kind, or ``footprints`` or ``snr_min`` are given for scenes
+        that are labelled.
     """
     if name not in classifier_registry:
         raise KeyError(f"unknown classifier {name!r}; there are {', '.join(sorted(classifier_registry))}")
@@ -244,6 +256,7 @@ def train_classifier(
         return label_scenes(sources, settings, snr_min=snr_min, keep_planes=False, progress=report)
 
     labelled = label(scenes, 0)
+    _check_sky(labelled)
     classifier = cls(chosen)
     classifier.fit(labelled.samples, labelled.counts)
     scores = {} if validation is None else _validate(classifier, label(validation, n_train))
