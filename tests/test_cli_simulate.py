@@ -74,10 +74,58 @@ def test_config_comes_from_file_option_and_mode(tmp_path: Path) -> None:
 def test_a_table_of_galaxies(tmp_path: Path) -> None:
     table = tmp_path / "mine.ecsv"
     Table({"x": [20.0, 40.0], "y": [30.0, 31.0], "mag_i": [22.0, 23.0]}).write(table)
-    status, out, err = run("--out", tmp_path / "out", "--size", 64, "--catalog", table)
+    args = ("--size", 64, "--catalog", table, "--sizes", "cosmodc2")
+    status, out, err = run("--out", tmp_path / "out", *args)
     assert (status, err) == (0, "")
     truth = Table.read(tmp_path / "out" / "mine_cosmodc2_i_1.truth.parquet")
     np.testing.assert_allclose(truth["x"], [20.0, 40.0])
+
+
+def test_columns_of_other_names_and_units(tmp_path: Path) -> None:
+    table = tmp_path / "mine.ecsv"
+    Table({"X": [20.0, 40.0], "row": [30.0, 31.0], "imag": [22.0, 23.0], "R50": [0.01, 0.02]}).write(table)
+    names = ("y=row", "mag_i = imag", "half_light_radius=R50 [arcmin]")
+    args = ("--size", 64, "--catalog", table, *(word for name in names for word in ("--column", name)))
+    status, _, err = run("--out", tmp_path / "out", "--name", "mine", *args)
+    assert (status, err) == (0, "")
+    status, _, err = run("--butler", tmp_path / "repo", *args)
+    assert (status, err) == (0, "")
+    with Butler.from_config(str(tmp_path / "repo"), collections="simulated") as butler:
+        (ref,) = butler.query_datasets("deep_coadd_truth")
+        truths = [butler.get(ref), Table.read(tmp_path / "out" / "mine.truth.parquet")]
+    for truth in truths:
+        np.testing.assert_allclose(truth["y"], [30.0, 31.0])
+        np.testing.assert_allclose(truth["mag_i"], [22.0, 23.0], rtol=1e-6)
+        np.testing.assert_allclose(truth["half_light_radius"], [0.6, 1.2], rtol=1e-6)
+    status, _, err = run("--out", tmp_path, *args[:4], "--column", "mag_i=m_i", "--column", "y=row")
+    assert status == 1 and err.count("\n") == 1
+    assert "mine.ecsv has no column m_i for mag_i" in err
+
+
+@pytest.mark.parametrize("catalog", ["cosmodc2", "scene_00.fits"])
+def test_columns_are_those_of_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scene_00.fits").touch()
+    for output in (("--out", "out"), ("--butler", "repo")):
+        status, out, err = run(*output, "--size", 64, "--catalog", catalog, "--column", "mag_i=imag")
+        assert (status, out) == (2, "")
+        assert err == f"Error: --column works with tables only, and --catalog {catalog} is none\n"
+    assert contents(tmp_path) == ["scene_00.fits"]
+
+
+@pytest.mark.parametrize("output", ["--out", "--butler"])
+def test_a_terminal_is_told_of_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    table = tmp_path / "mine.ecsv"
+    Table({"x": [20.0], "y": [30.0], "mag_i": [22.0]}).write(table)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    for name, word, source in (("a", "Drawing", ()), ("b", "Reading", ("--catalog", str(table)))):
+        args = ["simulate", output, str(tmp_path / name), "--size", "64", *source]
+        main(args, standalone_mode=False)
+        out, err = capsys.readouterr()
+        assert err.split("Coadds")[0].rsplit("\r", 1)[0].endswith(f"\r\033[K{word} the catalogue …\n")
+        assert "catalogue" not in out
 
 
 @pytest.mark.parametrize(
@@ -118,6 +166,13 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--butler", "a", "--skymap", "o'brien"), 2, "is no name"),
         (("--out", "a", "--center", "nan", "0"), 1, "not nan and 0"),
         (("--out", "a", "--split", "test"), 2, "--split works with --scene or --catalog only"),
+        (("--out", "a", "--column", "mag_i=imag"), 2, "--column works with --catalog only"),
+        (("--butler", "a", "--scene", "1", "--column", "y=Y"), 2, "--column works with --catalog only"),
+        (("--out", "a", "--column", "mag_i"), 2, "'mag_i' is not of the form NAME=COLUMN"),
+        (("--out", "a", "--column", "=imag"), 2, "'=imag' is not of the form NAME=COLUMN"),
+        (("--out", "a", "--column", "mag_i="), 2, "'mag_i=' is not of the form NAME=COLUMN"),
+        (("--out", "a", "--column", "magi=imag"), 2, "galaxies have no magi; known are: id, x, y"),
+        (("--out", "a", "--column", "x=X", "--column", "x=Y"), 2, "x is given twice"),
         (("--butler", "a", "--overwrite"), 2, "--overwrite works with --out only"),
         (("--butler", "a", "--prepare", "--resume"), 2, "exclude each other"),
         (("--butler", "a", "--patches", "2x2x2"), 2, "neither a number of patches"),
@@ -203,6 +258,12 @@ def test_full_mode_goes_on_and_refuses_other_exposures(tmp_path: Path) -> None:
     status, out, err = run("--out", tmp_path, "--name", "third", *args, "-c", "exposures.skyScatter=0.1")
     assert (status, out) == (1, "")
     assert err.count("\n") == 1 and "sky" in err.lower()
+    for change, match in (
+        (("--seed", 2), "exposure-i-0000.fits was made with seed = "),
+        (("-c", "population.sizeScale=2"), "exposure-i-0000.fits was made with other galaxies (catalogue,"),
+    ):
+        status, _, err = run("--out", tmp_path, "--name", "third", *args, *change)
+        assert status == 1 and err.count("\n") == 1 and match in err
     assert contents(kept) == files and not (tmp_path / "third.fits").exists()
 
 

@@ -67,22 +67,25 @@ def test_simulate_names_files_by_the_options_and_spares_older_ones(tmp_path: Pat
     args = ("simulate", "--out", tmp_path, "--size", 64, "--seed", 5, "--noise-seed", 2)
     status, out, _ = run(*args)
     assert status == 0
-    assert "galaxies_cosmodc2_i_5_2.fits: " in out
-    before = (tmp_path / "galaxies_cosmodc2_i_5_2.fits").read_bytes()
+    assert "galaxies_cosmodc2-galaxies_i_5_2.fits: " in out
+    before = (tmp_path / "galaxies_cosmodc2-galaxies_i_5_2.fits").read_bytes()
     status, out, err = run(*args)
     assert (status, out) == (1, "")
     assert err.count("\n") == 1
     assert "--overwrite" in err
     assert run(*args, "--overwrite")[0] == 0
     assert len(names(tmp_path)) == 2
-    assert len(before) == (tmp_path / "galaxies_cosmodc2_i_5_2.fits").stat().st_size
+    assert len(before) == (tmp_path / "galaxies_cosmodc2-galaxies_i_5_2.fits").stat().st_size
 
 
 def test_simulate_a_truth_scene(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     args = ("simulate", "--out", tmp_path, "--scene", 3, "--size", 64)
     monkeypatch.setenv("BLENDID_DATA", str(shared_data))
     assert run(*args)[0] == 0
-    assert names(tmp_path) == ["scene_03_cosmodc2_i_1.fits", "scene_03_cosmodc2_i_1.truth.parquet"]
+    assert names(tmp_path) == [
+        "scene_03_cosmodc2-galaxies_i_1.fits",
+        "scene_03_cosmodc2-galaxies_i_1.truth.parquet",
+    ]
     monkeypatch.delenv("BLENDID_DATA")
     status, _, err = run(*args, "--overwrite")
     assert status == 1

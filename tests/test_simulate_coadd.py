@@ -14,6 +14,7 @@ Batches are those of `test_pipeline`, which simulates in one.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.meas.blendid import SimulateCoaddConfig, SimulateCoaddTask
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.simulation.config import SceneConfig
 from lsst.meas.blendid.simulation.tracts.repository import make_tract_catalog
 from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation
 from lsst.pex.config import FieldValidationError
@@ -146,6 +148,21 @@ def test_own_settings(repo: Path) -> None:
     simulation = TractSimulation(TractLayout("s"), n_exposures=5)
     expected = simulation.survey("g").sky_sigma ** 2
     assert np.median(coadd.variance.array) == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("n_exposures", "logged"), [(1, []), (12, [2, 4, 6, 8, 10])])
+def test_exposures_are_logged(caplog: pytest.LogCaptureFixture, n_exposures: int, logged: list[int]) -> None:
+    scene = SceneConfig()
+    scene.mode, scene.exposures.sensor = "full", ""
+    layout = TractLayout("s", patch_size=48, overlap=0)
+    simulation, catalog = make_tract_catalog(TractSimulation(layout, n_exposures=n_exposures, scene=scene))
+    task = SimulateCoaddTask(config=SimulateCoaddConfig())
+    with caplog.at_level("INFO", logger=task.log.name):
+        task.run(simulation.to_dict(), catalog, patch=0, band="i")
+    *lines, last = [record.getMessage() for record in caplog.records if record.name == task.log.name]
+    assert [line.split(" exposures, ")[0] for line in lines] == [f"{n} of {n_exposures}" for n in logged]
+    assert all(re.search(r", \d+:\d\d:\d\d left\.$", line) for line in lines)
+    assert "objects in the coadd, simulated in" in last
 
 
 def test_settings_that_would_be_ignored_are_refused() -> None:

@@ -94,7 +94,7 @@ def test_truth_columns(scene: SimulatedCoadd) -> None:
     assert len(np.unique(truth["id"])) == len(truth) > 100
     ix, iy = np.rint(truth["x"]), np.rint(truth["y"])
     assert ix.min() >= 1000 and ix.max() <= 1255 and iy.min() >= 2000 and iy.max() <= 2191
-    assert truth.meta["seed"] == 3 and truth.meta["size_model"] == "cosmodc2"
+    assert truth.meta["seed"] == 3 and truth.meta["size_model"] == "cosmodc2-galaxies"
 
 
 def test_projection_of_the_truth(scene: SimulatedCoadd) -> None:

@@ -66,6 +66,18 @@ def test_other_settings(tmp_path: Path, name: str, value: str | float, shown: st
     assert ExposureStore(tmp_path, "r", _SETTINGS | {name: value}).check((30, 40)) == set()
 
 
+def test_galaxies_are_named_only_if_nothing_else_differs(tmp_path: Path) -> None:
+    settings = _SETTINGS | {"galaxies": "7839"}
+    ExposureStore(tmp_path, "i", settings).write(0, electrons())
+    assert ExposureStore(tmp_path, "i", settings).check((30, 40)) == {0}
+    other = settings | {"galaxies": "bf6f"}
+    with pytest.raises(SimulationError, match=r"made with other galaxies \(.*\): use") as caught:
+        ExposureStore(tmp_path, "i", other).check((30, 40))
+    assert "7839" not in str(caught.value) and "bf6f" not in str(caught.value)
+    with pytest.raises(SimulationError, match=r"0000.fits was made with seed = 1, not 2: use"):
+        ExposureStore(tmp_path, "i", other | {"seed": 2}).check((30, 40))
+
+
 def test_damaged_file(tmp_path: Path) -> None:
     store = ExposureStore(tmp_path, "i", _SETTINGS)
     store.write(0, electrons())

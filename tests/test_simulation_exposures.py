@@ -108,7 +108,8 @@ def test_kept_exposures_are_not_drawn_again(tmp_path: Path) -> None:
         ({"config": make_config(skyScatter=0.0)}, "skyScatter = 0.05, not 0.0"),
         ({"survey": make_survey(4, fwhm=0.8)}, "fwhm = 0.7, not 0.8"),
         ({"size": (50, 60)}, "height = 50, not 60"),
-        ({"galaxies": make_galaxies(seed=2)}, "galaxies = "),
+        ({"galaxies": make_galaxies(seed=2)}, "other galaxies"),
+        ({"galaxies": make_galaxies(seed=2), "seed": 4}, "seed = 3, not 4"),
     ],
 )
 def test_exposures_of_other_settings(tmp_path: Path, change: dict[str, Any], name: str) -> None:

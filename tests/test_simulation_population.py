@@ -53,7 +53,7 @@ def test_catalogue_is_complete_and_repeatable() -> None:
     _same(catalog, _make())
     assert not set(_make(seed=2)["x"]) & set(catalog["x"])
     assert catalog.meta["source"] == "parametric"
-    assert catalog.meta["size_model"] == "cosmodc2"
+    assert catalog.meta["size_model"] == "cosmodc2-galaxies"
     assert catalog.meta["population"]["sizeScale"] == 1.0
 
 
@@ -139,7 +139,7 @@ def test_lensing_can_be_switched_off() -> None:
 
 
 def test_joint_model_by_name() -> None:
-    one, other = _make(), _make(size_model="cosmodc2-galaxies")
+    one, other = _make(size_model="cosmodc2"), _make()
     _same(one, other, ("x", "y", "mag_i", "mag_g", "redshift"))
     assert (one["half_light_radius"] != other["half_light_radius"]).all()
     assert other.meta["size_model"] == "cosmodc2-galaxies"

@@ -153,7 +153,9 @@ def test_trained_classifier_beats_chance_on_other_sky(labelled: LabelledScenes) 
 def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
     from lsst.meas.blendid.simulation import simulate_scene
 
-    image, truth = simulate_scene("parametric", size=(400, 400), seed=1).write(tmp_path / "a.fits")
+    image, truth = simulate_scene("parametric", size=(400, 400), seed=1, size_model="cosmodc2").write(
+        tmp_path / "a.fits"
+    )
     found = label_scenes([FileScene(image, truth)], [clipped_footprints()])
     rows = slice(*labelled.samples.offsets[:2])
     np.testing.assert_array_equal(found.counts, labelled.counts[rows])

@@ -13,6 +13,8 @@ from __future__ import annotations
 __all__ = ("SimulateCoaddTask",)
 
 import dataclasses
+import datetime
+import logging
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -113,6 +115,7 @@ class SimulateCoaddTask(PipelineTask):
                 band,
                 processes=self.config.processes,
                 exposure_folder=patch_folder(folder, simulation, patch) if folder else None,
+                progress=_ProgressLog(self.log) if simulation.scene.mode == "full" else None,
             )
         except SimulationError as err:
             # Other data of the same kind would not help: all of it was made by settings.
@@ -127,3 +130,28 @@ class SimulateCoaddTask(PipelineTask):
         self.metadata["seconds_simulation"] = seconds
         self.log.info("%d objects in the coadd, simulated in %.1f s.", len(truth), seconds)
         return Struct(coadd=simulated.coadd, truth=truth)
+
+
+class _ProgressLog:
+    """Logs about every tenth of the exposures, with the time that the others will take.
+
+    Parameters
+    ----------
+    log
+        Where to.
+    """
+
+    def __init__(self, log: logging.LoggerAdapter[logging.Logger]) -> None:
+        self._log = log
+        self._last = (0, time.perf_counter())
+
+    def __call__(self, done: int, total: int) -> None:
+        last, then = self._last
+        # The last one is told of with the coadd.
+        if done == total or 10 * (done - last) < total:
+            return
+        now = time.perf_counter()
+        self._last = (done, now)
+        # The pace of late, because exposures that were kept come at once.
+        left = datetime.timedelta(seconds=round((now - then) / (done - last) * (total - done)))
+        self._log.info("%d of %d exposures, %s left.", done, total, left)

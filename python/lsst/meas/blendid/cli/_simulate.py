@@ -12,15 +12,18 @@ from __future__ import annotations
 
 __all__ = ("Request", "simulate_files", "simulate_into_butler")
 
+import dataclasses
 import shlex
+import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from astropy.table import Table
 
 from .._paths import pipeline_path
+from ..simulation.catalogs.catalog import GalaxySource, ParametricCatalog, as_source
+from ..simulation.catalogs.catalog_files import FileSource
 from ..simulation.config import SceneConfig
 from ..simulation.progress import stderr_progress
 from ..simulation.survey import get_survey
@@ -28,18 +31,19 @@ from ..simulation.tracts.repository import make_tract_catalog
 from ..simulation.tracts.repository_writer import RepositoryWriter
 from ..simulation.tracts.tract import TractLayout, TractSimulation
 from ..simulation.tracts.tract_jobs import PatchJob, simulate_patches
-from ._common import CommandError, announce, describe_error, make_output_folder, show_log
+from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder, show_log
 from ._config import apply_file, apply_options
 
 _FILES_SKYMAP = "blendid_simulated"
 """Name of the skymap of images that are written to files."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Request:
     """Options that hold for files and repositories alike; as on the command line."""
 
     catalog: str | None
+    columns: dict[str, str]
     scene: int | None
     split: str | None
     center: tuple[float, float] | None
@@ -55,10 +59,27 @@ class Request:
     config_files: tuple[str, ...]
     config_options: tuple[str, ...]
 
-    @property
-    def source(self) -> str | int | None:
-        """Source of the galaxies."""
-        return self.scene if self.scene is not None else self.catalog
+    def make_source(self) -> GalaxySource:
+        """Make the source of the galaxies.
+
+        Returns
+        -------
+        source
+            The source.
+
+        Raises
+        ------
+        MisuseError
+            Raised if columns are named for a source that is no table.
+        SimulationError
+            Raised if the source is nothing that galaxies can be read from.
+        """
+        source = as_source(self.scene if self.scene is not None else self.catalog, split=self.split)
+        if not self.columns:
+            return source
+        if not isinstance(source, FileSource):
+            raise MisuseError(f"--column works with tables only, and --catalog {self.catalog} is none")
+        return dataclasses.replace(source, columns=self.columns)
 
     def check(self) -> None:
         """Find what is wrong before any work is done.
@@ -169,10 +190,14 @@ def simulate_files(request: Request, directory: Path, *, name: str | None, overw
 
 def _make_catalog(request: Request, simulation: TractSimulation) -> tuple[TractSimulation, Table]:
     """Draw or read the catalogue of the tract."""
+    source = request.make_source()
+    if sys.stderr.isatty():
+        work = "Drawing" if isinstance(source, ParametricCatalog) else "Reading"
+        announce(f"{work} the catalogue …", err=True)
     with show_log("lsst.meas.blendid.simulation", request.catalog or ""):
         return make_tract_catalog(
             simulation,
-            request.source,
+            source,
             band=request.bands[0],
             size_model=request.sizes,
             split=request.split,

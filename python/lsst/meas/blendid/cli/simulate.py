@@ -38,6 +38,27 @@ def _parse_bands(ctx: click.Context, param: click.Parameter, value: str) -> tupl
     return tuple(dict.fromkeys(bands))
 
 
+def _parse_columns(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=COLUMN``, once a name."""
+    columns: dict[str, str] = {}
+    for text in value:
+        name, sign, column = (word.strip() for word in text.partition("="))
+        if not (name and sign and column):
+            raise click.BadParameter(f"{text!r} is not of the form NAME=COLUMN, like mag_i=imag")
+        if name in columns:
+            raise click.BadParameter(f"{name} is given twice")
+        columns[name] = column
+    if columns:
+        # Late, because it imports astropy.
+        from ..simulation.catalogs.catalog_files import CATALOG_COLUMNS
+
+        unknown = [name for name in columns if name not in CATALOG_COLUMNS]
+        if unknown:
+            known = ", ".join(CATALOG_COLUMNS)
+            raise click.BadParameter(f"galaxies have no {' and no '.join(unknown)}; known are: {known}")
+    return columns
+
+
 def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse a name that pipetask or a query would take for something else."""
     if value is not None and not re.fullmatch(r"\w[\w.:+/-]*", value, re.ASCII):
@@ -70,6 +91,15 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     "Buchanan et al. 2022, or a folder of skyCatalogs; by default the model of cosmoDC2.",
 )
 @click.option(
+    "--column",
+    "columns",
+    metavar="NAME=COLUMN",
+    multiple=True,
+    callback=_parse_columns,
+    help="Column of the table of --catalog that is NAME, with its unit if the table has none or a wrong "
+    "one: 'half_light_radius=R50 [arcmin]'. Repeat for more columns.",
+)
+@click.option(
     "--scene",
     type=click.IntRange(0, 9),
     metavar="N",
@@ -91,7 +121,7 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option(
     "--sizes",
     metavar="MODEL",
-    default="cosmodc2",
+    default="cosmodc2-galaxies",
     show_default=True,
     help="Sizes and shapes that the catalogue does not give: cosmodc2, 1.6x, large (nearer to those of real "
     "galaxies), or cosmodc2-galaxies (drawn together with everything else).",
@@ -190,6 +220,7 @@ def simulate(
     directory: Path | None,
     repository: Path | None,
     catalog: str | None,
+    columns: dict[str, str],
     scene: int | None,
     split: str | None,
     center: tuple[float, float] | None,
@@ -229,6 +260,7 @@ def simulate(
       blendid simulate --out scenes -c population.sizeScale=2 -c variation.fwhmScatter=0.05
       blendid simulate --out scenes --mode full --exposures 10 -j 4 --exposure-folder kept
       BLENDID_DATA=data blendid simulate --out scenes --scene 0
+      blendid simulate --out scenes --catalog mine.fits --column mag_i=imag
       blendid simulate --butler repo --patches 3x2 --bands ugrizy -j 4
       blendid simulate --butler repo --patches 10x10 --bands ugrizy --prepare
     """  # noqa: D301
@@ -238,6 +270,8 @@ def simulate(
         raise click.UsageError("--scene and --catalog exclude each other")
     if scene is None and catalog is None:
         _refuse("--scene or --catalog", split=split)
+    if catalog is None:
+        _refuse("--catalog", column=columns or None)
     if repository is None:
         _refuse("--butler", patches=patches, overlap=overlap, skymap=skymap, tract=tract)
         _refuse("--butler", collection=collection, prepare=prepare, resume=resume)
@@ -250,6 +284,7 @@ def simulate(
 
     request = Request(
         catalog=catalog,
+        columns=columns,
         scene=scene,
         split=split,
         center=center,

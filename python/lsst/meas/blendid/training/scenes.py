@@ -114,7 +114,7 @@ class SimulatedScene:
     """
 
     source: GalaxySource | Table | str | Path | int = "parametric"
-    size_model: str | SizeModel = "cosmodc2"
+    size_model: str | SizeModel = "cosmodc2-galaxies"
     seed: int = 1
     size: tuple[int, int] = (2048, 2048)
     split: str | None = None

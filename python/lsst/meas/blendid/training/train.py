@@ -223,8 +223,8 @@ def train_classifier(
         Raised if there is no classifier of that name.
     ValueError
         Raised if there are no scenes, one of them belongs to the validation or
-        the test split, the footprints are all of one kind, or ``footprints`` or ``snr_min`` are given for scenes
-        that are labelled.
+        the test split, the footprints are all of one kind, or ``footprints`` or
+        ``snr_min`` are given for scenes that are labelled.
     """
     if name not in classifier_registry:
         raise KeyError(f"unknown classifier {name!r}; there are {', '.join(sorted(classifier_registry))}")

@@ -39,7 +39,7 @@ def make_catalog(
     size: tuple[int, int],
     survey: Survey,
     seed: int,
-    size_model: str | SizeModel = "cosmodc2",
+    size_model: str | SizeModel = "cosmodc2-galaxies",
     population: PopulationConfig | None = None,
     split: str | None = None,
 ) -> Table:

@@ -50,7 +50,7 @@ def simulate_scene(
     size: tuple[int, int] = (2048, 2048),
     seed: int = 1,
     noise_seed: int | None = None,
-    size_model: str | SizeModel = "cosmodc2",
+    size_model: str | SizeModel = "cosmodc2-galaxies",
     band: str | Survey = "i",
     xy0: tuple[int, int] = (0, 0),
     skymap: str = "blendid_simulated",
@@ -81,7 +81,8 @@ def simulate_scene(
         Seed of the noise and of artefacts alone, for several noise draws of one sky
         (default: ``seed``).
     size_model
-        Galaxy sizes: preset ("cosmodc2", "1.6x", "large"), "cosmodc2-galaxies" or a model.
+        Galaxy sizes and shapes: "cosmodc2-galaxies", the joint distribution of cosmoDC2; a
+        formula ("cosmodc2", "1.6x", "large"); or a model.
     band
         Name of the band, or the settings of one.
     xy0

@@ -31,6 +31,9 @@ from .._errors import SimulationError
 
 type Setting = str | int | float | bool
 
+# Name of the setting that is a digest of all galaxies.
+_GALAXIES = "galaxies"
+
 
 class ExposureStore:
     """The exposures of one coadd in a folder.
@@ -82,7 +85,7 @@ class ExposureStore:
         ------
         SimulationError
             Raised if the folder is a file, an exposure cannot be read, or has other
-            settings; the first setting that differs is named.
+            settings; the first setting that differs is named, galaxies only if nothing else differs.
         """
         if self._folder.exists() and not self._folder.is_dir():
             raise SimulationError(f"the folder of exposures is a file: {self._folder}")
@@ -92,14 +95,12 @@ class ExposureStore:
             if not number.isdecimal():
                 continue
             with _open(path) as hdus:
-                settings = _read_settings(hdus)
-                for name in sorted(self._settings.keys() | settings.keys()):
-                    was, now = settings.get(name), self._settings.get(name)
-                    if was != now:
-                        raise SimulationError(
-                            f"kept exposure {path} was made with {name} = {json.dumps(was)}, not "
-                            f"{json.dumps(now)}: use those settings, or another folder for exposures"
-                        )
+                difference = _describe_difference(_read_settings(hdus), self._settings)
+                if difference:
+                    raise SimulationError(
+                        f"kept exposure {path} was made with {difference}: "
+                        "use those settings, or another folder for exposures"
+                    )
                 if hdus["ELECTRONS"].shape != shape:
                     raise SimulationError(f"kept exposure {path} is damaged: remove it to draw it again")
             found.add(int(number))
@@ -163,6 +164,16 @@ def _open(path: Path) -> Iterator[astropy.io.fits.HDUList]:
         raise SimulationError(
             f"kept exposure {path} is damaged: remove it to draw it again ({err})"
         ) from None
+
+
+def _describe_difference(was: dict[str, Setting], now: dict[str, Setting]) -> str:
+    """Describe the first setting that differs; an empty string if none does."""
+    # Most settings change the galaxies too, and their digest tells a reader nothing.
+    for name in sorted((was.keys() | now.keys()) - {_GALAXIES}):
+        if was.get(name) != now.get(name):
+            return f"{name} = {json.dumps(was.get(name))}, not {json.dumps(now.get(name))}"
+    same = was.get(_GALAXIES) == now.get(_GALAXIES)
+    return "" if same else "other galaxies (catalogue, sizes or population)"
 
 
 def _read_settings(hdus: astropy.io.fits.HDUList) -> dict[str, Setting]:

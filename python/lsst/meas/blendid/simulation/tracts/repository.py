@@ -98,7 +98,7 @@ def make_tract_catalog(
     source: GalaxySource | Table | str | Path | int | None = None,
     *,
     band: str = "i",
-    size_model: str | SizeModel = "cosmodc2",
+    size_model: str | SizeModel = "cosmodc2-galaxies",
     split: str | None = None,
     center: tuple[float, float] | None = None,
 ) -> tuple[TractSimulation, Table]:
@@ -162,7 +162,7 @@ def make_demo_repository(
     overlap: int = 100,
     seed: int = 1,
     source: GalaxySource | Table | str | Path | int | None = None,
-    size_model: str | SizeModel = "cosmodc2",
+    size_model: str | SizeModel = "cosmodc2-galaxies",
     band: str = "i",
     collection: str = "demo",
     skymap: str = "blendid_demo",
