@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +19,10 @@ import pytest
 
 # Figures go to files, also in the processes that tests start.
 os.environ["MPLBACKEND"] = "Agg"
+
+# Whoever runs the tests in the background may have Ctrl-C ignored, also in the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no deadline: numba compiles within the first one.
 hypothesis.settings.register_profile(
