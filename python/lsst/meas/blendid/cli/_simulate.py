@@ -22,7 +22,7 @@ import click
 from astropy.table import Table
 
 from .._paths import pipeline_path
-from ..simulation.catalogs.catalog import GalaxySource, ParametricCatalog, as_source
+from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, ParametricCatalog, as_source
 from ..simulation.catalogs.catalog_files import FileSource
 from ..simulation.config import SceneConfig
 from ..simulation.progress import stderr_progress
@@ -93,7 +93,7 @@ class Request:
         """
         for band in self.bands:
             get_survey(band)
-        if self.catalog not in (None, "parametric", "cosmodc2") and not Path(str(self.catalog)).exists():
+        if self.catalog not in (None, *BUILT_IN_NAMES) and not Path(str(self.catalog)).exists():
             raise CommandError(f"catalogue {self.catalog}: no such file or folder")
 
     def make_scene_config(self) -> SceneConfig:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("DetectionResult", "NoNoiseError", "NoUsablePixelsError")
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -80,3 +80,16 @@ class DetectionResult:
     metadata: dict[str, int | float | str]
     xy0: tuple[int, int]
     timings: dict[str, float]
+
+    def without_planes(self) -> DetectionResult:
+        """Drop the images beside the one that cutouts are made of, most of the memory.
+
+        Returns
+        -------
+        result
+            The same with empty ``smoothed``, ``significance``, ``eligible`` and ``bad``.
+        """
+        none = np.zeros((0, 0))
+        return replace(
+            self, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
+        )

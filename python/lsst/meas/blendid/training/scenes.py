@@ -21,7 +21,6 @@ __all__ = (
 )
 
 import copy
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -313,14 +312,6 @@ class LabelledScenes:
         }
 
 
-def _without_planes(result: DetectionResult) -> DetectionResult:
-    """Drop the images beside the one that cutouts are made of."""
-    none = np.zeros((0, 0))
-    return dataclasses.replace(
-        result, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
-    )
-
-
 def label_scenes(
     sources: Sequence[SceneSource],
     footprints: Sequence[FootprintConfig],
@@ -369,7 +360,7 @@ def label_scenes(
         result = detect(scene.masked_image, psf=scene.psf, config=config)
         found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
         n_true = int(np.count_nonzero(np.asarray(scene.truth["snr"]) >= snr_min))
-        results.append(result if keep_planes else _without_planes(result))
+        results.append(result if keep_planes else result.without_planes())
         contexts.append(scene.context)
         counts.append(found)
         skies.append(scene.sky)

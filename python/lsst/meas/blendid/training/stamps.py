@@ -94,6 +94,7 @@ def label_stamps(
     stamp sees its neighbour.  All stamps of a mosaic share the first PSF of their set.
     """
     from ..simulation.stamps import StampSet
+    from ..simulation.survey import AB_ZERO_POINT_NJY
 
     if unit not in ("stamp", "footprint"):
         raise ValueError(f"unit is {unit!r}; it can be 'stamp' or 'footprint'")
@@ -113,8 +114,8 @@ def label_stamps(
         for rows in np.array_split(np.arange(len(one)), max(math.ceil(len(one) / _PER_SCENE), 1)):
             part = one.select(rows)
             result, found, sky, share = _label_part(part, footprints, unit, snr_min)
-            results.append(result if keep_planes else _without_planes(result))
-            contexts.append(SceneContext(str(part.metadata.get("band", "i")), 31.4))
+            results.append(result if keep_planes else result.without_planes())
+            contexts.append(SceneContext(str(part.metadata.get("band", "i")), AB_ZERO_POINT_NJY))
             counts.append(found)
             skies.append(sky)
             inside.append(share)
@@ -161,13 +162,6 @@ def _label_part(
     counts = np.asarray(part.stamps["n_objects"], dtype=np.int32)
     # No pixel is outside: the sky of a stamp is 0, not the median of the noise in the gaps.
     return dataclasses.replace(result, footprints=whole, sky_level=0.0), counts, ids, 1.0
-
-
-def _without_planes(result: DetectionResult) -> DetectionResult:
-    none = np.zeros((0, 0))
-    return dataclasses.replace(
-        result, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
-    )
 
 
 def _describe(part: StampSet, config: FootprintConfig, unit: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ pixel of the field, a brightness, and as many further columns of
 from __future__ import annotations
 
 __all__ = (
+    "BUILT_IN_NAMES",
     "CumulativeCounts",
     "GalaxySource",
     "ParametricCatalog",
@@ -37,6 +38,9 @@ from .._errors import SimulationError
 from ..survey import Survey, get_survey
 from .parametric import CumulativeCounts, ParametricCatalog
 from .truths import FIELD_SIZE, check_split, find_truth_scene, read_truth_scene, split_of
+
+BUILT_IN_NAMES = ("parametric", "cosmodc2")
+"""Names of the built-in catalogue, which are no paths."""
 
 
 class GalaxySource(Protocol):
@@ -183,7 +187,7 @@ def as_source(
     FileNotFoundError
         Raised if there is nothing at a path.
     """
-    if source is None or (isinstance(source, str) and source in ("parametric", "cosmodc2")):
+    if source is None or (isinstance(source, str) and source in BUILT_IN_NAMES):
         return ParametricCatalog()
     if isinstance(source, Table):
         return TableSource(source)

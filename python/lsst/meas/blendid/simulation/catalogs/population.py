@@ -19,6 +19,7 @@ import numpy as np
 from astropy.table import Table, vstack
 
 from .._errors import SimulationError
+from .._random import random_stream
 from ..config import PopulationConfig
 from ..survey import Survey
 from ._columns import check_column, identifiers
@@ -97,13 +98,13 @@ def make_catalog(
         raise SimulationError(
             f"{name} has positions of its own: population.clustering must be 1, not {population.clustering:g}"
         )
-    table = galaxy_source.galaxies((width, height), survey, _rng(seed, _POSITIONS))
+    table = galaxy_source.galaxies((width, height), survey, random_stream(seed, _POSITIONS))
     if not counts_done and population.countsScale != 1.0:
-        table = _rescale_counts(table, population.countsScale, (width, height), _rng(seed, _NUMBERS))
-    catalog = complete_galaxies(table, size_model, _rng(seed, _SHAPES), band=survey.band)
-    _change_sizes(catalog, population, _rng(seed, _SIZES))
-    _add_knots(catalog, population, _rng(seed, _KNOTS))
-    stars = _draw_stars(population, (width, height), survey, _rng(seed, _STARS))
+        table = _rescale_counts(table, population.countsScale, (width, height), random_stream(seed, _NUMBERS))
+    catalog = complete_galaxies(table, size_model, random_stream(seed, _SHAPES), band=survey.band)
+    _change_sizes(catalog, population, random_stream(seed, _SIZES))
+    _add_knots(catalog, population, random_stream(seed, _KNOTS))
+    stars = _draw_stars(population, (width, height), survey, random_stream(seed, _STARS))
     if len(stars):
         stars["id"] = _further_ids(catalog["id"], len(stars))
         catalog = vstack([catalog, stars], metadata_conflicts="silent")
@@ -198,7 +199,3 @@ def _draw_stars(
         stars["mag_i"] = bright + (faint - bright) * u
     stars["is_star"] = np.ones(n, dtype=bool)
     return complete_galaxies(stars, "cosmodc2", rng)
-
-
-def _rng(seed: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))

@@ -25,6 +25,7 @@ from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
 from lsst.images.cells import CellGrid, PatchDefinition
 
 from .._errors import SimulationError
+from .._random import random_stream
 from ..catalogs.catalog import GalaxySource
 from ..catalogs.galaxies import SizeModel, observe
 from ..catalogs.knots import split_knots
@@ -329,7 +330,7 @@ def _add_artifacts(
             images.expected[cell.y, cell.x],
             survey=survey,
             config=config.artifacts,
-            rng=np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)),
+            rng=random_stream(seed, *key),
         )
         for name, pixels in found.items():
             mask[cell.bbox].set(name, pixels)

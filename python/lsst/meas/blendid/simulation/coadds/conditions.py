@@ -26,6 +26,7 @@ import zlib
 import numpy as np
 
 from .._errors import SimulationError
+from .._random import random_stream
 from ..config import VariationConfig
 from ..survey import Survey
 from .psf_model import MIN_FWHM_PIXELS, PsfModel
@@ -148,8 +149,7 @@ def conditions_of(
 
 def _field(place: tuple[float, float], scale: float, seed: int, band: str, quantity: int) -> float:
     """Evaluate the random field of a quantity: mean 0, variance 1."""
-    key = (4, zlib.crc32(band.encode()), quantity)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    rng = random_stream(seed, 4, zlib.crc32(band.encode()), quantity)
     waves = rng.standard_normal((_WAVES, 2)) / scale
     phase = rng.uniform(0.0, 2.0 * np.pi, _WAVES)
     value = math.sqrt(2.0 / _WAVES) * float(np.cos(waves @ np.asarray(place) + phase).sum())

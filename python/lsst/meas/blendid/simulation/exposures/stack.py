@@ -33,6 +33,7 @@ from astropy.table import Table
 
 from .._errors import SimulationError
 from .._processes import map_in_order
+from .._random import random_stream
 from ..coadds._profiles import Profiles
 from ..coadds.psf_model import kernel_size
 from ..coadds.render import ProgressCallback
@@ -314,5 +315,4 @@ def _one(survey: Survey) -> Survey:
 
 
 def _generator(seed: int, band: str, index: int, purpose: int) -> np.random.Generator:
-    key = (_STREAM, int.from_bytes(band.encode()), index, purpose)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    return random_stream(seed, _STREAM, int.from_bytes(band.encode()), index, purpose)

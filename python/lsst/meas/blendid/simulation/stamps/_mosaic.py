@@ -21,6 +21,7 @@ from astropy.table import Table
 from lsst.images import XY, YX, Box, Image, Mask, MaskSchema, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellPointSpreadFunction, PatchDefinition
 
+from .._random import random_stream
 from ..coadds.coadd import SimulatedCoadd
 from ..coadds.projection import make_sky_projection
 from ..survey import mag_to_njy
@@ -104,7 +105,7 @@ def make_mosaic(stamp_set: StampSet, columns: int | None = None, *, gap: int = 8
     tiles = np.full(rows * columns, np.median(sigma))
     tiles[: len(stamp_set)] = sigma
     sigma_map = np.kron(tiles.reshape(rows, columns), np.ones((pitch, pitch))).astype(np.float32)
-    rng = np.random.default_rng(np.random.SeedSequence(stamp_set.seed, spawn_key=(3,)))
+    rng = random_stream(stamp_set.seed, 3)
     image = rng.standard_normal(sigma_map.shape, dtype=np.float32) * sigma_map
     origins = tile_origins(stamp_set, columns, gap=gap)
     for i, (x, y) in enumerate(origins):

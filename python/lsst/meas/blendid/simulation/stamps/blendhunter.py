@@ -28,6 +28,7 @@ import numpy as np
 from astropy.table import Table
 
 from .._errors import SimulationError
+from .._random import random_stream
 from ._counts import check_counts, check_seed
 from ._draw import Plan, Progress, draw_stamps, stamp_psf
 from ._settings import BlendHunterSettings
@@ -87,7 +88,7 @@ def make_blendhunter(
     """
     settings = settings or BlendHunterSettings()
     complete = _check_run(_COUNTS if counts is None else counts, seed, processes)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(11,)))
+    rng = random_stream(seed, 11)
     source: StampSource
     if cosmos is None:
         n = sum(_n_galaxies(complete, settings).values())
@@ -188,7 +189,7 @@ def _make(
     progress: Progress | None,
 ) -> StampSet:
     # One stream a purpose; every random number is drawn here, so that processes only draw pixels.
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(12,)))
+    rng = random_stream(seed, 12)
     parts = deal_out(len(source), _n_galaxies(counts, settings), seed)
     blended_counts = _n_blended(counts, settings)
     half = settings.size // 2

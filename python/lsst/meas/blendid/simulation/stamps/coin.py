@@ -32,6 +32,7 @@ from astropy.table import Table
 
 from ...labels import matched_snr
 from .._errors import SimulationError
+from .._random import random_stream
 from ._counts import check_counts, check_seed
 from ._isolated import SEGMENTATION_THRESHOLD, IsolatedGalaxies, IsolatedGalaxy, turn
 from .real_galaxies import HST_PIXEL, HST_ZERO_POINT, RealGalaxies, open_real_galaxies
@@ -273,7 +274,7 @@ class _PairMaker:
     def draw(self, stamp_id: int) -> _Pair:
         """Draw a stamp, a function of the seed and its number."""
         settings = self.settings
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(22, stamp_id)))
+        rng = random_stream(self.seed, 22, stamp_id)
         alone = rng.uniform() < settings.isolated_share
         for _ in range(_TRIES):
             first = int(rng.integers(len(self.galaxies)))

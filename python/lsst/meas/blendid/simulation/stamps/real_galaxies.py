@@ -28,6 +28,7 @@ import numpy as np
 from astropy.table import Table
 
 from .._errors import import_galsim
+from .._random import random_stream
 from .stamp_set import StampSetError
 
 HST_ZERO_POINT = 25.94
@@ -173,7 +174,7 @@ def deal_out(n: int, shares: Mapping[str, float], seed: int) -> dict[str, np.nda
     wanted = {name: float(share) for name, share in shares.items() if share > 0}
     if n < len(wanted):
         raise StampSetError(f"{n} galaxies cannot be dealt out to {len(wanted)} parts without sharing one")
-    order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,))).permutation(n)
+    order = random_stream(seed, 1).permutation(n)
     total = sum(wanted.values())
     parts = {name: np.zeros(0, dtype=np.int64) for name in shares}
     start, sum_so_far = 0, 0.0
