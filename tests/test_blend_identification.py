@@ -306,7 +306,7 @@ def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
             name = "plugin"
             needs_package = False
 
-            def fit(self, samples: Any, counts: np.ndarray, *, weights: np.ndarray | None = None) -> None:
+            def fit(self, samples: Any, counts: np.ndarray, **options: Any) -> None:
                 raise NotImplementedError
 
             def predict(self, samples: Any) -> np.ndarray:

@@ -48,7 +48,12 @@ class ConstantClassifier(BlendClassifier):
     name: ClassVar[str] = "constant"
 
     def fit(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
     ) -> None:
         pass
 

@@ -15,7 +15,7 @@ __all__ = ("AreaClassifier", "AreaConfig")
 from typing import ClassVar
 
 import numpy as np
-from lsst.meas.blendid.classifiers import BlendClassifier, BlendClassifierConfig
+from lsst.meas.blendid.classifiers import BlendClassifier, BlendClassifierConfig, FitOptions
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.pex.config import Field
 
@@ -36,7 +36,12 @@ class AreaClassifier(BlendClassifier):
     needs_package: ClassVar[bool] = False
 
     def fit(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
     ) -> None:
         """Learn nothing."""
 

@@ -364,7 +364,7 @@ def _predict(
     name: str, classifier: BlendClassifier, samples: FootprintSamples
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """P(N > 1) of shape (n,) and P(N) of shape (n, 5), if given, after a check of what a plugin may do."""
-    prediction = np.asarray(classifier.predict(samples))
+    prediction = np.asarray(classifier.probabilities(samples))
     if prediction.shape[:1] != (len(samples),):
         raise InvalidQuantumError(
             f"classifier '{name}' gave an array of shape {prediction.shape} for {len(samples)} footprints"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("FootprintSamples", "SceneContext", "ab_zero_point")
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,8 @@ class FootprintSamples:
             raise ValueError(f"{len(self.contexts)} contexts were given for {len(self.results)} images")
         sizes = [len(result.footprints) for result in self.results]
         self._offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
-        self._cutouts: dict[tuple[tuple[str, object], ...], np.ndarray] = {}
+        self._kept: dict[Hashable, list[np.ndarray]] = {}
+        self._joined: dict[Hashable, np.ndarray] = {}
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
@@ -164,6 +165,97 @@ class FootprintSamples:
         """
         return self._gather(lambda r: np.full(len(r.footprints), r.sky_level), np.zeros(0))
 
+    def compute_each(
+        self, key: Hashable, function: Callable[[DetectionResult, SceneContext], np.ndarray]
+    ) -> list[np.ndarray]:
+        """Compute an array for each image; the results are kept for the next call.
+
+        Parameters
+        ----------
+        key
+            What the arrays are kept under.
+        function
+            Gives the array of an image, of any shape.
+
+        Returns
+        -------
+        arrays
+            One for each image; do not write into them.
+        """
+        if key not in self._kept:
+            arrays = []
+            for result, context in zip(self.results, self.contexts, strict=True):
+                if result.image.size == 0 and len(result.footprints):
+                    raise ValueError(f"{key!r} was not prepared before the images were forgotten")
+                arrays.append(function(result, context))
+                arrays[-1].flags.writeable = False
+            self._kept[key] = arrays
+        return self._kept[key]
+
+    def compute(
+        self,
+        key: Hashable,
+        function: Callable[[DetectionResult, SceneContext], np.ndarray],
+        empty: np.ndarray,
+    ) -> np.ndarray:
+        """Compute a row for each footprint; the result is kept for the next call.
+
+        Parameters
+        ----------
+        key
+            What the rows are kept under.
+        function
+            Gives the rows of an image, shape (footprints, ...).
+        empty
+            The result for no image, shape (0, ...).
+
+        Returns
+        -------
+        rows : `numpy.ndarray`, shape (n, ...)
+            Rows of all images; do not write into them.
+        """
+        if key not in self._joined:
+            arrays = self.compute_each(key, function)
+            joined = np.concatenate(arrays) if arrays else empty
+            joined.flags.writeable = False
+            self._joined[key] = joined
+            # Views of it instead of what it was made of: half the memory.
+            self._kept[key] = [joined[a:b] for a, b in zip(self._offsets, self._offsets[1:], strict=False)]
+        return self._joined[key]
+
+    def without_images(self) -> FootprintSamples:
+        """Forget the images, most of the memory; what was computed of them is kept.
+
+        Returns
+        -------
+        samples
+            The same footprints with empty images and label images.
+        """
+        samples = FootprintSamples([result.without_images() for result in self.results], self.contexts)
+        samples._kept = {key: list(arrays) for key, arrays in self._kept.items()}
+        return samples
+
+    @classmethod
+    def join(cls, parts: Sequence[FootprintSamples]) -> FootprintSamples:
+        """Put samples one after the other; what was computed of all of them is kept.
+
+        Parameters
+        ----------
+        parts
+            Samples.
+
+        Returns
+        -------
+        samples
+            All of them.
+        """
+        results = [result for part in parts for result in part.results]
+        contexts = [context for part in parts for context in part.contexts]
+        samples = cls(results, contexts)
+        common = set.intersection(*(set(part._kept) for part in parts)) if parts else set()
+        samples._kept = {key: [array for part in parts for array in part._kept[key]] for key in common}
+        return samples
+
     def count_peaks(self, threshold: float) -> np.ndarray:
         """Count the peaks of at least some significance.
 
@@ -198,13 +290,9 @@ class FootprintSamples:
         cutouts : `numpy.ndarray`, shape (n, s, s), float32
             Normalised cutouts; do not write into them.
         """
-        key = tuple(sorted(config.toDict().items()))
-        if key not in self._cutouts:
-            empty = np.zeros((0, config.size, config.size), dtype=np.float32)
-            cutouts = self._gather(lambda r: extract_cutouts(r, config), empty)
-            cutouts.flags.writeable = False
-            self._cutouts[key] = cutouts
-        return self._cutouts[key]
+        key = ("cutouts", *sorted(config.toDict().items()))
+        empty = np.zeros((0, config.size, config.size), dtype=np.float32)
+        return self.compute(key, lambda result, _context: extract_cutouts(result, config), empty)
 
     def cutout_flags(self, config: CutoutConfig) -> dict[str, np.ndarray]:
         """Flags of `.cutouts.cutout_flags`, over all images.

@@ -15,6 +15,8 @@ __all__ = (
     "N_CLASSES",
     "BlendClassifier",
     "BlendClassifierConfig",
+    "FitOptions",
+    "LabelledSamples",
     "LogisticClassifier",
     "LogisticConfig",
     "PeaksClassifier",
@@ -25,6 +27,7 @@ __all__ = (
 )
 
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
+from .fit_options import FitOptions, LabelledSamples
 from .logistic import LogisticClassifier, LogisticConfig
 from .peaks import PeaksClassifier, PeaksConfig
 from .registry import ENTRY_POINT_GROUP, classifier_registry, register_entry_points

@@ -27,11 +27,16 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lsst.pex.config import Config, Field
+from lsst.pex.config import Config, Field, RangeField
 
+from ..calibration import Calibration, calibration_from_dict, move_prior, replace_blended
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage, ModelPackageError, point_source_depth
 from ..samples import FootprintSamples
+from .fit_options import FitOptions
+
+_NOT_TRAINED = ("modelPackage", "priorBlended", "doCalibrate")
+"""Fields that change what is done with a model, not what it is."""
 
 
 class BlendClassifierConfig(Config):
@@ -41,6 +46,22 @@ class BlendClassifierConfig(Config):
         doc="Trained model: the name of one that is shipped, a path, or a URI; empty for none.",
         dtype=str,
         default="",
+        optional=False,
+    )
+    priorBlended = RangeField(
+        doc="Share of blended footprints that probabilities are to refer to; by default the natural one of "
+        "the scenes that the model was trained on.",
+        dtype=float,
+        default=None,
+        optional=True,
+        min=0.0,
+        max=1.0,
+        inclusiveMin=False,
+    )
+    doCalibrate: Field[bool] = Field(
+        doc="Apply the calibration that comes with the model, if one does?",
+        dtype=bool,
+        default=True,
         optional=False,
     )
 
@@ -105,13 +126,16 @@ class BlendClassifier(ABC):
     Notes
     -----
     A subclass has a ``ConfigClass``, a ``name``, `fit` and `predict`; one that
-    learns something also has `_get_state` and `_set_state`.
+    learns something also has `_get_state` and `_set_state`.  What users see is
+    `probabilities`: the predictions, calibrated, for the configured prior.
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = BlendClassifierConfig
     name: ClassVar[str] = ""
     needs_package: ClassVar[bool] = True
     """Whether it can predict only with a trained model."""
+    needs_planes: ClassVar[bool] = False
+    """Whether it looks at other images than the one that cutouts are made of."""
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
     the same config gives other inputs; older models are then refused."""
@@ -124,6 +148,9 @@ class BlendClassifier(ABC):
             package = ModelPackage.read(self.config.modelPackage)
         self.package = package
         self._prior: dict[str, Any] = {}
+        self.calibration: Calibration | None = None
+        self.history: dict[str, list[float]] = {}
+        """Curves of the last fit by name, such as the loss of each epoch."""
         if package is not None:
             self._load(package)
 
@@ -149,6 +176,8 @@ class BlendClassifier(ABC):
             )
         self._prior = dict(package.metadata["prior"])
         try:
+            if calibration := package.metadata.get("calibration"):
+                self.calibration = calibration_from_dict(calibration)
             self._set_state(package.arrays)
         except KeyError as err:
             raise ModelPackageError(f"{package.source} lacks array {err}; train it anew") from None
@@ -161,7 +190,7 @@ class BlendClassifier(ABC):
         Returns
         -------
         description
-            All fields but ``modelPackage``, nested ones joined by dots.
+            All fields but those of `BlendClassifierConfig`, nested ones joined by dots.
         """
         flat: dict[str, Any] = {}
 
@@ -173,12 +202,16 @@ class BlendClassifier(ABC):
                     flat[prefix + key] = list(value) if isinstance(value, tuple) else value
 
         visit("", self.config.toDict())
-        del flat["modelPackage"]
-        return flat
+        return {key: value for key, value in flat.items() if key not in _NOT_TRAINED}
 
     @abstractmethod
     def fit(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
     ) -> None:
         """Learn from labelled footprints.
 
@@ -194,6 +227,8 @@ class BlendClassifier(ABC):
             fit has to get right, and never what share is blended: probabilities
             refer to the shares in the footprints without weights
             (`.classifiers.weighting.prior_correction`).
+        options
+            Validation data, seed, checkpoints and more, for those that use it.
 
         Raises
         ------
@@ -221,6 +256,55 @@ class BlendClassifier(ABC):
         RuntimeError
             Raised if there is no model.
         """
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        """Compute, and keep in the samples, all that `fit` and `predict` need of pixels.
+
+        Parameters
+        ----------
+        samples
+            Footprints of an image.
+
+        Returns
+        -------
+        prepared
+            Whether the images may be forgotten now (`FootprintSamples.without_images`).
+            Here they may not.
+        """
+        return False
+
+    def probabilities(self, samples: FootprintSamples) -> np.ndarray:
+        """Give calibrated probabilities for the configured prior.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        probabilities : `numpy.ndarray`, shape (n,) or (n, 5)
+            As of `predict`.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        ValueError
+            Raised if a prior is configured and that of the model is not known.
+        """
+        prediction = np.asarray(self.predict(samples))
+        if self.calibration is not None and self.config.doCalibrate:
+            blended, _ = split_probabilities(prediction)
+            prediction = replace_blended(prediction, self.calibration.apply(blended))
+        if self.config.priorBlended is not None:
+            trained = self._prior.get("blended")
+            if not trained:
+                raise ValueError(
+                    f"the model of classifier {self.name!r} does not tell its prior; leave out priorBlended"
+                )
+            prediction = move_prior(prediction, float(trained), self.config.priorBlended)
+        return prediction
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         """Find what to beware of.
@@ -284,6 +368,7 @@ class BlendClassifier(ABC):
             | (inputs or {})
             | {"version": self.inputs_version},
             "prior": self._prior,
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "training": training or {},
             "validation": validation or {},
             "versions": versions or {},

@@ -28,6 +28,7 @@ from lsst.pex.config import ConfigField, Field, ListField, registerConfigurable
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
+from .fit_options import FitOptions
 from .registry import classifier_registry
 from .weighting import check_counts, prior_correction
 
@@ -134,7 +135,12 @@ class LogisticClassifier(BlendClassifier):
         return np.column_stack([np.asarray(scores, dtype=np.float64), *columns])
 
     def fit(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
     ) -> None:
         from sklearn.decomposition import PCA
         from sklearn.linear_model import LogisticRegression
@@ -207,6 +213,10 @@ class LogisticClassifier(BlendClassifier):
         scores = (self._pixels(samples) - self._state["pixel_mean"]) @ self._state["components"].T
         inputs = self._append_features(scores, samples)
         return (inputs - self._state["input_mean"]) / self._state["input_scale"]
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        samples.cutouts(self.config.cutout)
+        return True
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         inputs = self.inputs(samples)

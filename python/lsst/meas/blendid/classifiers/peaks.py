@@ -25,6 +25,7 @@ from lsst.pex.config import Field, registerConfigurable
 
 from ..samples import FootprintSamples
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
+from .fit_options import FitOptions
 from .registry import classifier_registry
 from .weighting import check_counts, prior_correction
 
@@ -84,7 +85,12 @@ class PeaksClassifier(BlendClassifier):
         return samples.count_peaks(self.config.threshold)
 
     def fit(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
     ) -> None:
         counts = check_counts(samples, counts, weights)
         self._record_prior(counts)
@@ -98,6 +104,9 @@ class PeaksClassifier(BlendClassifier):
         # exactly 0 or 1, and a number of peaks that was never seen gives the prior.
         seen = seen + seen.sum(axis=0) / seen.sum()
         self._table = seen / seen.sum(axis=1, keepdims=True)
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        return True
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         self._require_model(self._table is not None)

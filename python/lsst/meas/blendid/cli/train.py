@@ -333,7 +333,7 @@ class _Stamps:
         if labelled is None:
             raise CommandError(f"no stamps for tests in {folder}")
         model = classifier_registry[package.classifier].from_package(package)
-        p, _ = split_probabilities(model.predict(labelled.samples))
+        p, _ = split_probabilities(model.probabilities(labelled.samples))
         kinds = {"one": labelled.counts == 1, "more": labelled.counts > 1}
         right = [
             f"{np.mean((p[rows] > 0.5) == (name == 'more')):.1%} of {rows.sum()} with {name}"

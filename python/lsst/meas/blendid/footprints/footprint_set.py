@@ -397,3 +397,13 @@ class FootprintSet:
         columns = columns[order]
         start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))
         return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64))
+
+    def without_labels(self) -> FootprintSet:
+        """Drop the label image, most of the memory.
+
+        Returns
+        -------
+        footprints
+            The same footprints with an empty label image; `spans_to_labels` makes it anew.
+        """
+        return dataclasses.replace(self, labels=np.zeros((0, 0), np.int32))

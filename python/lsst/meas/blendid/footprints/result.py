@@ -93,3 +93,17 @@ class DetectionResult:
         return replace(
             self, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
         )
+
+    def without_images(self) -> DetectionResult:
+        """Drop all images, the label image included.
+
+        Returns
+        -------
+        result
+            The same with empty arrays; spans and peaks of the footprints stay.
+        """
+        return replace(
+            self.without_planes(),
+            image=np.zeros((0, 0), dtype=np.float32),
+            footprints=self.footprints.without_labels(),
+        )

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..footprints import DetectionResult, FootprintConfig, detect
+from ..footprints import FootprintConfig, detect
 from ..labels import count_galaxies, matched_snr
 from ..psf import PsfSummary, summarize_psf
 from ..samples import FootprintSamples, SceneContext, ab_zero_point
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 type Progress = Callable[[int, int], None]
 """Called with the number of scenes done and in all."""
+
+type Prepare = Callable[[FootprintSamples], bool]
+"""Called with the footprints of a scene; tells whether the images may be forgotten."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,9 @@ class LabelledScenes:
         Settings that the footprints of each scene were made with.
     snr_min
         Galaxies fainter than this were not counted.
+    centers
+        Objects of each scene that count, wherever they are: float32 of shape (m, 3), x, y (parent
+        pixels) and point-source S/N; `None` if they are not known, as for stamps.
     """
 
     samples: FootprintSamples
@@ -300,6 +306,7 @@ class LabelledScenes:
     provenance: tuple[dict[str, Any], ...]
     footprints: tuple[FootprintConfig, ...]
     snr_min: float
+    centers: tuple[np.ndarray, ...] | None = None
 
     @property
     def mix(self) -> dict[str, float]:
@@ -318,6 +325,7 @@ def label_scenes(
     *,
     snr_min: float = 5.0,
     keep_planes: bool = True,
+    prepare: Prepare | None = None,
     progress: Progress | None = None,
 ) -> LabelledScenes:
     """Find and label the footprints of scenes.
@@ -333,6 +341,9 @@ def label_scenes(
     keep_planes
         Keep the smoothed image and the masks of each scene; cutouts do not
         need them, and they are most of the memory.
+    prepare
+        Computes and keeps what will be needed of each scene, such as
+        ``BlendClassifier.prepare``; if it returns `True`, all images of the scene are forgotten then.
     progress
         Called after each scene.
 
@@ -348,8 +359,8 @@ def label_scenes(
     """
     if not sources or not footprints:
         raise ValueError("no scene was given to learn from; give coadds with truth tables, or simulate some")
-    results: list[DetectionResult] = []
-    contexts: list[SceneContext] = []
+    parts: list[FootprintSamples] = []
+    centers: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     skies: list[str] = []
     inside: list[float] = []
@@ -359,12 +370,19 @@ def label_scenes(
         config = footprints[i % len(footprints)]
         result = detect(scene.masked_image, psf=scene.psf, config=config)
         found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
-        n_true = int(np.count_nonzero(np.asarray(scene.truth["snr"]) >= snr_min))
-        results.append(result if keep_planes else result.without_planes())
-        contexts.append(scene.context)
+        counted = np.asarray(scene.truth["snr"]) >= snr_min
+        centers.append(
+            np.column_stack([np.asarray(scene.truth[k])[counted] for k in ("x", "y", "snr")]).astype("f4")
+        )
+        part = FootprintSamples([result], [scene.context])
+        if prepare is not None and prepare(part):
+            part = part.without_images()
+        elif not keep_planes:
+            part = FootprintSamples([result.without_planes()], [scene.context])
+        parts.append(part)
         counts.append(found)
         skies.append(scene.sky)
-        inside.append(float(found.sum()) / max(n_true, 1))
+        inside.append(float(found.sum()) / max(len(centers[-1]), 1))
         provenance.append(
             scene.provenance | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
         )
@@ -373,7 +391,7 @@ def label_scenes(
     names = sorted(set(skies))
     sky = np.repeat([names.index(s) for s in skies], [len(c) for c in counts])
     return LabelledScenes(
-        FootprintSamples(results, contexts),
+        FootprintSamples.join(parts),
         np.concatenate(counts),
         sky.astype(np.int64),
         tuple(inside),
@@ -381,4 +399,5 @@ def label_scenes(
         # Copies: a config that the caller changes later must not change what was done.
         tuple(copy.deepcopy(footprints[i % len(footprints)]) for i in range(len(sources))),
         snr_min,
+        tuple(centers),
     )

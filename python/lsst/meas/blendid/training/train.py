@@ -20,7 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from ..classifiers import BlendClassifier, BlendClassifierConfig, classifier_registry, split_probabilities
+from ..classifiers import (
+    BlendClassifier,
+    BlendClassifierConfig,
+    FitOptions,
+    LabelledSamples,
+    classifier_registry,
+    split_probabilities,
+)
 from ..evaluation.metrics import score, score_one_peak
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage, point_source_depth
@@ -170,7 +177,7 @@ def _check_sky(labelled: LabelledScenes) -> None:
 
 def _validate(classifier: BlendClassifier, labelled: LabelledScenes) -> dict[str, Any]:
     """Scores on other scenes than those learned from."""
-    p, _ = split_probabilities(classifier.predict(labelled.samples))
+    p, _ = split_probabilities(classifier.probabilities(labelled.samples))
     scores = _rounded(dataclasses.asdict(score(p, labelled.counts)))
     one_peak = _rounded(dataclasses.asdict(score_one_peak(p, labelled.counts, labelled.samples.n_peaks)))
     return {"scores": scores, "one_peak": one_peak, "scenes": list(labelled.provenance)}
@@ -185,6 +192,7 @@ def train_classifier(
     footprints: FootprintConfig | Sequence[FootprintConfig] | None = None,
     snr_min: float | None = None,
     model_name: str | None = None,
+    options: FitOptions | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
     """Fit a classifier to scenes.
@@ -209,6 +217,8 @@ def train_classifier(
         theirs.
     model_name
         Name of the model; by default ``<classifier>-trained``.
+    options
+        Seed, folder of checkpoints and the like; its centres and validation data are those of the scenes.
     progress
         Called with the number of scenes done and in all.
 
@@ -253,13 +263,29 @@ def train_classifier(
         if isinstance(sources, LabelledScenes):
             return sources
         report = None if progress is None else lambda i, _n: progress(done + i, n_total)
-        return label_scenes(sources, settings, snr_min=snr_min, keep_planes=False, progress=report)
+        return label_scenes(
+            sources,
+            settings,
+            snr_min=snr_min,
+            keep_planes=cls.needs_planes,
+            prepare=preparer.prepare,
+            progress=report,
+        )
 
+    preparer = cls(chosen)
     labelled = label(scenes, 0)
     _check_sky(labelled)
     classifier = cls(chosen)
-    classifier.fit(labelled.samples, labelled.counts)
-    scores = {} if validation is None else _validate(classifier, label(validation, n_train))
+    held_out = None if validation is None else label(validation, n_train)
+    options = dataclasses.replace(
+        FitOptions() if options is None else options,
+        centers=labelled.centers,
+        validation=(
+            None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
+        ),
+    )
+    classifier.fit(labelled.samples, labelled.counts, options=options)
+    scores = {} if held_out is None else _validate(classifier, held_out)
     return classifier.to_package(
         model_name or f"{name}-trained",
         inputs=_describe_inputs(labelled),

@@ -1,0 +1,85 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What a fit may use beside footprints and labels: validation, places of galaxies, checkpoints, a start."""
+
+from __future__ import annotations
+
+__all__ = ("FitOptions", "LabelledSamples")
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..model_package import ModelPackage
+from ..samples import FootprintSamples
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """Footprints, and what is truly in them.
+
+    Parameters
+    ----------
+    samples
+        The n footprints.
+    counts
+        Number of galaxies in each, int of shape (n,).
+    centers
+        True objects of each image that count, float32 of shape (m, 3): x, y (parent pixels) and
+        point-source S/N.  `None` if they are not known.
+    """
+
+    samples: FootprintSamples
+    counts: np.ndarray
+    centers: tuple[np.ndarray, ...] | None = None
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What a fit may use, each only as far as a classifier has a use for it.
+
+    Parameters
+    ----------
+    centers
+        True objects of each training image, as in `LabelledSamples`.
+    validation
+        Labelled footprints of other sky: for early stopping, and never to learn from.
+    seed
+        Seed of all that is random.
+    folder
+        Folder for checkpoints.  A fit that finds there one of its own goes on from it.
+    report
+        Called with one line about each step (an epoch, say).
+    start
+        Model to go on from: a fine-tuning instead of a fit from nothing.
+    more
+        Gives further training data for the epoch of a number, for classifiers that can go on with new
+        scenes all the time.
+    """
+
+    centers: tuple[np.ndarray, ...] | None = None
+    validation: LabelledSamples | None = None
+    seed: int = 1
+    folder: Path | None = None
+    report: Callable[[str], None] | None = None
+    start: ModelPackage | None = None
+    more: Callable[[int], LabelledSamples] | None = field(default=None, repr=False)
+
+    def say(self, line: str) -> None:
+        """Report a line, if anybody listens.
+
+        Parameters
+        ----------
+        line
+            The line.
+        """
+        if self.report is not None:
+            self.report(line)

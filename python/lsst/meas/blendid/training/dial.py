@@ -1,0 +1,150 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Scenes of many universes, so that one model holds for galaxies, seeing and depth unlike the usual ones."""
+
+from __future__ import annotations
+
+__all__ = ("Dial", "dial_scenes")
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .scenes import SimulatedScene
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Ranges that the scenes of a training set are drawn from.
+
+    Parameters
+    ----------
+    nominal_share
+        Share of the scenes with the seeing and depth of the survey as it is; the
+        others have them drawn from ``fwhm`` and ``exposures``.
+    fwhm
+        FWHM of the PSF, arcsec, drawn uniformly.
+    exposures
+        Number of exposures, drawn uniformly in its logarithm.
+    sizes
+        Galaxy sizes, from 0 (cosmoDC2) to 1 (the median radius at i = 24 of 0.77″ of
+        galaxies in HST images), drawn uniformly.
+    counts
+        Factor on the number of galaxies, drawn uniformly in its logarithm.
+    clustering
+        Strength of clustering of drawn positions, drawn uniformly.
+    stars_share
+        Share of the scenes that have stars.
+    star_density
+        Most stars in such a scene, per arcmin².
+    clumpy_share
+        Share of the scenes with clumpy discs.
+    """
+
+    nominal_share: float = 0.5
+    fwhm: tuple[float, float] = (0.6, 1.4)
+    exposures: tuple[float, float] = (10.0, 400.0)
+    sizes: tuple[float, float] = (-0.05, 1.1)
+    counts: tuple[float, float] = (0.8, 1.25)
+    clustering: tuple[float, float] = (0.6, 1.4)
+    stars_share: float = 0.2
+    star_density: float = 4.0
+    clumpy_share: float = 0.2
+
+
+_JOINT_SHARE = 0.25
+"""Share of the scenes with the sizes of the joint model of cosmoDC2, times a factor."""
+
+
+def dial_scenes(
+    n_scenes: int,
+    *,
+    seed: int,
+    truths: Sequence[str | Path | int] = (),
+    split: str | None = None,
+    size: int = 2048,
+    band: str = "i",
+    dial: Dial | None = None,
+) -> list[SimulatedScene]:
+    """List scenes to simulate, each of a universe of its own.
+
+    Parameters
+    ----------
+    n_scenes
+        Number of scenes.
+    seed
+        Seed of the universes and the scenes; the first scenes of a longer list are those of a
+        shorter one.
+    truths
+        Truth scenes that half of the scenes take their galaxies' positions and magnitudes from, in
+        turn; the other half, or all if there are none, are drawn from the parametric catalogue.
+    split
+        Part of the sky that truth scenes must belong to.
+    size
+        Side of a scene, pixels.
+    band
+        Band.
+    dial
+        Ranges; the default ones if `None`.
+
+    Returns
+    -------
+    scenes
+        The scenes; nothing is simulated yet.
+    """
+    from ..simulation import SIZE_MODELS, SizeModel, get_survey
+    from ..simulation.config import SceneConfig
+
+    dial = Dial() if dial is None else dial
+    small, large = SIZE_MODELS["cosmodc2"], SIZE_MODELS["large"]
+    scenes = []
+    for i in range(n_scenes):
+        rng = np.random.default_rng([seed, i])
+        survey = get_survey(band)
+        if rng.random() >= dial.nominal_share:
+            survey = dataclasses.replace(
+                survey,
+                fwhm=round(rng.uniform(*dial.fwhm), 3),
+                n_exposures=round(float(np.exp(rng.uniform(*np.log(dial.exposures))))),
+            )
+        place = rng.uniform(*dial.sizes)
+        config = SceneConfig()
+        size_model: str | SizeModel = SizeModel(
+            f"dial-{place:.3f}",
+            float(small.radius_24 * (large.radius_24 / small.radius_24) ** place),
+            float(small.slope + (large.slope - small.slope) * place + rng.normal(0.0, 0.01)),
+            float(rng.uniform(0.16, 0.24)),
+        )
+        if rng.random() < _JOINT_SHARE:
+            size_model = "cosmodc2-galaxies"
+            config.population.sizeScale = float(3.0 ** np.clip(place, 0.0, 1.0))
+        config.population.countsScale = float(np.exp(rng.uniform(*np.log(dial.counts))))
+        clustering = float(rng.uniform(*dial.clustering))
+        if rng.random() < dial.stars_share:
+            config.population.starDensity = float(rng.uniform(0.0, dial.star_density))
+        if rng.random() < dial.clumpy_share:
+            config.population.clumpyFraction = float(rng.uniform(0.0, 0.5))
+        from_truth = bool(truths) and i % 2 == 0
+        # A truth scene has positions of its own.
+        config.population.clustering = 1.0 if from_truth else clustering
+        scenes.append(
+            SimulatedScene(
+                truths[i // 2 % len(truths)] if from_truth else "parametric",
+                size_model,
+                int(rng.integers(2**31)),
+                (size, size),
+                split if from_truth else None,
+                survey,
+                config,
+            )
+        )
+    return scenes
