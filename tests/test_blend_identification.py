@@ -88,6 +88,23 @@ def test_run(task: BlendIdentificationTask, image: MaskedImage) -> None:
     assert blend.meta["psf_sigma"] == pytest.approx(SIGMA, rel=0.01)
 
 
+def test_tables_say_what_their_probabilities_mean(image: MaskedImage) -> None:
+    config = BlendIdentificationConfig()
+    natural = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i").blend
+    config.classifiers["logistic"].priorBlended = 0.1
+    stated = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i").blend
+    assert (natural.meta["prior"], stated.meta["prior"]) == ("natural", "stated")
+    assert 0.3 < natural.meta["prior_blended_logistic"] < 0.5
+    assert stated.meta["prior_blended_logistic"] == 0.1
+    assert stated.meta["prior_peaks"] == "natural"
+    assert (stated["p_blended"] < natural["p_blended"]).all()
+    np.testing.assert_array_equal(stated["p_blended_peaks"], natural["p_blended_peaks"])
+    for name in ("peaks", "logistic"):
+        assert natural.meta[f"calibration_{name}"] == "none"
+        shares = [float(share) for share in natural.meta[f"training_shares_{name}"].split(", ")]
+        assert sum(shares[2:]) == pytest.approx(natural.meta[f"prior_blended_{name}"], abs=2e-4)
+
+
 def test_same_input_same_output(task: BlendIdentificationTask, image: MaskedImage) -> None:
     first, second = (task.run(image, psf=_psf(image.bbox)) for _ in range(2))
     for name in ("blend", "blendPeak", "blendSpans"):

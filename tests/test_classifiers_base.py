@@ -14,9 +14,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from lsst.meas.blendid.calibration import CALIBRATION_METHODS, move_prior, replace_blended
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     BlendClassifierConfig,
+    FitOptions,
     LogisticClassifier,
     LogisticConfig,
     PeaksClassifier,
@@ -239,3 +241,68 @@ def test_split_probabilities_marks_rows_that_are_not_finite() -> None:
 def test_split_probabilities_refuses(bad: np.ndarray, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         split_probabilities(bad)
+
+
+@pytest.mark.parametrize("method", CALIBRATION_METHODS)
+def test_calibration_travels_with_the_model(method: str) -> None:
+    classifier, samples, counts = make_fitted("logistic")
+    other, other_counts = make_samples(12, seed=1)
+    calibration = classifier.fit_calibration(other, other_counts, method=method)
+    again = type(classifier).from_package(ModelPackage.from_bytes(classifier.to_package("m").to_bytes()))
+    assert again.calibration == calibration
+    raw, p_n = again.predict(samples), again.probabilities(samples)
+    np.testing.assert_allclose(p_n.sum(axis=1), 1.0)
+    np.testing.assert_allclose(p_n[:, 2:].sum(axis=1), calibration.apply(raw[:, 2:].sum(axis=1)))
+    again.config.doCalibrate = False
+    np.testing.assert_array_equal(again.probabilities(samples), raw)
+
+
+def test_stated_prior_is_that_of_the_probabilities() -> None:
+    """From the shares that the calibration was fitted with, or those of the training without one."""
+    classifier, samples, counts = make_fitted("logistic")
+    natural = float(np.mean(counts > 1))
+    assert classifier.describe_probabilities() == {
+        "prior": "natural",
+        "calibration": "none",
+        "prior_blended": pytest.approx(natural, abs=1e-5),
+    }
+    classifier.config.priorBlended = 0.1
+    expected = move_prior(classifier.predict(samples), natural, 0.1)
+    np.testing.assert_allclose(classifier.probabilities(samples), expected, atol=1e-5)
+    other, other_counts = make_samples(12, seed=1)
+    chosen = np.flatnonzero(other_counts > 1)[::2]
+    weights = np.ones(len(other_counts))
+    weights[chosen] = 0.0
+    calibration = classifier.fit_calibration(other, other_counts, method="beta", weights=weights)
+    share = calibration.blended_share
+    assert share is not None and share < natural - 0.05
+    raw = classifier.predict(samples)
+    calibrated = replace_blended(raw, calibration.apply(raw[:, 2:].sum(axis=1)))
+    np.testing.assert_allclose(classifier.probabilities(samples), move_prior(calibrated, share, 0.1))
+    assert classifier.describe_probabilities() == {
+        "prior": "stated",
+        "calibration": "beta",
+        "prior_blended": 0.1,
+    }
+
+
+def test_damaged_calibration_is_refused() -> None:
+    classifier, _, _ = make_fitted("peaks")
+    package = classifier.to_package("m")
+    package.metadata["calibration"] = {"method": "beta", "parameters": [1.0]}
+    with pytest.raises(ModelPackageError, match="calibration 'beta' has 1 parameters, not 3"):
+        PeaksClassifier.from_package(package)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0, -0.1, 1.1])
+def test_impossible_prior_is_refused(prior: float) -> None:
+    with pytest.raises(ValueError):
+        PeaksConfig().priorBlended = prior
+
+
+def test_stated_prior_needs_a_known_one() -> None:
+    config = BlendClassifierConfig()
+    config.priorBlended = 0.2
+    with pytest.raises(ValueError, match="does not tell its prior; leave out priorBlended"):
+        ConstantClassifier(config).probabilities(make_samples(3)[0])
+    assert ConstantClassifier().describe_probabilities() == {"prior": "natural", "calibration": "none"}

@@ -18,6 +18,7 @@ import pytest
 from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
+from lsst.meas.blendid._sep import MissingSepError
 from lsst.meas.blendid.evaluation._hot_cold import (
     PUBLISHED_RATES,
     detection_rates,
@@ -26,7 +27,6 @@ from lsst.meas.blendid.evaluation._hot_cold import (
     read_published_pairs,
     reweight,
 )
-from lsst.meas.blendid.evaluation._sep_baseline import MissingSepError
 from lsst.meas.blendid.evaluation._sextractor import (
     COLD,
     HOT,

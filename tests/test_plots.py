@@ -30,10 +30,10 @@ from lsst.meas.blendid.evaluation.gallery import cutout_gallery, make_stamp
 from lsst.meas.blendid.evaluation.metrics import roc_auc
 from lsst.meas.blendid.evaluation.pictures import footprint_overlay, patch_overview
 from lsst.meas.blendid.evaluation.plots import (
-    _roc_points,
     accuracy_by_magnitude,
     reliability_diagram,
     roc_curve,
+    roc_points,
     wilson_interval,
 )
 from lsst.meas.blendid.footprints import labels_to_spans
@@ -163,7 +163,7 @@ def test_binomial_interval_agrees_with_scipy(successes: int, trials: int) -> Non
 )
 def test_area_under_the_drawn_curve_is_the_score(score: np.ndarray, blended: np.ndarray) -> None:
     blended[:2] = [True, False]
-    false_rate, recall = _roc_points(score, blended)
+    false_rate, recall = roc_points(score, blended)
     assert np.trapezoid(recall, false_rate) == pytest.approx(roc_auc(score, blended))
     assert (false_rate[0], recall[0], false_rate[-1], recall[-1]) == (0.0, 0.0, 1.0, 1.0)
 

@@ -101,7 +101,10 @@ def test_package_tells_what_it_was_trained_on(labelled: LabelledScenes) -> None:
     assert training["label"].startswith("galaxies with point-source S/N >= 4 ")
     assert [s["seed"] for s in training["scenes"]] == [1, 2]
     assert training["scenes"][0]["noise"] == "clipped" and training["scenes"][0]["background"] is True
-    assert {"lsst-meas-blendid", "numpy", "scikit-learn"} == set(package.metadata["versions"])
+    assert set(package.metadata["versions"]) == {
+        *("lsst-meas-blendid", "numba", "numpy", "scikit-learn", "scipy")
+    }
+    assert package.inputs["footprint_variants"] == [{"noiseSource": "clipped", "doSubtractBackground": True}]
     scores = package.metadata["validation"]["scores"]
     scene = label_scenes(small_scenes(1, seed=77), [clipped_footprints()], snr_min=4.0)
     p, _ = split_probabilities(PeaksClassifier.from_package(package).predict(scene.samples))
@@ -203,7 +206,7 @@ def test_truth_tables_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_bad_requests() -> None:
-    with pytest.raises(KeyError, match="unknown classifier 'magic'; there are logistic, peaks"):
+    with pytest.raises(KeyError, match="unknown classifier 'magic'; there are .*logistic, .*peaks"):
         train_classifier("magic", small_scenes())
     with pytest.raises(ValueError, match="no scene was given"):
         train_classifier("peaks", [])
@@ -219,8 +222,9 @@ def test_shipped_models_train_on_training_sky_only(shared_data: Path) -> None:
     skies: dict[str, Any] = {}
     for split in ("train", "validation"):
         scenes = shipped_scenes(split, shared_data)
-        skies[split] = {Path(str(s.source)).name for s in scenes}
-        assert all(s.split == split for s in scenes)
+        from_truths = [s for s in scenes if s.source != "parametric"]
+        skies[split] = {Path(str(s.source)).name for s in from_truths}
+        assert all(s.split == split for s in from_truths)
     assert skies["train"] == {f"scene_0{i}.fits" for i in (1, 2, 3, 5)}
     assert skies["validation"] == {f"scene_0{i}.fits" for i in (4, 7, 8)}
     with pytest.raises(SplitError, match="test sky"):

@@ -20,6 +20,8 @@
     Usage, arguments, options and examples of a command.
 ``blendid-classifiers::``
     Registered classifiers.
+``blendid-features:: MODULE:DICT``
+    Names and descriptions that a dictionary holds.
 ``blendid-models::``
     Model packages that come with the installation.
 """
@@ -229,6 +231,16 @@ class ClassifiersDirective(_GeneratedDirective):
         yield from _list_table(("Name", "Class", "What it does"), rows, "15 30 55")
 
 
+class FeaturesDirective(_GeneratedDirective):
+    """Names and descriptions that a dictionary holds."""
+
+    required_arguments = 1
+
+    def _make_lines(self) -> Iterator[str]:
+        rows = [(_literal(name), _escape(doc)) for name, doc in _load(self.arguments[0]).items()]
+        yield from _list_table(("Feature", "What it is"), rows, "30 70")
+
+
 class ModelsDirective(_GeneratedDirective):
     """Model packages that come with the installation."""
 
@@ -261,6 +273,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         ("blendid-connections", ConnectionsDirective),
         ("blendid-command", CommandDirective),
         ("blendid-classifiers", ClassifiersDirective),
+        ("blendid-features", FeaturesDirective),
         ("blendid-models", ModelsDirective),
     ):
         app.add_directive(name, directive)

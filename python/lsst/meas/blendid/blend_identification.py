@@ -323,13 +323,17 @@ class BlendIdentificationTask(PipelineTask):
             "classifiers": ", ".join(classifiers),
             "primary_classifier": self.config.primaryClassifier,
             "band": band or "unknown",
-            "prior": "natural",
         }
         for name, classifier in classifiers.items():
             package = classifier.package
             meta[f"model_{name}"] = "none" if package is None else package.name
+            description = classifier.describe_probabilities()
+            if name == self.config.primaryClassifier:
+                # Of p_blended, which is that of this classifier.
+                meta |= {key: description[key] for key in ("prior", "calibration")}
+            meta |= {f"{key}_{name}": value for key, value in description.items()}
             if package is not None and (shares := package.metadata["prior"].get("n")):
-                meta[f"prior_{name}"] = ", ".join(f"{share:.4f}" for share in shares)
+                meta[f"training_shares_{name}"] = ", ".join(f"{share:.4f}" for share in shares)
         meta.update(detection.metadata)
         return meta
 

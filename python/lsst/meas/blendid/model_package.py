@@ -101,7 +101,8 @@ class ModelPackage:
         Name of the classifier in the registry.
     metadata
         JSON-compatible facts: ``name``, ``config`` (of the classifier),
-        ``inputs`` (``bands``, ``footprints`` settings, and the trained ranges
+        ``inputs`` (``bands``, ``footprints`` settings, ``footprint_variants``, a list of the settings
+        that were several, and the trained ranges
         ``psf_sigma`` in pixels and ``depth`` in AB magnitudes, each
         ``[low, high]`` or `None`, and ``version``, that of what the classifier
         computes from footprints), ``prior``, ``training``, ``validation`` and
@@ -187,11 +188,17 @@ class ModelPackage:
             if there is none.
         """
         trained = self.inputs.get("footprints") or {}
-        return [
+        differences = [
             f"{key}: trained with {value!r}, now {settings[key]!r}"
             for key, value in trained.items()
             if key in settings and settings[key] != value
         ]
+        variants = self.inputs.get("footprint_variants") or []
+        if variants and not any(all(settings.get(k) == v for k, v in one.items()) for one in variants):
+            known = " or ".join(", ".join(f"{k}={v!r}" for k, v in one.items()) for one in variants)
+            now = ", ".join(f"{key}={settings.get(key)!r}" for key in variants[0])
+            differences.append(f"trained with {known}, now {now}")
+        return differences
 
     def to_bytes(self) -> bytes:
         """Serialise; the same content gives the same bytes.

@@ -20,6 +20,7 @@ import astropy.units as u
 import numpy as np
 
 from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
+from .footprints.select import select_footprints
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult
@@ -88,6 +89,8 @@ class FootprintSamples:
         self._offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
         self._kept: dict[Hashable, list[np.ndarray]] = {}
         self._joined: dict[Hashable, np.ndarray] = {}
+        self._by_row: set[Hashable] = set()
+        """Keys of what has a row for each footprint."""
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
@@ -219,6 +222,7 @@ class FootprintSamples:
             joined = np.concatenate(arrays) if arrays else empty
             joined.flags.writeable = False
             self._joined[key] = joined
+            self._by_row.add(key)
             # Views of it instead of what it was made of: half the memory.
             self._kept[key] = [joined[a:b] for a, b in zip(self._offsets, self._offsets[1:], strict=False)]
         return self._joined[key]
@@ -233,6 +237,40 @@ class FootprintSamples:
         """
         samples = FootprintSamples([result.without_images() for result in self.results], self.contexts)
         samples._kept = {key: list(arrays) for key, arrays in self._kept.items()}
+        samples._by_row = set(self._by_row)
+        return samples
+
+    def select(self, rows: np.ndarray) -> FootprintSamples:
+        """Keep some of the footprints; what was computed of each with all others around stays.
+
+        Parameters
+        ----------
+        rows : `numpy.ndarray`, shape (n,), bool
+            The footprints to keep.
+
+        Returns
+        -------
+        samples
+            These footprints; images without any of them stay.
+
+        Raises
+        ------
+        ValueError
+            Raised if there is not one flag for each footprint.
+        """
+        rows = np.asarray(rows)
+        if rows.dtype != np.bool_ or rows.shape != (len(self),):
+            raise ValueError(f"{rows.size} flags were given to choose among {len(self)} footprints")
+        chosen = [rows[a:b] for a, b in zip(self._offsets, self._offsets[1:], strict=False)]
+        results = [select_footprints(result, use) for result, use in zip(self.results, chosen, strict=True)]
+        samples = FootprintSamples(results, self.contexts)
+        samples._kept = {
+            key: [array[use] for array, use in zip(arrays, chosen, strict=True)]
+            if key in self._by_row
+            else list(arrays)
+            for key, arrays in self._kept.items()
+        }
+        samples._by_row = set(self._by_row)
         return samples
 
     @classmethod
@@ -254,6 +292,7 @@ class FootprintSamples:
         samples = cls(results, contexts)
         common = set.intersection(*(set(part._kept) for part in parts)) if parts else set()
         samples._kept = {key: [array for part in parts for array in part._kept[key]] for key in common}
+        samples._by_row = set().union(*(part._by_row for part in parts)) & common
         return samples
 
     def count_peaks(self, threshold: float) -> np.ndarray:

@@ -15,19 +15,31 @@ __all__ = (
     "N_CLASSES",
     "BlendClassifier",
     "BlendClassifierConfig",
+    "CnnClassifier",
+    "CnnConfig",
+    "EnsembleClassifier",
+    "EnsembleConfig",
+    "FeaturesClassifier",
+    "FeaturesConfig",
     "FitOptions",
     "LabelledSamples",
     "LogisticClassifier",
     "LogisticConfig",
     "PeaksClassifier",
     "PeaksConfig",
+    "SepClassifier",
+    "SepConfig",
     "classifier_registry",
     "register_entry_points",
     "split_probabilities",
 )
 
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
+from .cnn import CnnClassifier, CnnConfig
+from .ensemble import EnsembleClassifier, EnsembleConfig
+from .features import FeaturesClassifier, FeaturesConfig
 from .fit_options import FitOptions, LabelledSamples
 from .logistic import LogisticClassifier, LogisticConfig
 from .peaks import PeaksClassifier, PeaksConfig
 from .registry import ENTRY_POINT_GROUP, classifier_registry, register_entry_points
+from .sep_peaks import SepClassifier, SepConfig

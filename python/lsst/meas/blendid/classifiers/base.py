@@ -29,7 +29,13 @@ import numpy as np
 
 from lsst.pex.config import Config, Field, RangeField
 
-from ..calibration import Calibration, calibration_from_dict, move_prior, replace_blended
+from ..calibration import (
+    Calibration,
+    calibration_from_dict,
+    fit_calibration,
+    move_prior,
+    replace_blended,
+)
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage, ModelPackageError, point_source_depth
 from ..samples import FootprintSamples
@@ -57,6 +63,7 @@ class BlendClassifierConfig(Config):
         min=0.0,
         max=1.0,
         inclusiveMin=False,
+        inclusiveMax=False,
     )
     doCalibrate: Field[bool] = Field(
         doc="Apply the calibration that comes with the model, if one does?",
@@ -136,6 +143,8 @@ class BlendClassifier(ABC):
     """Whether it can predict only with a trained model."""
     needs_planes: ClassVar[bool] = False
     """Whether it looks at other images than the one that cutouts are made of."""
+    can_start: ClassVar[bool] = False
+    """Whether `fit` goes on from the model that its options have as ``start``."""
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
     the same config gives other inputs; older models are then refused."""
@@ -298,13 +307,76 @@ class BlendClassifier(ABC):
             blended, _ = split_probabilities(prediction)
             prediction = replace_blended(prediction, self.calibration.apply(blended))
         if self.config.priorBlended is not None:
-            trained = self._prior.get("blended")
-            if not trained:
+            trained = self._natural_share()
+            if trained is None:
                 raise ValueError(
                     f"the model of classifier {self.name!r} does not tell its prior; leave out priorBlended"
                 )
-            prediction = move_prior(prediction, float(trained), self.config.priorBlended)
+            prediction = move_prior(prediction, trained, self.config.priorBlended)
         return prediction
+
+    def fit_calibration(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        method: str = "beta",
+        weights: np.ndarray | None = None,
+    ) -> Calibration:
+        """Calibrate on footprints that nothing was learned from; a package takes the calibration along.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, with the natural shares of blended and other ones.
+        counts : `numpy.ndarray`, shape (n,)
+            Number of galaxies in each.
+        method
+            One of `.calibration.CALIBRATION_METHODS`.
+        weights : `numpy.ndarray`, shape (n,), optional
+            Weights of the footprints.
+
+        Returns
+        -------
+        calibration
+            The calibration, which `probabilities` applies from now on.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        ValueError
+            Raised if there is no such method, lengths differ, or all footprints or none are blended.
+        """
+        blended, _ = split_probabilities(self.predict(samples))
+        self.calibration = fit_calibration(blended, np.asarray(counts) > 1, method, weights=weights)
+        return self.calibration
+
+    def _natural_share(self) -> float | None:
+        """Share of blended footprints that probabilities refer to without `priorBlended`, if known."""
+        if self.calibration is not None and self.config.doCalibrate and self.calibration.blended_share:
+            return self.calibration.blended_share
+        share = self._prior.get("blended")
+        return float(share) if share else None
+
+    def describe_probabilities(self) -> dict[str, str | float]:
+        """Say what `probabilities` mean.
+
+        Returns
+        -------
+        description
+            ``prior``: "natural" (that of the scenes that the model was trained on, or calibrated on) or
+            "stated" (`priorBlended`); ``prior_blended``: that share of blended footprints, if it is known;
+            ``calibration``: the method, or "none".
+        """
+        calibration = self.calibration if self.config.doCalibrate else None
+        stated = self.config.priorBlended
+        share = self._natural_share() if stated is None else stated
+        description: dict[str, str | float] = {
+            "prior": "natural" if stated is None else "stated",
+            "calibration": "none" if calibration is None else calibration.method,
+        }
+        return description if share is None else description | {"prior_blended": round(float(share), 6)}
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         """Find what to beware of.

@@ -27,6 +27,8 @@ from lsst.pex.config import ConfigField, Field, ListField, registerConfigurable
 
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
+from ._centred_regression import fit_centred
+from ._multinomial import softmax, spread_classes
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -108,6 +110,7 @@ class LogisticClassifier(BlendClassifier):
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = LogisticConfig
     name: ClassVar[str] = "logistic"
+    can_start: ClassVar[bool] = True
     inputs_version: ClassVar[int] = FEATURES_VERSION
 
     _state: dict[str, np.ndarray] | None = None
@@ -148,6 +151,9 @@ class LogisticClassifier(BlendClassifier):
 
         self.config.validate()
         counts = check_counts(samples, counts, weights)
+        if options is not None and options.start is not None:
+            self._fit_further(samples, counts, weights, options)
+            return
         pixels = self._pixels(samples)
         use = np.isfinite(pixels).all(axis=1)
         if np.count_nonzero(use) <= self.config.nComponents:
@@ -174,7 +180,7 @@ class LogisticClassifier(BlendClassifier):
             regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
             inputs = (inputs - center) / scale
             regression.fit(inputs, classes, sample_weight=weights)
-            coefficients, intercepts = _spread_classes(
+            coefficients, intercepts = spread_classes(
                 regression.classes_, regression.coef_, regression.intercept_
             )
             if weights is not None:
@@ -189,6 +195,40 @@ class LogisticClassifier(BlendClassifier):
             "coefficients": coefficients,
             "intercepts": intercepts,
         }
+
+    def _fit_further(
+        self, samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
+    ) -> None:
+        """Fit to a few labels, drawn towards a trained model, whose components and scales stay."""
+        from threadpoolctl import threadpool_limits
+
+        assert options.start is not None
+        old = type(self).from_package(options.start, self.config)
+        assert old._state is not None
+        with threadpool_limits(limits=1):
+            inputs = old.inputs(samples)
+            finite = np.isfinite(inputs).all(axis=1)
+            if not finite.any():
+                raise ValueError(
+                    f"none of the {len(counts)} footprints is usable: all have pixels or "
+                    "features that are not finite"
+                )
+            inputs, classes = inputs[finite], np.minimum(counts, N_CLASSES - 1)[finite]
+            weights = None if weights is None else np.asarray(weights, dtype=np.float64)[finite]
+            coefficients, intercepts, strength = fit_centred(
+                inputs,
+                classes,
+                old._state["coefficients"],
+                old._state["intercepts"],
+                weights=weights,
+                seed=options.seed,
+            )
+            if weights is not None:
+                intercepts = intercepts + np.log(prior_correction(classes, weights))
+                intercepts = _match_shares(inputs @ coefficients, intercepts, classes)
+        options.say(f"logistic: {len(classes)} footprints, penalty {strength:g} towards {options.start.name}")
+        self._record_prior(counts[finite])
+        self._state = old._state | {"coefficients": coefficients, "intercepts": intercepts}
 
     def inputs(self, samples: FootprintSamples) -> np.ndarray:
         """Compute the standardised inputs of the regression.
@@ -221,7 +261,7 @@ class LogisticClassifier(BlendClassifier):
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         inputs = self.inputs(samples)
         assert self._state is not None
-        return _softmax(inputs @ self._state["coefficients"] + self._state["intercepts"])
+        return softmax(inputs @ self._state["coefficients"] + self._state["intercepts"])
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
@@ -241,12 +281,6 @@ class LogisticClassifier(BlendClassifier):
         self._state = state
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities of shape (n, 5) from logits."""
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return odds / odds.sum(axis=1, keepdims=True)
-
-
 def _match_shares(logits: np.ndarray, intercepts: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Shift intercepts until the mean probabilities are the shares of the classes.
 
@@ -256,28 +290,9 @@ def _match_shares(logits: np.ndarray, intercepts: np.ndarray, classes: np.ndarra
     share = np.bincount(classes, minlength=N_CLASSES) / len(classes)
     there = share > 0.0
     for _ in range(200):
-        mean = _softmax(logits + intercepts).mean(axis=0)
+        mean = softmax(logits + intercepts).mean(axis=0)
         if np.abs(mean - share).max() < 1e-9:
             break
         intercepts = intercepts.copy()
         intercepts[there] += np.log(share[there] / mean[there])
     return intercepts
-
-
-_ABSENT = -60.0
-"""Logit of a class that training never saw: a probability of about 1e-26."""
-
-
-def _spread_classes(
-    classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Arrange scikit-learn's coefficients as (inputs, 5) and (5,), absent classes included."""
-    if len(classes) == 2:
-        # With two classes scikit-learn keeps the logit of the second against the first.
-        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
-        intercepts = np.concatenate([[0.0], intercepts])
-    all_coefficients = np.zeros((coefficients.shape[1], N_CLASSES))
-    all_intercepts = np.full(N_CLASSES, _ABSENT)
-    all_coefficients[:, classes] = coefficients.T
-    all_intercepts[classes] = intercepts
-    return all_coefficients, all_intercepts

@@ -24,13 +24,12 @@ import numpy as np
 from lsst.pex.config import Field, registerConfigurable
 
 from ..samples import FootprintSamples
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions
+from ._count_table import CountTableClassifier, CountTableConfig
+from .base import BlendClassifierConfig
 from .registry import classifier_registry
-from .weighting import check_counts, prior_correction
 
 
-class PeaksConfig(BlendClassifierConfig):
+class PeaksConfig(CountTableConfig):
     """Config of `PeaksClassifier`."""
 
     threshold: Field[float] = Field(
@@ -40,13 +39,6 @@ class PeaksConfig(BlendClassifierConfig):
         optional=False,
         check=lambda x: x > 0.0,
     )
-    maxCount: Field[int] = Field(
-        doc="Footprints with this many peaks or more share one row of the table of probabilities.",
-        dtype=int,
-        default=6,
-        optional=False,
-        check=lambda x: 2 <= x <= 100,
-    )
 
     def setDefaults(self) -> None:
         super().setDefaults()
@@ -54,7 +46,7 @@ class PeaksConfig(BlendClassifierConfig):
 
 
 @registerConfigurable("peaks", classifier_registry)
-class PeaksClassifier(BlendClassifier):
+class PeaksClassifier(CountTableClassifier):
     """P(N) from the number of peaks.
 
     Parameters
@@ -65,9 +57,6 @@ class PeaksClassifier(BlendClassifier):
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = PeaksConfig
     name: ClassVar[str] = "peaks"
-
-    _table: np.ndarray | None = None
-    """P(N | number of peaks), shape (maxCount + 1, 5)."""
 
     def count(self, samples: FootprintSamples) -> np.ndarray:
         """Count the peaks over the threshold.
@@ -84,44 +73,5 @@ class PeaksClassifier(BlendClassifier):
         """
         return samples.count_peaks(self.config.threshold)
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        counts = check_counts(samples, counts, weights)
-        self._record_prior(counts)
-        rows = np.minimum(self.count(samples), self.config.maxCount)
-        cells = rows * N_CLASSES + np.minimum(counts, N_CLASSES - 1)
-        shape = (self.config.maxCount + 1, N_CLASSES)
-        seen = np.bincount(cells, weights=weights, minlength=shape[0] * shape[1]).reshape(shape)
-        seen = seen * prior_correction(counts, weights)
-        seen *= len(counts) / seen.sum()
-        # One pseudo-footprint of average composition per row: no probability is
-        # exactly 0 or 1, and a number of peaks that was never seen gives the prior.
-        seen = seen + seen.sum(axis=0) / seen.sum()
-        self._table = seen / seen.sum(axis=1, keepdims=True)
-
     def prepare(self, samples: FootprintSamples) -> bool:
         return True
-
-    def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._table is not None)
-        assert self._table is not None
-        return self._table[np.minimum(self.count(samples), self.config.maxCount)]
-
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._table is not None)
-        assert self._table is not None
-        return {"table": self._table}
-
-    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        table = np.asarray(arrays["table"], dtype=np.float64)
-        if table.shape != (self.config.maxCount + 1, N_CLASSES):
-            raise ValueError(f"the table of probabilities has shape {table.shape}")
-        if not np.all(table >= 0.0) or not np.allclose(table.sum(axis=1), 1.0):
-            raise ValueError("the table of probabilities has negative values or does not sum to 1")
-        self._table = table

@@ -26,6 +26,7 @@ _COMMANDS = {
     "simulate": "Make coadds with known galaxies.",
     "stamps": "Make the sets of postage stamps of other systems.",
     "train": "Train a classifier and write it as a model package.",
+    "evaluate": "Score models on scenes whose galaxies are known.",
 }
 """Commands in the order of the help, with their summary.  The command NAME is
 the attribute NAME of the module of that name in this package."""

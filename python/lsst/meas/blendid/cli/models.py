@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("models",)
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -82,10 +83,14 @@ def show_model(name: str, as_json: bool) -> None:
         click.echo(json.dumps(package.metadata, indent=1, sort_keys=True))
         return
     click.echo(f"{package.name}: a model of the classifier {package.classifier}, read from {package.source}")
-    for section in ("inputs", "config", "prior", "training", "validation", "versions"):
+    for section in ("inputs", "config", "prior", "calibration", "training", "validation", "versions"):
         click.echo(f"\n{section}")
         _echo_tree(package.metadata.get(section) or {}, indent=2)
     _echo_arrays(package)
+
+
+_MOST_ROWS = 4
+"""Lists of more things than this are summarised."""
 
 
 def _echo_tree(tree: dict[str, Any], indent: int) -> None:
@@ -95,12 +100,42 @@ def _echo_tree(tree: dict[str, Any], indent: int) -> None:
             click.echo(f"{' ' * indent}{key}")
             _echo_tree(value, indent + 2)
         elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-            click.echo(f"{' ' * indent}{key}")
-            for item in value:
-                click.echo(f"{' ' * (indent + 2)}{json.dumps(item)}")
+            click.echo(f"{' ' * indent}{key}{f': {len(value)}' if len(value) > _MOST_ROWS else ''}")
+            for line in _summarize(value) if len(value) > _MOST_ROWS else map(json.dumps, value):
+                click.echo(f"{' ' * (indent + 2)}{line}")
+        elif isinstance(value, list) and len(value) > 3 * _MOST_ROWS and _is_numeric(value):
+            # A curve of the training.
+            numbers = [v for v in value if v is not None]
+            ends = f"{numbers[0]:g} to {numbers[-1]:g}, least {min(numbers):g}, greatest {max(numbers):g}"
+            click.echo(f"{' ' * indent}{key}: {len(value)} values, {ends}")
         else:
             text = value if isinstance(value, str) else json.dumps(value)
             click.echo(f"{' ' * indent}{key}: {text}")
+
+
+def _is_numeric(values: list[Any]) -> bool:
+    """Whether a list is one of numbers, perhaps with gaps."""
+    return any(v is not None for v in values) and all(
+        v is None or isinstance(v, (int, float)) for v in values
+    )
+
+
+def _summarize(rows: list[dict[str, Any]]) -> list[str]:
+    """Say what many records have, a line for each of their facts."""
+    lines = []
+    for key in dict.fromkeys(key for row in rows for key in row):
+        values = [row[key] for row in rows if key in row]
+        texts = Counter(v if isinstance(v, str) else json.dumps(v, sort_keys=True) for v in values)
+        if len(texts) == 1:
+            text = next(iter(texts)) + (f" ({len(values)} of them)" if len(values) < len(rows) else "")
+        elif len(texts) <= 2 * _MOST_ROWS and len(texts) < len(values):
+            text = ", ".join(f"{n} × {value}" for value, n in texts.items())
+        elif _is_numeric(values) and not all(isinstance(v, bool) for v in values):
+            text = f"{min(values)} to {max(values)}"
+        else:
+            text = f"{len(texts)} different ones, such as {next(iter(texts))}"
+        lines.append(f"{key}: {text}")
+    return lines
 
 
 def _echo_arrays(package: ModelPackage) -> None:

@@ -29,6 +29,7 @@ header {{ border-top: 6px solid; border-image: linear-gradient(90deg, {SINGLE} 6
   padding-top: 1.6rem; }}
 h1 {{ font-size: 2.3rem; line-height: 1.15; letter-spacing: -0.02em; margin: 0 0 0.8rem; }}
 h2 {{ font-size: 1.4rem; line-height: 1.25; letter-spacing: -0.01em; margin: 3.2rem 0 0.6rem; }}
+h3 {{ font-size: 1.08rem; line-height: 1.3; margin: 2rem 0 0.4rem; }}
 p {{ margin: 0 0 1rem; max-width: 44rem; }}
 .lede {{ font-size: 1.2rem; line-height: 1.5; color: {MUTED}; }}
 .single {{ color: {SINGLE}; font-weight: 600; }} .blended {{ color: {BLENDED}; font-weight: 600; }}
@@ -50,7 +51,12 @@ th, td {{ text-align: right; padding: 0.42rem 0.6rem; border-bottom: 1px solid {
   vertical-align: baseline; }}
 th {{ color: {MUTED}; font-weight: 600; line-height: 1.3; }}
 th:first-child, td:first-child {{ text-align: left; white-space: nowrap; padding-left: 0; }}
+.error {{ display: block; color: {MUTED}; font-size: 0.8rem; font-weight: 400; white-space: nowrap; }}
+td {{ line-height: 1.35; }}
 tr.strong td {{ font-weight: 600; }}
+table.cutouts td {{ vertical-align: middle; }} table.cutouts img {{ display: block; width: 7.5rem; }}
+ul.notes {{ margin: 0 0 1.4rem; padding: 0.8rem 1.1rem 0.8rem 2rem; max-width: 48rem; font-size: 0.92rem;
+  background: #fff7ed; border-left: 4px solid {BLENDED}; border-radius: 0 8px 8px 0; }}
 pre {{ background: #f5f7f9; border: 1px solid {GRID}; border-radius: 8px; padding: 0.9rem 1.1rem;
   overflow-x: auto;
   font: 0.82rem/1.55 ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }}
@@ -64,8 +70,8 @@ class Page:
     """A page that is written from top to bottom.
 
     All text is escaped. Two marks are understood in paragraphs and captions:
-    ``**bold**``, and ``{single|text}`` or ``{blended|text}`` for text in the
-    colour of that class.
+    ``**bold**``; ``{single|text}`` or ``{blended|text}`` for text in the
+    colour of that class; ``{error|text}`` for the error of a number in a table.
 
     Parameters
     ----------
@@ -151,6 +157,51 @@ class Page:
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
         )
 
+    def cutouts(self, header: Sequence[str], rows: Sequence[tuple[bytes, str, Sequence[str]]]) -> None:
+        """Add a table whose rows begin with a picture.
+
+        Parameters
+        ----------
+        header
+            Names of the columns, that of the pictures included.
+        rows
+            PNG file, its alternative text, and the other cells of each row.
+        """
+        head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in header)
+        body = "".join(
+            f'<tr><td><img alt="{html.escape(alt)}" src="data:image/png;base64,'
+            f'{base64.b64encode(png).decode("ascii")}"></td>'
+            + "".join(f"<td>{_inline(cell)}</td>" for cell in cells)
+            + "</tr>"
+            for png, alt, cells in rows
+        )
+        self._parts.append(
+            f'<div class="scroll"><table class="cutouts"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>"
+        )
+
+    def subheading(self, text: str) -> None:
+        """Start a part of a section.
+
+        Parameters
+        ----------
+        text
+            Its heading.
+        """
+        self._parts.append(f"<h3>{html.escape(text)}</h3>")
+
+    def notes(self, lines: Sequence[str]) -> None:
+        """Add a list of remarks.
+
+        Parameters
+        ----------
+        lines
+            The remarks; nothing is added if there is none.
+        """
+        if lines:
+            items = "".join(f"<li>{_inline(line)}</li>" for line in lines)
+            self._parts.append(f'<ul class="notes">{items}</ul>')
+
     def code(self, text: str) -> None:
         """Add code, as it is.
 
@@ -198,7 +249,7 @@ def _inline(text: str) -> str:
     # An odd number of pieces is a closed set of marks; others are literal asterisks.
     if len(pieces) % 2:
         escaped = "".join(f"<b>{piece}</b>" if i % 2 else piece for i, piece in enumerate(pieces))
-    for kind in ("single", "blended"):
+    for kind in ("single", "blended", "error"):
         start = f"{{{kind}|"
         while (begin := escaped.find(start)) >= 0 and (end := escaped.find("}", begin)) >= 0:
             inside = escaped[begin + len(start) : end]

@@ -17,44 +17,24 @@ times the noise that SEP measures in the stamp, 32 deblending levels, contrast
 
 from __future__ import annotations
 
-__all__ = ("MISSED", "MissingSepError", "SepBaseline", "SepScores", "score_sep", "sep_baseline")
+__all__ = ("MISSED", "SepBaseline", "SepScores", "score_sep", "sep_baseline")
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from .._sep import (
+    BLENDHUNTER_CONTRAST,
+    BLENDHUNTER_LEVELS,
+    BLENDHUNTER_THRESHOLD,
+    extract,
+    import_sep,
+)
 from ..simulation.stamps.stamp_set import StampSet, StampSetError
 
 MISSED = -1
 """Label of a stamp in which nothing was found."""
-
-
-class MissingSepError(ImportError):
-    """Raised if SEP, an optional dependency, is needed and not installed."""
-
-
-def import_sep() -> Any:
-    """Import SEP where it is needed.
-
-    Returns
-    -------
-    module
-        The module ``sep``.
-
-    Raises
-    ------
-    MissingSepError
-        Raised if it is not installed.
-    """
-    try:
-        import sep
-    except ImportError as err:
-        raise MissingSepError(
-            "this baseline needs SEP, which is not installed: pip install 'lsst-meas-blendid[baselines]'"
-        ) from err
-    return sep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +79,9 @@ class SepScores:
 def sep_baseline(
     stamp_set: StampSet,
     *,
-    threshold: float = 1.5,
-    deblend_levels: int = 32,
-    deblend_contrast: float = 0.005,
+    threshold: float = BLENDHUNTER_THRESHOLD,
+    deblend_levels: int = BLENDHUNTER_LEVELS,
+    deblend_contrast: float = BLENDHUNTER_CONTRAST,
     match_radius: float = 2.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> SepBaseline:
@@ -159,12 +139,12 @@ def sep_baseline(
     for i in range(n):
         # A copy of its own: SEP needs contiguous data in native byte order.
         image = np.array(stamp_set.images[i], dtype=np.float32, order="C")
-        objects = sep.extract(
+        objects = extract(
             image,
             threshold,
-            err=sep.Background(image).globalrms,
-            deblend_nthresh=deblend_levels,
-            deblend_cont=deblend_contrast,
+            noise=sep.Background(image).globalrms,
+            levels=deblend_levels,
+            contrast=deblend_contrast,
         )
         n_detected[i] = len(objects)
         split_off = (objects["flag"] & sep.OBJ_MERGED) != 0

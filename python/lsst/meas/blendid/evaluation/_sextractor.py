@@ -32,8 +32,8 @@ from typing import Any, Literal
 import numpy as np
 from astropy.table import Table
 
+from .._sep import extract, import_sep
 from ..simulation.stamps.stamp_set import StampSet
-from ._sep_baseline import import_sep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,7 @@ ENLARGE = 1.1
 """Factor of the Kron ellipses of cold sources within which hot ones are dropped (GALAPAGOS)."""
 
 _SUB_OBJECTS = 8192
+"""A galaxy of high S/N can have more parts than the 1024 by default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,10 +116,10 @@ def cold_else_hot(
     """
     sep = import_sep()
     image, rms = _prepare(sep, image)
-    sources, labels = _extract(sep, image, rms, cold)
+    sources, labels = _extract(image, rms, cold)
     is_hot = len(sources) < 2
     if is_hot:
-        sources, labels = _extract(sep, image, rms, hot)
+        sources, labels = _extract(image, rms, hot)
     return _detections(sources, np.full(len(sources), is_hot), labels)
 
 
@@ -156,8 +157,8 @@ def cold_plus_hot(
     """
     sep = import_sep()
     image, rms = _prepare(sep, image)
-    first, labels = _extract(sep, image, rms, cold)
-    second, hot_labels = _extract(sep, image, rms, hot)
+    first, labels = _extract(image, rms, cold)
+    second, hot_labels = _extract(image, rms, hot)
     keep = np.ones(len(second), dtype=bool)
     for source, radius in zip(first, _kron_radii(sep, image, first), strict=True):
         dx, dy = second["x"] - source["x"], second["y"] - source["y"]
@@ -236,24 +237,17 @@ def _prepare(sep: Any, image: np.ndarray) -> tuple[np.ndarray, float]:
     return image, float(sep.Background(image).globalrms)
 
 
-def _extract(
-    sep: Any, image: np.ndarray, rms: float, settings: SExtractorSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    limit = sep.get_sub_object_limit()
-    sep.set_sub_object_limit(_SUB_OBJECTS)  # a galaxy of high S/N can have more than the 1024 by default
-    try:
-        sources, labels = sep.extract(
-            image,
-            settings.threshold,
-            err=rms,
-            minarea=settings.min_area,
-            deblend_nthresh=settings.deblend_thresholds,
-            deblend_cont=settings.deblend_contrast,
-            segmentation_map=True,
-        )
-    finally:
-        sep.set_sub_object_limit(limit)
-    return sources, labels
+def _extract(image: np.ndarray, rms: float, settings: SExtractorSettings) -> tuple[np.ndarray, np.ndarray]:
+    return extract(
+        image,
+        settings.threshold,
+        noise=rms,
+        min_area=settings.min_area,
+        levels=settings.deblend_thresholds,
+        contrast=settings.deblend_contrast,
+        sub_objects=_SUB_OBJECTS,
+        segmentation=True,
+    )
 
 
 def _kron_radii(sep: Any, image: np.ndarray, sources: np.ndarray) -> np.ndarray:

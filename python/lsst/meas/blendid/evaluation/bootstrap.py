@@ -14,7 +14,7 @@ blocks are drawn, and not footprints.
 
 from __future__ import annotations
 
-__all__ = ("block_bootstrap", "block_index")
+__all__ = ("block_bootstrap", "block_index", "resampled_weights")
 
 from collections.abc import Callable, Mapping
 
@@ -44,6 +44,36 @@ def block_index(
     scene = np.zeros(np.shape(x), dtype=np.int64) if scene is None else np.asarray(scene)
     corner = np.column_stack([scene, np.asarray(y) // size, np.asarray(x) // size]).astype(np.int64)
     return np.unique(corner, axis=0, return_inverse=True)[1].ravel()
+
+
+def resampled_weights(blocks: np.ndarray, *, draws: int = 200, seed: int = 20220101) -> np.ndarray:
+    """Draw blocks of sky with replacement.
+
+    Parameters
+    ----------
+    blocks : `numpy.ndarray`, shape (n,)
+        Block of each footprint, numbered from 0 (`block_index`).
+    draws
+        Number of resamples.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    times : `numpy.ndarray`, shape (draws, blocks), float64
+        How often each block is in each resample; ``times[k][blocks]`` are the weights of the
+        footprints in resample k.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are fewer than two blocks.
+    """
+    n_blocks = int(blocks.max()) + 1 if blocks.size else 0
+    if n_blocks < 2:
+        raise ValueError(f"a bootstrap needs at least two blocks of sky, not {n_blocks}")
+    times = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=draws)
+    return times.astype(np.float64)
 
 
 def block_bootstrap(
@@ -83,13 +113,9 @@ def block_bootstrap(
     ValueError
         Raised if there are fewer than two blocks.
     """
-    n_blocks = int(blocks.max()) + 1 if blocks.size else 0
-    if n_blocks < 2:
-        raise ValueError(f"a bootstrap needs at least two blocks of sky, not {n_blocks}")
-    times = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=draws)
     collected: dict[str, dict[str, list[float]]] = {name: {} for name in predictions}
-    for row in times:
-        weights = row[blocks].astype(np.float64)
+    for row in resampled_weights(blocks, draws=draws, seed=seed):
+        weights = row[blocks]
         for name, p in predictions.items():
             for key, value in statistic(p, weights).items():
                 collected[name].setdefault(key, []).append(value)

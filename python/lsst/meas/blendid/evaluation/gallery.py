@@ -10,11 +10,11 @@
 
 from __future__ import annotations
 
-__all__ = ("Stamp", "cutout_gallery", "make_stamp")
+__all__ = ("Stamp", "cutout_gallery", "make_stamp", "stamp_picture")
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,10 @@ class Stamp:
     """True number of galaxies in it, if known."""
     truth: np.ndarray | None = None
     """True positions ``(x, y)`` in parent pixels `(k, 2)`."""
+    stars: np.ndarray | None = None
+    """True positions of stars, which ``truth`` leaves out then."""
+    peaks: np.ndarray | None = None
+    """Positions of the peaks of the footprint."""
 
 
 def make_stamp(
@@ -156,6 +160,30 @@ def cutout_gallery(
     return figure
 
 
+@styled
+def stamp_picture(stamp: Stamp, *, width: float = 1.6, high: float = 60.0) -> Figure:
+    """Draw one footprint, without text.
+
+    Parameters
+    ----------
+    stamp
+        The cutout.
+    width
+        Width of the figure in inches.
+    high
+        Value drawn white, in units of the noise.
+
+    Returns
+    -------
+    figure
+        The figure.
+    """
+    figure = new_figure(width, width)
+    figure.set_layout_engine("none")
+    _draw_stamp(figure.add_axes((0.0, 0.0, 1.0, 1.0)), stamp, high)
+    return figure
+
+
 def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
     from matplotlib.patheffects import withStroke
 
@@ -168,9 +196,15 @@ def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
         axes, others, stamp.xy0, np.full(others.max(initial=0) + 1, np.nan), linewidth=0.6, alpha=0.5
     )
     draw_outlines(axes, own, stamp.xy0, np.array([np.nan, stamp.probability]), linewidth=1.6)
-    if stamp.truth is not None and len(stamp.truth):
-        halo = [withStroke(linewidth=2.0, foreground="#10151b")]
-        axes.plot(*stamp.truth.T, "+", ms=6.5, mew=1.1, color=MARK, zorder=4, path_effects=halo)
+    halo = [withStroke(linewidth=2.0, foreground="#10151b")]
+    looks: list[tuple[np.ndarray | None, dict[str, Any]]] = [
+        (stamp.peaks, {"marker": "o", "ms": 9.0, "mew": 0.9, "mfc": "none", "color": "#f4f1ea"}),
+        (stamp.truth, {"marker": "+", "ms": 6.5, "mew": 1.1, "color": MARK}),
+        (stamp.stars, {"marker": "*", "ms": 6.5, "mew": 0.8, "color": MARK}),
+    ]
+    for positions, look in looks:
+        if positions is not None and len(positions):
+            axes.plot(*positions.T, ls="none", zorder=4, path_effects=halo, **look)
     text = f"p = {stamp.probability:.2f}"
     if stamp.count is not None:
         text += f"      true N = {stamp.count}"

@@ -14,7 +14,7 @@ saves it, and none touches the global state of matplotlib.
 
 from __future__ import annotations
 
-__all__ = ("accuracy_by_magnitude", "reliability_diagram", "roc_curve", "wilson_interval")
+__all__ = ("accuracy_by_magnitude", "reliability_diagram", "roc_curve", "roc_points", "wilson_interval")
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -147,7 +147,7 @@ def roc_curve(
         {"color": MUTED, "lw": 1.5, "ls": (0, (1.5, 1.5)), "zorder": 2},
     ]
     for index, (name, score) in enumerate(scores.items()):
-        false_rate, recall = _roc_points(*_finite(score, blended))
+        false_rate, recall = roc_points(*_finite(score, blended))
         area = float(np.trapezoid(recall, false_rate))
         axes.plot(false_rate, recall, label=f"{name}  (area {area:.3f})", **looks[min(index, len(looks) - 1)])
     for marker, (name, point) in zip("sD^v", (operating_points or {}).items(), strict=False):
@@ -260,8 +260,21 @@ def _on_white(probability: float) -> tuple[float, ...]:
     return tuple(float(np.interp(probability, (0.0, 0.5, 1.0), ends[:, channel])) for channel in range(3))
 
 
-def _roc_points(score: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """False-blend rate and recall at each distinct score, from (0, 0) to (1, 1)."""
+def roc_points(score: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute a receiver operating characteristic.
+
+    Parameters
+    ----------
+    score
+        Scores `(n,)`, the larger the more likely a blend.
+    blended
+        Whether each is truly a blend `(n,)`.
+
+    Returns
+    -------
+    false_rate, recall
+        Share of the singles, and of the blends, that reach each distinct score, from (0, 0) to (1, 1).
+    """
     order = np.argsort(-score, kind="stable")
     score, truth = score[order], np.asarray(blended, dtype=bool)[order]
     distinct = np.append(np.diff(score) != 0.0, True) if len(score) else np.zeros(0, dtype=bool)

@@ -11,20 +11,38 @@
 from __future__ import annotations
 
 __all__ = (
+    "ButlerScene",
+    "Dial",
     "FileScene",
     "LabelledScenes",
     "Scene",
     "SceneSource",
     "SimulatedScene",
     "clipped_footprints",
+    "dial_scenes",
+    "find_butler_scenes",
+    "fine_tune",
+    "footprint_settings",
     "label_scenes",
+    "like_scenes",
+    "measure_coadd",
+    "mixed_dial_scenes",
+    "read_labels",
     "read_truth",
+    "settings_of_model",
     "shipped_scenes",
     "simulated_scenes",
     "train_classifier",
     "train_shipped_models",
 )
 
-from .scenes import FileScene, LabelledScenes, Scene, SceneSource, SimulatedScene, label_scenes, read_truth
+from .butler import ButlerScene, find_butler_scenes
+from .dial import Dial, dial_scenes, mixed_dial_scenes
+from .files import FileScene, read_truth
+from .label_tables import read_labels
+from .like import like_scenes, measure_coadd
+from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene, label_scenes
+from .settings import clipped_footprints, footprint_settings
 from .shipped import shipped_scenes, train_shipped_models
-from .train import clipped_footprints, simulated_scenes, train_classifier
+from .train import simulated_scenes, train_classifier
+from .transfer import fine_tune, settings_of_model

@@ -38,9 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--truths", help="folder that holds buchanan2022/scene_00.fits (default: $BLENDID_DATA)"
     )
     parser.add_argument("--out", required=True, help="existing folder to write the models to")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to make (default: all)")
+    parser.add_argument("--checkpoints", help="folder for checkpoints, from which a killed run goes on")
     options = parser.parse_args(arguments)
     try:
-        train_shipped_models(options.out, options.truths, report=print)
+        train_shipped_models(
+            options.out,
+            options.truths,
+            models=options.models,
+            checkpoints=options.checkpoints,
+            report=lambda line: print(line, flush=True),
+        )
     except (OSError, ValueError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Dial", "dial_scenes")
+__all__ = ("Dial", "dial_scenes", "mixed_dial_scenes")
 
 import dataclasses
 from collections.abc import Sequence
@@ -148,3 +148,40 @@ def dial_scenes(
             )
         )
     return scenes
+
+
+def mixed_dial_scenes(
+    n_parametric: int,
+    *,
+    seed: int,
+    truths: Sequence[str | Path | int] = (),
+    draws: int = 1,
+    split: str | None = None,
+    size: int = 2048,
+    band: str = "i",
+) -> list[SimulatedScene]:
+    """List scenes of many universes, with numbers of one's own of either kind.
+
+    Parameters
+    ----------
+    n_parametric
+        Number of scenes of the parametric catalogue.
+    seed, split, size, band
+        As for `dial_scenes`.
+    truths
+        Truth scenes.
+    draws
+        Number of scenes of each of them.
+
+    Returns
+    -------
+    scenes
+        Those of the truths and the parametric ones in turn, as far as there are both.
+    """
+    n_truth = len(truths) * draws
+    if not n_truth:
+        return dial_scenes(n_parametric, seed=seed, size=size, band=band)
+    pairs = dial_scenes(
+        2 * max(n_truth, n_parametric), seed=seed, truths=truths, split=split, size=size, band=band
+    )
+    return [scene for i, scene in enumerate(pairs) if i // 2 < (n_parametric if i % 2 else n_truth)]

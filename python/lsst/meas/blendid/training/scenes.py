@@ -11,13 +11,11 @@
 from __future__ import annotations
 
 __all__ = (
-    "FileScene",
     "LabelledScenes",
     "Scene",
     "SceneSource",
     "SimulatedScene",
     "label_scenes",
-    "read_truth",
 )
 
 import copy
@@ -29,9 +27,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..footprints import FootprintConfig, detect
-from ..labels import count_galaxies, matched_snr
+from ..labels import count_galaxies
 from ..psf import PsfSummary, summarize_psf
-from ..samples import FootprintSamples, SceneContext, ab_zero_point
+from ..samples import FootprintSamples, SceneContext
+from .label_tables import UNKNOWN, match_labels
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -69,6 +68,11 @@ class Scene:
         Band, zero point and pixel scale.
     provenance
         JSON-compatible facts to keep with a model.
+    labels
+        Instead of a truth, numbers of galaxies that somebody gave footprints: columns ``x``, ``y``
+        (parent pixels) and ``n_galaxies`` (`.label_tables.match_labels`).
+    has_variance
+        Whether the variance plane was measured.
     """
 
     name: str
@@ -78,6 +82,8 @@ class Scene:
     truth: Table
     context: SceneContext
     provenance: dict[str, Any]
+    labels: Table | None = None
+    has_variance: bool = True
 
 
 class SceneSource(Protocol):
@@ -175,104 +181,6 @@ class SimulatedScene:
 
 
 @dataclass(frozen=True)
-class FileScene:
-    """A scene in files.
-
-    Parameters
-    ----------
-    image
-        Coadd: any file that `.readers.read_image` reads.
-    truth
-        Table (FITS, ECSV, Parquet, CSV) with the columns ``x``, ``y`` (parent
-        pixels) and ``snr`` or ``flux`` (image units).
-    psf_fwhm, pixel_scale
-        Seeing and pixel size in arcsec, for files without.
-    """
-
-    image: str | Path
-    truth: str | Path
-    psf_fwhm: float | None = None
-    pixel_scale: float | None = None
-
-    def load(self) -> Scene:
-        """Read the scene.
-
-        Returns
-        -------
-        scene
-            The scene.
-
-        Raises
-        ------
-        .readers.ReadError
-            Raised if the image cannot be read.
-        ValueError
-            Raised if the truth cannot be read or lacks columns.
-        """
-        from ..readers import read_image
-
-        read = read_image(str(self.image), psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
-        psf = summarize_psf(read.psf, read.masked_image.bbox)
-        truth = read_truth(self.truth)
-        if "snr" not in truth.colnames:
-            sigma = (
-                float(np.sqrt(np.nanmedian(read.masked_image.variance.array)))
-                if read.has_variance
-                else np.nan
-            )
-            if "flux" not in truth.colnames or not np.isfinite(sigma):
-                raise ValueError(
-                    f"{self.truth}: needs a column 'snr', or 'flux' beside a coadd with variance"
-                )
-            truth["snr"] = matched_snr(np.asarray(truth["flux"]), psf.image, sigma)
-        return Scene(
-            name=str(self.image),
-            sky=str(self.image),
-            masked_image=read.masked_image,
-            psf=psf,
-            truth=truth,
-            context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit)),
-            provenance={"image": Path(self.image).name, "truth": Path(self.truth).name}
-            | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
-        )
-
-
-def read_truth(path: str | Path) -> Table:
-    """Read a table of true galaxies.
-
-    Parameters
-    ----------
-    path
-        FITS, ECSV, CSV or Parquet file with the columns ``x`` and ``y``.
-
-    Returns
-    -------
-    truth
-        The table.
-
-    Raises
-    ------
-    ValueError
-        Raised, with the name of the file, if it cannot be read or lacks the
-        columns.
-    """
-    from astropy.table import Table
-
-    try:
-        truth = Table.read(str(path))
-    except Exception as err:
-        # Each format fails with classes of its own.
-        reason = "no such file" if isinstance(err, FileNotFoundError) else " ".join(str(err).split())[:200]
-        raise ValueError(f"cannot read the truth table {path}: {reason}") from None
-    missing = [name for name in ("x", "y") if name not in truth.colnames]
-    if missing:
-        raise ValueError(
-            f"{path}: the truth table lacks {', '.join(missing)}; it has {', '.join(truth.colnames)}"
-        )
-    return truth
-
-
-@dataclass(frozen=True)
 class LabelledScenes:
     """Footprints of scenes with their true numbers of galaxies.
 
@@ -297,6 +205,8 @@ class LabelledScenes:
     centers
         Objects of each scene that count, wherever they are: float32 of shape (m, 3), x, y (parent
         pixels) and point-source S/N; `None` if they are not known, as for stamps.
+    n_unlabelled
+        Number of footprints that were left out because nobody labelled them.
     """
 
     samples: FootprintSamples
@@ -307,6 +217,7 @@ class LabelledScenes:
     footprints: tuple[FootprintConfig, ...]
     snr_min: float
     centers: tuple[np.ndarray, ...] | None = None
+    n_unlabelled: int = 0
 
     @property
     def mix(self) -> dict[str, float]:
@@ -335,7 +246,8 @@ def label_scenes(
     sources
         The scenes; they are loaded one after the other.
     footprints
-        Settings of the footprints, dealt out to the scenes in turn.
+        Settings of the footprints, dealt out to the scenes in turn; to scenes without a variance
+        plane, those that do not need one.
     snr_min
         Fainter galaxies do not count.
     keep_planes
@@ -355,39 +267,57 @@ def label_scenes(
     Raises
     ------
     ValueError
-        Raised if there is no scene or no setting.
+        Raised if there is no scene or no setting, or if no setting works without variance plane for
+        a scene that has none.
     """
     if not sources or not footprints:
         raise ValueError("no scene was given to learn from; give coadds with truth tables, or simulate some")
     parts: list[FootprintSamples] = []
-    centers: list[np.ndarray] = []
+    centers: list[np.ndarray] | None = []
+    settings: list[FootprintConfig] = []
+    unlabelled: list[int] = []
     counts: list[np.ndarray] = []
     skies: list[str] = []
     inside: list[float] = []
     provenance: list[dict[str, Any]] = []
     for i, source in enumerate(sources):
         scene = source.load()
-        config = footprints[i % len(footprints)]
+        config = _choose_settings(footprints, i, scene)
+        settings.append(copy.deepcopy(config))
         result = detect(scene.masked_image, psf=scene.psf, config=config)
-        found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
+        if scene.labels is not None:
+            found, centers = match_labels(result.footprints, scene.labels), None
+        else:
+            found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
         counted = np.asarray(scene.truth["snr"]) >= snr_min
-        centers.append(
-            np.column_stack([np.asarray(scene.truth[k])[counted] for k in ("x", "y", "snr")]).astype("f4")
-        )
+        true = np.column_stack([np.asarray(scene.truth[k])[counted] for k in ("x", "y", "snr")])
+        if centers is not None:
+            centers.append(true.astype("f4"))
         part = FootprintSamples([result], [scene.context])
         if prepare is not None and prepare(part):
             part = part.without_images()
         elif not keep_planes:
             part = FootprintSamples([result.without_planes()], [scene.context])
+        known = found != UNKNOWN
+        if not known.all():
+            # After what depends on the neighbours was computed.
+            part, found = part.select(known), found[known]
+        unlabelled.append(int(np.count_nonzero(~known)))
         parts.append(part)
         counts.append(found)
         skies.append(scene.sky)
-        inside.append(float(found.sum()) / max(len(centers[-1]), 1))
+        inside.append(float(found.sum()) / max(len(true), 1) if scene.labels is None else float("nan"))
         provenance.append(
-            scene.provenance | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
+            scene.provenance
+            | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
+            | ({"unlabelled": unlabelled[-1]} if unlabelled[-1] else {})
         )
         if progress is not None:
             progress(i + 1, len(sources))
+    if sum(unlabelled) and not sum(map(len, counts)):
+        raise ValueError(
+            f"none of the {sum(unlabelled)} footprints has a label: the positions of the labels lie in none"
+        )
     names = sorted(set(skies))
     sky = np.repeat([names.index(s) for s in skies], [len(c) for c in counts])
     return LabelledScenes(
@@ -396,8 +326,20 @@ def label_scenes(
         sky.astype(np.int64),
         tuple(inside),
         tuple(provenance),
-        # Copies: a config that the caller changes later must not change what was done.
-        tuple(copy.deepcopy(footprints[i % len(footprints)]) for i in range(len(sources))),
+        tuple(settings),
         snr_min,
-        tuple(centers),
+        None if centers is None else tuple(centers),
+        sum(unlabelled),
     )
+
+
+def _choose_settings(footprints: Sequence[FootprintConfig], i: int, scene: Scene) -> FootprintConfig:
+    """Footprint settings of a scene: dealt out in turn, among those that it can be searched with."""
+    if not scene.has_variance:
+        footprints = [config for config in footprints if config.noiseSource != "variance"]
+        if not footprints:
+            raise ValueError(
+                f"{scene.name} has no variance plane to take the noise from; take it from the pixels "
+                "(noiseSource clipped)"
+            )
+    return footprints[i % len(footprints)]

@@ -13,38 +13,86 @@
 
 from __future__ import annotations
 
-__all__ = ("SHIPPED_MODELS", "shipped_scenes", "train_shipped_models")
+__all__ = ("SHIPPED_MODELS", "ShippedModel", "shipped_scenes", "train_shipped_models")
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import SUFFIX
-from .scenes import SimulatedScene, label_scenes
-from .train import clipped_footprints, simulated_scenes, train_classifier
-
-SHIPPED_MODELS: dict[str, str] = {"peaks-i-1": "peaks", "logistic-i-1": "logistic"}
-"""Classifier of each model that is shipped."""
-
-_SEEDS = {"train": 20_000, "validation": 30_000}
-_DRAWS = {"train": 3, "validation": 1}
+from .dial import dial_scenes
+from .scenes import LabelledScenes, Prepare, SimulatedScene, label_scenes
+from .settings import clipped_footprints, footprint_settings
+from .train import simulated_scenes, train_classifier
 
 
-def shipped_scenes(split: str, truths: str | Path | None = None) -> list[SimulatedScene]:
-    """List the scenes that shipped models are trained or validated on.
+@dataclass(frozen=True)
+class ShippedModel:
+    """How a model that is shipped is made.
 
     Parameters
     ----------
-    split
-        "train" or "validation".
+    classifier
+        Name of the classifier.
+    part
+        Part of the scenes that it learns from: "train", or "stack" for a model that learns from the
+        predictions of others, which must not have seen the scenes.
+    n_scenes
+        Number of them, from the first.
+    calibration
+        Calibration that is fitted to the validation scenes, if any.
+    members
+        Models that it is put together from.
+    """
+
+    classifier: str
+    part: str = "train"
+    n_scenes: int = 224
+    calibration: str | None = "beta"
+    members: tuple[str, ...] = ()
+
+
+SHIPPED_MODELS: dict[str, ShippedModel] = {
+    "peaks-i-1": ShippedModel("peaks", calibration=None),
+    "logistic-i-1": ShippedModel("logistic"),
+    "muygps-i-1": ShippedModel("muygps"),
+    "cnn-i-1": ShippedModel("cnn", n_scenes=96),
+    "features-i-1": ShippedModel("features"),
+    "centers-i-1": ShippedModel("centers"),
+    "ensemble-i-1": ShippedModel(
+        "ensemble", part="stack", n_scenes=110, calibration=None, members=("centers-i-1", "features-i-1")
+    ),
+}
+"""The models that are shipped, in the order in which they are made."""
+
+_SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation dial": 53_000}
+_VALIDATION_DRAWS = 2
+_VALIDATION_DIAL = 18
+
+
+def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 224) -> list[SimulatedScene]:
+    """List the scenes that shipped models are made with.
+
+    Parameters
+    ----------
+    part
+        "train": scenes of many universes, every other one with the galaxies of the training sky.
+        "stack": others, all of the parametric catalogue.
+        "validation": the validation sky with three sizes of galaxies at the usual seeing and depth, and
+        scenes of many universes.
     truths
-        Folder of the truths of Buchanan et al. 2022 (that of
-        ``$BLENDID_DATA`` if `None`).
+        Folder of the truths of Buchanan et al. 2022 (that of ``$BLENDID_DATA`` if `None`).
+    n_scenes
+        Number of scenes of the first two.
 
     Returns
     -------
     scenes
-        All truth scenes of that part of the sky with all galaxy sizes.
+        The scenes; nothing is simulated yet.
 
     Raises
     ------
@@ -53,19 +101,61 @@ def shipped_scenes(split: str, truths: str | Path | None = None) -> list[Simulat
     """
     from ..simulation import SKY_SPLIT, find_truth_scene
 
-    paths = [find_truth_scene(scene, truths) for scene in SKY_SPLIT[split]]
-    return simulated_scenes(paths, draws=_DRAWS[split], seed=_SEEDS[split], split=split)
+    if part == "stack":
+        return dial_scenes(n_scenes, seed=_SEEDS[part])
+    paths = [find_truth_scene(scene, truths) for scene in SKY_SPLIT[part]]
+    if part == "train":
+        return dial_scenes(n_scenes, seed=_SEEDS[part], truths=paths, split=part)
+    return [
+        *simulated_scenes(paths, draws=_VALIDATION_DRAWS, seed=_SEEDS[part], split=part),
+        *dial_scenes(_VALIDATION_DIAL, seed=_SEEDS["validation dial"], truths=paths, split=part),
+    ]
 
 
-def _footprint_settings() -> tuple[FootprintConfig, FootprintConfig]:
-    """Noise from the clipped variance and from the variance plane: the models are to hold for both."""
-    return clipped_footprints(), FootprintConfig()
+def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
+    """Settings of the footprints of each scene: models are to hold for both kinds of noise."""
+    both = footprint_settings("both")
+    if part != "validation":
+        return both
+    n_dial = _VALIDATION_DIAL
+    return [clipped_footprints()] * (n_scenes - n_dial) + [both[i % len(both)] for i in range(n_dial)]
+
+
+def label_shipped(part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare) -> LabelledScenes:
+    """Simulate and label the scenes of one part.
+
+    Parameters
+    ----------
+    part, truths, n_scenes
+        As for `shipped_scenes`.
+    prepare
+        As for `.scenes.label_scenes`.
+
+    Returns
+    -------
+    labelled
+        Footprints without images.
+    """
+    scenes = shipped_scenes(part, truths, n_scenes)
+    return label_scenes(scenes, _settings(part, len(scenes)), prepare=prepare)
+
+
+def _configure(recipe: ShippedModel, folder: Path) -> BlendClassifierConfig:
+    """Config of a model: the default one, with the members."""
+    config: Any = classifier_registry[recipe.classifier].ConfigClass()
+    config.modelPackage = ""
+    if recipe.members:
+        config.members = [SHIPPED_MODELS[name].classifier for name in recipe.members]
+        config.memberPackages = [str(folder / f"{name}{SUFFIX}") for name in recipe.members]
+    return config
 
 
 def train_shipped_models(
     out: str | Path,
     truths: str | Path | None = None,
     *,
+    models: Sequence[str] | None = None,
+    checkpoints: str | Path | None = None,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Train the models that come with this package.
@@ -76,6 +166,11 @@ def train_shipped_models(
         Folder to write them to.
     truths
         As for `shipped_scenes`.
+    models
+        Names of those to make; all if `None`.  Members of an ensemble that are not made have to be
+        in the folder.
+    checkpoints
+        Folder for the checkpoints of those that train for long; they go on from there.
     report
         Called with a line for each step.
 
@@ -88,26 +183,46 @@ def train_shipped_models(
     ------
     FileNotFoundError
         Raised if the truths or the folder are not there.
+    ValueError
+        Raised if a name is not one of a shipped model.
     """
     say = report if report is not None else lambda _line: None
-    if not Path(out).is_dir():
+    out = Path(out)
+    if not out.is_dir():
         raise FileNotFoundError(f"output folder does not exist: {out}")
-    settings = _footprint_settings()
-    labelled = {}
-    for split in ("train", "validation"):
-        scenes = shipped_scenes(split, truths)
-        say(f"{split}: {len(scenes)} scenes")
-        labelled[split] = label_scenes(scenes, settings, keep_planes=False)
-    paths = []
-    for model, classifier in SHIPPED_MODELS.items():
-        package = train_classifier(
-            classifier,
-            labelled["train"],
-            validation=labelled["validation"],
-            model_name=model,
+    unknown = sorted(set(models or ()) - set(SHIPPED_MODELS))
+    if unknown:
+        raise ValueError(
+            f"no such model is shipped: {', '.join(unknown)}; there are {', '.join(SHIPPED_MODELS)}"
         )
-        paths.append(package.write(Path(out) / f"{model}{SUFFIX}"))
+    paths = []
+    for name, recipe in SHIPPED_MODELS.items():
+        if models is not None and name not in models:
+            continue
+        start = time.perf_counter()
+        config = _configure(recipe, out)
+        classifier = classifier_registry[recipe.classifier](config)
+        say(f"{name}: simulating {recipe.n_scenes} scenes")
+        train = label_shipped(recipe.part, truths, recipe.n_scenes, classifier.prepare)
+        validation = label_shipped("validation", truths, recipe.n_scenes, classifier.prepare)
+        say(f"{name}: {len(train.counts)} footprints to learn from, {time.perf_counter() - start:.0f} s")
+        folder = None if checkpoints is None else Path(checkpoints) / name
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        package = train_classifier(
+            recipe.classifier,
+            train,
+            validation=validation,
+            config=config,
+            model_name=name,
+            options=FitOptions(seed=1, folder=folder, report=say),
+            calibration=recipe.calibration,
+        )
+        paths.append(package.write(out / f"{name}{SUFFIX}"))
         scores = package.metadata["validation"]["scores"]
         accuracy, loss = scores["balanced_accuracy"], scores["cross_entropy"]
-        say(f"{paths[-1]}: balanced accuracy {accuracy}, cross-entropy {loss} at even prior")
+        say(
+            f"{paths[-1]}: balanced accuracy {accuracy}, cross-entropy {loss} at even prior, "
+            f"{time.perf_counter() - start:.0f} s in all"
+        )
     return paths

@@ -10,55 +10,24 @@
 
 from __future__ import annotations
 
-__all__ = ("clipped_footprints", "simulated_scenes", "train_classifier")
+__all__ = ("simulated_scenes", "train_classifier")
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..classifiers import (
-    BlendClassifier,
-    BlendClassifierConfig,
-    FitOptions,
-    LabelledSamples,
-    classifier_registry,
-    split_probabilities,
-)
-from ..evaluation.metrics import score, score_one_peak
+from ..classifiers import BlendClassifierConfig, FitOptions, LabelledSamples, classifier_registry
 from ..footprints import FootprintConfig
-from ..model_package import ModelPackage, point_source_depth
+from ..model_package import ModelPackage
+from .log import describe_inputs, describe_training, find_versions, summarize_scenes
 from .scenes import LabelledScenes, Progress, SceneSource, SimulatedScene, label_scenes
+from .settings import footprint_settings
+from .transfer import fine_tune
+from .validation import validate
 
-_FOOTPRINT_FIELDS = (
-    "combinedGrow",
-    "includeThresholdMultiplier",
-    "isotropicGrow",
-    "minPixels",
-    "nSigmaForKernel",
-    "nSigmaToGrow",
-    "thresholdType",
-    "thresholdValue",
-)
-"""Settings that make a footprint another one; kept with a model if all scenes had the same."""
-
-
-def clipped_footprints() -> FootprintConfig:
-    """Make the settings of Buchanan et al. 2022.
-
-    Returns
-    -------
-    config
-        Noise from the clipped variance of the image, estimated background
-        subtracted.
-    """
-    config = FootprintConfig()
-    config.noiseSource = "clipped"
-    config.doSubtractBackground = True
-    return config
+if TYPE_CHECKING:
+    from ..simulation import Survey
 
 
 def simulated_scenes(
@@ -70,6 +39,7 @@ def simulated_scenes(
     size: int = 2048,
     seed: int = 1,
     split: str | None = None,
+    survey: str | Survey = "i",
 ) -> list[SimulatedScene]:
     """List scenes to simulate, each with its own seed.
 
@@ -91,6 +61,8 @@ def simulated_scenes(
         Seed that the others are counted from.
     split
         Part of the sky that truth scenes must belong to.
+    survey
+        Band, or settings of a survey.
 
     Returns
     -------
@@ -99,7 +71,7 @@ def simulated_scenes(
     """
     sources: list[str | Path | int] = list(truths) or ["parametric"] * n_scenes
     return [
-        SimulatedScene(source, size_model, seed + i, (size, size), split if truths else None)
+        SimulatedScene(source, size_model, seed + i, (size, size), split if truths else None, survey)
         for i, (source, size_model, _) in enumerate(
             (source, size_model, draw)
             for source in sources
@@ -107,61 +79,6 @@ def simulated_scenes(
             for draw in range(draws)
         )
     ]
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what a model was made with."""
-    versions = {}
-    for name in ("lsst-meas-blendid", "numpy", "scikit-learn"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "unknown"
-    return versions
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers to six digits, what is not finite as `None`, for JSON."""
-    return {
-        k: (round(v, 6) if np.isfinite(v) else None) if isinstance(v, float) else v for k, v in values.items()
-    }
-
-
-def _describe(labelled: LabelledScenes) -> dict[str, Any]:
-    """What was learned from."""
-    return {
-        "label": f"galaxies with point-source S/N >= {labelled.snr_min:g} from the sky alone",
-        "n_footprints": len(labelled.counts),
-        "mix": _rounded(labelled.mix),
-        "inside": round(float(np.mean(labelled.inside)), 6),
-        "scenes": list(labelled.provenance),
-    }
-
-
-def _describe_inputs(labelled: LabelledScenes) -> dict[str, Any]:
-    """Bands, settings and ranges that a model holds for."""
-    samples = labelled.samples
-    bands = sorted({context.band for context in samples.contexts if context.band is not None})
-    if any(context.band is None for context in samples.contexts):
-        bands = []
-    sigmas = [result.psf.sigma for result in samples.results]
-    depths = [
-        point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
-        for result, context in zip(samples.results, samples.contexts, strict=True)
-        if context.zero_point is not None
-    ]
-    settings = [config.toDict() for config in labelled.footprints]
-    common = {
-        name: settings[0][name]
-        for name in _FOOTPRINT_FIELDS
-        if all(s[name] == settings[0][name] for s in settings)
-    }
-    return {
-        "bands": bands,
-        "footprints": common,
-        "psf_sigma": [round(min(sigmas), 4), round(max(sigmas), 4)],
-        "depth": [round(min(depths), 3), round(max(depths), 3)] if len(depths) == len(sigmas) else None,
-    }
 
 
 def _check_sky(labelled: LabelledScenes) -> None:
@@ -175,14 +92,6 @@ def _check_sky(labelled: LabelledScenes) -> None:
             )
 
 
-def _validate(classifier: BlendClassifier, labelled: LabelledScenes) -> dict[str, Any]:
-    """Scores on other scenes than those learned from."""
-    p, _ = split_probabilities(classifier.probabilities(labelled.samples))
-    scores = _rounded(dataclasses.asdict(score(p, labelled.counts)))
-    one_peak = _rounded(dataclasses.asdict(score_one_peak(p, labelled.counts, labelled.samples.n_peaks)))
-    return {"scores": scores, "one_peak": one_peak, "scenes": list(labelled.provenance)}
-
-
 def train_classifier(
     name: str,
     scenes: Sequence[SceneSource] | LabelledScenes,
@@ -193,6 +102,8 @@ def train_classifier(
     snr_min: float | None = None,
     model_name: str | None = None,
     options: FitOptions | None = None,
+    calibration: str | None = None,
+    facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
     """Fit a classifier to scenes.
@@ -210,7 +121,7 @@ def train_classifier(
         is not looked at.
     footprints
         Settings of the footprints, or several that are dealt out to the
-        scenes in turn; `clipped_footprints` if `None`.  Labelled scenes have
+        scenes in turn; `footprint_settings` for both kinds of noise if `None`.  Labelled scenes have
         theirs, which validation scenes then get too.
     snr_min
         Fainter galaxies do not count (5 if `None`).  Labelled scenes have
@@ -219,6 +130,13 @@ def train_classifier(
         Name of the model; by default ``<classifier>-trained``.
     options
         Seed, folder of checkpoints and the like; its centres and validation data are those of the scenes.
+        With a ``start`` that model is fine-tuned (`.transfer.fine_tune`).
+    calibration
+        Fit this calibration (`.calibration.CALIBRATION_METHODS`) on the validation scenes and put it
+        into the package; the scores are then cross-fitted (`.validation.validate`).
+    facts
+        JSON-compatible facts to keep with what the package tells about its training; if there is a
+        ``recipe`` among them, the settings of single scenes are left out.
     progress
         Called with the number of scenes done and in all.
 
@@ -251,7 +169,7 @@ def train_classifier(
         settings, snr_min = list(scenes.footprints), scenes.snr_min
     else:
         if footprints is None:
-            footprints = clipped_footprints()
+            footprints = footprint_settings()
         settings = [footprints] if isinstance(footprints, FootprintConfig) else list(footprints)
         snr_min = 5.0 if snr_min is None else snr_min
     n_train = 0 if isinstance(scenes, LabelledScenes) else len(scenes)
@@ -275,7 +193,6 @@ def train_classifier(
     preparer = cls(chosen)
     labelled = label(scenes, 0)
     _check_sky(labelled)
-    classifier = cls(chosen)
     held_out = None if validation is None else label(validation, n_train)
     options = dataclasses.replace(
         FitOptions() if options is None else options,
@@ -284,12 +201,24 @@ def train_classifier(
             None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
         ),
     )
-    classifier.fit(labelled.samples, labelled.counts, options=options)
-    scores = {} if held_out is None else _validate(classifier, held_out)
+    if options.start is not None:
+        classifier = fine_tune(cls, chosen, labelled, options)
+    else:
+        classifier = cls(chosen)
+        classifier.fit(labelled.samples, labelled.counts, options=options)
+    scores = {} if held_out is None else validate(classifier, held_out, calibration, options.say)
+    facts = facts or {}
+    with_settings = "recipe" not in facts
+    training = describe_training(labelled, classifier) | {"seed": options.seed}
+    training["scenes"] = summarize_scenes(labelled, with_settings=with_settings)
+    if held_out is not None:
+        scores["scenes"] = summarize_scenes(held_out, with_settings=with_settings)
+    if options.start is not None:
+        training["start"] = options.start.name
     return classifier.to_package(
         model_name or f"{name}-trained",
-        inputs=_describe_inputs(labelled),
-        training=_describe(labelled),
+        inputs=describe_inputs(labelled),
+        training=training | facts,
         validation=scores,
-        versions=_versions(),
+        versions=find_versions(name),
     )

@@ -1,0 +1,286 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What the centre network sees of an image and of its footprints.
+
+Planes are pixels; the context is a few numbers that tell which universe an image shows; scalars are a
+few numbers of each footprint.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "CONTEXT_NAMES",
+    "SCALAR_NAMES",
+    "compute_context",
+    "compute_planes",
+    "compute_scalars",
+    "keep_labels",
+    "keep_numbers",
+    "keep_planes",
+    "measure_context",
+    "standard_scale",
+    "standardize",
+)
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..footprints import DetectionResult
+from ..model_package import point_source_depth
+from ..samples import FootprintSamples, SceneContext
+
+CONTEXT_NAMES = (
+    "psf_sigma",
+    "depth",
+    "footprint_density",
+    "covered_share",
+    "sky_level",
+    "size_faint",
+    "size_middle",
+    "size_bright",
+    "size_bright_upper",
+)
+"""Numbers of an image: width of the PSF [pixel]; point-source depth [mag]; log10 of the footprints in an
+area of 10,000 PSF sigma²; share of the pixels in footprints; sky level [noise sigma]; log10 of the area
+before growth [PSF sigma²] of footprints with one peak, its median at three levels of significance and its
+upper quartile at the highest.  NaN where an image does not tell."""
+
+SCALAR_NAMES = (
+    "log_area",
+    "log_area_detected",
+    "log_significance",
+    "log_second_significance",
+    "n_peaks",
+    "log_peaks",
+    "one_peak",
+)
+"""Numbers of a footprint, areas in PSF sigma²."""
+
+_LEVELS = ((6.0, 10.0), (10.0, 20.0), (20.0, 60.0))
+_FEWEST = 10
+"""Least number of footprints that a median size is measured on."""
+_LIMIT = 4.0
+"""Standardised context beyond this is taken as this."""
+
+
+def compute_planes(result: DetectionResult) -> np.ndarray:
+    """Compute the images that the network sees.
+
+    Parameters
+    ----------
+    result
+        An image with its footprints.
+
+    Returns
+    -------
+    planes : `numpy.ndarray`, shape (ny, nx, 2), float16
+        Inverse hyperbolic sine of the image in units of its noise, and of the significance; 0 where
+        there is none.
+    """
+    planes = np.empty((*result.image.shape, 2), dtype=np.float16)
+    if result.significance.shape != result.image.shape:
+        raise ValueError(
+            "the significance image is missing: keep the planes of the images, or prepare them first"
+        )
+    with np.errstate(invalid="ignore"):
+        planes[..., 0] = np.arcsinh(result.image * np.float32(1.0 / result.noise.sigma))
+        planes[..., 1] = np.arcsinh(result.significance)
+    if result.bad.shape == result.image.shape:
+        planes[result.bad, 0] = 0.0
+    planes[~np.isfinite(planes)] = 0.0
+    return planes
+
+
+def keep_planes(samples: FootprintSamples) -> list[np.ndarray]:
+    """Compute `compute_planes` of all images, and keep it in the samples.
+
+    Parameters
+    ----------
+    samples
+        Footprints of images.
+
+    Returns
+    -------
+    planes
+        One array for each image.
+    """
+    return samples.compute_each("centers planes", lambda result, _context: compute_planes(result))
+
+
+def keep_labels(samples: FootprintSamples) -> list[np.ndarray]:
+    """Keep the label images, in as few bytes as they need.
+
+    Parameters
+    ----------
+    samples
+        Footprints of images.
+
+    Returns
+    -------
+    labels
+        For each image an array of shape (ny, nx), uint16 or int32; 0 for none.
+    """
+
+    def get(result: DetectionResult, _context: SceneContext) -> np.ndarray:
+        small = len(result.footprints) < np.iinfo(np.uint16).max
+        return np.array(result.footprints.labels, dtype=np.uint16 if small else np.int32)
+
+    return samples.compute_each("centers labels", get)
+
+
+def keep_numbers(samples: FootprintSamples) -> list[np.ndarray]:
+    """Keep the number that each footprint has in `keep_labels`.
+
+    Parameters
+    ----------
+    samples
+        Footprints of images.
+
+    Returns
+    -------
+    numbers
+        For each image an array of shape (n,), int32.  They are not 1 to n if some of the footprints were
+        chosen later (`FootprintSamples.select`); the others still are in the label images.
+    """
+
+    def get(result: DetectionResult, _context: SceneContext) -> np.ndarray:
+        return np.arange(1, len(result.footprints) + 1, dtype=np.int32)
+
+    numbers = samples.compute("centers numbers", get, np.zeros(0, np.int32))
+    return [numbers[a:b] for a, b in zip(samples.offsets, samples.offsets[1:], strict=False)]
+
+
+def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarray:
+    """Measure which universe an image shows.
+
+    Parameters
+    ----------
+    result
+        An image with its footprints.
+    context
+        What is known beside.
+
+    Returns
+    -------
+    values : `numpy.ndarray`, shape (9,), float32
+        Numbers of `CONTEXT_NAMES`.
+    """
+    footprints = result.footprints
+    variance = result.psf.sigma**2
+    values = dict.fromkeys(CONTEXT_NAMES, np.nan)
+    values["psf_sigma"] = result.psf.sigma
+    values["sky_level"] = float(np.clip(result.sky_level, -0.2, 0.5))
+    if context.zero_point is not None:
+        values["depth"] = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+    pixels = max(int(np.count_nonzero(result.eligible)), 1)
+    values["covered_share"] = float(footprints.area.sum(dtype=np.int64)) / pixels
+    values["footprint_density"] = np.log10(1e4 * variance * (len(footprints) + 0.5) / pixels)
+    sizes = np.log10(np.maximum(footprints.area_detected, 1) / variance)
+    significance = np.where(footprints.n_peaks == 1, footprints.max_significance, 0.0)
+    for name, (low, high) in zip(("size_faint", "size_middle", "size_bright"), _LEVELS, strict=True):
+        chosen = sizes[(significance >= low) & (significance < high)]
+        if chosen.size >= _FEWEST:
+            values[name] = np.median(chosen)
+            if name == "size_bright":
+                values["size_bright_upper"] = np.percentile(chosen, 75.0)
+    return np.array(list(values.values()), dtype=np.float32)
+
+
+def compute_context(samples: FootprintSamples) -> np.ndarray:
+    """Compute `measure_context` of all images, and keep it in the samples.
+
+    Parameters
+    ----------
+    samples
+        Footprints of images.
+
+    Returns
+    -------
+    context : `numpy.ndarray`, shape (images, 9), float32
+        One row for each image.
+    """
+    rows = samples.compute_each("centers context", measure_context)
+    return np.array(rows, dtype=np.float32).reshape(len(rows), len(CONTEXT_NAMES))
+
+
+def compute_scalars(samples: FootprintSamples) -> np.ndarray:
+    """Compute a few numbers of each footprint.
+
+    Parameters
+    ----------
+    samples
+        The n footprints.
+
+    Returns
+    -------
+    scalars : `numpy.ndarray`, shape (n, 7), float32
+        Numbers of `SCALAR_NAMES`; they are finite.
+    """
+    variance = np.square(samples.psf_sigma)
+    n_peaks = np.asarray(samples.n_peaks)
+    columns = (
+        np.log10(np.maximum(samples.area, 1) / variance),
+        np.log10(np.maximum(samples.area_detected, 1) / variance),
+        # fmax, because a footprint without peaks has NaN.
+        np.log10(np.fmax(samples.max_significance, 1.0)),
+        np.log10(np.fmax(samples.second_significance, 1.0)),
+        np.minimum(n_peaks, 5),
+        np.log10(np.maximum(n_peaks, 1)),
+        n_peaks <= 1,
+    )
+    return np.column_stack(columns).astype(np.float32).reshape(len(samples), len(SCALAR_NAMES))
+
+
+def standardize(samples: FootprintSamples, state: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Standardise context and scalars.
+
+    Parameters
+    ----------
+    samples
+        The n footprints.
+    state
+        ``context_center``, ``context_scale``, ``scalars_center``, ``scalars_scale``, from
+        `standard_scale` on the training footprints.
+
+    Returns
+    -------
+    context : `numpy.ndarray`, shape (images, 9), float32
+        Context of each image; 0, the mean, for what an image does not tell, and at most 4 scatters away
+        from it: no training image showed more.
+    scalars : `numpy.ndarray`, shape (n, 7), float32
+        Numbers of each footprint.
+    """
+    context = (compute_context(samples) - state["context_center"]) / state["context_scale"]
+    context = np.clip(np.where(np.isfinite(context), context, 0.0), -_LIMIT, _LIMIT)
+    scalars = (compute_scalars(samples) - state["scalars_center"]) / state["scalars_scale"]
+    return context.astype(np.float32), scalars.astype(np.float32)
+
+
+def standard_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Measure what columns are standardised with.
+
+    Parameters
+    ----------
+    values
+        Columns, shape (n, k); NaN for what is not known.
+
+    Returns
+    -------
+    center, scale : `numpy.ndarray`, shape (k,), float32
+        Mean and scatter of what is finite; 0 and 1 where that gives none.
+    """
+    with warnings.catch_warnings():
+        # A column without any finite number.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        center, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    center = np.where(np.isfinite(center), center, 0.0)
+    scale = np.where(np.isfinite(scale) & (scale > 1e-3), scale, 1.0)
+    return center.astype(np.float32), scale.astype(np.float32)

@@ -1,0 +1,325 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The centre network: a small U-Net over the whole image, and a head that counts in each footprint."""
+
+from __future__ import annotations
+
+__all__ = (
+    "N_PLANES",
+    "N_STATES",
+    "NetworkShape",
+    "build_head",
+    "build_map_network",
+    "build_training_network",
+    "head_layers",
+    "pooled_size",
+    "weight_shapes",
+)
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..labels import N_CLASSES
+from .inputs import CONTEXT_NAMES, SCALAR_NAMES
+from .pooling import N_SUMS
+
+N_PLANES = 3
+"""Planes of the network: image, significance, and what belongs to a footprint."""
+N_STATES = 5
+"""States of a tile of 2 x 2 pixels: no centre, or one in pixel (0, 0), (0, 1), (1, 0), (1, 1) [y, x]."""
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """Size of a network.
+
+    Parameters
+    ----------
+    widths
+        Channels at half resolution, a quarter, and so on.
+    blocks
+        Residual blocks at each on the way down; there is one on the way up.
+    embedding
+        Channels that a footprint is pooled from.
+    hidden
+        Widths of the layers of the head.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    blocks: tuple[int, ...] = (1, 1, 1, 1)
+    embedding: int = 24
+    hidden: tuple[int, ...] = (128, 64)
+
+    @property
+    def stride(self) -> int:
+        """Sides of images must be multiples of this, pixels."""
+        return 2 ** len(self.widths)
+
+
+def pooled_size(shape: NetworkShape) -> int:
+    """Count the inputs of the head.
+
+    Parameters
+    ----------
+    shape
+        Size of the network.
+
+    Returns
+    -------
+    size
+        Number of inputs.
+    """
+    return 3 * shape.embedding + N_SUMS + len(SCALAR_NAMES) + len(CONTEXT_NAMES)
+
+
+def head_layers(shape: NetworkShape) -> list[str]:
+    """List the layers of the head.
+
+    Parameters
+    ----------
+    shape
+        Size of the network.
+
+    Returns
+    -------
+    names
+        Names, from the inputs on.
+    """
+    return [*(f"count{i}" for i in range(len(shape.hidden))), "count_logits"]
+
+
+def weight_shapes(shape: NetworkShape) -> dict[str, tuple[int, ...]]:
+    """List the weights of both parts, without Keras.
+
+    Parameters
+    ----------
+    shape
+        Size of the network.
+
+    Returns
+    -------
+    shapes : `dict` [`str`, `tuple`]
+        Shape of each array by name.
+    """
+    widths = shape.widths
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(name: str, *kernel: int, outputs: int | None = None) -> None:
+        shapes[f"{name}_kernel"] = kernel
+        shapes[f"{name}_bias"] = (kernel[-1] if outputs is None else outputs,)
+
+    add("stem", 4, 4, N_PLANES, widths[0])
+    add("stem_context", len(CONTEXT_NAMES), widths[0])
+    for level, (width, blocks) in enumerate(zip(widths, shape.blocks, strict=True)):
+        names = [f"down{level}_{i}" for i in range(blocks)]
+        if level > 0:
+            add(f"down{level}", 2, 2, widths[level - 1], width)
+        if level < len(widths) - 1:
+            # The kernel of a transposed convolution has its outputs before its inputs.
+            add(f"up{level}", 2, 2, width, widths[level + 1], outputs=width)
+            names.append(f"up{level}_0")
+        for name in names:
+            add(f"{name}a", 3, 3, width, width)
+            add(f"{name}b", 3, 3, width, width)
+    add("embedding", 1, 1, widths[0], shape.embedding)
+    add("tiles", 1, 1, widths[0], N_STATES)
+    sizes = [pooled_size(shape), *shape.hidden, N_CLASSES]
+    for name, inputs, outputs in zip(head_layers(shape), sizes, sizes[1:], strict=False):
+        add(name, inputs, outputs)
+    return shapes
+
+
+def build_map_network(keras: Any, shape: NetworkShape, *, seed: int = 1, mixed: bool = False) -> Any:
+    """Build the part that runs over an image.
+
+    Parameters
+    ----------
+    keras
+        The module.
+    shape
+        Size of the network.
+    seed
+        Seed of the weights.
+    mixed
+        Compute the inner layers in bfloat16; weights, the first layer and the outputs keep 32 bits.
+
+    Returns
+    -------
+    network : `keras.Model`
+        Takes planes (batch, ny, nx, 3) and context (batch, 9); gives the embedding (batch, ny / 2,
+        nx / 2, embedding), not negative, and logits of the tiles (batch, ny / 2, nx / 2, 5).
+    """
+    layers = keras.layers
+    normal = _normal(keras, seed)
+    inner: dict[str, Any] = {"dtype": "mixed_bfloat16" if mixed else "float32"}
+    plain: dict[str, Any] = {"dtype": "float32"}
+
+    def block(x: Any, width: int, name: str) -> Any:
+        y = layers.Conv2D(
+            width, 3, padding="same", activation="relu", kernel_initializer=normal(), name=f"{name}a", **inner
+        )(x)
+        # Zeros: each block starts as the identity, so that no normalisation is needed.
+        y = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}b", **inner)(y)
+        x = layers.Add(name=f"{name}_add", **inner)([x, y])
+        return layers.Activation("relu", name=f"{name}_relu", **inner)(x)
+
+    planes = keras.Input((None, None, N_PLANES), name="planes")
+    context = keras.Input((len(CONTEXT_NAMES),), name="context")
+    levels = len(shape.widths)
+    x = layers.Conv2D(
+        shape.widths[0], 4, strides=2, padding="same", kernel_initializer=normal(), name="stem", **plain
+    )(planes)
+    bias = layers.Dense(shape.widths[0], kernel_initializer="zeros", name="stem_context", **plain)(context)
+    bias = layers.Reshape((1, 1, shape.widths[0]), name="stem_spread", **plain)(bias)
+    x = layers.Activation("relu", name="stem_relu", **plain)(layers.Add(name="stem_add", **plain)([x, bias]))
+    kept = []
+    for level, (width, n_blocks) in enumerate(zip(shape.widths, shape.blocks, strict=True)):
+        if level > 0:
+            kept.append(x)
+            x = layers.Conv2D(
+                width,
+                2,
+                strides=2,
+                activation="relu",
+                kernel_initializer=normal(),
+                name=f"down{level}",
+                **inner,
+            )(x)
+        for i in range(n_blocks):
+            x = block(x, width, f"down{level}_{i}")
+    for level in range(levels - 2, -1, -1):
+        width = shape.widths[level]
+        x = layers.Conv2DTranspose(
+            width, 2, strides=2, kernel_initializer=normal(), name=f"up{level}", **inner
+        )(x)
+        x = layers.Add(name=f"up{level}_skip", **inner)([x, kept[level]])
+        x = layers.Activation("relu", name=f"up{level}_relu", **inner)(x)
+        x = block(x, width, f"up{level}_0")
+    embedding = layers.Conv2D(
+        shape.embedding, 1, activation="relu", kernel_initializer=normal(), name="embedding", **plain
+    )(x)
+    tiles = layers.Conv2D(
+        N_STATES,
+        1,
+        kernel_initializer=keras.initializers.RandomNormal(0.0, 0.02, seed=seed),
+        # About the share of pixels that have a centre.
+        bias_initializer=lambda shape, dtype=None: keras.ops.array([6.5] + [0.0] * (N_STATES - 1), dtype),
+        name="tiles",
+        **plain,
+    )(x)
+    return keras.Model([planes, context], [embedding, tiles], name="centers")
+
+
+def _normal(keras: Any, seed: int) -> Callable[[], Any]:
+    """Makes initialisers of He et al. 2015 (arXiv:1502.01852), each with a seed of its own."""
+    seeds = np.random.default_rng(seed)
+    return lambda: keras.initializers.HeNormal(seed=int(seeds.integers(2**31)))
+
+
+def build_head(keras: Any, shape: NetworkShape, *, seed: int = 1) -> Any:
+    """Build the part that counts.
+
+    Parameters
+    ----------
+    keras
+        The module.
+    shape
+        Size of the network.
+    seed
+        Seed of the weights.
+
+    Returns
+    -------
+    head : `keras.Model`
+        Takes (..., footprints, inputs), gives logits of P(N) (..., footprints, 5).
+    """
+    normal = _normal(keras, seed)
+    x = inputs = keras.Input((None, pooled_size(shape)), name="pooled")
+    names = head_layers(shape)
+    for name, width in zip(names, shape.hidden, strict=False):
+        dense = keras.layers.Dense(
+            width, activation="relu", kernel_initializer=normal(), name=name, dtype="float32"
+        )
+        x = dense(x)
+    logits = keras.layers.Dense(N_CLASSES, kernel_initializer=normal(), name=names[-1], dtype="float32")(x)
+    return keras.Model(inputs, logits, name="count")
+
+
+def build_training_network(
+    keras: Any, maps: Any, head: Any, *, batch: int, crop: int, n_segments: int
+) -> Any:
+    """Join both parts for training on crops.
+
+    Parameters
+    ----------
+    keras
+        The module.
+    maps, head
+        The two parts.
+    batch
+        Crops in a batch.
+    crop
+        Side of a crop, pixels.
+    n_segments
+        Most footprints in a crop.
+
+    Returns
+    -------
+    network : `keras.Model`
+        Takes planes, context, ``segment`` (batch, crop / 2, crop / 2): number of the footprint of each
+        tile, ``n_segments`` for none; ``inside`` (batch, crop / 2, crop / 2, 4): which of its pixels
+        belong to it; ``scalars`` (batch, n_segments, 7).  Gives logits of ``tiles`` and ``counts``.
+    """
+    ops = keras.ops
+    side = crop // 2
+
+    class Pool(keras.layers.Layer):
+        def call(self, embedding: Any, tiles: Any, segment: Any, inside: Any) -> Any:
+            width = embedding.shape[-1]
+            first = ops.reshape(ops.arange(batch, dtype="int32") * (n_segments + 1), (batch, 1))
+            index = ops.reshape(ops.reshape(segment, (batch, side * side)) + first, (-1,))
+            total = batch * (n_segments + 1)
+
+            def gather(values: Any, how: str = "sum") -> Any:
+                values = ops.reshape(values, (batch * side * side, -1))
+                function = ops.segment_sum if how == "sum" else ops.segment_max
+                pooled = function(values, index, num_segments=total)
+                return ops.reshape(pooled, (batch, n_segments + 1, -1))[:, :n_segments]
+
+            p = ops.sum(ops.softmax(tiles, axis=-1)[..., 1:] * inside, axis=-1, keepdims=True)
+            some = ops.minimum(ops.sum(inside, axis=-1, keepdims=True), 1.0)
+            sums = gather(ops.concatenate([embedding, p, ops.square(p), p * (1.0 - p), some], axis=-1))
+            largest = ops.maximum(gather(ops.concatenate([embedding, p], axis=-1), "max"), 0.0)
+            summed, number = sums[..., :width], ops.maximum(sums[..., width + 3 :], 1.0)
+            return ops.concatenate(
+                [
+                    ops.log1p(summed),
+                    largest[..., :width],
+                    summed / number,
+                    ops.log1p(sums[..., width : width + 2]),
+                    largest[..., width:],
+                    ops.log1p(sums[..., width + 2 : width + 3]),
+                ],
+                axis=-1,
+            )
+
+    planes = keras.Input(batch_shape=(batch, crop, crop, N_PLANES), name="planes")
+    context = keras.Input(batch_shape=(batch, len(CONTEXT_NAMES)), name="context")
+    segment = keras.Input(batch_shape=(batch, side, side), dtype="int32", name="segment")
+    inside = keras.Input(batch_shape=(batch, side, side, 4), name="inside")
+    scalars = keras.Input(batch_shape=(batch, n_segments, len(SCALAR_NAMES)), name="scalars")
+    embedding, tiles = maps([planes, context])
+    pooled = Pool(name="pool", dtype="float32")(embedding, tiles, segment, inside)
+    spread = keras.layers.RepeatVector(n_segments, name="spread")(context)
+    counts = head(keras.layers.Concatenate(name="join")([pooled, scalars, spread]))
+    inputs = {"planes": planes, "context": context, "segment": segment, "inside": inside, "scalars": scalars}
+    return keras.Model(inputs, {"tiles": tiles, "counts": counts}, name="training")

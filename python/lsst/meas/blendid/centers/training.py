@@ -1,0 +1,199 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Training of the centre network, with averaged weights and checkpoints."""
+
+from __future__ import annotations
+
+__all__ = ("TrainingSettings", "train_network")
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..networks import TrainingError, get_arrays
+from ..networks.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+from .crops import CropMaker
+from .loss import make_losses
+from .network import build_training_network
+
+_AVERAGE_EVERY = 10
+"""Steps between two updates of the averaged weights."""
+_LARGEST_GRADIENT = 1.0
+"""Longer gradients of a weight array are shortened to this."""
+
+Weights = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    steps
+        Number of steps.
+    epoch
+        Steps between two checkpoints.
+    learning_rate
+        Largest learning rate; it rises to it in ``warmup`` steps and falls to 0 by a cosine.
+    warmup
+        Steps until the largest learning rate.
+    weight_decay
+        Decay of the weights, times the learning rate.
+    averaging
+        Momentum of the averaged weights, for each step.
+    tile_weight
+        Weight of the tiles' loss beside that of the footprints.
+    blended_weight
+        As for `.loss.make_losses`.
+    seed
+        Seed of the crops.
+    """
+
+    steps: int
+    epoch: int
+    learning_rate: float = 1.5e-3
+    warmup: int = 300
+    weight_decay: float = 0.01
+    averaging: float = 0.999
+    tile_weight: float = 0.2
+    blended_weight: float = 1.0
+    seed: int = 1
+
+
+def _compile(keras: Any, maps: Any, head: Any, crops: CropMaker, settings: TrainingSettings) -> Any:
+    """Join both parts, with an optimiser."""
+    network = build_training_network(
+        keras, maps, head, batch=crops.batch, crop=crops.crop, n_segments=crops.n_segments
+    )
+    rate = settings.learning_rate
+    if settings.warmup > 0:
+        schedules = keras.optimizers.schedules
+        steps = max(settings.steps - settings.warmup, 1)
+        rate = schedules.CosineDecay(0.0, steps, warmup_target=rate, warmup_steps=settings.warmup)
+    else:
+        rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=_LARGEST_GRADIENT)
+    network.compile(
+        optimizer=optimizer,
+        loss=make_losses(keras, blended_weight=settings.blended_weight),
+        loss_weights={"tiles": settings.tile_weight, "counts": 1.0},
+        # On CPUs the compiled convolutions of XLA are the slower ones.
+        jit_compile=False,
+    )
+    optimizer.build(network.trainable_variables)
+    return network
+
+
+def _copy(variables: Any) -> list[np.ndarray]:
+    """Values of variables, on the host."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def train_network(
+    keras: Any,
+    maps: Any,
+    head: Any,
+    crops: CropMaker,
+    settings: TrainingSettings,
+    *,
+    identity: dict[str, Any],
+    validate: Callable[[Weights], float] | None = None,
+    folder: Path | None = None,
+    say: Callable[[str], None],
+) -> tuple[Weights, dict[str, list[float]]]:
+    """Train both parts of the network.
+
+    Parameters
+    ----------
+    keras
+        The module.
+    maps, head
+        The two parts, with the weights to start from.
+    crops
+        Makes the batches.
+    settings
+        How.
+    identity
+        What is trained, JSON-compatible; a checkpoint of another training is refused.
+    validate
+        Gives the loss of weights on data that are not learned from; the weights at its least value are
+        the result.  Without it, the last averaged weights are.
+    folder
+        Folder of the checkpoint, which is written after each epoch and gone on from.
+    say
+        Called with a line for each epoch.
+
+    Returns
+    -------
+    weights : `dict` [`str`, `numpy.ndarray`]
+        The best averaged weights, by name.
+    history : `dict` [`str`, `list` [`float`]]
+        Curves: one number for each epoch.
+
+    Raises
+    ------
+    CheckpointError
+        Raised if the checkpoint is damaged or one of another training.
+    TrainingError
+        Raised if the loss is not finite any more; the checkpoint is that of the epoch before.
+
+    Notes
+    -----
+    The weights that are validated and returned are exponential running means over the steps (Polyak &
+    Juditsky 1992).  In the beginning the mean is a short one, so that it forgets the random start.
+    """
+    network = _compile(keras, maps, head, crops, settings)
+    optimizer = network.optimizer
+    variables = [*maps.weights, *head.weights]
+    names = [*get_arrays(maps), *get_arrays(head)]
+    state, average = Checkpoint(), _copy(variables)
+    if folder is not None and (found := read_checkpoint(Path(folder), identity)) is not None:
+        state = found
+        restore(variables, state.variables[: len(variables)], "network")
+        average = [array.copy() for array in state.variables[len(variables) :]]
+        restore(optimizer.variables, state.optimizer, "optimiser")
+        say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
+    n_epochs = -(-settings.steps // settings.epoch)
+    decay = settings.averaging**_AVERAGE_EVERY
+    while state.epoch < n_epochs:
+        # Each epoch has random numbers of its own, so that one that is gone on with has the same.
+        rng = np.random.default_rng([settings.seed, state.epoch])
+        losses = []
+        first = state.epoch * settings.epoch
+        for step in range(first, min(first + settings.epoch, settings.steps)):
+            values = network.train_on_batch(*crops.make(rng), return_dict=True)
+            # Keras gives means since the last reset.
+            network.reset_metrics()
+            losses.append([float(values[k]) for k in ("loss", "counts_loss", "tiles_loss")])
+            if not np.isfinite(losses[-1][0]):
+                raise TrainingError(f"the loss is not finite after {step + 1} steps; lower learningRate")
+            if (step + 1) % _AVERAGE_EVERY == 0:
+                keep = min(decay, (step + 1) / (step + 1 + 9.0 * _AVERAGE_EVERY))
+                for mean, array in zip(average, _copy(variables), strict=True):
+                    mean += np.float32(1.0 - keep) * (array - mean)
+        row = dict(zip(("loss", "counts_loss", "tiles_loss"), np.mean(losses, axis=0).tolist(), strict=True))
+        if validate is not None:
+            row["validation_loss"] = validate(dict(zip(names, average, strict=True)))
+        for name, value in row.items():
+            state.history.setdefault(name, []).append(float(value))
+        state.epoch += 1
+        if validate is None or row["validation_loss"] < state.best_value or not state.best:
+            state.best_epoch, state.best_value = state.epoch, row.get("validation_loss", float("inf"))
+            state.best = [array.copy() for array in average]
+        if folder is not None:
+            state.variables = [*_copy(variables), *average]
+            state.optimizer = _copy(optimizer.variables)
+            write_checkpoint(Path(folder), state, identity)
+        numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
+        say(f"epoch {state.epoch}/{n_epochs}: {numbers}{' *' if state.best_epoch == state.epoch else ''}")
+    return dict(zip(names, state.best, strict=True)), state.history

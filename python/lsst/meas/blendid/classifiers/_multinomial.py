@@ -1,0 +1,65 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Parts of multinomial logistic regression that do not depend on what the inputs are."""
+
+from __future__ import annotations
+
+__all__ = ("softmax", "spread_classes")
+
+import numpy as np
+
+from ..labels import N_CLASSES
+
+_ABSENT = -60.0
+"""Logit of a class that training never saw: a probability of about 1e-26."""
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Turn logits of classes into probabilities.
+
+    Parameters
+    ----------
+    logits : `numpy.ndarray`, shape (n, 5)
+        Logits, up to a constant for each row.
+
+    Returns
+    -------
+    probabilities : `numpy.ndarray`, shape (n, 5)
+        Rows that sum to 1.
+    """
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def spread_classes(
+    classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Arrange scikit-learn's coefficients for all classes, absent ones included.
+
+    Parameters
+    ----------
+    classes : `numpy.ndarray`, shape (m,), int
+        Classes that training saw.
+    coefficients, intercepts : `numpy.ndarray`, shapes (m, k) and (m,), or (1, k) and (1,) of two classes
+        As scikit-learn has them.
+
+    Returns
+    -------
+    coefficients, intercepts : `numpy.ndarray`, shapes (k, 5) and (5,)
+        As a matrix product needs them.
+    """
+    if len(classes) == 2:
+        # With two classes scikit-learn keeps the logit of the second against the first.
+        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
+        intercepts = np.concatenate([[0.0], intercepts])
+    all_coefficients = np.zeros((coefficients.shape[1], N_CLASSES))
+    all_intercepts = np.full(N_CLASSES, _ABSENT)
+    all_coefficients[:, classes] = coefficients.T
+    all_intercepts[classes] = intercepts
+    return all_coefficients, all_intercepts

@@ -1,0 +1,325 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+r"""The mean of the Gaussian process before it sees its neighbours, and the labels about it.
+
+The trend is a latent number :math:`f_0` whose :math:`\Phi(f_0)` is a first guess of P(blended): nothing, a
+curve of the footprint's area, or a regression on the inputs (as in universal kriging).
+"""
+
+from __future__ import annotations
+
+__all__ = ("LATENT_UNIT", "TRENDS", "Trend", "fit_trend", "working_labels")
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, ndtr, ndtri
+
+TRENDS = {
+    "none": "Zero, as in Buchanan et al. 2022: the labels are +1 and -1.",
+    "area": "A monotone curve of the logarithm of the footprint's area.",
+    "linear": "A regression on all inputs.",
+    "quadratic": "A regression on all inputs and on squares and products of the first coordinates.",
+}
+"""Kinds of trends."""
+
+LATENT_UNIT = float(np.sqrt(np.pi / 2.0))
+"""Unit of the residuals: with a trend of 0 the working labels are then +1 and -1."""
+
+_MOST = 3.5
+"""Largest latent number of a trend, a probability of 2e-4."""
+_PENALTY = 10.0
+"""L2 penalty of the regressions, on inputs of about unit scatter."""
+_NODES = 48
+"""Bins of the curve of the area."""
+_MOST_ROWS = 150_000
+"""Rows that a trend is fitted to, at most."""
+_CHUNK = 16_384
+_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A trend.
+
+    Parameters
+    ----------
+    kind
+        One of `TRENDS`.
+    values : `numpy.ndarray`, float64
+        Nodes and latent numbers of the curve of the area, shape (2, nodes), or coefficients with the
+        constant last, shape (m,); empty for none.
+    n_products
+        Number of coordinates of a quadratic trend.
+    """
+
+    kind: str
+    values: np.ndarray
+    n_products: int = 0
+
+    @classmethod
+    def fit(
+        cls,
+        kind: str,
+        inputs: np.ndarray,
+        coordinates: np.ndarray,
+        log_area: np.ndarray,
+        blended: np.ndarray,
+        weights: np.ndarray | None,
+        *,
+        n_products: int,
+        rng: np.random.Generator,
+        start: Trend | None = None,
+    ) -> Trend:
+        """Fit a trend.
+
+        Parameters
+        ----------
+        kind
+            One of `TRENDS`.
+        inputs : `numpy.ndarray`, shape (n, m)
+            Inputs.
+        coordinates : `numpy.ndarray`, shape (n, d)
+            Coordinates.
+        log_area : `numpy.ndarray`, shape (n,)
+            Logarithm of the area.
+        blended : `numpy.ndarray`, shape (n,), bool
+            Labels.
+        weights : `numpy.ndarray`, shape (n,), or `None`
+            Weights.
+        n_products
+            Number of coordinates whose products a quadratic trend has.
+        rng
+            Chooses the rows that are used, if there are very many.
+        start
+            A trend of the same kind that is near, which saves steps.
+
+        Returns
+        -------
+        trend : `Trend`
+            The trend.
+        """
+        if len(blended) > _MOST_ROWS:
+            rows = np.sort(rng.choice(len(blended), _MOST_ROWS, replace=False))
+            inputs, coordinates, log_area = inputs[rows], coordinates[rows], log_area[rows]
+            blended, weights = blended[rows], None if weights is None else weights[rows]
+        weights = np.ones(len(blended)) if weights is None else weights / weights.mean()
+        if kind == "none":
+            return cls(kind, np.zeros(0))
+        if kind == "area":
+            return cls(kind, _fit_curve(log_area, blended, weights))
+        n_products = min(n_products, coordinates.shape[1]) if kind == "quadratic" else 0
+        beta = None if start is None else start.values
+        if beta is None and len(blended) > 4 * _CHUNK:
+            # The first steps need no more than some of the rows.
+            some = np.sort(rng.choice(len(blended), _CHUNK, replace=False))
+            beta = _regress(inputs[some], coordinates[some], n_products, blended[some], weights[some], None)
+        return cls(kind, _regress(inputs, coordinates, n_products, blended, weights, beta), n_products)
+
+    def latent(self, inputs: np.ndarray, coordinates: np.ndarray, log_area: np.ndarray) -> np.ndarray:
+        r"""Evaluate the trend.
+
+        Parameters
+        ----------
+        inputs : `numpy.ndarray`, shape (n, m)
+            Inputs.
+        coordinates : `numpy.ndarray`, shape (n, d)
+            Coordinates.
+        log_area : `numpy.ndarray`, shape (n,)
+            Logarithm of the area.
+
+        Returns
+        -------
+        latent : `numpy.ndarray`, shape (n,), float64
+            The latent number :math:`f_0`, at most 3.5 either way.
+        """
+        if self.kind == "none":
+            return np.zeros(len(inputs))
+        if self.kind == "area":
+            return np.interp(log_area, self.values[0], self.values[1])
+        out = np.empty(len(inputs))
+        for first in range(0, len(inputs), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            out[part] = _design(inputs[part], coordinates[part], self.n_products) @ self.values
+        # From the logit, whose tails fit better, to the probit.
+        return np.clip(ndtri(np.clip(expit(out), 1e-6, 1.0 - 1e-6)), -_MOST, _MOST)
+
+    def check(self, n_inputs: int, n_coordinates: int) -> None:
+        """Check the shapes.
+
+        Parameters
+        ----------
+        n_inputs, n_coordinates
+            Numbers that the config asks for.
+
+        Raises
+        ------
+        ValueError
+            Raised if the values have another shape, are not finite or not in order.
+        """
+        q = self.n_products
+        expected: tuple[int, ...] = (0,)
+        if self.kind == "area":
+            expected = (2, self.values.shape[-1])
+        elif self.kind != "none":
+            expected = (n_inputs + q * (q + 1) // 2 + 1,)
+        if self.values.shape != expected or not np.isfinite(self.values).all() or q > n_coordinates:
+            raise ValueError(f"the trend has shape {self.values.shape}, not {expected}, or is not finite")
+        if self.kind == "area" and (self.values.size == 0 or np.any(np.diff(self.values) < 0.0)):
+            raise ValueError("the trend of the area is not in order")
+
+
+def fit_trend(
+    kind: str,
+    inputs: np.ndarray,
+    coordinates: np.ndarray,
+    log_area: np.ndarray,
+    blended: np.ndarray,
+    weights: np.ndarray | None,
+    groups: np.ndarray,
+    rows: np.ndarray,
+    *,
+    n_products: int,
+    rng: np.random.Generator,
+) -> tuple[Trend, np.ndarray]:
+    """Fit a trend, and evaluate it where it was not fitted.
+
+    Residuals of footprints that a trend has seen are too small, the more the fewer there are.
+
+    Parameters
+    ----------
+    kind, inputs, coordinates, log_area, blended, weights
+        As of `Trend.fit`.
+    groups : `numpy.ndarray`, shape (n,), int
+        Image of each footprint: footprints of one image are seen together or not at all, if there are
+        several.
+    rows : `numpy.ndarray`, shape (m,), int64
+        Footprints to evaluate it at.
+    n_products, rng
+        As of `Trend.fit`.
+
+    Returns
+    -------
+    trend : `Trend`
+        The trend of all.
+    latent : `numpy.ndarray`, shape (m,), float64
+        Values of trends of two thirds that the footprint is not in.
+    """
+
+    def fit(chosen: np.ndarray, start: Trend | None = None) -> Trend:
+        return Trend.fit(
+            kind,
+            inputs[chosen],
+            coordinates[chosen],
+            log_area[chosen],
+            blended[chosen],
+            None if weights is None else weights[chosen],
+            n_products=n_products,
+            rng=rng,
+            start=start,
+        )
+
+    everything = np.arange(len(blended))
+    trend = fit(everything)
+    if kind == "none":
+        return trend, np.zeros(len(rows))
+    present, group = np.unique(groups, return_inverse=True)
+    if len(present) < _FOLDS:
+        present = group = everything
+    fold = (rng.permutation(len(present)) % _FOLDS)[group]
+    latent = np.empty(len(rows))
+    for k in range(_FOLDS):
+        out = fold[rows] == k
+        part = fit(everything[fold != k], trend)
+        latent[out] = part.latent(inputs[rows[out]], coordinates[rows[out]], log_area[rows[out]])
+    return trend, latent
+
+
+def working_labels(latent: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Linearise labels about a trend.
+
+    Parameters
+    ----------
+    latent : `numpy.ndarray`, shape (n,)
+        The trend :math:`f_0`.
+    blended : `numpy.ndarray`, shape (n,), bool
+        Labels.
+
+    Returns
+    -------
+    labels : `numpy.ndarray`, shape (n,)
+        :math:`(y - \Phi(f_0)) / \phi(f_0)`, the step of Fisher scoring of a probit model about the trend
+        (McCullagh & Nelder 1989, Generalized Linear Models, sect. 2.5), in units of `LATENT_UNIT`: with a
+        trend of 0 this is +1 and -1.
+    noise : `numpy.ndarray`, shape (n,)
+        Their variance, :math:`\Phi (1 - \Phi) / \phi^2`, in squares of that unit: 1 with a trend of 0.
+    """
+    p = ndtr(latent)
+    density = np.exp(-0.5 * np.square(latent)) / np.sqrt(2.0 * np.pi)
+    labels = (blended - p) / (density * LATENT_UNIT)
+    return labels, p * (1.0 - p) / np.square(density * LATENT_UNIT)
+
+
+def _fit_curve(log_area: np.ndarray, blended: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Nodes of a monotone curve: isotonic regression of the shares in bins of equal numbers."""
+    from sklearn.isotonic import isotonic_regression
+
+    order = np.argsort(log_area, kind="stable")
+    nodes, shares, totals = [], [], []
+    for rows in np.array_split(order, min(_NODES, len(order))):
+        total = weights[rows].sum()
+        nodes.append(log_area[rows].mean())
+        # A count and a half of each kind more, so that no share is 0 or 1.
+        shares.append((weights[rows] @ blended[rows] + 0.5) / (total + 1.0))
+        totals.append(total + 1.0)
+    fitted = isotonic_regression(np.array(shares), sample_weight=np.array(totals))
+    latent = np.clip(ndtri(fitted), -_MOST, _MOST)
+    nodes_array, first = np.unique(np.array(nodes), return_index=True)
+    return np.vstack([nodes_array, latent[first]])
+
+
+def _design(inputs: np.ndarray, coordinates: np.ndarray, n_products: int) -> np.ndarray:
+    """Inputs, products of coordinates, and 1: float64 of shape (n, terms)."""
+    first, second = np.triu_indices(n_products)
+    return np.column_stack(
+        [inputs, coordinates[:, first] * coordinates[:, second], np.ones(len(inputs))]
+    ).astype(np.float64)
+
+
+def _regress(
+    inputs: np.ndarray,
+    coordinates: np.ndarray,
+    n_products: int,
+    blended: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray | None,
+) -> np.ndarray:
+    """Coefficients of a logistic regression with an L2 penalty, by Newton steps."""
+    from threadpoolctl import threadpool_limits
+
+    size = inputs.shape[1] + n_products * (n_products + 1) // 2 + 1
+    penalty = np.full(size, _PENALTY)
+    penalty[-1] = 0.0
+    beta = np.zeros(size) if start is None else start.copy()
+    with threadpool_limits(limits=1):
+        for _ in range(25):
+            gradient, hessian = -penalty * beta, np.diag(penalty + 1e-9)
+            for first in range(0, len(inputs), _CHUNK):
+                part = slice(first, first + _CHUNK)
+                design = _design(inputs[part], coordinates[part], n_products)
+                p = expit(design @ beta)
+                gradient += design.T @ (weights[part] * (blended[part] - p))
+                hessian += (design * (weights[part] * p * (1.0 - p))[:, None]).T @ design
+            step = np.linalg.solve(hessian, gradient)
+            # Far steps, as with classes that can be separated, are shortened.
+            step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
+            beta += step
+            if np.abs(step).max() < 1e-4:
+                break
+    return beta

@@ -1,0 +1,264 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+"""What boosted trees say: checked arrays of nodes, and the probabilities that they give."""
+
+from __future__ import annotations
+
+__all__ = (
+    "BLENDED",
+    "EMPTY",
+    "N_SCORES",
+    "NEVER",
+    "NODE_COLUMNS",
+    "SEVERAL",
+    "TREE_ARRAYS",
+    "nested_probabilities",
+    "predict_trees",
+    "raw_scores",
+    "validate_trees",
+)
+
+import numpy as np
+
+from .._jit import njit
+from ..labels import N_CLASSES
+
+N_SCORES = 5
+"""Scores that trees add to: the logits of being empty if not blended and of being blended, and the scores of
+N = 2, 3, >= 4 if blended."""
+
+EMPTY, BLENDED, SEVERAL = 0, 1, 2
+"""Indices of these scores; of several the first."""
+
+TREE_ARRAYS: dict[str, str] = {
+    "tree_start": "First node of each tree and the total, integers (trees + 1,).",
+    "tree_score": "Score that each tree adds to, integers (trees,).",
+    "node_feature": "Feature that a node splits on, integers (nodes,); -1 for a leaf.",
+    "node_value": "Threshold of a split (not above goes left) or value of a leaf, float32 (nodes,).",
+    "node_right": "Distance to the right child, integers (nodes,); the left child is the next node.",
+    "node_missing_left": "Whether NaN goes left, integers (nodes,).",
+    "baseline": "Scores before any tree, float64 (5,).",
+    "class_factors": "Factors on the odds of N = 0, 1, 2, 3, >= 4, float64 (5,).",
+    "n_features": "Number of features, integer (1,).",
+}
+"""Arrays of a model."""
+
+NODE_COLUMNS = ("node_feature", "node_value", "node_right", "node_missing_left")
+"""Arrays with a value for each node."""
+
+NEVER = 30.0
+"""Logit of what training always or never saw: a probability of about 1e-13."""
+
+_BLOCK = 64
+"""Rows that go through a tree together."""
+
+
+def validate_trees(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Check arrays that were read, so that prediction cannot go astray.
+
+    Parameters
+    ----------
+    arrays
+        Arrays with the names of `TREE_ARRAYS`; others are left out.
+
+    Returns
+    -------
+    arrays
+        Those of `TREE_ARRAYS`.
+
+    Raises
+    ------
+    KeyError
+        Raised if one is missing.
+    ValueError
+        Raised if types, shapes or numbers make no sense.
+    """
+    chosen = {name: np.ascontiguousarray(arrays[name]) for name in TREE_ARRAYS}
+    for name, array in chosen.items():
+        kinds = "f" if name in ("node_value", "baseline", "class_factors") else "iu"
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            raise ValueError(f"{name} has type {array.dtype} and shape {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} is not finite")
+    start, feature = chosen["tree_start"].astype(np.int64), chosen["node_feature"].astype(np.int64)
+    n_nodes, n_trees = feature.size, start.size - 1
+    if any(chosen[name].size != n_nodes for name in NODE_COLUMNS):
+        raise ValueError("the columns of nodes differ in length")
+    if n_trees < 0 or start[0] != 0 or start[-1] != n_nodes or np.any(np.diff(start) < 1):
+        raise ValueError("tree_start does not divide the nodes into trees")
+    score = chosen["tree_score"].astype(np.int64)
+    if score.size != n_trees or np.any((score < 0) | (score >= N_SCORES)):
+        raise ValueError("tree_score names scores that are none")
+    if chosen["baseline"].shape != (N_SCORES,) or chosen["class_factors"].shape != (N_CLASSES,):
+        raise ValueError("baseline or class_factors has another length")
+    if not np.all(chosen["class_factors"] > 0.0):
+        raise ValueError("class_factors is not positive")
+    if chosen["n_features"].shape != (1,) or chosen["n_features"][0] < 0:
+        raise ValueError("n_features is not one number")
+    if np.any(feature < -1) or np.any(feature >= int(chosen["n_features"][0])):
+        raise ValueError("a node splits on a feature that does not exist")
+    split = feature >= 0
+    index = np.arange(n_nodes)
+    end = np.repeat(start[1:], np.diff(start))
+    right = index + chosen["node_right"].astype(np.int64)
+    # Children come after their parents: whatever the numbers, each way ends in a leaf.
+    if np.any(right[split] < index[split] + 2) or np.any(right[split] >= end[split]):
+        raise ValueError("a node has a child outside its tree")
+    return chosen
+
+
+@njit()
+def _find_depths(
+    start: np.ndarray, feature: np.ndarray, right: np.ndarray
+) -> np.ndarray:  # pragma: no cover - compiled
+    """Steps from the root of each tree to its deepest leaf."""
+    depths = np.zeros(start.size - 1, np.int64)
+    level = np.zeros(feature.size, np.int64)
+    for t in range(start.size - 1):
+        for i in range(start[t], start[t + 1]):
+            depths[t] = max(depths[t], level[i])
+            if feature[i] >= 0:
+                level[i + 1] = level[i] + 1
+                level[right[i]] = level[i] + 1
+    return depths
+
+
+@njit()
+def _add_scores(
+    x: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    depths: np.ndarray,
+    feature: np.ndarray,
+    value: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    scores: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Add what all trees say; a block of rows goes through each tree level by level.
+
+    Leaves are their own children here.  Steps of different rows do not wait for each other, so that the
+    processor overlaps them.  Each feature has two columns, with infinity and with its negative in place of
+    NaN, so that NaN needs no branch.
+    """
+    n, n_features = x.shape
+    place = np.empty(_BLOCK, np.int32)
+    block = np.empty((_BLOCK, 2 * n_features), np.float32)
+    for low in range(0, n, _BLOCK):
+        m = min(_BLOCK, n - low)
+        for r in range(m):
+            for j in range(n_features):
+                v = x[low + r, j]
+                missing = np.isnan(v)
+                block[r, j] = np.float32(np.inf) if missing else v
+                block[r, n_features + j] = np.float32(-np.inf) if missing else v
+        for t in range(start.size - 1):
+            for r in range(m):
+                place[r] = start[t]
+            for _ in range(depths[t]):
+                for r in range(m):
+                    i = place[r]
+                    place[r] = left[i] if block[r, feature[i]] <= value[i] else right[i]
+            k = which[t]
+            for r in range(m):
+                scores[low + r, k] += value[place[r]]
+
+
+def raw_scores(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Compute the scores that `nested_probabilities` turns into probabilities.
+
+    Parameters
+    ----------
+    arrays
+        Trees that `fit_trees` or `validate_trees` gave.
+    x : `numpy.ndarray`, shape (n, features)
+        Features; NaN for missing ones.
+
+    Returns
+    -------
+    scores : `numpy.ndarray`, shape (n, 5), float64
+        Scores.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are not as many features as in training.
+    """
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    n_features = int(arrays["n_features"][0])
+    if x.ndim != 2 or x.shape[1] != n_features:
+        raise ValueError(f"features have shape {x.shape}; {n_features} were trained on")
+    scores = np.tile(np.asarray(arrays["baseline"], dtype=np.float64), (x.shape[0], 1))
+    feature = arrays["node_feature"].astype(np.int32)
+    start, index = arrays["tree_start"].astype(np.int32), np.arange(feature.size, dtype=np.int32)
+    leaf = feature < 0
+    right = index + np.where(leaf, 0, arrays["node_right"]).astype(np.int32)
+    if x.size and feature.size:
+        _add_scores(
+            x,
+            start,
+            arrays["tree_score"].astype(np.int64),
+            _find_depths(start, feature, right),
+            np.where(leaf, 0, feature + n_features * (arrays["node_missing_left"] != 0)).astype(np.int32),
+            np.asarray(arrays["node_value"], dtype=np.float32),
+            np.where(leaf, index, index + 1).astype(np.int32),
+            right,
+            scores,
+        )
+    return scores
+
+
+def nested_probabilities(scores: np.ndarray, class_factors: np.ndarray | None = None) -> np.ndarray:
+    """Turn scores into probabilities.
+
+    Parameters
+    ----------
+    scores : `numpy.ndarray`, shape (n, 5)
+        Scores, as in `N_SCORES`.
+    class_factors : `numpy.ndarray`, shape (5,), optional
+        Factors on the odds of the classes.
+
+    Returns
+    -------
+    probabilities : `numpy.ndarray`, shape (n, 5), float64
+        P(N = 0, 1, 2, 3, >= 4).
+    """
+    with np.errstate(over="ignore"):
+        blended, empty = (1.0 / (1.0 + np.exp(-scores[:, k])) for k in (BLENDED, EMPTY))
+    several = scores[:, SEVERAL:]
+    odds = np.exp(several - several.max(axis=1, keepdims=True, initial=-np.inf))
+    several = odds / odds.sum(axis=1, keepdims=True)
+    single = 1.0 - blended
+    p = np.column_stack([single * empty, single * (1.0 - empty), blended[:, None] * several])
+    if class_factors is None or np.all(class_factors == 1.0):
+        return p
+    p = p * class_factors
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def predict_trees(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Compute probabilities.
+
+    Parameters
+    ----------
+    arrays
+        Trees that `fit_trees` or `validate_trees` gave.
+    x : `numpy.ndarray`, shape (n, features)
+        Features; NaN for missing ones.
+
+    Returns
+    -------
+    probabilities : `numpy.ndarray`, shape (n, 5), float64
+        P(N = 0, 1, 2, 3, >= 4).
+
+    Raises
+    ------
+    ValueError
+        Raised if there are not as many features as in training.
+    """
+    return nested_probabilities(raw_scores(arrays, x), arrays["class_factors"])

@@ -1,0 +1,397 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""P(N) from a network that looks for the centres of galaxies over the whole image.
+
+A small U-Net runs once over an image.  It sees far beyond a cutout, and gives for each tile of 2 x 2 pixels
+the probability that a galaxy's centre is there; a head turns what it says of the tiles of a footprint into
+P(N) (see `.centers`).  Training needs the true positions of galaxies beside their numbers.
+"""
+
+from __future__ import annotations
+
+__all__ = ("CentersClassifier", "CentersConfig")
+
+import dataclasses
+import weakref
+import zlib
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lsst.pex.config import registerConfigurable
+
+from ..centers import (
+    CENTER_COLUMNS,
+    CONTEXT_NAMES,
+    SCALAR_NAMES,
+    Candidates,
+    CropMaker,
+    NetworkShape,
+    TrainingSettings,
+    build_head,
+    build_map_network,
+    compute_context,
+    compute_scalars,
+    count_probabilities,
+    describe_candidates,
+    find_candidates,
+    keep_labels,
+    keep_numbers,
+    keep_planes,
+    pool_maps,
+    run_maps,
+    tile_labels,
+    train_network,
+    tune_head,
+    weight_shapes,
+)
+from ..centers.crops import check_centers
+from ..centers.inputs import standard_scale, standardize
+from ..centers.loss import balanced_loss
+from ..centers.network import N_STATES, head_layers
+from ..centers.pooling import N_SUMS, tile_sums
+from ..labels import N_CLASSES
+from ..model_package import ModelPackage
+from ..networks import import_keras, set_arrays
+from ..samples import FootprintSamples
+from ._centers_config import CentersConfig
+from .base import BlendClassifier, BlendClassifierConfig
+from .fit_options import FitOptions, LabelledSamples
+from .registry import classifier_registry
+from .weighting import check_counts, prior_correction
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """What the map network says of footprints: inputs of the head, the tiles' sums, and candidates."""
+
+    inputs: np.ndarray
+    sums: np.ndarray
+    candidates: tuple[Candidates, ...]
+
+
+@registerConfigurable("centers", classifier_registry)
+class CentersClassifier(BlendClassifier):
+    """P(N) from a map of the centres of galaxies.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `BlendClassifier`.
+
+    Notes
+    -----
+    `fit` needs the true objects (``FitOptions.centers``), except when it goes on from a model
+    (``FitOptions.start``): then only the head that counts is tuned, which needs few footprints.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = CentersConfig
+    name: ClassVar[str] = "centers"
+    can_start: ClassVar[bool] = True
+    needs_planes: ClassVar[bool] = True
+
+    _state: dict[str, np.ndarray] | None = None
+    _network: Any = None
+    _readings: weakref.WeakKeyDictionary[FootprintSamples, _Reading] | None = None
+
+    @property
+    def _shape(self) -> NetworkShape:
+        config = self.config
+        return NetworkShape(
+            tuple(config.widths), tuple(config.blocks), config.embedding, tuple(config.hidden)
+        )
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the learned arrays."""
+        n_context, n_scalars = len(CONTEXT_NAMES), len(SCALAR_NAMES)
+        return weight_shapes(self._shape) | {
+            "context_center": (n_context,),
+            "context_scale": (n_context,),
+            "scalars_center": (n_scalars,),
+            "scalars_scale": (n_scalars,),
+            "class_factors": (N_CLASSES,),
+        }
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        keep_planes(samples)
+        keep_labels(samples)
+        keep_numbers(samples)
+        compute_context(samples)
+        return True
+
+    def _take(self, state: dict[str, np.ndarray]) -> None:
+        """Use other learned arrays."""
+        self._state, self._readings = state, None
+        if self._network is not None:
+            set_arrays(self._network, state)
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        options = FitOptions() if options is None else options
+        self.config.validate()
+        counts = check_counts(samples, counts, weights)
+        if options.start is not None:
+            self._tune(samples, counts, weights, options, options.start)
+        else:
+            self._train(samples, counts, weights, options)
+        self._record_prior(counts)
+
+    def _train(
+        self, samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
+    ) -> None:
+        """Train the whole network."""
+        check_centers(options.centers, len(samples.results))
+        keras = import_keras()
+        config = self.config
+        context, scalars = compute_context(samples), compute_scalars(samples)
+        state = {"class_factors": prior_correction(counts, weights)}
+        state["context_center"], state["context_scale"] = standard_scale(context)
+        state["scalars_center"], state["scalars_scale"] = standard_scale(scalars)
+        crops = self._make_crops(samples, counts, weights, options.centers or (), state)
+        maps = build_map_network(keras, self._shape, seed=options.seed, mixed=config.doMixedPrecision)
+        head = build_head(keras, self._shape, seed=options.seed)
+        options.say(f"{maps.count_params() + head.count_params()} weights, {len(samples)} footprints")
+        settings = TrainingSettings(
+            steps=config.steps,
+            epoch=config.stepsPerEpoch,
+            learning_rate=config.learningRate,
+            warmup=config.warmupSteps,
+            weight_decay=config.weightDecay,
+            averaging=config.averaging,
+            tile_weight=config.tileWeight,
+            blended_weight=config.blendedWeight,
+            seed=options.seed,
+        )
+        identity = {
+            "classifier": self.name,
+            "config": self.describe_config(),
+            "seed": options.seed,
+            "data": f"{len(samples)} footprints, {zlib.crc32(counts.tobytes()):08x}",
+        }
+        validate = None
+        if options.validation is not None:
+            validate = self._make_validation(options.validation, state)
+        learned, self.history = train_network(
+            keras,
+            maps,
+            head,
+            crops,
+            settings,
+            identity=identity,
+            validate=validate,
+            folder=options.folder,
+            say=options.say,
+        )
+        self._take(state | learned)
+
+    def _make_validation(
+        self, held_out: LabelledSamples, state: dict[str, np.ndarray]
+    ) -> Callable[[dict[str, np.ndarray]], float]:
+        """Make the function that scores weights: the mean of `balanced_loss` over images."""
+        offsets, counts = held_out.samples.offsets, np.asarray(held_out.counts)
+        rows = [slice(a, b) for a, b in zip(offsets, offsets[1:], strict=False) if a < b]
+        if not rows:
+            raise ValueError("the validation images have no footprints; use others, or none")
+
+        def validate(learned: dict[str, np.ndarray]) -> float:
+            self._take(state | learned)
+            blended = self.predict(held_out.samples)[:, 2:].sum(axis=1)
+            return float(np.mean([balanced_loss(blended[r], counts[r]) for r in rows]))
+
+        return validate
+
+    def _make_crops(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        weights: np.ndarray | None,
+        centers: tuple[np.ndarray, ...],
+        state: dict[str, np.ndarray],
+    ) -> CropMaker:
+        """Prepare the training images."""
+        context, scalars = standardize(samples, state)
+        offsets, bbox = samples.offsets, samples.bbox
+        rows = [slice(a, b) for a, b in zip(offsets, offsets[1:], strict=False)]
+        corners = [np.asarray(result.xy0, dtype=np.int64) for result in samples.results]
+        weight = np.ones(len(samples)) if weights is None else np.asarray(weights)
+        return CropMaker(
+            keep_planes(samples),
+            keep_labels(samples),
+            keep_numbers(samples),
+            [bbox[r] - np.tile(corner, 2) for r, corner in zip(rows, corners, strict=True)],
+            [np.minimum(counts[r], N_CLASSES - 1) for r in rows],
+            [weight[r] for r in rows],
+            [scalars[r] for r in rows],
+            context,
+            # In double precision: parent coordinates may be large.
+            [np.asarray(t, "f8") - np.append(c, 0) for t, c in zip(centers, corners, strict=True)],
+            batch=self.config.batchSize,
+            crop=self.config.cropSize,
+            n_segments=self.config.maxFootprints,
+        )
+
+    def _tune(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        weights: np.ndarray | None,
+        options: FitOptions,
+        start: ModelPackage,
+    ) -> None:
+        """Tune the head of a model."""
+        if start.classifier != self.name:
+            raise ValueError(
+                f"{start.source} is a model of classifier {start.classifier!r}, not of {self.name!r}; "
+                "fine-tuning must start from one of the same classifier"
+            )
+        for name in ("widths", "blocks", "embedding", "hidden"):
+            if (mine := self.describe_config()[name]) != (theirs := start.config.get(name)):
+                raise ValueError(
+                    f"{name} is {mine}, that of {start.source} is {theirs}; give the config the same"
+                )
+        try:
+            self._set_state(start.arrays)
+        except KeyError as err:
+            raise ValueError(f"{start.source} lacks array {err}; train it anew") from None
+        assert self._state is not None
+        state = dict(self._state)
+        classes = np.minimum(counts, N_CLASSES - 1)
+        names = head_layers(self._shape)
+        layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in names]
+        # What was corrected after the fit goes into the head, so that tuning starts from the same P(N).
+        factors = np.log(np.maximum(state["class_factors"], 1e-12)).astype(np.float32)
+        layers[-1] = (layers[-1][0], layers[-1][1] + factors)
+        tuned, self.history = tune_head(
+            layers, self._read(samples).inputs, classes, weights, seed=options.seed, say=options.say
+        )
+        for name, (kernel, bias) in zip(names, tuned, strict=True):
+            state |= {f"{name}_kernel": kernel, f"{name}_bias": bias}
+        state["class_factors"] = prior_correction(counts, weights)
+        self._take(state)
+
+    def _read(self, samples: FootprintSamples) -> _Reading:
+        """Run the map network over the images; the result is kept as long as the samples are."""
+        self._require_model(self._state is not None)
+        assert self._state is not None
+        if self._readings is None:
+            self._readings = weakref.WeakKeyDictionary()
+        if samples not in self._readings:
+            self._readings[samples] = self._run(samples, self._state)
+        return self._readings[samples]
+
+    def _run(self, samples: FootprintSamples, state: dict[str, np.ndarray]) -> _Reading:
+        if self._network is None:
+            self._network = build_map_network(import_keras(), self._shape)
+            self._network.compile(jit_compile=False)
+            set_arrays(self._network, state)
+        context, scalars = standardize(samples, state)
+        planes, labels, numbers = keep_planes(samples), keep_labels(samples), keep_numbers(samples)
+        pooled, candidates = [np.zeros((0, 3 * self.config.embedding + N_SUMS), np.float32)], []
+        for i, (a, b) in enumerate(zip(samples.offsets, samples.offsets[1:], strict=False)):
+            n = int(b - a)
+            tiles, inside = tile_labels(_number_anew(labels[i], numbers[i]))
+            if n == 0:
+                embedding = np.zeros((*tiles.shape, self.config.embedding), np.float32)
+                logits = np.zeros((*tiles.shape, N_STATES), np.float32)
+            else:
+                embedding, logits = run_maps(self._network, planes[i], labels[i], context[i], self._shape)
+            pooled.append(pool_maps(embedding, logits, tiles, inside, n))
+            sigma = samples.results[i].psf.sigma
+            found = find_candidates(logits, tiles, inside, n, psf_sigma=sigma)
+            x0, y0 = samples.results[i].xy0
+            candidates.append(dataclasses.replace(found, x=found.x + x0, y=found.y + y0))
+        joined = np.concatenate(pooled)
+        spread = context[samples.scene_index].reshape(len(samples), len(CONTEXT_NAMES))
+        return _Reading(np.hstack([joined, scalars, spread]), tile_sums(joined), tuple(candidates))
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        inputs = self._read(samples).inputs
+        assert self._state is not None
+        state = self._state
+        layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in head_layers(self._shape)]
+        p_n = count_probabilities(inputs, layers) * state["class_factors"]
+        return p_n / p_n.sum(axis=1, keepdims=True)
+
+    def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates, ...]:
+        """Find where galaxies probably are.
+
+        Parameters
+        ----------
+        samples
+            Footprints of images.
+
+        Returns
+        -------
+        candidates
+            For each image its candidates, in parent pixels.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+        return self._read(samples).candidates
+
+    def describe(self, samples: FootprintSamples) -> np.ndarray:
+        """Describe footprints by their candidates, for classifiers that build on this one.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        columns : `numpy.ndarray`, shape (n, 20), float32
+            Columns `.centers.CENTER_COLUMNS`; separations are NaN where there are not as many candidates.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+        reading, p_n = self._read(samples), self.predict(samples)
+        parts = [np.zeros((0, len(CENTER_COLUMNS)), np.float32)]
+        for i, (a, b) in enumerate(zip(samples.offsets, samples.offsets[1:], strict=False)):
+            sigma = samples.results[i].psf.sigma
+            parts.append(
+                describe_candidates(reading.candidates[i], reading.sums[a:b], p_n[a:b], psf_sigma=sigma)
+            )
+        return np.concatenate(parts)
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model(self._state is not None)
+        assert self._state is not None
+        return dict(self._state)
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        state = {name: arrays[name] for name in self._shapes()}
+        for name, shape in self._shapes().items():
+            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
+                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}, or is not finite")
+        if not all(np.all(state[name] > 0.0) for name in ("context_scale", "scalars_scale", "class_factors")):
+            raise ValueError("a scale or a factor is not positive")
+        self._take(state)
+
+
+def _number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Label image with the footprints of these numbers only, from 1 on in their order."""
+    largest = int(labels.max(initial=0))
+    if largest <= len(numbers) and np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
+        return labels
+    new = np.zeros(max(largest, int(numbers.max(initial=0))) + 1, np.int32)
+    new[numbers] = np.arange(1, len(numbers) + 1)
+    return new[labels]

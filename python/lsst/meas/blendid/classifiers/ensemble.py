@@ -1,0 +1,373 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Several trained classifiers as one: what each sees and says, stacked and calibrated.
+
+Classifiers that see footprints in different ways make different mistakes.  Their probabilities, the
+footprint features and what they know beside (such as the best candidates of a map of centres) go into
+stackers that are fitted to footprints which no member learned from.  A model has its members inside: one
+file is all that it needs.
+"""
+
+from __future__ import annotations
+
+__all__ = ("EnsembleClassifier", "EnsembleConfig")
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from lsst.pex.config import ChoiceField, Field, ListField, registerConfigurable
+
+from .._package_format import FORMAT_NAME, FORMAT_VERSION, check_metadata
+from ..calibration import CALIBRATION_METHODS, fit_calibration
+from ..features import FEATURES_VERSION, measure_features
+from ..footprints import DetectionResult
+from ..model_package import ModelPackage, ModelPackageError
+from ..samples import FootprintSamples, SceneContext
+from ._stack import (
+    StackInputs,
+    StackSettings,
+    fit_stack,
+    member_columns,
+    predict_stack,
+    validate_stack,
+)
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
+from .fit_options import FitOptions
+from .logistic import FEATURES as FACTS
+from .logistic import FEATURES_VERSION as FACTS_VERSION
+from .registry import classifier_registry
+from .trees import TreeSettings
+from .weighting import check_counts
+
+_SEPARATOR = "__"
+"""Between the name of a member and that of one of its arrays."""
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A classifier that knows more of a footprint than its probabilities."""
+
+    def describe(self, samples: FootprintSamples) -> np.ndarray:
+        """Give numbers for each footprint, shape (n, k); NaN where there are none."""
+
+
+class EnsembleConfig(BlendClassifierConfig):
+    """Config of `EnsembleClassifier`."""
+
+    members: ListField[str] = ListField(
+        doc="Classifiers that are put together, by name.",
+        dtype=str,
+        default=["centers", "features"],
+        minLength=1,
+    )
+    memberPackages: ListField[str] = ListField(
+        doc="For a fit: trained model of each member, in any order; names of shipped ones, paths or URIs. "
+        "A trained ensemble has its members inside.",
+        dtype=str,
+        default=[],
+    )
+    useFeatures: Field[bool] = Field(
+        doc="Give the stackers the footprint features, too?", dtype=bool, default=True, optional=False
+    )
+    nFolds: Field[int] = Field(
+        doc="Number of folds of images.", dtype=int, default=5, optional=False, check=lambda x: 2 <= x <= 20
+    )
+    nTrees: Field[int] = Field(
+        doc="Most trees of a fold.", dtype=int, default=400, optional=False, check=lambda x: x > 0
+    )
+    nLeaves: Field[int] = Field(
+        doc="Most leaves of a tree.", dtype=int, default=31, optional=False, check=lambda x: 2 <= x <= 255
+    )
+    learningRate: Field[float] = Field(
+        doc="Factor on what each tree adds.",
+        dtype=float,
+        default=0.05,
+        optional=False,
+        check=lambda x: 0.0 < x <= 1.0,
+    )
+    minSamples: Field[int] = Field(
+        doc="Least number of footprints in a leaf.",
+        dtype=int,
+        default=80,
+        optional=False,
+        check=lambda x: x > 0,
+    )
+    regularization: Field[float] = Field(
+        doc="Inverse strength of the L2 penalty of the logistic regressions, on standardised inputs.",
+        dtype=float,
+        default=1.0,
+        optional=False,
+        check=lambda x: x > 0.0,
+    )
+    calibration: ChoiceField[str] = ChoiceField(
+        doc="Calibration, fitted to predictions out of fold.",
+        dtype=str,
+        default="beta",
+        allowed={method: f"see `.calibration.Calibration` ({method})" for method in CALIBRATION_METHODS},
+        optional=False,
+    )
+
+    def validate(self) -> None:
+        super().validate()
+        if len(set(self.members)) != len(self.members):
+            raise ValueError(f"members has repeated names: {', '.join(self.members)}")
+        if "ensemble" in self.members:
+            raise ValueError("an ensemble cannot be a member of itself")
+
+
+@registerConfigurable("ensemble", classifier_registry)
+class EnsembleClassifier(BlendClassifier):
+    """P(N) by stacking.
+
+    Parameters
+    ----------
+    config
+        An `EnsembleConfig`; the default one if `None`.
+    package
+        As of `BlendClassifier`.
+    members
+        Trained members by name, for a fit; those of ``config.memberPackages`` if `None`.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised, beside what `BlendClassifier` raises it for, if a member's model cannot be used.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = EnsembleConfig
+    name: ClassVar[str] = "ensemble"
+    can_start: ClassVar[bool] = True
+    needs_planes: ClassVar[bool] = True
+    inputs_version: ClassVar[int] = 100 * FEATURES_VERSION + FACTS_VERSION
+
+    def __init__(
+        self,
+        config: BlendClassifierConfig | None = None,
+        *,
+        package: ModelPackage | None = None,
+        members: Mapping[str, BlendClassifier] | None = None,
+    ) -> None:
+        self._members: dict[str, BlendClassifier] = {}
+        self._stack: dict[str, np.ndarray] | None = None
+        self._digest: str | None = None
+        self._layout = np.zeros(0, dtype=np.int64)
+        super().__init__(config, package=package)
+        if self.package is None:
+            given = dict(members) if members is not None else self._read_members(self.config.memberPackages)
+            self._members = {name: given[name] for name in self.config.members if name in given}
+
+    def _read_members(self, packages: Sequence[str]) -> dict[str, BlendClassifier]:
+        """Trained members from packages of their own."""
+        found: dict[str, BlendClassifier] = {}
+        for name in packages:
+            package = ModelPackage.read(name)
+            if package.classifier not in self.config.members:
+                raise ModelPackageError(
+                    f"{package.source} is a model of classifier {package.classifier!r}, which is none of the "
+                    f"members {', '.join(self.config.members)}"
+                )
+            found[package.classifier] = self._make_member(package)
+        return found
+
+    @staticmethod
+    def _make_member(package: ModelPackage) -> BlendClassifier:
+        if package.classifier not in classifier_registry:
+            raise ModelPackageError(
+                f"{package.source} needs classifier {package.classifier!r}, which is not there: "
+                "install the package that it comes with"
+            )
+        return classifier_registry[package.classifier].from_package(package)
+
+    @property
+    def members(self) -> dict[str, BlendClassifier]:
+        """Trained members by name."""
+        return dict(self._members)
+
+    def _require_members(self) -> None:
+        missing = [name for name in self.config.members if name not in self._members]
+        if missing:
+            raise RuntimeError(
+                f"classifier {self.name!r} has no trained member {', '.join(map(repr, missing))}: "
+                "name a model of each member in config.memberPackages"
+            )
+
+    def describe_config(self) -> dict[str, Any]:
+        # Where the members came from does not matter once they are inside.
+        return {k: v for k, v in super().describe_config().items() if k != "memberPackages"}
+
+    def _load(self, package: ModelPackage) -> None:
+        self._members, self._digest = {}, None
+        stored = package.metadata.get("members")
+        if not isinstance(stored, dict):
+            raise ModelPackageError(f"{package.source} has no members; train it anew")
+        for name in self.config.members:
+            metadata = stored.get(name)
+            if not isinstance(metadata, dict) or metadata.get("classifier") != name:
+                raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
+            source = f"{package.source} (member {name!r})"
+            check_metadata({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **metadata}, source)
+            prefix = name + _SEPARATOR
+            arrays = {k.removeprefix(prefix): v for k, v in package.arrays.items() if k.startswith(prefix)}
+            self._members[name] = self._make_member(ModelPackage(name, metadata, arrays, source))
+        super()._load(package)
+
+    def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
+        package = super().to_package(name, **metadata)
+        stored = {}
+        for member in self._members:
+            own = self._own_package(member)
+            stored[member] = {k: v for k, v in own.metadata.items() if k not in ("format", "format_version")}
+            package.arrays.update({f"{member}{_SEPARATOR}{k}": v for k, v in own.arrays.items()})
+        package.metadata["members"] = stored
+        return package
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        missing = [name for name in self.config.members if name not in self._members]
+        if not missing:
+            # Of the images alone, so that what the members keep of them is forgotten again.
+            self._gather(samples, share=False)
+        return not missing
+
+    def _key(self) -> tuple[str, ...]:
+        """What inputs are kept under: all that they depend on."""
+        if self._digest is None:
+            packages = [self._own_package(name).to_bytes() for name in self.config.members]
+            self._digest = hashlib.sha256(b"".join(packages)).hexdigest()
+        return ("ensemble", str(self.config.useFeatures), self._digest)
+
+    def _own_package(self, name: str) -> ModelPackage:
+        """Package of a member; it was not scored if it was made here."""
+        member = self._members[name]
+        return member.to_package() if member.package is None else member.package
+
+    def _gather(self, samples: FootprintSamples, *, share: bool) -> np.ndarray:
+        """Rows of inputs, float32; ``share`` what members compute with whoever else has the samples."""
+
+        def gather(result: DetectionResult, context: SceneContext) -> np.ndarray:
+            shared = share and len(samples.results) == 1
+            return self._measure(samples if shared else FootprintSamples([result], [context]))
+
+        rows = samples.compute(self._key(), gather, np.zeros((0, 0), dtype=np.float32))
+        # Kept beside the rows, which another ensemble of the same members may have made.
+        self._layout = samples.compute_each((*self._key(), "layout"), lambda _r, _c: self._layout.copy())[0]
+        return rows
+
+    def _measure(self, samples: FootprintSamples) -> np.ndarray:
+        """Columns of the members, facts and columns of the trees side by side."""
+        members, columns = [], []
+        for name in self.config.members:
+            member = self._members[name]
+            members.append(member_columns(np.asarray(member.probabilities(samples), dtype=np.float64)))
+            if isinstance(member, Describes):
+                columns.append(np.asarray(member.describe(samples)).reshape(len(samples), -1))
+        facts = np.column_stack([FACTS[name](samples) for name in FACTS] + [np.log(samples.psf_sigma)])
+        if self.config.useFeatures:
+            columns.append(measure_features(samples))
+        widths = [block.shape[1] for block in (*members, facts)]
+        self._layout = np.array(widths, dtype=np.int64)
+        return np.hstack([*members, facts, *columns]).astype(np.float32)
+
+    def inputs(self, samples: FootprintSamples) -> StackInputs:
+        """Gather what the stackers see.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        inputs
+            Columns of the n footprints.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if a member is missing.
+        """
+        self._require_members()
+        rows = self._gather(samples, share=True)
+        edges = np.cumsum(self._layout)
+        n_members = int(edges[-2])
+        return StackInputs(
+            rows[:, :n_members],
+            (0, *map(int, edges[:-2])),
+            rows[:, n_members : int(edges[-1])],
+            rows[:, int(edges[-1]) :],
+        )
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        self.config.validate()
+        options = FitOptions() if options is None else options
+        counts = check_counts(samples, counts, weights)
+        if options.start is not None:
+            # Few footprints of another kind cannot teach stackers, but what their probabilities mean.
+            self._load(options.start)
+            self.fit_calibration(samples, counts, method="platt", weights=weights)
+            self._record_prior(counts)
+            return
+        config = self.config
+        inputs = self.inputs(samples)
+        use = inputs.usable
+        if not use.any():
+            raise ValueError("the members have probabilities for none of the footprints")
+        settings = StackSettings(
+            config.nFolds,
+            TreeSettings(
+                learning_rate=config.learningRate,
+                iterations=config.nTrees,
+                leaves=config.nLeaves,
+                least_samples=config.minSamples,
+                regularization=10.0,
+            ),
+            config.regularization,
+        )
+        self._stack, blended, self.history = fit_stack(
+            inputs.rows(use),
+            counts[use],
+            samples.scene_index[use],
+            settings=settings,
+            weights=None if weights is None else np.asarray(weights, dtype=np.float64)[use],
+            seed=options.seed,
+            say=options.say,
+        )
+        self._record_prior(counts[use])
+        self.calibration = fit_calibration(blended, counts[use] > 1, config.calibration)
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        self._require_model(self._stack is not None)
+        assert self._stack is not None
+        if not samples.results:
+            return np.zeros((0, N_CLASSES))
+        return predict_stack(self._stack, self.inputs(samples))
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        flags = super().find_flags(samples)
+        for member in self._members.values():
+            for name, values in member.find_flags(samples).items():
+                flags[name] = flags[name] | values if name in flags else values
+        return flags
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model(self._stack is not None)
+        assert self._stack is not None
+        return dict(self._stack)
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        self._stack = validate_stack(arrays, n_members=len(self.config.members))

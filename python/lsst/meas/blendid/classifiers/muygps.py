@@ -1,0 +1,395 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Local Gaussian processes: PCA of cutouts, features, and a Matern process on the nearest neighbours.
+
+The classifier of Buchanan et al. 2022 with MuyGPyS (Muyskens et al. 2021): a Gaussian process on labels of
++1 and -1, conditioned on the nearest training footprints only, whose mean and variance give P(blended).
+MuyGPyS optimises the hyper-parameters; its posterior is computed here by code of our own that is equal to
+it, so that predictions need no MuyGPyS.
+"""
+
+from __future__ import annotations
+
+__all__ = ("MuyGpsClassifier", "MuyGpsConfig")
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lsst.pex.config import registerConfigurable
+
+from ..features import (
+    CONTEXT_FEATURES,
+    FEATURES_VERSION,
+    measure_features,
+)
+from ..model_package import ModelPackage
+from ..samples import FootprintSamples
+from ._muygps_config import MuyGpsConfig
+from ._muygps_fit import KernelSettings, Link, drop_self, fit_link, import_muygpys, optimize_kernel
+from ._muygps_inputs import InputMap
+from ._muygps_neighbors import NeighborIndex
+from ._muygps_posterior import MaternTable, find_posterior
+from ._muygps_trend import Trend, fit_trend, working_labels
+from .base import BlendClassifier, BlendClassifierConfig
+from .fit_options import FitOptions
+from .registry import classifier_registry
+from .weighting import check_counts
+
+_LINK_ROWS = 12_000
+"""Training footprints that are left out in turn to fit the link, at most."""
+_HYPER = ("smoothness", "length_scale", "noise", "sigma", "slope", "offset")
+
+
+@registerConfigurable("muygps", classifier_registry)
+class MuyGpsClassifier(BlendClassifier):
+    """P(blended) by a Gaussian process on the nearest training footprints.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        As of `BlendClassifier`.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = MuyGpsConfig
+    name: ClassVar[str] = "muygps"
+    can_start: ClassVar[bool] = True
+    inputs_version: ClassVar[int] = FEATURES_VERSION
+
+    _map: InputMap | None = None
+    _trend: Trend
+    _index: NeighborIndex
+    _kernel: MaternTable
+    _link: Link
+    _noise: float
+    _labels: np.ndarray
+    _noises: np.ndarray
+    _relative_noise: np.ndarray
+    _approximate: Any = None
+
+    # --- inputs -----------------------------------------------------------------------------------------
+
+    def _raw(self, samples: FootprintSamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cutouts as rows, features, and the logarithm of the area in units of the PSF's."""
+        pixels = samples.cutouts(self.config.cutout).reshape(len(samples), self.config.cutout.size**2)
+        features = measure_features(samples, list(self.config.features))
+        return pixels, features, np.log10(np.maximum(samples.area, 1.0) / np.square(samples.psf_sigma))
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        self._raw(samples)
+        return True
+
+    def _find_neighbors(self, coordinates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the k nearest points of the index, and their squared distances."""
+        if self.config.nnMethod == "exact":
+            return self._index.query(coordinates, k)
+        if self._approximate is None:
+            muygpys = import_muygpys()
+            most = self.config.nNeighbors + 1
+            try:
+                self._approximate = muygpys.neighbors.NN_Wrapper(
+                    self._index.points, most, nn_method="hnsw", space="l2", M=16, random_seed=1
+                )
+            except ModuleNotFoundError:
+                raise ModuleNotFoundError(
+                    "hnswlib is not installed, which nnMethod 'approximate' needs: "
+                    "pip install hnswlib, or set nnMethod to 'exact'"
+                ) from None
+        # Nearest first.
+        rows = np.asarray(self._approximate.get_nns(coordinates.astype(np.float64))[0], dtype=np.int64)[:, :k]
+        difference = self._index.points[rows] - coordinates.astype(np.float64)[:, None, :]
+        return rows, np.square(difference).sum(axis=2)
+
+    def _find_posterior(
+        self, coordinates: np.ndarray, own: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean and variance; ``own`` are rows of the index that the points are themselves."""
+        k = self.config.nNeighbors
+        if own is None:
+            rows, squared = self._find_neighbors(coordinates, k)
+        else:
+            rows, squared = drop_self(*self._find_neighbors(coordinates, k + 1), own)
+        return find_posterior(self._index.points, self._labels, rows, squared, self._kernel, self._noises)
+
+    # --- fit --------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        options = FitOptions() if options is None else options
+        config = self.config
+        config.validate()
+        counts = check_counts(samples, counts, weights)
+        if options.start is not None:
+            self._fine_tune(samples, counts, options)
+            return
+        if config.optimize:
+            import_muygpys()
+        rng = np.random.default_rng(options.seed)
+        pixels, features, log_area = self._raw(samples)
+        needed = [name not in CONTEXT_FEATURES for name in config.features]
+        use = np.isfinite(pixels).all(axis=1) & np.isfinite(features[:, needed]).all(axis=1)
+        least = max(config.nNeighbors + 1, config.nComponents)
+        if np.count_nonzero(use) <= least:
+            raise ValueError(
+                f"{np.count_nonzero(use)} usable footprints are too few for {config.nNeighbors} neighbours "
+                f"and {config.nComponents} components: use more scenes, or lower nNeighbors"
+            )
+        pixels, features, log_area, counts = pixels[use], features[use], log_area[use], counts[use]
+        weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
+        blended = counts > 1
+        if blended.all() or not blended.any():
+            raise ValueError("the usable training footprints are all of one kind; use more scenes")
+        self._map = InputMap.fit(
+            pixels,
+            features,
+            n_components=config.nComponents,
+            n_coordinates=config.nCoordinates,
+            ranks=config.doRanks,
+            may_lack=[name in CONTEXT_FEATURES for name in config.features],
+            rng=rng,
+        )
+        inputs = self._map.inputs(pixels, features)
+        coordinates = self._map.coordinates(inputs)
+        rows = self._choose_rows(blended, weights, rng)
+        self._trend, latent = fit_trend(
+            config.priorMean,
+            inputs,
+            coordinates,
+            log_area,
+            blended,
+            weights,
+            samples.scene_index[use],
+            rows,
+            n_products=config.nProducts,
+            rng=rng,
+        )
+        options.say(f"prior mean {config.priorMean} of {len(blended)} footprints")
+        kept = None if weights is None else weights[rows]
+        settings = KernelSettings(config.smoothness, config.lengthScale, config.noise)
+        latent = self._set_points(coordinates[rows], latent, blended[rows], kept, settings)
+        blended_points = self._labels > 0.0
+        if config.optimize:
+            settings = self._optimize(latent, blended_points, settings, options, rng)
+            self._set_kernel(settings)
+        # Weights that make the shares of the points natural again.
+        share, kept_share = blended.mean(), blended_points.mean()
+        natural = np.where(blended_points, share / kept_share, (1.0 - share) / (1.0 - kept_share))
+        own = np.sort(rng.permutation(len(latent))[:_LINK_ROWS])
+        plain = config.priorMean == "none"
+        self._link = fit_link(
+            latent[own],
+            *self._find_posterior(self._index.points[own], own),
+            blended_points[own],
+            natural[own],
+            plain=plain,
+            fit_offset=not plain or config.doBalance or weights is not None,
+        )
+        options.say(
+            f"link: sigma {self._link.sigma:.4g}, slope {self._link.slope:.4g}, "
+            f"offset {self._link.offset:.4g}"
+        )
+        self._record_prior(counts)
+
+    def _choose_rows(
+        self, blended: np.ndarray, weights: np.ndarray | None, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Rows of the footprints that are kept; never one without weight."""
+        there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
+        n = self.config.nTrain
+        if not self.config.doBalance:
+            return np.sort(rng.permutation(there)[:n])
+        kinds = [rng.permutation(there[blended[there] == kind]) for kind in (False, True)]
+        each = min(n // 2, *(len(kind) for kind in kinds))
+        if 2 * each <= self.config.nNeighbors + 1:
+            raise ValueError(
+                f"{2 * each} footprints with as many of each kind are too few for "
+                f"{self.config.nNeighbors} neighbours; use more scenes, or lower nNeighbors"
+            )
+        return np.sort(np.concatenate([kind[:each] for kind in kinds]))
+
+    def _set_points(
+        self,
+        coordinates: np.ndarray,
+        latent: np.ndarray,
+        blended: np.ndarray,
+        weights: np.ndarray | None,
+        settings: KernelSettings,
+    ) -> np.ndarray:
+        """Take the points of the process; returns the trend in the order of the index."""
+        labels, noise = working_labels(latent, blended)
+        if weights is not None:
+            noise = noise * weights.mean() / weights
+        self._take_points(coordinates, labels, noise)
+        self._set_kernel(settings)
+        return latent[self._index.order]
+
+    def _take_points(self, coordinates: np.ndarray, labels: np.ndarray, noise: np.ndarray) -> None:
+        self._index = NeighborIndex.build(coordinates)
+        self._approximate = None
+        # In the order of the index, and as they are kept in a package.
+        self._labels = labels[self._index.order].astype(np.float32).astype(np.float64)
+        self._relative_noise = noise[self._index.order].astype(np.float32).astype(np.float64)
+
+    def _set_kernel(self, settings: KernelSettings) -> None:
+        self._kernel = MaternTable.make(settings.smoothness, settings.length_scale)
+        self._noise = settings.noise
+        self._noises = settings.noise * self._relative_noise
+
+    def _optimize(
+        self,
+        latent: np.ndarray,
+        blended: np.ndarray,
+        settings: KernelSettings,
+        options: FitOptions,
+        rng: np.random.Generator,
+    ) -> KernelSettings:
+        """Hyper-parameters of the kernel by MuyGPyS."""
+        config = self.config
+        batch = np.sort(rng.permutation(len(blended))[: config.nBatch])
+        rows, squared = self._find_neighbors(self._index.points[batch], config.nNeighbors + 1)
+        rows, _ = drop_self(rows, squared, batch)
+        names = {"smoothness": "smoothness", "lengthScale": "length_scale", "noise": "noise"}
+        bounds = {names[n]: tuple(getattr(config, f"{n}Bounds")) for n in config.optimize}
+        return optimize_kernel(
+            settings,
+            bounds,
+            self._index.points,
+            batch,
+            rows,
+            self._labels,
+            self._relative_noise,
+            latent,
+            blended,
+            plain=config.priorMean == "none",
+            loss=config.loss,
+            optimizer=config.optimizer,
+            seed=options.seed,
+            say=options.say,
+        )
+
+    def _fine_tune(self, samples: FootprintSamples, counts: np.ndarray, options: FitOptions) -> None:
+        """Add footprints to those of a model, and fit its link to them."""
+        package: ModelPackage = options.start  # type: ignore[assignment]
+        self._load(package)
+        self.calibration = None
+        assert self._map is not None
+        pixels, features, log_area = self._raw(samples)
+        inputs = self._map.inputs(pixels, features)
+        use = np.isfinite(inputs).all(axis=1)
+        if not use.any():
+            raise ValueError("none of the footprints to learn from is usable")
+        inputs, log_area, counts = inputs[use], log_area[use], counts[use]
+        coordinates = self._map.coordinates(inputs)
+        latent, blended = self._trend.latent(inputs, coordinates, log_area), counts > 1
+        labels, noise = working_labels(latent, blended)
+        # The new ones are all kept, and as many of the old ones as there is room for.
+        rng = np.random.default_rng(options.seed)
+        room = max(self.config.nTrain - len(labels), 0)
+        old = np.sort(rng.permutation(len(self._labels))[:room])
+        n_old = len(old)
+        self._take_points(
+            np.concatenate([self._index.points[old].astype(np.float32), coordinates]),
+            np.concatenate([self._labels[old], labels]),
+            np.concatenate([self._relative_noise[old], noise]),
+        )
+        self._set_kernel(KernelSettings(self._kernel.smoothness, self._kernel.length_scale, self._noise))
+        own = np.flatnonzero(self._index.order >= n_old)
+        new = self._index.order[own] - n_old
+        self._link = fit_link(
+            latent[new],
+            *self._find_posterior(self._index.points[own], own),
+            blended[new],
+            np.ones(len(new)),
+            plain=self._link.plain,
+            fit_offset=True,
+            start=self._link,
+            penalty=10.0,
+        )
+        options.say(f"fine-tuned with {len(new)} footprints: {self._link}")
+        self._record_prior(counts)
+
+    # --- prediction -------------------------------------------------------------------------------------
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        self._require_model(self._map is not None)
+        assert self._map is not None
+        pixels, features, log_area = self._raw(samples)
+        inputs = self._map.inputs(pixels, features)
+        p = np.full(len(samples), np.nan)
+        use = np.isfinite(inputs).all(axis=1)
+        if use.any():
+            coordinates = self._map.coordinates(inputs[use])
+            latent = self._trend.latent(inputs[use], coordinates, log_area[use])
+            p[use] = self._link(latent, *self._find_posterior(coordinates))
+        return p
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
+
+    # --- packages ---------------------------------------------------------------------------------------
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model(self._map is not None)
+        assert self._map is not None
+        hyper = [
+            *(self._kernel.smoothness, self._kernel.length_scale, self._noise),
+            *(self._link.sigma, self._link.slope, self._link.offset),
+        ]
+        return {
+            "pixel_mean": self._map.pixel_mean,
+            "components": self._map.components,
+            "fill": self._map.fill,
+            "knots": self._map.knots,
+            "scores": self._map.scores,
+            "axes": self._map.axes,
+            "trend": self._trend.values,
+            "points": self._index.points.astype(np.float32),
+            "labels": self._labels.astype(np.float32),
+            "relative_noise": self._relative_noise.astype(np.float32),
+            "hyper_parameters": np.array(hyper),
+        }
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        config = self.config
+        names = ("pixel_mean", "components", "fill", "knots", "scores", "axes")
+        new_map = InputMap(*(np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names))
+        n_inputs = config.nComponents + len(config.features)
+        n_coordinates = config.nCoordinates or n_inputs
+        new_map.check(config.cutout.size**2, config.nComponents, len(config.features), config.nCoordinates)
+        if bool(len(new_map.knots)) != config.doRanks:
+            raise ValueError("the knots do not fit doRanks")
+        n_products = min(config.nProducts, n_coordinates) if config.priorMean == "quadratic" else 0
+        trend = Trend(config.priorMean, np.asarray(arrays["trend"], dtype=np.float64), n_products)
+        trend.check(n_inputs, n_coordinates)
+        points, labels, noise = arrays["points"], arrays["labels"], arrays["relative_noise"]
+        n = len(points)
+        if points.shape != (n, n_coordinates) or labels.shape != (n,) or noise.shape != (n,):
+            raise ValueError(
+                f"points, labels and relative_noise have shapes {points.shape}, {labels.shape} and "
+                f"{noise.shape}; the config asks for {n_coordinates} coordinates"
+            )
+        if n < config.nNeighbors:
+            raise ValueError(f"{n} points are fewer than the {config.nNeighbors} neighbours")
+        if not (np.isfinite(labels).all() and np.isfinite(noise).all() and (noise > 0.0).all()):
+            raise ValueError("labels or relative_noise are not finite, or the noise is not positive")
+        hyper = np.asarray(arrays["hyper_parameters"], dtype=np.float64)
+        if hyper.shape != (len(_HYPER),) or not np.isfinite(hyper).all() or not (hyper[:5] > 0.0).all():
+            raise ValueError("hyper_parameters are not six finite numbers, positive but for the last")
+        values = dict(zip(_HYPER, map(float, hyper), strict=True))
+        settings = KernelSettings(values["smoothness"], values["length_scale"], values["noise"])
+        self._take_points(points, labels.astype(np.float64), noise.astype(np.float64))
+        self._set_kernel(settings)
+        self._link = Link(values["sigma"], values["slope"], values["offset"], config.priorMean == "none")
+        self._trend, self._map = trend, new_map

@@ -1,0 +1,315 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+"""Gradient-boosted trees as plain arrays.
+
+scikit-learn's histogram gradient boosting fits them (Friedman 2001, Annals of Statistics 29, 1189; Ke et
+al. 2017, NeurIPS 30, LightGBM).  What is kept are the nodes of all trees, one after the other, each with
+nine bytes; prediction needs nothing else, and reading a model runs none of its content.
+
+The number of galaxies is told in three steps, each with trees of its own: whether a footprint is blended,
+whether one that is not is empty, and how many galaxies are in one that is.  The first is what matters most
+and has one tree for each iteration, where a model of five classes would have five.
+"""
+
+from __future__ import annotations
+
+__all__ = (
+    "N_SCORES",
+    "TREE_ARRAYS",
+    "TreeSettings",
+    "average_trees",
+    "fit_trees",
+    "nested_probabilities",
+    "predict_trees",
+    "raw_scores",
+    "validate_trees",
+)
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..labels import N_CLASSES
+from ._tree_scores import (
+    BLENDED,
+    EMPTY,
+    N_SCORES,
+    NEVER,
+    NODE_COLUMNS,
+    SEVERAL,
+    TREE_ARRAYS,
+    nested_probabilities,
+    predict_trees,
+    raw_scores,
+    validate_trees,
+)
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """Settings of the fit.
+
+    Parameters
+    ----------
+    learning_rate
+        Factor on what each tree adds.
+    iterations
+        Trees for each score, at most.
+    leaves
+        Leaves of a tree, at most.
+    depth
+        Depth of a tree, at most.
+    least_samples
+        Footprints in a leaf, at least.
+    regularization
+        L2 penalty on the values of leaves.
+    feature_share
+        Share of the features that each split may look at.
+    patience
+        Iterations without a better loss of the validation data after which no more trees are made; 0 for
+        all iterations.
+    """
+
+    learning_rate: float = 0.05
+    iterations: int = 400
+    leaves: int = 31
+    depth: int = 8
+    least_samples: int = 60
+    regularization: float = 10.0
+    feature_share: float = 0.3
+    patience: int = 30
+
+
+type _Trees = list[tuple[int, np.ndarray]]
+"""Score that a tree adds to, and its nodes as scikit-learn has them."""
+
+
+def _flatten(trees: _Trees) -> dict[str, np.ndarray]:
+    """Arrays of nodes and trees."""
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in NODE_COLUMNS}
+    starts = [0]
+    for _, nodes in trees:
+        leaf = nodes["is_leaf"].astype(bool)
+        index = np.arange(len(nodes))
+        if np.any(nodes["left"][~leaf] != index[~leaf] + 1) or np.any(nodes["is_categorical"]):
+            raise ValueError("the nodes of this version of scikit-learn are in another order")
+        # Inputs are float32: rounding a threshold down to float32 changes no comparison.
+        threshold = nodes["num_threshold"].astype(np.float32)
+        above = threshold.astype(np.float64) > nodes["num_threshold"]
+        threshold[above] = np.nextafter(threshold[above], np.float32(-np.inf))
+        # Infinity divides numbers from NaN, which is put at infinity in prediction.
+        threshold = np.minimum(threshold, np.finfo(np.float32).max)
+        columns["node_feature"].append(np.where(leaf, -1, nodes["feature_idx"]).astype(np.int16))
+        columns["node_value"].append(np.where(leaf, nodes["value"].astype(np.float32), threshold))
+        columns["node_right"].append(np.where(leaf, 0, nodes["right"].astype(int) - index).astype(np.uint16))
+        columns["node_missing_left"].append(np.where(leaf, 0, nodes["missing_go_to_left"]).astype(np.uint8))
+        starts.append(starts[-1] + len(nodes))
+    dtypes = (np.int16, np.float32, np.uint16, np.uint8)
+    return {
+        "tree_start": np.array(starts, dtype=np.int64),
+        "tree_score": np.array([score for score, _ in trees], dtype=np.uint8),
+        **{
+            name: np.concatenate([np.zeros(0, dtype), *columns[name]]).astype(dtype)
+            for name, dtype in zip(NODE_COLUMNS, dtypes, strict=True)
+        },
+    }
+
+
+@dataclass
+class _Part:
+    """Data of one of the three steps, and what its fit is told by."""
+
+    name: str
+    x: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray | None
+    held_out: tuple[np.ndarray, np.ndarray] | None
+
+
+def _fit_part(
+    part: _Part,
+    settings: TreeSettings,
+    seed: int,
+    history: dict[str, list[float]],
+    say: Callable[[str], None],
+) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """Trees of each iteration, labels that there are, and their scores before any tree."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
+
+    held_out = part.held_out
+    if held_out is not None:
+        # A label that training never saw has no score to be wrong by.
+        known = np.isin(held_out[1], np.unique(part.labels))
+        held_out = (held_out[0][known], held_out[1][known])
+        if settings.patience == 0 or len(np.unique(held_out[1])) < 2:
+            held_out = None
+    model = HistGradientBoostingClassifier(
+        learning_rate=settings.learning_rate,
+        max_iter=settings.iterations,
+        max_leaf_nodes=settings.leaves,
+        max_depth=settings.depth,
+        min_samples_leaf=settings.least_samples,
+        l2_regularization=settings.regularization,
+        max_features=settings.feature_share,
+        early_stopping=held_out is not None,
+        scoring="loss",
+        n_iter_no_change=max(settings.patience, 1),
+        tol=0.0,
+        random_state=seed,
+    )
+    more: dict[str, Any] = {} if held_out is None else {"X_val": held_out[0], "y_val": held_out[1]}
+    # One thread: sums are then made in one order, and the trees are the same every time.
+    with threadpool_limits(limits=1):
+        model.fit(part.x, part.labels, sample_weight=part.weights, **more)
+    steps: list[Any] = model._predictors
+    if held_out is not None:
+        losses = -np.asarray(model.validation_score_)
+        # Trees after the best iteration did not help; the first loss is the one without trees.
+        steps = steps[: int(np.argmin(losses))]
+        history[f"{part.name}_loss"] = [float(-v) for v in model.train_score_]
+        history[f"{part.name}_validation_loss"] = [float(v) for v in losses]
+        say(f"{part.name}: {len(steps)} iterations, validation loss {losses.min():.5f}")
+    else:
+        say(f"{part.name}: {len(steps)} iterations")
+    return steps, model.classes_.astype(int), np.asarray(model._baseline_prediction, dtype=np.float64).ravel()
+
+
+def _check_rows(x: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    classes = np.minimum(np.asarray(classes), N_CLASSES - 1).astype(np.int64)
+    if x.ndim != 2 or classes.shape != x.shape[:1]:
+        raise ValueError(f"{np.size(classes)} labels do not fit features of shape {x.shape}")
+    if np.isinf(x).any():
+        raise ValueError("some features are infinite")
+    return x, classes
+
+
+def fit_trees(
+    x: np.ndarray,
+    classes: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    validation: tuple[np.ndarray, np.ndarray] | None = None,
+    settings: TreeSettings | None = None,
+    seed: int = 1,
+    history: dict[str, list[float]] | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+) -> dict[str, np.ndarray]:
+    """Fit boosted trees.
+
+    Parameters
+    ----------
+    x : `numpy.ndarray`, shape (n, features), float32
+        Features; NaN for missing ones.
+    classes : `numpy.ndarray`, shape (n,), int
+        Numbers of galaxies; 4 and more are one class.
+    weights : `numpy.ndarray`, shape (n,), optional
+        Weights.
+    validation
+        Features and numbers of galaxies of other footprints, for early stopping.
+    settings
+        Settings; the default ones if `None`.
+    seed
+        Seed of what is random.
+    history
+        Gets the loss of each iteration by name, if there are validation data.
+    say
+        Called with a line on each part of the fit.
+
+    Returns
+    -------
+    arrays : `dict` [`str`, `numpy.ndarray`]
+        The trees, as in `TREE_ARRAYS`.
+
+    Raises
+    ------
+    ValueError
+        Raised if shapes do not fit, features are infinite, or all or none of the footprints are blended.
+    """
+    settings = TreeSettings() if settings is None else settings
+    history = {} if history is None else history
+    x, classes = _check_rows(x, classes)
+    # scikit-learn cannot make bins of nothing; a column of zeros is split nowhere either.
+    x = np.where(np.isnan(x).all(axis=0), np.float32(0.0), x)
+    blended = classes > 1
+    if blended.all() or not blended.any():
+        raise ValueError("all or none of the footprints are blended; both kinds are needed")
+    held_out = None if validation is None else _check_rows(*validation)
+    trees: _Trees = []
+    baseline = np.zeros(N_SCORES)
+
+    def select(name: str, keep: Callable[[np.ndarray], np.ndarray]) -> _Part:
+        rows = keep(classes)
+        other = None
+        if held_out is not None:
+            held_rows = keep(held_out[1])
+            other = (held_out[0][held_rows], held_out[1][held_rows])
+        return _Part(name, x[rows], classes[rows], None if weights is None else weights[rows], other)
+
+    # Of labels 0 and 1 scikit-learn has the logit of the second.
+    for name, score, keep, positive in (
+        ("blended", BLENDED, np.ones_like, lambda n: n > 1),
+        ("empty", EMPTY, lambda n: n < 2, lambda n: n == 0),
+    ):
+        part = select(name, lambda n, keep=keep: keep(n).astype(bool))  # type: ignore[misc]
+        part.labels = positive(part.labels).astype(int)
+        if part.held_out is not None:
+            part.held_out = part.held_out[0], positive(part.held_out[1]).astype(int)
+        if len(np.unique(part.labels)) < 2:
+            baseline[score] = NEVER if part.labels[0] else -NEVER
+            continue
+        steps, _, start = _fit_part(part, settings, seed, history, say)
+        baseline[score] = start[0]
+        trees += [(score, step[0].nodes) for step in steps]
+    part = select("several", lambda n: n > 1)
+    scores = np.full(N_CLASSES - 2, -NEVER)
+    if len(np.unique(part.labels)) < 2:
+        scores[part.labels[0] - 2] = 0.0
+    else:
+        steps, labels, start = _fit_part(part, settings, seed, history, say)
+        # With two labels the one score is that of the second against the first.
+        scores[labels - 2] = start if len(labels) > 2 else [0.0, start[0]]
+        of = labels if len(labels) > 2 else labels[1:]
+        trees += [(SEVERAL + of[k] - 2, tree.nodes) for step in steps for k, tree in enumerate(step)]
+    baseline[SEVERAL:] = scores
+    return _flatten(trees) | {
+        "baseline": baseline,
+        "class_factors": np.ones(N_CLASSES),
+        "n_features": np.array([x.shape[1]], dtype=np.int64),
+    }
+
+
+def average_trees(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Average the scores of several models of the same footprints.
+
+    Parameters
+    ----------
+    members
+        Trees with the same features.
+
+    Returns
+    -------
+    arrays
+        Trees that give the mean scores.
+    """
+    if len(members) == 1:
+        return members[0]
+    factor = np.float32(1.0 / len(members))
+    joined = {
+        name: np.concatenate([member[name] for member in members]) for name in ("tree_score", *NODE_COLUMNS)
+    }
+    leaf = joined["node_feature"] < 0
+    joined["node_value"] = np.where(leaf, joined["node_value"] * factor, joined["node_value"])
+    sizes = np.cumsum([0] + [member["node_feature"].size for member in members])
+    starts = [member["tree_start"][:-1] + size for member, size in zip(members, sizes[:-1], strict=True)]
+    joined["tree_start"] = np.concatenate([*starts, sizes[-1:]]).astype(np.int64)
+    joined["baseline"] = np.mean([member["baseline"] for member in members], axis=0)
+    return members[0] | joined

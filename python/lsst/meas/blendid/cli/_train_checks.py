@@ -1,0 +1,137 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What of the options of ``blendid train`` makes no sense together, or could not work after an hour."""
+
+from __future__ import annotations
+
+__all__ = ("check_libraries", "check_options", "check_output")
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+from ._common import CommandError, MisuseError, make_output_folder
+from ._train_options import TrainOptions
+
+_LIBRARIES = {
+    "cnn": ("keras", "tensorflow"),
+    "centers": ("keras", "tensorflow"),
+    "muygps": ("MuyGPyS", "muygps"),
+    "sep": ("sep", "baselines"),
+}
+"""Optional library that a classifier is fitted with, and the extra that brings it."""
+
+
+def check_options(o: TrainOptions) -> None:
+    """Refuse options that make no sense together.
+
+    Parameters
+    ----------
+    o
+        The options.
+
+    Raises
+    ------
+    click.UsageError
+        Raised for options that exclude each other.
+    MisuseError
+        Raised if a coadd lacks its truth.
+    """
+    simulated = o.scenes is not None or o.n_parametric is not None
+    kinds = {
+        "--coadd": bool(o.coadds or o.tables or o.labels),
+        "--butler": o.butler is not None,
+        "--stamps": bool(o.stamp_sets),
+        "--like": o.like is not None,
+    }
+    given = [name for name, use in kinds.items() if use]
+    if len(given) > 1 or (given and simulated and given != ["--like"]) or (o.like and o.scenes):
+        raise click.UsageError(
+            "--coadd, --butler, --stamps, --like and simulated scenes (--scenes, --parametric) exclude each "
+            "other; only --parametric goes with --like"
+        )
+    for names, use, condition in (
+        ("--test-stamps and --stamp-noise go with --stamps", o.test_sets or o.levels, o.stamp_sets),
+        (
+            "--sizes, --simulated-fwhm and --visits go with --no-dial",
+            o.sizes or o.fwhm or o.visits,
+            not o.dial,
+        ),
+        ("--no-dial goes with simulated scenes, not with --like", not o.dial, not given),
+        ("--zero-point goes with --like", o.zero_point is not None, o.like),
+        ("--band goes with simulated scenes", o.band, not given or o.like),
+        ("--collections and --where go with --butler", o.collections or o.where, o.butler),
+        (
+            "--psf-fwhm and --pixel-scale go with --coadd and --like",
+            o.psf_fwhm or o.pixel_scale,
+            o.coadds or o.like,
+        ),
+        ("--noise goes without --stamps, whose noise is known", o.noise, not o.stamp_sets),
+    ):
+        if use and not condition:
+            raise click.UsageError(names)
+    if o.butler is not None and not o.collections:
+        raise click.UsageError("--butler needs --collections")
+    if o.stamp_sets and o.validation_scenes:
+        raise click.UsageError("--validation-scenes goes without --stamps, which have their own")
+    if o.tables and o.labels:
+        raise click.UsageError("--truth and --labels exclude each other")
+    if len(o.coadds) != len(o.tables or o.labels):
+        raise MisuseError(
+            f"{len(o.coadds)} --coadd and {len(o.tables or o.labels)} --truth or --labels; "
+            "each coadd needs its truth"
+        )
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse an output that could not be written or used after minutes of training.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    overwrite
+        Whether an older one may be replaced.
+
+    Raises
+    ------
+    MisuseError
+        Raised if it is no name of a model package.
+    CommandError
+        Raised if it exists or its folder cannot be written.
+    """
+    if not path.name.removesuffix(".blendid") or not path.name.endswith(".blendid"):
+        raise MisuseError(f"--out {path}: the name of a model package ends with .blendid")
+    if path.is_dir():
+        raise MisuseError(f"--out {path} is a folder; give the file to write")
+    if path.exists() and not overwrite:
+        raise CommandError(f"{path} exists; choose another --out or give --overwrite")
+    make_output_folder(path.parent)
+
+
+def check_libraries(classifier: str) -> None:
+    """Refuse to start what lacks the library that it is fitted with.
+
+    Parameters
+    ----------
+    classifier
+        Name of the classifier.
+
+    Raises
+    ------
+    CommandError
+        Raised if the library is not installed.
+    """
+    library, extra = _LIBRARIES.get(classifier, ("numpy", ""))
+    if importlib.util.find_spec(library) is None:
+        raise CommandError(
+            f"the classifier {classifier!r} needs {library}, which is not installed: install "
+            f"lsst-meas-blendid[{extra}]"
+        )

@@ -1,0 +1,249 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""How models do on parts of the footprints: by brightness, by companion, by kind of object."""
+
+from __future__ import annotations
+
+__all__ = ("KINDS", "Bins", "KindScores", "bin_scores", "kind_scores")
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._inputs import EPS
+from .metrics import to_even_prior
+from .truth_summary import TruthSummary
+
+if TYPE_CHECKING:
+    from ..samples import FootprintSamples
+
+_EDGES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "magnitude": ("magnitude of the brightest", (-np.inf, 20.0, 21.0, 22.0, 23.0, 24.0, 25.0, 26.0, np.inf)),
+    "second_snr": ("S/N of the second", (0.0, 6.0, 8.0, 10.0, 15.0, 20.0, 40.0, np.inf)),
+    "separation": ("separation of the second [pix]", (0.0, 2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 15.0, np.inf)),
+    "area": ("area [pix²]", (0.0, 100.0, 125.0, 150.0, 200.0, 300.0, 500.0, 1000.0, np.inf)),
+}
+"""Name and edges of the bins of each quantity; the lower edge belongs to a bin."""
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Scores in bins of one quantity; arrays of shape (bins,), NaN where there is nothing to score."""
+
+    key: str
+    label: str
+    edges: np.ndarray
+    """Edges `(bins + 1,)`; the outer ones may be infinite."""
+    n_blended: np.ndarray
+    n_single: np.ndarray
+    recognised: dict[str, np.ndarray]
+    """Share of the blends that are called so, by model."""
+    kept: dict[str, np.ndarray]
+    """Share of the single objects that are called so, by model."""
+    blended_loss: dict[str, np.ndarray]
+    """Mean -log of the probability of being blended, of the blends, at an even prior."""
+    single_loss: dict[str, np.ndarray]
+    """Mean -log of the probability of not being blended, of the single objects."""
+
+    def names(self) -> list[str]:
+        """Name the bins.
+
+        Returns
+        -------
+        names
+            Such as ``"20–21"``, ``"< 20"``, ``"≥ 26"``.
+        """
+        names = []
+        for low, high in zip(self.edges[:-1], self.edges[1:], strict=True):
+            if not np.isfinite(high):
+                names.append(f"≥ {low:g}")
+            elif not np.isfinite(low) or low == 0.0:
+                names.append(f"< {high:g}")
+            else:
+                names.append(f"{low:g}–{high:g}")
+        return names
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a description for JSON.
+
+        Returns
+        -------
+        description
+            Edges, numbers and scores; what is not finite is `None`.
+        """
+
+        def plain(values: np.ndarray) -> list[float | None]:
+            return [round(float(v), 5) if np.isfinite(v) else None for v in values]
+
+        return {
+            "label": self.label,
+            "edges": plain(self.edges),
+            "n_blended": self.n_blended.tolist(),
+            "n_single": self.n_single.tolist(),
+            "models": {
+                name: {
+                    "recognised": plain(self.recognised[name]),
+                    "kept": plain(self.kept[name]),
+                    "blended_loss": plain(self.blended_loss[name]),
+                    "single_loss": plain(self.single_loss[name]),
+                }
+                for name in self.recognised
+            },
+        }
+
+
+@dataclass(frozen=True)
+class KindScores:
+    """What models make of one kind of footprint."""
+
+    kind: str
+    n: int
+    blended: bool
+    """Whether footprints of this kind are blends."""
+    called_blended: dict[str, float]
+    """Share called blended once both classes weigh the same, by model."""
+    mean_p: dict[str, float]
+    """Mean P(blended), by model."""
+
+
+def _even(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Probabilities at an even prior, NaN where there is none; as in `.metrics.score`."""
+    use = np.isfinite(p) & (counts > 0)
+    return to_even_prior(np.clip(p, EPS, 1.0 - EPS), float(np.mean(counts[use] > 1)))
+
+
+def _means(values: np.ndarray, index: np.ndarray, n_bins: int) -> np.ndarray:
+    """Mean of finite values in each bin; an index of -1 is in none."""
+    use = (index >= 0) & np.isfinite(values)
+    n = np.bincount(index[use], minlength=n_bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.bincount(index[use], values[use], minlength=n_bins) / n
+
+
+def bin_scores(
+    predictions: Mapping[str, np.ndarray],
+    samples: FootprintSamples,
+    counts: np.ndarray,
+    truth: TruthSummary | None,
+) -> list[Bins]:
+    """Score models in bins of what is true of the footprints, and of their area.
+
+    Parameters
+    ----------
+    predictions
+        P(blended) of shape (n,) by name of the model; rows with NaN are left out.
+    samples
+        The n footprints.
+    counts : `numpy.ndarray`, shape (n,)
+        True number of objects in each.
+    truth
+        What is in them; `None` if unknown, for areas alone.
+
+    Returns
+    -------
+    bins
+        Bins of each quantity that is known.  A footprint is called blended if its
+        probability at the prior that is even over all footprints is over one half: the same
+        threshold in all bins.
+    """
+    counts = np.asarray(counts)
+    found = []
+    even = {name: _even(np.asarray(p, dtype=np.float64), counts) for name, p in predictions.items()}
+    for key, (label, edges) in _EDGES.items():
+        if key == "area":
+            values = samples.area.astype(np.float64)
+        elif truth is None:
+            continue
+        else:
+            values = np.asarray(getattr(truth, key), dtype=np.float64)
+        if not np.isfinite(values).any():
+            continue
+        limits = np.asarray(edges)
+        n_bins = len(limits) - 1
+        index = np.clip(np.searchsorted(limits, values, side="right") - 1, 0, n_bins - 1)
+        index = np.where(np.isfinite(values) & (counts > 0), index, -1)
+        one, more = np.where(counts == 1, index, -1), np.where(counts > 1, index, -1)
+        recognised, kept, blended_loss, single_loss = {}, {}, {}, {}
+        for name, q in even.items():
+            called = np.where(np.isfinite(q), (q > 0.5).astype(np.float64), np.nan)
+            recognised[name] = _means(called, more, n_bins)
+            kept[name] = 1.0 - _means(called, one, n_bins)
+            blended_loss[name] = _means(-np.log(q), more, n_bins)
+            single_loss[name] = _means(-np.log1p(-q), one, n_bins)
+        found.append(
+            Bins(
+                key,
+                label,
+                limits,
+                np.bincount(more[more >= 0], minlength=n_bins),
+                np.bincount(one[one >= 0], minlength=n_bins),
+                recognised,
+                kept,
+                blended_loss,
+                single_loss,
+            )
+        )
+    return found
+
+
+KINDS: tuple[tuple[str, bool], ...] = (
+    ("single galaxies, smooth", False),
+    ("single galaxies, clumpy", False),
+    ("single stars", False),
+    ("galaxy–galaxy blends", True),
+    ("star–galaxy blends", True),
+    ("star–star blends", True),
+)
+"""Kinds of footprints, and whether they are blends."""
+
+
+def kind_scores(
+    predictions: Mapping[str, np.ndarray], counts: np.ndarray, truth: TruthSummary
+) -> list[KindScores]:
+    """Score models on stars, star-galaxy blends and clumpy galaxies apart.
+
+    Parameters
+    ----------
+    predictions
+        P(blended) of shape (n,) by name of the model; rows with NaN are left out.
+    counts : `numpy.ndarray`, shape (n,)
+        True number of objects in each footprint.
+    truth
+        What is in them.
+
+    Returns
+    -------
+    kinds
+        Those of `KINDS` that there are.
+    """
+    counts = np.asarray(counts)
+    single, blended = counts == 1, counts > 1
+    stars, clumpy = truth.n_stars, truth.n_clumpy > 0
+    rows = (
+        single & (stars == 0) & ~clumpy,
+        single & (stars == 0) & clumpy,
+        single & (stars > 0),
+        blended & (stars == 0),
+        blended & (stars > 0) & (stars < counts),
+        blended & (stars == counts),
+    )
+    even = {name: _even(np.asarray(p, dtype=np.float64), counts) for name, p in predictions.items()}
+    found = []
+    for (kind, is_blend), use in zip(KINDS, rows, strict=True):
+        if not use.any():
+            continue
+        called, mean = {}, {}
+        for name, p in predictions.items():
+            known = use & np.isfinite(p)
+            called[name] = float(np.mean(even[name][known] > 0.5)) if known.any() else float("nan")
+            mean[name] = float(np.mean(np.asarray(p)[known])) if known.any() else float("nan")
+        found.append(KindScores(kind, int(np.count_nonzero(use)), is_blend, called, mean))
+    return found

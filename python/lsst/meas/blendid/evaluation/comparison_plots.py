@@ -1,0 +1,328 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Plots of several models side by side.
+
+Every function takes arrays and returns a matplotlib figure; none shows or
+saves it, and none touches the global state of matplotlib.
+"""
+
+from __future__ import annotations
+
+__all__ = ("bin_panels", "confusion_panels", "reliability_panels", "roc_panels")
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._style import BLENDED, GRID, INK, MUTED, SINGLE, new_figure, styled
+from .breakdown import Bins
+from .metrics import calibration_line, roc_auc
+from .plots import roc_points, wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = ("#6a3d9a", "#00897b", "#c2185b", "#5d4037", "#0d47a1", "#7cb342", "#00acc1", "#ad8f00", "#455a64")
+_DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), (0, (6, 1.5, 1, 1.5)))
+_COLUMNS = 4
+
+
+def _looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Line of each model: a colour of its own, grey and broken for baselines."""
+    looks: dict[str, dict[str, Any]] = {}
+    n_loud = n_quiet = 0
+    for name in names:
+        if name in quiet:
+            looks[name] = {"color": MUTED, "ls": _DASHES[n_quiet % len(_DASHES)], "lw": 1.4, "zorder": 2}
+            n_quiet += 1
+        else:
+            style = "-" if n_loud < len(_COLOURS) else (0, (5, 1))
+            looks[name] = {"color": _COLOURS[n_loud % len(_COLOURS)], "ls": style, "lw": 1.8, "zorder": 3}
+            n_loud += 1
+    return looks
+
+
+def _grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a panel for each of n models."""
+    columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
+    columns = max(columns, 2)
+    rows = -(-n // columns)
+    figure = new_figure(width, rows * (width / columns * aspect) + room)
+    axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel())
+    for unused in axes[n:]:
+        unused.set_visible(False)
+    for lowest in axes[max(n - columns, 0) : n]:
+        lowest.tick_params(labelbottom=True)
+    return figure, axes[:n]
+
+
+@styled
+def reliability_panels(
+    probabilities: Mapping[str, np.ndarray], blended: np.ndarray, *, n_bins: int = 10, width: float = 10.0
+) -> Figure:
+    """Draw a reliability curve for each model, with 68 % binomial errors.
+
+    Parameters
+    ----------
+    probabilities
+        P(blended) `(n,)` by model; NaN ones are left out.
+    blended
+        Whether each footprint is a blend `(n,)`.
+    n_bins
+        Number of bins between 0 and 1.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each model; bars show how many footprints are in a bin, on a logarithmic scale.
+    """
+    figure, panels = _grid(len(probabilities), width, 1.06)
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    for axes, (name, values) in zip(panels, probabilities.items(), strict=True):
+        p = np.asarray(values, dtype=np.float64)
+        use = np.isfinite(p)
+        p, truth = p[use], np.asarray(blended, dtype=bool)[use]
+        index = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
+        n = np.bincount(index, minlength=n_bins)
+        some = n > 0
+        hits = np.bincount(index, truth, minlength=n_bins)
+        low, high = (bound[some] for bound in wilson_interval(hits, n))
+        mean, share = np.bincount(index, p, minlength=n_bins)[some] / n[some], hits[some] / n[some]
+        most = float(np.log10(max(int(n.max(initial=1)), 10)))
+        heights = 0.3 * np.log10(np.maximum(n, 1)) / most
+        axes.bar(
+            edges[:-1], heights, width=1.0 / n_bins, align="edge", color=GRID, ec="white", lw=1.0, zorder=0
+        )
+        axes.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
+        errors = np.clip([share - low, high - share], 0.0, None)
+        axes.errorbar(
+            mean, share, yerr=errors, fmt="o-", ms=4.5, mec="white", mew=0.7, color=INK, lw=1.0, zorder=3
+        )
+        axes.set_title(name, fontsize=9.5)
+        slope, intercept = calibration_line(p, truth)
+        if np.isfinite(slope):
+            axes.text(
+                0.03,
+                0.97,
+                f"slope {slope:.2f}\nintercept {intercept:+.2f}",
+                transform=axes.transAxes,
+                va="top",
+                fontsize=8,
+                color=MUTED,
+            )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    figure.supxlabel("Predicted probability of a blend", fontsize=10)
+    figure.supylabel("True blended fraction", fontsize=10)
+    return figure
+
+
+@styled
+def roc_panels(
+    probabilities: Mapping[str, np.ndarray],
+    counts: np.ndarray,
+    n_peaks: np.ndarray,
+    *,
+    quiet: Collection[str] = (),
+    width: float = 10.0,
+) -> Figure:
+    """Draw ROC curves of all footprints with an object, and of those with exactly one peak.
+
+    Parameters
+    ----------
+    probabilities
+        P(blended) `(n,)` by model; NaN ones are left out.
+    counts, n_peaks
+        True number of objects and number of peaks of each footprint `(n,)`.
+    quiet
+        Models to draw in grey: baselines.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        Two panels; the rates at which the recall of one-peak blends is stated are marked.
+    """
+    figure = new_figure(width, 0.5 * width)
+    panels = figure.subplots(1, 2)
+    looks = _looks(list(probabilities), quiet)
+    occupied = np.asarray(counts) > 0
+    for axes, use, title, lowest in (
+        (panels[0], occupied, "All footprints with an object", 0.001),
+        (panels[1], occupied & (np.asarray(n_peaks) == 1), "Those with exactly one peak", 0.001),
+    ):
+        for name, p in probabilities.items():
+            known = use & np.isfinite(p)
+            truth = np.asarray(counts)[known] > 1
+            if truth.all() or not truth.any():
+                continue
+            false_rate, recall = roc_points(np.asarray(p)[known], truth)
+            label = f"{name}  {roc_auc(np.asarray(p)[known], truth):.3f}"
+            # On a logarithmic axis what is a line between two points is a curve.
+            rate = np.union1d(np.geomspace(lowest, 1.0, 200), false_rate[false_rate >= lowest])
+            axes.plot(rate, _upper(rate, false_rate, recall), label=label, **looks[name])
+        axes.set_xscale("log")
+        axes.set(xlim=(lowest, 1.0), ylim=(0.0, 1.02), xlabel="Singles taken for blends")
+        axes.set_title(title)
+    for stated in (0.01, 0.05):
+        panels[1].axvline(stated, color=GRID, lw=1.6, zorder=1)
+    panels[0].set_ylabel("Blends recognised")
+    for axes, place in ((panels[0], "lower right"), (panels[1], "upper left")):
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(
+                loc=place, handlelength=2.4, fontsize=8, title="area under the curve", title_fontsize=8
+            )
+    return figure
+
+
+def _upper(rate: np.ndarray, false_rate: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Recall at each rate: between the points of a curve, and the greatest where several have one rate."""
+    last = np.append(np.diff(false_rate) > 0.0, True)
+    return np.interp(rate, false_rate[last], recall[last])
+
+
+@styled
+def confusion_panels(
+    predictions: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, np.ndarray],
+    counts: np.ndarray,
+    *,
+    width: float = 10.0,
+) -> Figure:
+    """Draw what footprints with 0, 1, 2 … objects are called.
+
+    Parameters
+    ----------
+    predictions
+        P(blended) `(n,)` or P(N) `(n, 5)` by model.
+    probabilities
+        P(blended) `(n,)` by model.
+    counts
+        True number of objects in each footprint `(n,)`.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each model: shares of each row.  A model that gives P(N) is shown with the most
+        probable number, another with single or blended, whichever is more likely.
+    """
+    figure, panels = _grid(len(predictions), width, 1.05)
+    true = np.minimum(np.asarray(counts), 4)
+    names = ["0", "1", "2", "3", "≥ 4"]
+    for axes, (name, prediction) in zip(panels, predictions.items(), strict=True):
+        p = probabilities[name]
+        use = np.isfinite(p)
+        matrix = np.zeros((5, 5))
+        if prediction.ndim == 2:
+            np.add.at(matrix, (true[use], np.argmax(prediction[use], axis=1)), 1.0)
+        else:
+            # Called single: column 1; called blended: 2, drawn over all of 2 and more.
+            np.add.at(matrix, (true[use], np.where(p[use] > 0.5, 2, 1)), 1.0)
+        total = matrix.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = matrix / total
+        _draw_shares(axes, share, prediction.ndim == 2)
+        axes.set_title(name, fontsize=9.5)
+        axes.set_yticks(range(5), names)
+        axes.set_xticks(range(5), names)
+    figure.supxlabel("Called", fontsize=10)
+    figure.supylabel("True number of objects", fontsize=10)
+    return figure
+
+
+def _draw_shares(axes: Axes, share: np.ndarray, each: bool) -> None:
+    """Draw cells with their percentages; without P(N), one wide cell for all blends."""
+    from matplotlib.patches import Rectangle
+
+    axes.set(xlim=(-0.5, 4.5), ylim=(4.5, -0.5))
+    axes.set_aspect("equal")
+    axes.grid(visible=False)
+    columns = [(k, k - 0.5, 1.0) for k in range(5)] if each else [(1, -0.5, 2.0), (2, 1.5, 3.0)]
+    for row in range(5):
+        for column, left, size in columns:
+            value = share[row, column]
+            right = (row > 1) == (column > 1)
+            colour = (BLENDED if column > 1 else SINGLE) if right else INK
+            if np.isfinite(value):
+                axes.add_patch(
+                    Rectangle(
+                        (left, row - 0.5), size, 1.0, fc=colour, alpha=0.04 + 0.7 * value, ec="white", lw=1.0
+                    )
+                )
+                axes.text(
+                    left + size / 2,
+                    row,
+                    f"{100.0 * value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=INK if value < 0.6 else "white",
+                )
+
+
+@styled
+def bin_panels(
+    bins: Sequence[Bins],
+    names: Sequence[str],
+    *,
+    quiet: Collection[str] = (),
+    min_count: int = 10,
+    width: float = 10.0,
+) -> Figure:
+    """Draw how well models do in bins of several quantities.
+
+    Parameters
+    ----------
+    bins
+        The quantities.  Those that only blends have are drawn as the share of blends that is
+        recognised, others as balanced accuracy.
+    names
+        Models to draw.
+    quiet
+        Models to draw in grey: baselines.
+    min_count
+        Bins with fewer footprints of a kind that is needed have no point.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each quantity, with the number of footprints of each bin above the axis.
+    """
+    rows = -(-len(bins) // 2)
+    figure = new_figure(width, rows * 0.36 * width)
+    panels = list(figure.subplots(rows, min(len(bins), 2), squeeze=False).ravel())
+    looks = _looks(names, quiet)
+    for axes, one in zip(panels, bins, strict=False):
+        position = np.arange(len(one.edges) - 1)
+        both = one.n_single.sum() > 0
+        n = np.minimum(one.n_blended, one.n_single) if both else one.n_blended
+        for name in names:
+            value = 0.5 * (one.recognised[name] + one.kept[name]) if both else one.recognised[name]
+            value = np.where(n >= min_count, value, np.nan)
+            axes.plot(position, value, marker="o", ms=4, mec="white", mew=0.6, label=name, **looks[name])
+        total = one.n_blended + one.n_single
+        axes.set_xticks(
+            position, [f"{text}\n{k:,}" for text, k in zip(one.names(), total, strict=True)], fontsize=7.5
+        )
+        axes.set(xlabel=one.label, ylabel="balanced accuracy" if both else "blends recognised")
+        axes.set_xlim(-0.5, len(position) - 0.5)
+        axes.grid(axis="x", visible=False)
+    for unused in panels[len(bins) :]:
+        unused.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8.5, handlelength=2.6)
+    return figure

@@ -1,0 +1,309 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What models say about scenes whose true galaxies are known."""
+
+from __future__ import annotations
+
+__all__ = ("NamedModel", "ScoredScenes", "load_models", "score_labelled", "score_scenes")
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..classifiers import BlendClassifier, classifier_registry, split_probabilities
+from ..footprints import FootprintConfig
+from ..model_package import SUFFIX, ModelPackage
+from ..samples import FootprintSamples
+from ..training import LabelledScenes, Scene, SceneSource, label_scenes
+from .truth_summary import recount
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+_TRUTH_COLUMNS = ("x", "y", "snr", "mag", "is_star", "n_knots")
+_FAINTEST = 4.0
+"""Objects fainter than this count under no label and are forgotten."""
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A trained model and what it is called here."""
+
+    name: str
+    classifier: BlendClassifier
+
+    @property
+    def package(self) -> ModelPackage:
+        """Where it comes from."""
+        assert self.classifier.package is not None
+        return self.classifier.package
+
+
+@dataclass(frozen=True)
+class ScoredScenes:
+    """Labelled footprints of scenes of one kind with the predictions of models."""
+
+    name: str
+    """What the scenes have in common."""
+    labelled: LabelledScenes
+    truths: tuple[Table, ...] | None
+    """Objects with S/N >= 4 of each scene: ``x``, ``y``, ``snr`` and, if known, ``mag``, ``is_star``,
+    ``n_knots``; `None` if unknown."""
+    predictions: dict[str, np.ndarray]
+    """P(blended) `(n,)` or P(N) `(n, 5)` by name of the model."""
+    outside: dict[str, np.ndarray]
+    """Whether a footprint's image is out of the range that the model was trained on, bool `(n,)`."""
+
+    def p_blended(self, name: str) -> np.ndarray:
+        """P(blended) of a model.
+
+        Parameters
+        ----------
+        name
+            Its name.
+
+        Returns
+        -------
+        p
+            float64 array `(n,)`.
+        """
+        return split_probabilities(self.predictions[name])[0]
+
+    def relabelled(self, snr_min: float) -> ScoredScenes:
+        """Label the same footprints with another limit in S/N.
+
+        Parameters
+        ----------
+        snr_min
+            Fainter objects do not count; 4 or more.
+
+        Returns
+        -------
+        scored
+            The same footprints and predictions.
+
+        Raises
+        ------
+        ValueError
+            Raised if the limit is another one and the truth is not known.
+        """
+        if snr_min == self.labelled.snr_min:
+            return self
+        if self.truths is None:
+            raise ValueError(f"the objects of {self.name} are not known, and one label is all there is")
+        return dataclasses.replace(self, labelled=recount(self.labelled, self.truths, snr_min))
+
+    def with_predictions(self, more: dict[str, np.ndarray]) -> ScoredScenes:
+        """Add predictions.
+
+        Parameters
+        ----------
+        more
+            By name of the model.
+
+        Returns
+        -------
+        scored
+            The same scenes with them after the others.
+        """
+        return dataclasses.replace(self, predictions=self.predictions | more)
+
+
+def load_models(specifications: Sequence[str]) -> list[NamedModel]:
+    """Read models.
+
+    Parameters
+    ----------
+    specifications
+        Each the name of a shipped model, a path or a URI, or one of these after ``LABEL=``.  Without
+        label a model is called by its file.
+
+    Returns
+    -------
+    models
+        The models, in that order.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if one cannot be read or used.
+    ValueError
+        Raised if two have the same name, or a classifier is not known.
+    """
+    models: list[NamedModel] = []
+    for text in specifications:
+        label, equals, where = text.partition("=")
+        if not equals or Path(text).is_file():
+            label, where = "", text
+        package = ModelPackage.read(where)
+        if package.classifier not in classifier_registry:
+            raise ValueError(
+                f"{where} is a model of classifier {package.classifier!r}, which is not installed; "
+                f"there are {', '.join(sorted(classifier_registry))}"
+            )
+        name = label or Path(where).name.removesuffix(SUFFIX)
+        if any(model.name == name for model in models):
+            raise ValueError(f"two models are called {name!r}; give one a label of its own: LABEL={where}")
+        models.append(NamedModel(name, classifier_registry[package.classifier].from_package(package)))
+    return models
+
+
+class _Recorded:
+    """A scene that keeps a copy of its truth when it is loaded."""
+
+    def __init__(self, source: SceneSource) -> None:
+        self._source = source
+        self.truth: Table | None = None
+
+    def load(self) -> Scene:
+        scene = self._source.load()
+        rows = np.ma.filled(np.ma.asarray(scene.truth["snr"]).astype(np.float64), np.nan) >= _FAINTEST
+        self.truth = scene.truth[[c for c in _TRUTH_COLUMNS if c in scene.truth.colnames]][rows]
+        return scene
+
+
+class _Predictor:
+    """Runs models on the footprints of one scene after the other."""
+
+    def __init__(self, models: Sequence[NamedModel], skip: Callable[[str], None] | None) -> None:
+        self._models = list(models)
+        self._skip = skip
+        self._parts: dict[str, list[np.ndarray]] = {model.name: [] for model in models}
+        self._outside: dict[str, list[np.ndarray]] = {model.name: [] for model in models}
+
+    def __call__(self, samples: FootprintSamples) -> bool:
+        """Predict; the images are needed later."""
+        for model in list(self._models):
+            for context in samples.contexts:
+                if context.band is not None and not model.package.supports_band(context.band):
+                    raise ValueError(
+                        f"model {model.name} is for band {', '.join(model.package.bands)}, "
+                        f"and the scenes are of band {context.band}; leave it out or take other scenes"
+                    )
+            try:
+                self._parts[model.name].append(np.asarray(model.classifier.probabilities(samples)))
+            except ImportError as err:
+                if self._skip is None:
+                    raise type(err)(f"model {model.name}: {err}") from err
+                self._skip(f"model {model.name} was left out: {err}")
+                self._models.remove(model)
+                continue
+            self._outside[model.name].append(model.classifier.find_flags(samples)["outside_model_range"])
+        return False
+
+    @property
+    def predictions(self) -> dict[str, np.ndarray]:
+        return {model.name: np.concatenate(self._parts[model.name]) for model in self._models}
+
+    @property
+    def outside(self) -> dict[str, np.ndarray]:
+        return {model.name: np.concatenate(self._outside[model.name]) for model in self._models}
+
+
+def score_scenes(
+    name: str,
+    sources: Sequence[SceneSource],
+    models: Sequence[NamedModel],
+    footprints: Sequence[FootprintConfig],
+    *,
+    snr_min: float = 5.0,
+    keep_images: bool = True,
+    skip: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoredScenes:
+    """Load scenes, find and label their footprints, and run models on them.
+
+    Parameters
+    ----------
+    name
+        What the scenes have in common.
+    sources
+        The scenes; they are loaded one after the other.
+    models
+        The models; none for labels alone.
+    footprints
+        Settings of the footprints, dealt out to the scenes in turn.
+    snr_min
+        Fainter objects do not count.
+    keep_images
+        Keep the image and the label image of each scene, for pictures.
+    skip
+        Called with a line for each model that needs a package which is not installed; it is left
+        out then.  By default that is an error.
+    progress
+        Called with the number of scenes done and in all.
+
+    Returns
+    -------
+    scored
+        Footprints, truth and predictions.
+
+    Raises
+    ------
+    ImportError
+        Raised if a model needs a package that is not installed.
+    ValueError
+        Raised if there is no scene, a model is for another band, or no footprint is found.
+    """
+    recorded, predictor = [_Recorded(source) for source in sources], _Predictor(models, skip)
+
+    def run(samples: FootprintSamples) -> bool:
+        predictor(samples)
+        return not keep_images
+
+    labelled = label_scenes(
+        recorded, footprints, snr_min=snr_min, keep_planes=False, prepare=run, progress=progress
+    )
+    if not len(labelled.samples):
+        raise ValueError(f"no footprint was found in {name}; there is nothing to score")
+    truths = tuple(source.truth for source in recorded if source.truth is not None)
+    return ScoredScenes(name, labelled, truths, predictor.predictions, predictor.outside)
+
+
+def score_labelled(
+    name: str,
+    labelled: LabelledScenes,
+    models: Sequence[NamedModel],
+    *,
+    skip: Callable[[str], None] | None = None,
+) -> ScoredScenes:
+    """Run models on footprints that are labelled, such as stamps.
+
+    Parameters
+    ----------
+    name
+        What they have in common.
+    labelled
+        The footprints with all images that the models need.
+    models
+        The models.
+    skip
+        As for `score_scenes`.
+
+    Returns
+    -------
+    scored
+        Footprints and predictions.
+
+    Raises
+    ------
+    ImportError
+        Raised if a model needs a package that is not installed.
+    ValueError
+        Raised if there is no footprint, or a model is for another band.
+    """
+    if not len(labelled.samples):
+        raise ValueError(f"no footprint was found in {name}; there is nothing to score")
+    predictor = _Predictor(models, skip)
+    predictor(labelled.samples)
+    return ScoredScenes(name, labelled, None, predictor.predictions, predictor.outside)

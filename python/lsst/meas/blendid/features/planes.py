@@ -1,0 +1,172 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Images that features are measured on: smoothed and band-pass images in units of their noise."""
+
+from __future__ import annotations
+
+__all__ = ("BANDS", "Planes", "make_planes")
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._jit import njit
+from ..footprints.smoothing import gaussian_kernel, kernel_size, smooth
+
+if TYPE_CHECKING:
+    from ..footprints import DetectionResult
+
+BANDS: dict[str, tuple[float, float | None]] = {
+    "psf": (1.0, None),
+    "fine": (0.5, None),
+    "dog_fine": (0.5, 1.0),
+    "dog_mid": (0.75, 1.5),
+    "dog_wide": (1.0, 2.0),
+}
+"""Smoothing of each plane, in PSF sigmas: a Gaussian, or the difference of two."""
+
+_N_SIGMA = 7.0
+"""Full width of the kernels, in units of their sigma."""
+
+
+@dataclass(frozen=True)
+class Planes:
+    """An image as the features need it.
+
+    Parameters
+    ----------
+    pixels
+        Signal to noise of each pixel, float32 ``(ny + 2 pad, nx + 2 pad)``.
+    bands
+        Smoothed images by name, each in units of the noise that it has where the pixels' noise is
+        independent, of the same shape.
+    labels
+        Label image of the same shape, 0 in the margin.
+    pad
+        Width of the margin of zeros on each side, so that kernels fit everywhere.
+    spans
+        Runs of each footprint [footprint, y, x0, x1], indices of the padded arrays, int64 ``(m, 4)``.
+    first
+        First run of each footprint and the total, int64 ``(n + 1,)``.
+    sigma
+        Width of the PSF [pixel].
+    unusable
+        Footprints with a pixel that is not finite, bool ``(n,)``.
+    """
+
+    pixels: np.ndarray
+    bands: dict[str, np.ndarray]
+    labels: np.ndarray
+    pad: int
+    spans: np.ndarray
+    first: np.ndarray
+    sigma: float
+    unusable: np.ndarray
+
+
+@njit()
+def _pad_scaled(
+    image: np.ndarray, pad: int, factor: float
+) -> tuple[np.ndarray, bool]:  # pragma: no cover - compiled
+    """The image times a factor, not finite pixels 0, in a margin of zeros; and whether there are such."""
+    ny, nx = image.shape
+    out = np.zeros((ny + 2 * pad, nx + 2 * pad), np.float32)
+    scale = np.float32(factor)
+    n_bad = 0
+    for y in range(ny):
+        for x in range(nx):
+            value = image[y, x]
+            good = np.isfinite(value)
+            out[y + pad, x + pad] = value * scale if good else np.float32(0.0)
+            n_bad += not good
+    return out, n_bad > 0
+
+
+@njit()
+def _scale(image: np.ndarray, factor: float) -> None:  # pragma: no cover - compiled
+    """Multiply an image by a factor, in place."""
+    ny, nx = image.shape
+    scale = np.float32(factor)
+    for y in range(ny):
+        for x in range(nx):
+            image[y, x] *= scale
+
+
+@njit()
+def _subtract(
+    narrow: np.ndarray, wide: np.ndarray, factor: float, out: np.ndarray
+) -> None:  # pragma: no cover - compiled
+    """Write the first minus the second image, times a factor, into a third, which may be one of them."""
+    ny, nx = narrow.shape
+    scale = np.float32(factor)
+    for y in range(ny):
+        for x in range(nx):
+            out[y, x] = scale * (narrow[y, x] - wide[y, x])
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Sum of the product of two kernels about their middle; its square is that in two dimensions."""
+    if first.size > second.size:
+        first, second = second, first
+    start = (second.size - first.size) // 2
+    return float(first @ second[start : start + first.size])
+
+
+def make_planes(result: DetectionResult) -> Planes:
+    """Make the images that features are measured on.
+
+    Parameters
+    ----------
+    result
+        An image with its footprints.
+
+    Returns
+    -------
+    planes
+        The images.
+
+    Raises
+    ------
+    ValueError
+        Raised if the noise of the image is not positive.
+    """
+    noise = result.noise.sigma
+    if not (np.isfinite(noise) and noise > 0.0):
+        raise ValueError(f"pixel noise is {noise}; features need it positive")
+    footprints, sigma = result.footprints, float(result.psf.sigma)
+    widths = sorted({w for pair in BANDS.values() for w in pair if w is not None})
+    kernels = {w: gaussian_kernel(w * sigma, max(kernel_size(w * sigma, _N_SIGMA), 3)) for w in widths}
+    pad = max(k.size for k in kernels.values()) // 2 + 1
+    pixels, has_bad = _pad_scaled(result.image, pad, 1.0 / noise)
+    smoothed = {w: smooth(pixels, kernel) for w, kernel in kernels.items()}
+    overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in widths for b in widths}
+    used = [w for pair in BANDS.values() for w in pair if w is not None]
+    bands: dict[str, np.ndarray] = {}
+    # Differences come first: they may overwrite what nothing else needs, and want it not scaled.
+    for name, (narrow, wide) in BANDS.items():
+        if wide is not None:
+            out = smoothed[wide] if used.count(wide) == 1 else np.empty_like(pixels)
+            variance = overlaps[narrow, narrow] + overlaps[wide, wide] - 2.0 * overlaps[narrow, wide]
+            _subtract(smoothed[narrow], smoothed[wide], 1.0 / np.sqrt(variance), out)
+            bands[name] = out
+    for name, (narrow, wide) in BANDS.items():
+        if wide is None:
+            _scale(smoothed[narrow], 1.0 / np.sqrt(overlaps[narrow, narrow]))
+            bands[name] = smoothed[narrow]
+    x0, y0 = footprints.xy0
+    spans = footprints.spans.astype(np.int64) + np.array([0, pad - y0, pad - x0, pad - x0])
+    first = np.searchsorted(spans[:, 0], np.arange(1, len(footprints) + 2)).astype(np.int64)
+    labels = np.zeros(pixels.shape, dtype=np.int32)
+    labels[pad : pixels.shape[0] - pad, pad : pixels.shape[1] - pad] = footprints.labels
+    unusable = np.zeros(len(footprints), dtype=bool)
+    if has_bad:
+        hit = footprints.labels[~np.isfinite(result.image)]
+        unusable[hit[hit > 0] - 1] = True
+    return Planes(pixels, bands, labels, pad, spans, first, sigma, unusable)

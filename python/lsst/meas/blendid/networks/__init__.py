@@ -1,0 +1,27 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Neural networks: Keras where it is needed, weights as plain arrays, and training that can be resumed."""
+
+from __future__ import annotations
+
+__all__ = (
+    "CheckpointError",
+    "MissingKerasError",
+    "TrainingError",
+    "fit_network",
+    "get_arrays",
+    "import_keras",
+    "read_variable",
+    "set_arrays",
+)
+
+from ._backend import MissingKerasError, import_keras
+from .checkpoint import CheckpointError
+from .loop import TrainingError, fit_network
+from .weights import get_arrays, read_variable, set_arrays

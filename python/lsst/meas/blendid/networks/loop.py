@@ -1,0 +1,159 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Training of a network, epoch by epoch: early stopping, checkpoints, and going on from them."""
+
+from __future__ import annotations
+
+__all__ = ("TrainingError", "fit_network")
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+from .weights import read_variable
+
+
+class TrainingError(ArithmeticError):
+    """A training that went astray: a loss that is not finite."""
+
+
+def fit_network(
+    model: Any,
+    batches: Callable[[int], Iterable[Any]],
+    *,
+    epochs: int,
+    validate: Callable[[], Mapping[str, float]] | None = None,
+    monitor: str | None = None,
+    patience: int | None = None,
+    train_step: Callable[[Any], float] | None = None,
+    learning_rate: Callable[[int], float] | None = None,
+    folder: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, list[float]]:
+    """Train a network, or go on with its training.
+
+    The same call gives the same network, whether it ran through or was killed
+    and called again, as long as ``batches`` depends on nothing but the number
+    of the epoch and the layers have seeds.
+
+    Parameters
+    ----------
+    model
+        A compiled Keras model; any backend.
+    batches
+        Gives the batches of an epoch, counted from 0: tuples of inputs, targets and, if there are
+        any, weights of samples, or whatever ``train_step`` takes.
+    epochs
+        Number of epochs at most.
+    validate
+        Called after each epoch; gives numbers that go into the history.
+    monitor
+        Name of the one of them that is to be small.  The network ends with the weights of the epoch
+        where it was smallest; those of the last epoch if `None`.
+    patience
+        Stop after so many epochs that brought no smaller one; never if `None`.
+    train_step
+        Learns from a batch and returns its loss; ``model.train_on_batch`` if `None`.
+    learning_rate
+        Learning rate of an epoch; that of the optimiser if `None`.
+    folder
+        Where a checkpoint is kept, written after each epoch.  A training that finds there one of its
+        own goes on from it.
+    settings
+        JSON-compatible facts that make it this training, such as settings of the network and a hash
+        of the data; a checkpoint of others is refused.
+    report
+        Called with one line about each epoch.
+
+    Returns
+    -------
+    history
+        Curves by name, one number for each epoch: ``loss`` and those of ``validate``.
+
+    Raises
+    ------
+    ValueError
+        Raised if the settings make no sense or ``validate`` does not give ``monitor``.
+    CheckpointError
+        Raised if the folder has a checkpoint that is damaged or of another training.
+    TrainingError
+        Raised if the loss of an epoch is not finite; the checkpoint is that of the epoch before.
+    """
+    if epochs < 1 or (patience is not None and patience < 1):
+        raise ValueError(f"epochs ({epochs}) and patience ({patience}) must be at least 1")
+    if monitor is not None and validate is None:
+        raise ValueError(f"{monitor!r} cannot be monitored without validation")
+    say = report if report is not None else lambda _line: None
+    settings = dict(settings or {})
+    model.optimizer.build(model.trainable_variables)
+    state = Checkpoint()
+    if folder is not None and (found := read_checkpoint(folder, settings)) is not None:
+        state = found
+        restore(model.variables, state.variables, "network")
+        restore(model.optimizer.variables, state.optimizer, "optimiser")
+        say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
+    while state.epoch < epochs and not _is_over(state, monitor, patience):
+        if learning_rate is not None:
+            model.optimizer.learning_rate = learning_rate(state.epoch)
+        numbers = {"loss": _run_epoch(model, batches(state.epoch), train_step)}
+        if not np.isfinite(numbers["loss"]):
+            raise TrainingError(
+                f"the loss of epoch {state.epoch + 1} is {numbers['loss']}: "
+                "lower the learning rate or look at the inputs"
+            )
+        if validate is not None:
+            numbers |= {str(k): float(v) for k, v in validate().items()}
+        _record(state, numbers, model, monitor)
+        if folder is not None:
+            state.variables = _copy(model.variables)
+            state.optimizer = _copy(model.optimizer.variables)
+            write_checkpoint(folder, state, settings)
+        listed = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+        star = " *" if state.best_epoch == state.epoch else ""
+        say(f"epoch {state.epoch}/{epochs}: {listed}{star}")
+    if state.best:
+        restore(model.variables, state.best, "network")
+    return state.history
+
+
+def _is_over(state: Checkpoint, monitor: str | None, patience: int | None) -> bool:
+    """Whether no epoch was better for too long."""
+    return monitor is not None and patience is not None and state.epoch - state.best_epoch >= patience
+
+
+def _run_epoch(model: Any, batches: Iterable[Any], train_step: Callable[[Any], float] | None) -> float:
+    """Learn from the batches of an epoch; mean of their losses."""
+    if train_step is None:
+        losses = [float(model.train_on_batch(*batch, return_dict=True)["loss"]) for batch in batches]
+    else:
+        losses = [float(train_step(batch)) for batch in batches]
+    if not losses:
+        raise ValueError("an epoch has no batches: there is nothing to learn from")
+    return float(np.mean(losses))
+
+
+def _record(state: Checkpoint, numbers: Mapping[str, float], model: Any, monitor: str | None) -> None:
+    """Count an epoch, and keep the network if it is the best so far."""
+    if monitor is not None and monitor not in numbers:
+        raise ValueError(f"validation gives {', '.join(numbers)}, and not {monitor!r}, which is monitored")
+    state.epoch += 1
+    for name, value in numbers.items():
+        state.history.setdefault(name, []).append(value)
+    if monitor is not None and numbers[monitor] < state.best_value:
+        state.best_epoch, state.best_value = state.epoch, numbers[monitor]
+        state.best = _copy(model.variables)
+
+
+def _copy(variables: Iterable[Any]) -> list[np.ndarray]:
+    """Values of variables."""
+    return [read_variable(variable) for variable in variables]

@@ -1,0 +1,60 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Settings of footprints to train with."""
+
+from __future__ import annotations
+
+__all__ = ("clipped_footprints", "footprint_settings")
+
+from ..footprints import FootprintConfig
+
+
+def clipped_footprints() -> FootprintConfig:
+    """Make the settings of Buchanan et al. 2022.
+
+    Returns
+    -------
+    config
+        Noise from the clipped variance of the image, estimated background
+        subtracted.
+    """
+    config = FootprintConfig()
+    config.noiseSource = "clipped"
+    config.doSubtractBackground = True
+    return config
+
+
+def footprint_settings(noise: str = "both") -> list[FootprintConfig]:
+    """Make the settings of footprints to train with.
+
+    Parameters
+    ----------
+    noise
+        "clipped" for those that are used with images without variance plane (`clipped_footprints`),
+        "variance" for those that are used with coadds that have one, or "both".
+
+    Returns
+    -------
+    settings
+        Settings to deal out to scenes in turn.  Of "both" each twice, since of the scenes of
+        `.dial.dial_scenes` every other one is of the same kind.
+
+    Raises
+    ------
+    ValueError
+        Raised for anything else.
+    """
+    if noise not in ("clipped", "variance", "both"):
+        raise ValueError(f"noise is {noise!r}; it can be 'clipped', 'variance' or 'both'")
+    clipped, variance = clipped_footprints(), FootprintConfig()
+    variance.noiseSource = "variance"
+    variance.doSubtractBackground = False
+    if noise == "both":
+        return [clipped, clipped, variance, variance]
+    return [clipped if noise == "clipped" else variance]

@@ -1,0 +1,109 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Scores of a model on footprints that it did not learn from, and its calibration there."""
+
+from __future__ import annotations
+
+__all__ = ("split_halves", "validate")
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..calibration import fit_calibration
+from ..classifiers import BlendClassifier, split_probabilities
+from ..evaluation.metrics import score, score_one_peak
+from .log import rounded
+from .scenes import LabelledScenes
+
+
+def split_halves(labelled: LabelledScenes) -> np.ndarray:
+    """Split footprints into two halves by sky.
+
+    Parameters
+    ----------
+    labelled
+        The n footprints.
+
+    Returns
+    -------
+    half : `numpy.ndarray`, shape (n,), bool
+        False and true for every other piece of sky; of a single one, for its left and right half.
+    """
+    skies, index = np.unique(labelled.sky, return_inverse=True)
+    if len(skies) > 1:
+        return index % 2 == 1
+    x = labelled.samples.centroid[:, 0]
+    return x > np.median(x) if len(x) else np.zeros(0, dtype=bool)
+
+
+def validate(
+    classifier: BlendClassifier,
+    labelled: LabelledScenes,
+    calibration: str | None = None,
+    say: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
+    """Score a classifier, after its calibration if there is to be one.
+
+    Parameters
+    ----------
+    classifier
+        A fitted classifier; gets the calibration.
+    labelled
+        Footprints of sky that it did not learn from.
+    calibration
+        Method of `.calibration.fit_calibration`; `None` for none.
+    say
+        Called with a line if the footprints are too few to calibrate.
+
+    Returns
+    -------
+    validation
+        ``scores``, ``one_peak`` (scores of footprints with one peak; left out if there are not both kinds of
+        them), and ``estimate``: what the scores were made of.  The calibration of the model is
+        fitted on all footprints; the scores are those of each half of the sky with a calibration fitted on
+        the other half, so that no footprint is scored with a calibration that has seen it.
+    """
+    say = say or (lambda _line: None)
+    counts = labelled.counts
+    blended, single = np.count_nonzero(counts > 1), np.count_nonzero(counts == 1)
+    if not blended or not single:
+        say(f"validation: {blended} blended and {single} other footprints are too few for scores")
+        return {}
+    if calibration is None:
+        p, _ = split_probabilities(classifier.probabilities(labelled.samples))
+        estimate = "as predicted"
+    else:
+        raw, _ = split_probabilities(classifier.predict(labelled.samples))
+        half = split_halves(labelled)
+        kinds = [np.count_nonzero((counts[rows] > 1) == kind) for rows in (half, ~half) for kind in (0, 1)]
+        if min(kinds) < _LEAST:
+            say(f"validation: fewer than {_LEAST} footprints of a kind in half of the sky; not calibrated")
+            return validate(classifier, labelled, None, say)
+        p = np.empty(raw.shape)
+        for rows in (half, ~half):
+            p[rows] = fit_calibration(raw[~rows], counts[~rows] > 1, calibration).apply(raw[rows])
+        classifier.calibration = fit_calibration(raw, counts > 1, calibration)
+        estimate = f"cross-fitted: each half of the sky with the {calibration} calibration of the other"
+    validation: dict[str, Any] = {
+        "scores": rounded(dataclasses.asdict(score(p, counts))),
+        "estimate": estimate,
+    }
+    one_peak = labelled.samples.n_peaks == 1
+    if len(set((counts[one_peak & (counts > 0)] > 1).tolist())) == 2:
+        validation["one_peak"] = rounded(
+            dataclasses.asdict(score_one_peak(p, counts, labelled.samples.n_peaks))
+        )
+    return validation
+
+
+_LEAST = 10
+"""Fewest footprints of each kind in a half to fit a calibration on."""

@@ -1,0 +1,149 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lsst.meas.blendid.centers.candidates import (
+    CENTER_COLUMNS,
+    Candidates,
+    describe_candidates,
+    find_candidates,
+)
+from lsst.meas.blendid.centers.pooling import tile_labels
+
+SIGMA = 2.0
+
+
+def make_logits(probabilities: dict[tuple[int, int], float], shape: tuple[int, int]) -> np.ndarray:
+    """Logits of tiles where centres are in these pixels (y, x) with these probabilities."""
+    p = np.full((shape[0] // 2, shape[1] // 2, 5), 1e-9)
+    for (y, x), value in probabilities.items():
+        p[y // 2, x // 2, 1 + 2 * (y % 2) + x % 2] = value
+    p[..., 0] = 1.0 - p[..., 1:].sum(axis=-1)
+    return np.log(p).astype(np.float32)
+
+
+def find(probabilities: dict[tuple[int, int], float], labels: np.ndarray, sigma: float = SIGMA) -> Candidates:
+    tiles, inside = tile_labels(labels)
+    logits = make_logits(probabilities, labels.shape)
+    return find_candidates(logits, tiles, inside, int(labels.max()), psf_sigma=sigma)
+
+
+def test_one_smeared_centre_is_one_candidate() -> None:
+    labels = np.ones((16, 16), np.int32)
+    found = find({(7, 6): 0.5, (7, 8): 0.3, (8, 7): 0.2}, labels)
+    assert found.probability == pytest.approx([1.0], abs=1e-5)
+    assert found.x == pytest.approx([0.5 * 6 + 0.3 * 8 + 0.2 * 7], abs=1e-4)
+    assert found.y == pytest.approx([7.2], abs=1e-4)
+    assert np.array_equal(found.start, [0, 1])
+
+
+def test_two_centres_are_two_candidates_best_first() -> None:
+    labels = np.ones((16, 16), np.int32)
+    found = find({(4, 3): 0.4, (5, 12): 0.45, (6, 13): 0.2}, labels)
+    assert found.probability == pytest.approx([0.65, 0.4], abs=1e-5)
+    assert found.x[1] == pytest.approx(3.0, abs=1e-3)
+    assert find({(4, 3): 0.4, (5, 12): 0.45, (6, 13): 0.2}, labels, sigma=20.0).row.size == 1
+
+
+def test_centres_of_different_footprints_stay_apart() -> None:
+    labels = np.zeros((12, 12), np.int32)
+    labels[:, :4], labels[:, 6:] = 2, 1
+    found = find({(4, 3): 0.9, (4, 6): 0.8, (4, 4): 0.7}, labels)
+    # The pixel between them belongs to none.
+    assert np.array_equal(found.row, [0, 1])
+    assert found.probability == pytest.approx([0.8, 0.9], abs=1e-5)
+    assert np.array_equal(found.start, [0, 1, 2])
+
+
+def test_no_footprint_and_no_candidate() -> None:
+    found = find({(4, 3): 0.9}, np.zeros((12, 12), np.int32))
+    assert found.row.size == 0 and np.array_equal(found.start, [0])
+    found = find({}, np.ones((12, 12), np.int32))
+    assert found.row.size == 0 and np.array_equal(found.start, [0, 0])
+
+
+def brute_force(
+    logits: np.ndarray, labels: np.ndarray, radius: float
+) -> dict[int, list[tuple[float, float, float]]]:
+    """Candidates as a slow program finds them: probability, x, y by footprint."""
+    result: dict[int, list[tuple[float, float, float]]] = {}
+    for label in range(1, int(labels.max()) + 1):
+        tiles = []
+        for i, j in np.ndindex(logits.shape[:2]):
+            block = labels[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+            if block.max() != label:
+                continue
+            p = np.exp(logits[i, j].astype(float))
+            p = (p / p.sum())[1:].reshape(2, 2) * (block == label)
+            if p.sum() < 0.01:
+                continue
+            y, x = np.mgrid[:2, :2]
+            tiles.append((p.sum(), 2 * j + (p * x).sum() / p.sum(), 2 * i + (p * y).sum() / p.sum()))
+        groups: list[list[tuple[float, float, float]]] = []
+        for tile in sorted(tiles, reverse=True):
+            distances = [np.hypot(tile[1] - g[0][1], tile[2] - g[0][2]) for g in groups]
+            if distances and min(distances) < radius:
+                groups[int(np.argmin(distances))].append(tile)
+            else:
+                groups.append([tile])
+        rows = []
+        for group in groups:
+            p, x, y = np.array(group).T
+            rows.append((p.sum(), (p * x).sum() / p.sum(), (p * y).sum() / p.sum()))
+        result[label] = sorted(rows, reverse=True)
+    return result
+
+
+@given(st.integers(0, 10**6), st.sampled_from([0.5, 1.6, 3.0]))
+def test_candidates_equal_those_of_a_slow_program(seed: int, sigma: float) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((22, 26), np.int32)
+    labels[1:12, 2:11], labels[3:20, 12:25], labels[14:21, 1:10] = 1, 2, 3
+    logits = rng.normal(scale=2.0, size=(11, 13, 5)).astype(np.float32)
+    logits[..., 0] += 4.0
+    tiles, inside = tile_labels(labels)
+    found = find_candidates(logits, tiles, inside, 3, psf_sigma=sigma)
+    for label, rows in brute_force(logits, labels, 1.5 * sigma).items():
+        mine = slice(found.start[label - 1], found.start[label])
+        assert np.all(found.row[mine] == label - 1)
+        p, x, y = np.array(rows).reshape(-1, 3).T
+        assert found.probability[mine] == pytest.approx(np.minimum(p, 1.0), abs=1e-5)
+        assert found.x[mine] == pytest.approx(x, abs=1e-3)
+        assert found.y[mine] == pytest.approx(y, abs=1e-3)
+
+
+def test_columns() -> None:
+    candidates = Candidates(
+        np.array([0, 0, 0, 0, 2]),
+        np.array([1.0, 4.0, 1.0, 9.0, 5.0]),
+        np.array([1.0, 5.0, 7.0, 9.0, 5.0]),
+        np.array([0.9, 0.6, 0.2, 0.05, 0.3]),
+        np.array([0, 4, 4, 5]),
+    )
+    sums = np.array([[1.8, 1.2, 0.9], [0.0, 0.0, 0.0], [0.3, 0.1, 0.3]])
+    p_n = np.array([[0.0, 0.1, 0.6, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0, 0.0], [0.2, 0.4, 0.4, 0.0, 0.0]])
+    columns = describe_candidates(candidates, sums, p_n, psf_sigma=2.0)
+    assert columns.shape == (3, len(CENTER_COLUMNS)) and columns.dtype == np.float32
+    row = dict(zip(CENTER_COLUMNS, columns[0].tolist(), strict=True))
+    assert [row[f"center_p{k}"] for k in (1, 2, 3)] == pytest.approx([0.9, 0.6, 0.2])
+    assert [row[f"center_separation_{k}"] for k in ("12", "13", "23")] == pytest.approx([5, 6, 13**0.5])
+    assert row["center_separation_12_sigma"] == 2.5
+    assert [row["center_n_likely"], row["center_n_possible"]] == [2, 3]
+    assert [row[f"center_p_n_{k}"] for k in range(5)] == pytest.approx([0.0, 0.1, 0.6, 0.2, 0.1])
+    assert row["center_log_odds"] == pytest.approx(np.log(9.0), rel=1e-5)
+    assert [row["center_sum_p"], row["center_sum_p2"], row["center_largest_p"]] == pytest.approx(sums[0])
+    empty = dict(zip(CENTER_COLUMNS, columns[1].tolist(), strict=True))
+    assert empty["center_p1"] == 0.0 and np.isnan(empty["center_separation_12"])
+    assert np.isfinite(empty["center_log_odds"])
+    one = dict(zip(CENTER_COLUMNS, columns[2].tolist(), strict=True))
+    assert one["center_p1"] == pytest.approx(0.3) and np.isnan(one["center_separation_12_sigma"])

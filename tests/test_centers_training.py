@@ -1,0 +1,148 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.centers.crops import CropMaker
+from lsst.meas.blendid.centers.inputs import (
+    compute_context,
+    compute_scalars,
+    keep_labels,
+    keep_numbers,
+    keep_planes,
+)
+from lsst.meas.blendid.centers.network import NetworkShape, build_head, build_map_network, weight_shapes
+from lsst.meas.blendid.centers.training import TrainingSettings, train_network
+from lsst.meas.blendid.networks import CheckpointError, TrainingError, import_keras
+from toy_centers import make_scenes
+
+SHAPE = NetworkShape((6,), (1,), 4, (8,))
+SETTINGS = TrainingSettings(steps=12, epoch=4, warmup=2, learning_rate=0.01, averaging=0.9, seed=3)
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    return import_keras()
+
+
+def make_crops() -> CropMaker:
+    samples, counts, centers = make_scenes(2, n_side=4)
+    offsets, scalars = samples.offsets, compute_scalars(samples)
+    rows = [slice(a, b) for a, b in zip(offsets, offsets[1:], strict=False)]
+    corners = [np.array(r.xy0) for r in samples.results]
+    return CropMaker(
+        keep_planes(samples),
+        keep_labels(samples),
+        keep_numbers(samples),
+        [samples.bbox[r] - np.tile(c, 2) for r, c in zip(rows, corners, strict=True)],
+        [counts[r] for r in rows],
+        [np.ones(len(counts[r])) for r in rows],
+        [scalars[r] for r in rows],
+        np.nan_to_num(compute_context(samples)),
+        [table - np.append(c, 0) for table, c in zip(centers, corners, strict=True)],
+        batch=2,
+        crop=32,
+        n_segments=8,
+    )
+
+
+def train(keras: Any, **changes: Any) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    values: dict[str, Any] = {
+        "settings": SETTINGS,
+        "identity": {"seed": 3},
+        "say": lambda _line: None,
+    } | changes
+    crops = values.pop("crops", None) or make_crops()
+    maps, head = build_map_network(keras, SHAPE, seed=3), build_head(keras, SHAPE, seed=3)
+    return train_network(keras, maps, head, crops, values.pop("settings"), **values)
+
+
+def test_loss_falls(keras: Any) -> None:
+    settings = dataclasses.replace(SETTINGS, steps=60, epoch=20)
+    lines: list[str] = []
+    weights, history = train(keras, settings=settings, say=lines.append)
+    assert {name: array.shape for name, array in weights.items()} == weight_shapes(SHAPE)
+    assert len(lines) == 3 and lines[2].startswith("epoch 3/3: loss ")
+    for name in ("loss", "counts_loss", "tiles_loss"):
+        assert len(history[name]) == 3 and history[name][2] < 0.8 * history[name][0]
+
+
+class KilledError(Exception):
+    """Somebody kills a training."""
+
+
+def test_goes_on_after_a_kill(keras: Any, tmp_path: Path) -> None:
+    whole, history = train(keras)
+
+    def kill_after_two(line: str) -> None:
+        if line.startswith("epoch 2/3"):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(keras, folder=tmp_path, say=kill_after_two)
+    lines: list[str] = []
+    rest, rest_history = train(keras, folder=tmp_path, say=lines.append)
+    assert lines[0].startswith("going on after epoch 2") and len(lines) == 2
+    for name, curve in history.items():
+        # Sums over threads come in any order.
+        assert rest_history[name] == pytest.approx(curve, rel=1e-3)
+    for name, array in whole.items():
+        assert np.allclose(rest[name], array, atol=2e-3), name
+    again, _ = train(keras, folder=tmp_path)
+    assert all(np.array_equal(rest[name], again[name]) for name in rest)
+
+
+def test_best_weights_are_kept(keras: Any, tmp_path: Path) -> None:
+    seen: list[dict[str, np.ndarray]] = []
+    losses = iter([0.5, 0.3, 0.4])
+
+    def validate(weights: dict[str, np.ndarray]) -> float:
+        seen.append({name: array.copy() for name, array in weights.items()})
+        return next(losses)
+
+    best, history = train(keras, validate=validate, folder=tmp_path)
+    assert history["validation_loss"] == [0.5, 0.3, 0.4]
+    assert all(np.array_equal(best[name], seen[1][name]) for name in best)
+    assert not np.array_equal(best["stem_kernel"], seen[2]["stem_kernel"])
+
+
+def test_checkpoint_of_another_training_is_refused(keras: Any, tmp_path: Path) -> None:
+    train(keras, folder=tmp_path, settings=dataclasses.replace(SETTINGS, steps=4))
+    with pytest.raises(CheckpointError, match="another training"):
+        train(keras, folder=tmp_path, identity={"seed": 4})
+
+
+def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:
+    crops = make_crops()
+    make = crops.make
+    calls = []
+
+    def broken(rng: np.random.Generator) -> Any:
+        calls.append(1)
+        inputs, truth = make(rng)
+        if len(calls) == 6:
+            truth["counts"][..., 1] = np.nan
+        return inputs, truth
+
+    crops.make = broken  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="not finite after 6 steps; lower learningRate"):
+        train(keras, crops=crops, folder=tmp_path)
+    lines: list[str] = []
+    train(keras, folder=tmp_path, say=lines.append)
+    assert lines[0].startswith("going on after epoch 1")
+
+
+def test_no_warmup(keras: Any) -> None:
+    _, history = train(keras, settings=dataclasses.replace(SETTINGS, warmup=0, steps=4))
+    assert np.isfinite(history["loss"]).all()

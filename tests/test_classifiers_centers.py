@@ -1,0 +1,265 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.centers import CENTER_COLUMNS
+from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples, classifier_registry
+from lsst.meas.blendid.classifiers.centers import CentersClassifier
+from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.networks import MissingKerasError
+from lsst.meas.blendid.samples import FootprintSamples, SceneContext
+from toy_centers import make_config, make_scene, make_scenes
+from toy_samples import make_result
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[FootprintSamples, np.ndarray, tuple[np.ndarray, ...]]:
+    return make_scenes(2)
+
+
+@pytest.fixture(scope="module")
+def fitted(scenes: Any) -> CentersClassifier:
+    samples, counts, centers = scenes
+    classifier = CentersClassifier(
+        make_config(
+            steps=180, stepsPerEpoch=60, learningRate=0.01, warmupSteps=10, cropSize=64, maxFootprints=20
+        )
+    )
+    held_out = make_scenes(1, seed=5)
+    validation = LabelledSamples(*held_out)
+    classifier.fit(samples, counts, options=FitOptions(centers=centers, validation=validation, seed=2))
+    return classifier
+
+
+def test_registered() -> None:
+    assert classifier_registry["centers"] is CentersClassifier
+
+
+def test_fit_learns(fitted: CentersClassifier) -> None:
+    samples, counts, _ = make_scenes(2, seed=7)
+    p_n = fitted.predict(samples)
+    assert p_n.shape == (len(samples), 5)
+    assert p_n.sum(axis=1) == pytest.approx(1.0)
+    blended = p_n[:, 2:].sum(axis=1)
+    assert blended[counts > 1].mean() > blended[counts <= 1].mean() + 0.15
+    assert set(fitted.history) == {"loss", "counts_loss", "tiles_loss", "validation_loss"}
+    assert len(fitted.history["loss"]) == 3
+    # A model that knows nothing has log(2).
+    assert fitted.history["validation_loss"][-1] < 0.65
+
+
+def test_package_gives_the_same(fitted: CentersClassifier, scenes: Any, tmp_path: Path) -> None:
+    samples = scenes[0]
+    path = fitted.to_package("toy").write(tmp_path / "toy.blendid")
+    again = CentersClassifier.from_package(ModelPackage.read(path))
+    assert np.array_equal(again.predict(samples), fitted.predict(samples))
+    assert np.array_equal(again.describe(samples), fitted.describe(samples), equal_nan=True)
+    assert again.to_package("toy").to_bytes() == fitted.to_package("toy").to_bytes()
+
+
+def test_prepared_samples_need_no_images(fitted: CentersClassifier) -> None:
+    samples, _, _ = make_scenes(1, seed=3)
+    expected = fitted.predict(samples)
+    fresh, _, _ = make_scenes(1, seed=3)
+    assert fitted.prepare(fresh)
+    bare = fresh.without_images()
+    assert np.array_equal(fitted.predict(bare), expected)
+    with pytest.raises(ValueError, match="was not prepared"):
+        fitted.predict(make_scenes(1, seed=3)[0].without_images())
+
+
+def test_images_do_not_depend_on_each_other(fitted: CentersClassifier) -> None:
+    samples, _, _ = make_scenes(2, seed=4)
+    each = [FootprintSamples([r], [c]) for r, c in zip(samples.results, samples.contexts, strict=True)]
+    alone = np.concatenate([fitted.predict(s) for s in each])
+    assert fitted.predict(samples) == pytest.approx(alone, abs=1e-6)
+    joined = FootprintSamples.join(each)
+    assert np.array_equal(fitted.describe(joined)[:, :3], fitted.describe(samples)[:, :3])
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_chosen_footprints_are_as_they_were_among_all(fitted: CentersClassifier, forget: bool) -> None:
+    samples, _, _ = make_scenes(2, seed=4)
+    everything, columns = fitted.predict(samples), fitted.describe(samples)
+    fitted.prepare(samples)
+    rows = np.zeros(len(samples), dtype=bool)
+    rows[[3, 4, 20, len(samples) - 2]] = True
+    some = (samples.without_images() if forget else samples).select(rows)
+    assert fitted.predict(some) == pytest.approx(everything[rows], abs=1e-6)
+    assert np.allclose(fitted.describe(some), columns[rows], atol=1e-5, equal_nan=True)
+
+
+def test_candidates_are_where_galaxies_are(fitted: CentersClassifier) -> None:
+    result, counts, centers = make_scene(6, seed=11, xy0=(500, -200))
+    samples = FootprintSamples([result], [SceneContext("i", 31.4)])
+    (found,) = fitted.find_candidates(samples)
+    assert len(found.start) == len(samples) + 1
+    single = np.flatnonzero((counts == 1) & (np.diff(found.start) > 0))
+    assert single.size > 5
+    best = found.start[single]
+    distance = np.hypot(found.x[best][:, None] - centers[:, 0], found.y[best][:, None] - centers[:, 1]).min(
+        axis=1
+    )
+    assert np.median(distance) < 2.0
+    box = samples.bbox[found.row]
+    assert np.all(
+        (found.x >= box[:, 0]) & (found.x <= box[:, 2]) & (found.y >= box[:, 1]) & (found.y <= box[:, 3])
+    )
+
+
+def test_describe(fitted: CentersClassifier, scenes: Any) -> None:
+    samples = scenes[0]
+    columns = fitted.describe(samples)
+    assert columns.shape == (len(samples), len(CENTER_COLUMNS)) and columns.dtype == np.float32
+    p_n = columns[:, CENTER_COLUMNS.index("center_p_n_0") : CENTER_COLUMNS.index("center_p_n_4") + 1]
+    assert p_n == pytest.approx(fitted.predict(samples), abs=1e-6)
+    found = fitted.find_candidates(samples)
+    first = found[1].probability[found[1].start[:-1][np.diff(found[1].start) > 0]]
+    rows = np.flatnonzero(np.diff(found[1].start) > 0) + samples.offsets[1]
+    assert columns[rows, 0] == pytest.approx(first)
+
+
+def test_no_footprints_and_no_images(fitted: CentersClassifier) -> None:
+    empty = make_result(np.ones((30, 21)), np.zeros((30, 21), int))
+    samples = FootprintSamples([empty])
+    assert fitted.predict(samples).shape == (0, 5)
+    assert fitted.describe(samples).shape == (0, len(CENTER_COLUMNS))
+    assert np.array_equal(fitted.find_candidates(samples)[0].start, [0])
+    assert fitted.predict(FootprintSamples([])).shape == (0, 5)
+
+
+def test_odd_sizes_and_bad_pixels(fitted: CentersClassifier) -> None:
+    result, _, _ = make_scene(2, seed=1, extra=3)
+    assert result.image.shape == (35, 35)
+    image, significance = result.image.copy(), result.significance.copy()
+    image[5:8, 5:8] = np.nan
+    significance[:3] = np.nan
+    broken = dataclasses.replace(result, image=image, significance=significance)
+    one, two = (fitted.predict(FootprintSamples([r])) for r in (result, broken))
+    assert np.isfinite(two).all()
+    assert one.shape == two.shape and not np.allclose(one[0], two[0])
+
+
+def test_fit_goes_on_from_its_checkpoint(scenes: Any, tmp_path: Path) -> None:
+    samples, counts, centers = scenes
+    options = FitOptions(centers=centers, seed=4, folder=tmp_path)
+    first = CentersClassifier(make_config())
+    first.fit(samples, counts, options=options)
+    lines: list[str] = []
+    second = CentersClassifier(make_config())
+    second.fit(
+        samples, counts, options=FitOptions(centers=centers, seed=4, folder=tmp_path, report=lines.append)
+    )
+    assert any(line.startswith("going on after epoch 2") for line in lines)
+    assert np.array_equal(first.predict(samples), second.predict(samples))
+    assert first.history == second.history
+    with pytest.raises(ValueError, match="another training"):
+        CentersClassifier(make_config()).fit(
+            samples, counts, options=FitOptions(centers=centers, seed=5, folder=tmp_path)
+        )
+
+
+def test_weights_of_footprints_do_not_change_the_prior(scenes: Any) -> None:
+    samples, counts, centers = scenes
+    weights = np.where(counts > 1, 20.0, 1.0)
+    config = make_config(steps=60, stepsPerEpoch=60, learningRate=0.01, cropSize=64, maxFootprints=20)
+    classifier = CentersClassifier(config)
+    classifier.fit(samples, counts, weights=weights, options=FitOptions(centers=centers))
+    blended = classifier.predict(samples)[:, 2:].sum(axis=1)
+    assert blended.mean() == pytest.approx((counts > 1).mean(), abs=0.2)
+
+
+def test_fine_tuning_wins_back_a_shift(fitted: CentersClassifier) -> None:
+    samples, counts, _ = make_scenes(2, seed=21)
+    # In the other survey, most that look like one galaxy are two.
+    shifted = np.where(counts == 1, 2, counts)
+    start = fitted.to_package("start")
+    tuned = CentersClassifier(CentersClassifier.config_from_package(start))
+    tuned.fit(samples, shifted, options=FitOptions(start=start))
+    fresh, other, _ = make_scenes(2, seed=22)
+    other = np.where(other == 1, 2, other)
+    losses = []
+    for classifier in (fitted, tuned):
+        p_n = classifier.predict(fresh)
+        losses.append(-np.log(p_n[np.arange(len(other)), other] + 1e-9).mean())
+    assert losses[1] < 0.7 * losses[0]
+    assert set(tuned.history) == {"freedom", "cross_validation_loss"}
+    # The map network is as it was.
+    assert np.array_equal(tuned.describe(fresh)[:, 0], fitted.describe(fresh)[:, 0])
+
+
+def test_start_must_fit(scenes: Any, fitted: CentersClassifier) -> None:
+    samples, counts, _ = scenes
+    start = dataclasses.replace(fitted.to_package("start"), classifier="cnn")
+    with pytest.raises(ValueError, match="is a model of classifier 'cnn'"):
+        CentersClassifier(make_config()).fit(samples, counts, options=FitOptions(start=start))
+    start = fitted.to_package("start")
+    with pytest.raises(ValueError, match="widths"):
+        CentersClassifier(make_config(widths=[5, 8])).fit(samples, counts, options=FitOptions(start=start))
+
+
+def test_errors_of_fit(scenes: Any) -> None:
+    samples, counts, centers = scenes
+    classifier = CentersClassifier(make_config())
+    with pytest.raises(ValueError, match="learns from true positions"):
+        classifier.fit(samples, counts)
+    with pytest.raises(ValueError, match="learns from true positions"):
+        classifier.fit(samples, counts, options=FitOptions())
+    with pytest.raises(ValueError, match="0 of the .* training footprints are blended"):
+        classifier.fit(samples, np.ones_like(counts), options=FitOptions(centers=centers))
+    with pytest.raises(ValueError, match="validation images have no footprints"):
+        nothing = FootprintSamples([make_result(np.ones((8, 8)), np.zeros((8, 8), int))])
+        validation = LabelledSamples(nothing, np.zeros(0, int))
+        classifier.fit(samples, counts, options=FitOptions(centers=centers, validation=validation))
+    with pytest.raises(RuntimeError, match="has no model"):
+        classifier.predict(samples)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"blocks": [1]}, "blocks has 1 numbers, widths 2"),
+        ({"cropSize": 30}, "cropSize is 30, not a multiple of 4"),
+        ({"warmupSteps": 8}, "warmupSteps is 8, not less than steps, 8"),
+    ],
+)
+def test_config_that_cannot_work(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_config(**fields).validate()
+
+
+def test_damaged_package(fitted: CentersClassifier) -> None:
+    package = fitted.to_package("damaged")
+    package.arrays["stem_kernel"] = package.arrays["stem_kernel"][:2]
+    with pytest.raises(ModelPackageError, match="stem_kernel has shape"):
+        CentersClassifier.from_package(package)
+    package = fitted.to_package("damaged")
+    del package.arrays["tiles_bias"]
+    with pytest.raises(ModelPackageError, match="lacks array 'tiles_bias'"):
+        CentersClassifier.from_package(package)
+    package = fitted.to_package("damaged")
+    package.arrays["context_scale"] = np.zeros_like(package.arrays["context_scale"])
+    with pytest.raises(ModelPackageError, match="not positive"):
+        CentersClassifier.from_package(package)
+
+
+def test_keras_is_missing(fitted: CentersClassifier, scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = fitted.to_package("toy")
+    monkeypatch.setitem(sys.modules, "keras", None)
+    # A package can be looked at without Keras.
+    classifier = CentersClassifier.from_package(package)
+    with pytest.raises(MissingKerasError, match=r"pip install 'lsst-meas-blendid\[tensorflow\]'"):
+        classifier.predict(scenes[0])

@@ -1,0 +1,370 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the ensemble, with members that need no network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.classifiers import (
+    BlendClassifier,
+    EnsembleClassifier,
+    EnsembleConfig,
+    FitOptions,
+    LogisticClassifier,
+    PeaksClassifier,
+    PeaksConfig,
+    split_probabilities,
+)
+from lsst.meas.blendid.classifiers._stack import (
+    StackInputs,
+    StackSettings,
+    deal_folds,
+    fit_stack,
+    member_columns,
+    predict_stack,
+)
+from lsst.meas.blendid.classifiers.ensemble import Describes
+from lsst.meas.blendid.classifiers.trees import TreeSettings
+from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.samples import FootprintSamples, SceneContext
+from scipy.special import expit, logit
+from toy_samples import make_result, make_samples, make_toy
+
+
+def make_scenes(n: int, *, n_side: int = 10, seed: int = 100) -> tuple[FootprintSamples, np.ndarray]:
+    """Toy images of different sky, and the numbers of galaxies."""
+    pairs = [make_toy(n_side, seed=seed + k) for k in range(n)]
+    samples = FootprintSamples([r for r, _ in pairs], [SceneContext(band="i")] * n)
+    return samples, np.concatenate([c for _, c in pairs])
+
+
+def make_members() -> dict[str, BlendClassifier]:
+    """Two trained members, of toy images 0 and 1."""
+    samples, counts = make_samples(12)
+    members: dict[str, BlendClassifier] = {}
+    for name, cls in (("peaks", PeaksClassifier), ("logistic", LogisticClassifier)):
+        config = cls.ConfigClass()
+        config.modelPackage = ""
+        members[name] = cls(config)
+        members[name].fit(samples, counts)
+    return members
+
+
+def make_config(**fields: object) -> EnsembleConfig:
+    config = EnsembleConfig()
+    config.modelPackage = ""
+    config.members = ["peaks", "logistic"]
+    config.nFolds, config.nTrees, config.minSamples = 3, 40, 10
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return config
+
+
+@pytest.fixture(scope="module")
+def fitted() -> EnsembleClassifier:
+    classifier = EnsembleClassifier(make_config(), members=make_members())
+    classifier.fit(*make_scenes(6))
+    return classifier
+
+
+def test_prediction_is_a_distribution(fitted: EnsembleClassifier) -> None:
+    samples, counts = make_scenes(2, seed=200)
+    p, p_n = split_probabilities(fitted.probabilities(samples))
+    assert p_n is not None and p_n.shape == (len(samples), 5)
+    np.testing.assert_allclose(p_n.sum(axis=1), 1.0)
+    assert np.isfinite(p).all() and p[counts > 1].mean() > p[counts == 1].mean() + 0.2
+
+
+def test_it_is_better_than_its_members(fitted: EnsembleClassifier) -> None:
+    samples, counts = make_scenes(6, seed=300)
+    loss = score(split_probabilities(fitted.probabilities(samples))[0], counts).cross_entropy
+    for member in fitted.members.values():
+        p, _ = split_probabilities(member.probabilities(samples))
+        assert loss < score(p, counts).cross_entropy
+
+
+def test_package_holds_all(fitted: EnsembleClassifier, tmp_path: Path) -> None:
+    """One file gives the same numbers, bytes and members; the members' own files are not needed."""
+    samples, _ = make_scenes(2, seed=200)
+    path = fitted.to_package("m").write(tmp_path / "m.blendid")
+    again = EnsembleClassifier.from_package(ModelPackage.read(path))
+    np.testing.assert_array_equal(again.probabilities(samples), fitted.probabilities(samples))
+    assert again.to_package("m").to_bytes() == path.read_bytes()
+    assert list(again.members) == ["peaks", "logistic"]
+    config = make_config(memberPackages=["gone"])
+    np.testing.assert_array_equal(
+        EnsembleClassifier(config, package=ModelPackage.read(path)).predict(samples), fitted.predict(samples)
+    )
+
+
+def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> None:
+    paths = [
+        str(member.to_package(name).write(tmp_path / f"{name}.blendid"))
+        for name, member in reversed(make_members().items())
+    ]
+    classifier = EnsembleClassifier(make_config(memberPackages=paths))
+    classifier.fit(*make_scenes(6))
+    samples, _ = make_scenes(2, seed=200)
+    np.testing.assert_allclose(classifier.predict(samples), fitted.predict(samples), rtol=1e-6)
+    with pytest.raises(ModelPackageError, match="'peaks', which is none of the members logistic"):
+        EnsembleClassifier(make_config(members=["logistic"], memberPackages=paths))
+
+
+def test_missing_members() -> None:
+    scenes = make_scenes(3)
+    with pytest.raises(RuntimeError, match=r"no trained member 'peaks', 'logistic': .*memberPackages"):
+        EnsembleClassifier(make_config()).fit(*scenes)
+    one = {"peaks": make_members()["peaks"]}
+    with pytest.raises(RuntimeError, match="no trained member 'logistic'"):
+        EnsembleClassifier(make_config(), members=one).fit(*scenes)
+    with pytest.raises(ModelPackageError, match="unknown model 'nowhere'"):
+        EnsembleClassifier(make_config(memberPackages=["nowhere"]))
+    with pytest.raises(RuntimeError, match="has no model"):
+        EnsembleClassifier(make_config(), members=make_members()).predict(scenes[0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"members": ["peaks", "peaks"]}, "repeated names"),
+        ({"members": ["peaks", "ensemble"]}, "member of itself"),
+    ],
+)
+def test_bad_config(fields: dict[str, object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make_config(**fields).validate()
+
+
+def test_bad_packages(fitted: EnsembleClassifier) -> None:
+    def change(arrays: dict[str, np.ndarray] | None = None, **metadata: object) -> ModelPackage:
+        good = fitted.to_package("m")
+        chosen = good.arrays if arrays is None else arrays
+        return ModelPackage("ensemble", good.metadata | metadata, chosen, "a file")
+
+    good = fitted.to_package("m")
+    members = good.metadata["members"]
+    newer = members["logistic"] | {"inputs": members["logistic"]["inputs"] | {"version": 99}}
+    for package, match in [
+        (change(members=None), "a file has no members"),
+        (change(members={"peaks": members["peaks"]}), "lacks member 'logistic'"),
+        (
+            change(members=members | {"logistic": newer}),
+            r"a file \(member 'logistic'\) was trained on version 99",
+        ),
+        (
+            change(members=members | {"peaks": {"classifier": "peaks"}}),
+            r"a file \(member 'peaks'\): metadata",
+        ),
+        (change(members=members | {"peaks": members["logistic"]}), "lacks member 'peaks'"),
+        (change({k: v for k, v in good.arrays.items() if k != "join"}), "lacks array 'join'"),
+        (change({k: v for k, v in good.arrays.items() if k != "logistic__components"}), "lacks array"),
+        (change(good.arrays | {"join": good.arrays["join"][1:]}), "join has shape"),
+        (change(good.arrays | {"slopes": good.arrays["slopes"][1:]}), "slopes has shape"),
+        (change(good.arrays | {"scale": 0.0 * good.arrays["scale"]}), "scale is not positive"),
+        (
+            change({k: v for k, v in good.arrays.items() if k != "trees_baseline"}),
+            "lacks array 'trees_baseline'",
+        ),
+        (change(good.arrays | {"trees_n_features": np.array([3])}), "feature"),
+    ]:
+        with pytest.raises(ModelPackageError, match=match):
+            EnsembleClassifier.from_package(package)
+
+
+def test_footprints_that_a_member_cannot_classify(fitted: EnsembleClassifier) -> None:
+    """They are NaN, and flagged as the member flags them."""
+    size = 60
+    y, x = np.mgrid[:size, : 2 * size]
+    image = np.random.default_rng(0).normal(size=x.shape)
+    labels = np.zeros(image.shape, np.int32)
+    for i in range(2):
+        radius = np.hypot(x - size * i - 30, y - 30)
+        image += 50.0 * np.exp(-0.5 * (radius / 1.6) ** 2)
+        labels[radius < 8] = i + 1
+    image[28:32, 28:32] = np.nan
+    samples = FootprintSamples([make_result(image, labels)])
+    broken = make_samples(2)[0]
+    assert np.isfinite(fitted.predict(broken)).all()
+    members = fitted.members
+
+    class Half(PeaksClassifier):
+        def predict(self, samples: FootprintSamples) -> np.ndarray:
+            p = super().predict(samples)
+            p[0] = np.nan
+            return p
+
+    half = Half.from_package(members["peaks"].to_package())
+    classifier = EnsembleClassifier(make_config(), members=members | {"peaks": half})
+    classifier._stack = fitted._stack
+    p = classifier.predict(make_samples(2)[0])
+    # The first of each image, as each goes through on its own.
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(p).all(axis=1)), broken.offsets[:-1])
+    assert np.isnan(p).any(axis=1).sum() == 2
+    assert set(fitted.find_flags(samples)) >= {"outside_model_range", "too_large"}
+
+
+def test_flags_of_members_are_its_own(fitted: EnsembleClassifier) -> None:
+    members = make_members()
+    inputs = {"psf_sigma": [3.0, 4.0], "bands": [], "footprints": {}, "depth": None}
+    members["peaks"] = PeaksClassifier.from_package(members["peaks"].to_package(inputs=inputs))
+    classifier = EnsembleClassifier(make_config(), members=members)
+    samples, _ = make_samples(3)
+    assert classifier.find_flags(samples)["outside_model_range"].all()
+    assert not fitted.find_flags(samples)["outside_model_range"].any()
+
+
+def test_no_footprints(fitted: EnsembleClassifier) -> None:
+    empty = make_result(np.random.default_rng(0).normal(size=(40, 40)), np.zeros((40, 40), np.int32))
+    for samples in (FootprintSamples([]), FootprintSamples([empty])):
+        assert fitted.predict(samples).shape == (0, 5)
+
+
+def test_images_may_be_forgotten_after_preparation(fitted: EnsembleClassifier) -> None:
+    samples, _ = make_scenes(2, seed=200)
+    assert fitted.prepare(samples)
+    bare = samples.without_images()
+    np.testing.assert_array_equal(fitted.predict(bare), fitted.predict(make_scenes(2, seed=200)[0]))
+    assert not EnsembleClassifier(make_config()).prepare(make_scenes(1)[0])
+
+
+class Seer(PeaksClassifier):
+    """A member that knows the answer, and does not use it for its probabilities."""
+
+    answers: ClassVar[dict[int, np.ndarray]] = {}
+
+    def describe(self, samples: FootprintSamples) -> np.ndarray:
+        truth = [self.answers[id(result)] for result in samples.results]
+        return np.concatenate([*truth, np.zeros(0)])[:, None]
+
+
+def test_descriptions_of_members_are_used() -> None:
+    members = make_members()
+    config = PeaksConfig()
+    config.modelPackage = ""
+    seer = Seer(config, package=members["peaks"].to_package())
+    assert isinstance(seer, Describes) and not isinstance(members["logistic"], Describes)
+    samples, counts = make_scenes(8)
+    for result, part in zip(samples.results, np.split(counts, samples.offsets[1:-1]), strict=True):
+        Seer.answers[id(result)] = part.astype(float)
+    classifier = EnsembleClassifier(make_config(useFeatures=False), members=members | {"peaks": seer})
+    classifier.fit(samples, counts)
+    p, _ = split_probabilities(classifier.probabilities(samples))
+    assert score(p, counts).balanced_accuracy > 0.99
+
+
+def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:
+    """With other galaxies the old probabilities are off, those calibrated on a few footprints less."""
+    samples, counts = make_scenes(8, seed=400)
+    rng = np.random.default_rng(0)
+    # Elsewhere most galaxies of blends are too faint to count.
+    counts = np.where((counts > 1) & (rng.random(len(counts)) < 0.6), 1, counts)
+    few = FootprintSamples(samples.results[:3], samples.contexts[:3])
+    n = len(few)
+    tuned = EnsembleClassifier(make_config())
+    tuned.fit(few, counts[:n], options=FitOptions(start=fitted.to_package("m")))
+    losses = [
+        score(split_probabilities(c.probabilities(samples))[0][n:], counts[n:]).natural_cross_entropy
+        for c in (fitted, tuned)
+    ]
+    assert losses[1] < losses[0] - 0.02
+    again = EnsembleClassifier.from_package(tuned.to_package("t"))
+    np.testing.assert_array_equal(again.probabilities(samples), tuned.probabilities(samples))
+
+
+def test_bad_training_sets() -> None:
+    classifier = EnsembleClassifier(make_config(), members=make_members())
+    samples, counts = make_scenes(2)
+    with pytest.raises(ValueError, match="2 images cannot be dealt out to 3 folds"):
+        classifier.fit(samples, counts)
+    with pytest.raises(ValueError, match="0 of the 200 training footprints are blended"):
+        classifier.fit(samples, np.ones_like(counts))
+    with pytest.raises(ValueError, match="199 labels were given for 200 footprints"):
+        classifier.fit(samples, counts[1:])
+
+
+def test_weights_do_not_move_the_prior(fitted: EnsembleClassifier) -> None:
+    samples, counts = make_scenes(6)
+    weighted = EnsembleClassifier(make_config(nTrees=10), members=make_members())
+    weighted.fit(samples, counts, weights=np.where(counts > 1, 5.0, 1.0))
+    p, _ = split_probabilities(weighted.probabilities(samples))
+    assert p.mean() == pytest.approx(np.mean(counts > 1), abs=0.03)
+    assert weighted.to_package().metadata["prior"] == fitted.to_package().metadata["prior"]
+
+
+def test_it_does_not_load_a_network() -> None:
+    """Nor scikit-learn, unless it is fitted."""
+    program = (
+        "import sys; from lsst.meas.blendid.classifiers import EnsembleClassifier as E; E.ConfigClass();"
+        "assert not {'keras', 'tensorflow', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# What is below tests the stackers alone.
+
+
+def make_inputs(n: int = 6000, seed: int = 0) -> tuple[StackInputs, np.ndarray, np.ndarray]:
+    """Two members that each know one half of what there is to know."""
+    rng = np.random.default_rng(seed)
+    one, two = rng.normal(0.0, 1.5, (2, n))
+    counts = np.where(rng.random(n) < expit(one + two), 2, 1)
+    counts = np.where((counts == 2) & (rng.random(n) < 0.3), 3, counts)
+    members = np.column_stack([one, two])
+    facts = rng.normal(size=(n, 1))
+    return StackInputs(members, (0, 1), facts, rng.normal(size=(n, 2))), counts, rng.integers(0, 30, n)
+
+
+SETTINGS = StackSettings(3, TreeSettings(iterations=60, learning_rate=0.1))
+
+
+def test_stack_finds_the_sum_of_what_members_know() -> None:
+    inputs, counts, scenes = make_inputs()
+    arrays, out_of_fold, history = fit_stack(inputs, counts, scenes, settings=SETTINGS)
+    assert len(history) == 3
+    fresh, truth, _ = make_inputs(seed=1)
+    p_n = predict_stack(arrays, fresh)
+    np.testing.assert_allclose(p_n.sum(axis=1), 1.0)
+    best = expit(fresh.members.sum(axis=1))
+    np.testing.assert_allclose(p_n[:, 2:].sum(axis=1), best, atol=0.12)
+    assert np.sqrt(np.mean((p_n[:, 2:].sum(axis=1) - best) ** 2)) < 0.03
+    assert np.mean(p_n[:, 3]) == pytest.approx(np.mean(truth == 3), abs=0.02)
+    # Out of fold it is as good as on fresh footprints, and no better.
+    blended = counts > 1
+    own = -np.log(np.where(blended, out_of_fold, 1.0 - out_of_fold)).mean()
+    new = -np.log(np.where(truth > 1, p_n[:, 2:].sum(axis=1), p_n[:, :2].sum(axis=1))).mean()
+    assert own == pytest.approx(new, abs=0.025)
+
+
+def test_stack_is_reproducible() -> None:
+    inputs, counts, scenes = make_inputs(1500)
+    one, two = (fit_stack(inputs, counts, scenes, settings=SETTINGS, seed=5)[0] for _ in range(2))
+    assert one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def test_folds_are_of_whole_images() -> None:
+    scenes = np.repeat(np.arange(10), 7)
+    fold = deal_folds(scenes, 3, 1)
+    assert all(len(set(fold[scenes == s])) == 1 for s in range(10))
+    assert sorted(np.bincount(fold) // 7) == [3, 3, 4]
+    assert not np.array_equal(fold, deal_folds(scenes, 3, 2))
+
+
+def test_member_columns() -> None:
+    p_n = np.array([[0.1, 0.4, 0.25, 0.2, 0.05], [0.0, 1.0, 0.0, 0.0, 0.0], [np.nan] * 5])
+    columns = member_columns(p_n)
+    np.testing.assert_allclose(columns[0], [0.0, np.log(0.25), np.log(0.8), np.log(0.2)])
+    assert np.isfinite(columns[1]).all() and np.isnan(columns[2]).all()
+    np.testing.assert_allclose(member_columns(np.array([0.2, 0.0, 1.0]))[:, 0], [logit(0.2), -12.0, 12.0])

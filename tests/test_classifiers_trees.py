@@ -1,0 +1,283 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+"""Tests of boosted trees as arrays, against scikit-learn itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsst.meas.blendid.classifiers._tree_tuning import tune_trees
+from lsst.meas.blendid.classifiers.trees import (
+    TREE_ARRAYS,
+    TreeSettings,
+    average_trees,
+    fit_trees,
+    nested_probabilities,
+    predict_trees,
+    raw_scores,
+    validate_trees,
+)
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+FEW = TreeSettings(iterations=12, leaves=9, least_samples=8, feature_share=0.8, patience=0)
+
+
+def make_data(n: int = 600, *, seed: int = 0, missing: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Features, one of them with few values and some missing, and numbers of galaxies that depend on them."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 5)).astype(np.float32)
+    x[:, 3] = np.round(x[:, 3])
+    counts = np.clip(np.rint(1.3 + x[:, 0] + 0.5 * x[:, 1] ** 2 + 0.3 * rng.normal(size=n)), 0, 6).astype(int)
+    x[rng.random(x.shape) < missing] = np.nan
+    return x, counts
+
+
+def make_reference(settings: TreeSettings, seed: int = 1) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(
+        learning_rate=settings.learning_rate,
+        max_iter=settings.iterations,
+        max_leaf_nodes=settings.leaves,
+        max_depth=settings.depth,
+        min_samples_leaf=settings.least_samples,
+        l2_regularization=settings.regularization,
+        max_features=settings.feature_share,
+        early_stopping=False,
+        random_state=seed,
+    )
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_step_is_scikit_learn(missing: float, weighted: bool) -> None:
+    x, counts = make_data(missing=missing)
+    other, _ = make_data(1000, seed=5, missing=missing)
+    weights = np.random.default_rng(3).uniform(0.2, 3.0, counts.size) if weighted else None
+    arrays = fit_trees(x, counts, weights=weights, settings=FEW)
+    p = predict_trees(arrays, other)
+    np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-12)
+
+    def reference(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        model = make_reference(FEW).fit(x[rows], labels, None if weights is None else weights[rows])
+        return np.asarray(model.predict_proba(other))
+
+    every, single, several = counts > -1, counts < 2, counts > 1
+    np.testing.assert_allclose(p[:, 2:].sum(axis=1), reference(every, counts > 1)[:, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        p[:, 0] / p[:, :2].sum(axis=1), reference(single, counts[single] == 0)[:, 1], atol=1e-6
+    )
+    of_blends = p[:, 2:] / p[:, 2:].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(of_blends, reference(several, np.minimum(counts[several], 4)), atol=1e-6)
+
+
+def test_thresholds_are_exact_at_values_of_the_training_data() -> None:
+    """Values that lie on, or next to, a threshold go where scikit-learn sends them."""
+    x, counts = make_data(missing=0.0)
+    arrays = fit_trees(x, counts, settings=FEW)
+    model = make_reference(FEW).fit(x, counts > 1)
+    split = arrays["node_feature"] >= 0
+    edges = arrays["node_value"][split]
+    rows = np.zeros((3 * edges.size, 5), np.float32)
+    near = np.stack(
+        [np.nextafter(edges, np.float32(-np.inf)), edges, np.nextafter(edges, np.float32(np.inf))], 1
+    )
+    rows[np.arange(rows.shape[0]), np.repeat(arrays["node_feature"][split], 3)] = near.ravel()
+    p = predict_trees(arrays, rows)[:, 2:].sum(axis=1)
+    np.testing.assert_allclose(p, model.predict_proba(rows)[:, 1], atol=1e-6)
+
+
+@given(st.integers(0, 1000), st.integers(0, 130))
+@settings(max_examples=15)
+def test_rows_do_not_depend_on_each_other(seed: int, n: int) -> None:
+    x, counts = make_data()
+    arrays = fit_trees(x, counts, settings=TreeSettings(iterations=3, leaves=5, patience=0))
+    rows, _ = make_data(n, seed=seed)
+    together = predict_trees(arrays, rows)
+    assert together.shape == (n, 5)
+    if n:
+        alone = np.concatenate([predict_trees(arrays, row[None]) for row in rows])
+        np.testing.assert_array_equal(together, alone)
+
+
+def test_validation_data_end_the_fit() -> None:
+    x, counts = make_data(300)
+    held_out = make_data(400, seed=9)
+    many = TreeSettings(learning_rate=0.5, iterations=80, leaves=15, least_samples=5, patience=5)
+    history: dict[str, list[float]] = {}
+    lines: list[str] = []
+    arrays = fit_trees(x, counts, validation=held_out, settings=many, history=history, say=lines.append)
+    curve = history["blended_validation_loss"]
+    n_blended = np.count_nonzero(arrays["tree_score"] == 1)
+    assert n_blended == np.argmin(curve) < 80
+    assert set(history) == {
+        f"{part}_{kind}" for part in ("blended", "empty", "several") for kind in ("loss", "validation_loss")
+    }
+    assert len(lines) == 3 and lines[0].startswith("blended: ")
+    blended = held_out[1] > 1
+    p = predict_trees(arrays, held_out[0])[:, 2:].sum(axis=1)
+    assert -np.mean(np.log(np.where(blended, p, 1.0 - p))) == pytest.approx(min(curve), abs=1e-5)
+
+
+def test_seed_makes_the_fit_and_means_of_fits_are_of_scores() -> None:
+    x, counts = make_data()
+    one, again = (fit_trees(x, counts, settings=FEW, seed=1) for _ in range(2))
+    for name in TREE_ARRAYS:
+        np.testing.assert_array_equal(one[name], again[name])
+    other = fit_trees(x, counts, settings=FEW, seed=2)
+    assert not np.array_equal(raw_scores(one, x), raw_scores(other, x))
+    both = validate_trees(average_trees([one, other]))
+    mean = 0.5 * (raw_scores(one, x) + raw_scores(other, x))
+    np.testing.assert_allclose(raw_scores(both, x), mean, atol=1e-6)
+    assert average_trees([one]) is one
+
+
+def test_class_that_training_never_saw_is_impossible() -> None:
+    x, counts = make_data()
+    counts = np.where(counts == 0, 1, np.minimum(counts, 2))
+    arrays = validate_trees(fit_trees(x, counts, settings=FEW))
+    p = predict_trees(arrays, x)
+    assert p[:, [0, 3, 4]].max() < 1e-10
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+    three = predict_trees(fit_trees(x, np.where(counts == 2, 3, counts), settings=FEW), x)
+    np.testing.assert_allclose(three[:, 3], p[:, 2], atol=1e-9)
+
+
+def test_scores_are_chained() -> None:
+    scores = np.array([[np.log(0.25), np.log(3.0), 0.0, np.log(2.0), -np.inf], [0.0, -800.0, 0.0, 0.0, 0.0]])
+    expected = [[0.2 / 4, 0.8 / 4, 0.25, 0.5, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0]]
+    np.testing.assert_allclose(nested_probabilities(scores), expected, atol=1e-12)
+    factors = np.array([1.0, 1.0, 2.0, 2.0, 2.0])
+    moved = nested_probabilities(scores, factors)
+    np.testing.assert_allclose(moved[0, 2:].sum() / moved[0, :2].sum(), 6.0)
+
+
+def test_bad_input_is_refused() -> None:
+    x, counts = make_data(50)
+    with pytest.raises(ValueError, match="labels do not fit"):
+        fit_trees(x, counts[:-1])
+    with pytest.raises(ValueError, match="all or none"):
+        fit_trees(x, np.ones(50, int))
+    with pytest.raises(ValueError, match="infinite"):
+        fit_trees(np.where(np.isnan(x), np.inf, x), counts)
+    arrays = fit_trees(x, counts, settings=FEW)
+    with pytest.raises(ValueError, match="5 were trained on"):
+        predict_trees(arrays, x[:, :4])
+
+
+def damage(name: str, change: object) -> dict[str, np.ndarray]:
+    x, counts = make_data(200)
+    arrays = fit_trees(x, counts, settings=FEW)
+    assert callable(change)
+    return arrays | {name: change(arrays[name].copy())}
+
+
+def put(index: int, value: float) -> object:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[index] = value
+        return array
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("node_value", put(0, np.nan), "not finite"),
+        ("baseline", put(1, np.inf), "not finite"),
+        ("baseline", lambda a: a[:4], "another length"),
+        ("class_factors", put(2, 0.0), "not positive"),
+        ("node_feature", put(0, 5), "does not exist"),
+        ("node_feature", put(0, -2), "does not exist"),
+        ("node_feature", lambda a: a.astype(float), "has type"),
+        ("node_feature", lambda a: a[:-1], "differ in length"),
+        ("node_right", put(0, 1), "outside its tree"),
+        ("node_right", put(0, 60_000), "outside its tree"),
+        ("tree_start", put(1, 0), "does not divide"),
+        ("tree_start", put(-1, 10**6), "does not divide"),
+        ("tree_start", lambda a: a[:-1], "does not divide"),
+        ("tree_score", put(0, 5), "scores that are none"),
+        ("tree_score", lambda a: a[:-1], "scores that are none"),
+        ("n_features", lambda a: np.zeros(0, np.int64), "n_features"),
+        ("tree_start", lambda a: a[None], "has type"),
+    ],
+)
+def test_damaged_arrays_are_refused(name: str, change: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        validate_trees(damage(name, change))
+
+
+def test_missing_array_is_named() -> None:
+    x, counts = make_data(200)
+    arrays = fit_trees(x, counts, settings=FEW)
+    del arrays["node_right"]
+    with pytest.raises(KeyError, match="node_right"):
+        validate_trees(arrays)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=60)
+def test_whatever_passes_the_check_ends(seed: int) -> None:
+    """Random arrays are refused, or give probabilities."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 8)) * 2 - 1
+    feature = rng.integers(-1, 2, n).astype(np.int16)
+    arrays = {
+        "tree_start": np.array([0, n]),
+        "tree_score": rng.integers(0, 5, 1),
+        "node_feature": feature,
+        "node_value": rng.normal(size=n).astype(np.float32),
+        "node_right": rng.integers(0, 6, n).astype(np.uint16),
+        "node_missing_left": rng.integers(0, 2, n).astype(np.uint8),
+        "baseline": rng.normal(size=5),
+        "class_factors": np.ones(5),
+        "n_features": np.array([2]),
+    }
+    try:
+        checked = validate_trees(arrays)
+    except ValueError:
+        return
+    p = predict_trees(checked, rng.normal(size=(10, 2)).astype(np.float32))
+    np.testing.assert_allclose(p.sum(axis=1), 1.0)
+
+
+def test_tuning_wins_back_a_shifted_kind() -> None:
+    x, counts = make_data(3000, missing=0.0)
+    arrays = fit_trees(x, counts, settings=TreeSettings(iterations=60, least_samples=20, patience=0))
+    shifted, labels = make_data(6000, seed=4, missing=0.0)
+    shifted[:, 0] += 0.8
+
+    def loss(model: dict[str, np.ndarray]) -> float:
+        p = np.clip(predict_trees(model, shifted[300:])[:, 2:].sum(axis=1), 1e-12, 1 - 1e-12)
+        return float(-np.mean(np.log(np.where(labels[300:] > 1, p, 1.0 - p))))
+
+    tuned = validate_trees(tune_trees(arrays, shifted[:300], labels[:300]))
+    assert loss(tuned) < 0.9 * loss(arrays)
+    # A handful of labels changes little, none nothing.
+    few = tune_trees(arrays, x[:10], counts[:10])
+    assert abs(few["baseline"][1] - arrays["baseline"][1]) < 1.5
+    none = tune_trees(arrays, x[:0], counts[:0])
+    np.testing.assert_allclose(raw_scores(none, x), raw_scores(arrays, x), atol=1e-6)
+
+
+def test_tuning_is_the_best_slope_and_shift() -> None:
+    x, counts = make_data(1000, missing=0.0)
+    arrays = fit_trees(x, counts, settings=FEW)
+    tuned = tune_trees(arrays, x, counts)
+    before, after = raw_scores(arrays, x)[:, 1], raw_scores(tuned, x)[:, 1]
+    slope, shift = np.polyfit(before, after, 1)
+    np.testing.assert_allclose(after, slope * before + shift, atol=1e-4)
+
+    def posterior(a: float, b: float) -> float:
+        value = a * before + b
+        nll = np.sum(np.logaddexp(0.0, value) - (counts > 1) * value)
+        return float(nll + 0.5 * ((a - 1.0) / 0.3) ** 2 + 0.5 * (b / 1.5) ** 2)
+
+    best = posterior(slope, shift)
+    for da, db in ((0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03)):
+        assert posterior(slope + da, shift + db) > best

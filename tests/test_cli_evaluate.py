@@ -1,0 +1,209 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.meas.blendid.classifiers import PeaksClassifier
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.model_package import ModelPackage
+from toy_stamps import toy_stamps
+
+SMALL = ("--parametric", 2, "--size", 400, "--bootstrap", 5)
+FILES = ["predictions.parquet", "report.html", "scores.ecsv", "scores.json"]
+
+
+@pytest.fixture(autouse=True)
+def _galsim() -> None:
+    pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["evaluate", *(str(arg) for arg in args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def fails(status: int, *args: object) -> str:
+    """Check that the command fails with one line and return it."""
+    code, out, err = run(*args)
+    assert (code, out) == (status, ""), err
+    lines = err.strip().splitlines()
+    # Misuse that click finds comes with the usage before.
+    assert len([line for line in lines if line.startswith("Error: ")]) == 1, err
+    assert "Traceback" not in err
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Two sizes and both labels, with stars and clumpy galaxies."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    status, out, err = run(
+        *("--out", folder, *SMALL, "--sizes", "large", "--sizes", "cosmodc2", "--both-labels", "--sep"),
+        *("-c", "population.starDensity=20", "-c", "population.clumpyFraction=0.5"),
+        *("--model", "logistic-i-1", "--model", "other=peaks-i-1", "--reference", "other"),
+    )
+    assert status == 0, err
+    assert "Warning: logistic-i-1 was trained on another label" in err
+    return folder, out
+
+
+def test_writes_everything(evaluated: tuple[Path, str]) -> None:
+    folder, out = evaluated
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    for title in ("large, S/N ≥ 5", "large, S/N ≥ 4", "cosmodc2, S/N ≥ 5", "cosmodc2, S/N ≥ 4"):
+        assert f"{title}: " in out
+    document = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    assert [(s["group"], s["snr_min"]) for s in document["sections"]] == [
+        ("large", 5.0),
+        ("large", 4.0),
+        ("cosmodc2", 5.0),
+        ("cosmodc2", 4.0),
+    ]
+    names = ["logistic-i-1", "other", "5σ peaks", "area only", "area + peak counts", "SEP deblending"]
+    for section in document["sections"]:
+        assert list(section["models"]) == names
+        assert section["reference"] == "other"
+        assert section["kinds"]["single stars"]["n"] > 0
+        assert section["kinds"]["single galaxies, clumpy"]["n"] > 0
+    faint, bright = (document["sections"][k]["mix"]["blended"] for k in (1, 0))
+    assert faint > bright
+    table = Table.read(folder / "predictions.parquet")
+    assert {"p_blended_logistic-i-1", "p_blended_other", "n_stars"} <= set(table.colnames)
+
+
+def test_spares_older_files(evaluated: tuple[Path, str]) -> None:
+    assert "--overwrite" in fails(1, "--out", evaluated[0], *SMALL)
+
+
+def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -> None:
+    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0, "--model", "peaks-i-1")
+    status, _, err = run("--out", tmp_path, *args, "--psf-fwhm", 1.1, "--visits", 20, "--noise", "variance")
+    assert status == 0, err
+    assert "100 % of the footprints lie in images with another seeing or depth" in err
+    section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    assert section["psf_sigma"][0] == pytest.approx(1.6 * 1.1 / 0.7, rel=0.05)
+    assert section["scenes"][0]["noise"] == "variance"
+    assert "another seeing or depth" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_coadds_with_truth(tmp_path: Path) -> None:
+    made = CliRunner().invoke(main, ["simulate", "--out", str(tmp_path), "--name", "a", "--size", "1100"])
+    assert made.exit_code == 0
+    args = ("--out", tmp_path / "out", "--model", "logistic-i-1", "--bootstrap", 5)
+    status, out, err = run(*args, "--coadd", tmp_path / "a.fits", "--truth", tmp_path / "a.truth.parquet")
+    assert (status, err) == (0, "")
+    assert "coadds, S/N ≥ 5: " in out
+    section = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    assert section["models"]["area only"]["scores"]["auc"] > 0.7
+    assert section["bins"]["magnitude"]["n_blended"]
+
+
+def test_stamps(tmp_path: Path) -> None:
+    toy_stamps(120, size=41).with_noise(20.0).write(tmp_path / "set")
+    toy_stamps(30, size=41).write(tmp_path / "clean")
+    args = ("--stamps", tmp_path / "set", "--model", "logistic-i-1", "--bootstrap", 0)
+    status, out, err = run("--out", tmp_path / "out", *args)
+    assert status == 0, err
+    # The third of them that is for tests.
+    assert "stamps: 40 footprints of 1 scene\n" in out
+    assert "have one label" in fails(2, "--out", tmp_path / "other", *args, "--both-labels")
+    line = fails(2, "--out", tmp_path / "other", "--stamps", tmp_path / "clean", "--model", "peaks-i-1")
+    assert "give --stamp-noise SIGMA" in line
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+
+
+def test_truth_scenes(tmp_path: Path, shared_data: Path) -> None:
+    args = (
+        "--size",
+        400,
+        "--sizes",
+        "large",
+        "--bootstrap",
+        0,
+        "--model",
+        "peaks-i-1",
+        "--truths",
+        shared_data,
+    )
+    status, _, err = run("--out", tmp_path, "--scenes", "6", "--baseline-scenes", "1,2", *args)
+    assert status == 0, err
+    section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    assert [scene["split"] for scene in section["scenes"]] == ["test"]
+    assert section["baselines"].startswith("2 other scenes")
+    line = fails(1, "--out", tmp_path / "other", "--scenes", "4", *args)
+    assert "validation" in line
+
+
+def test_dial(tmp_path: Path) -> None:
+    status, out, err = run(
+        "--out", tmp_path, "--dial", 2, "--size", 300, "--bootstrap", 0, "--model", "peaks-i-1"
+    )
+    assert status == 0, err
+    assert "dial, S/N ≥ 5: " in out
+
+
+def test_misuse(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "exclude each other" in fails(2, *out, "--parametric", 1, "--dial", 2)
+    assert "each coadd needs its truth" in fails(2, *out, "--coadd", "a.fits")
+    assert "--visits" in fails(2, *out, "--visits", 3, "--dial", 1)
+    assert "--stamp-noise" in fails(2, *out, "--stamp-noise", 3)
+    assert "--baseline-scenes" in fails(2, *out, "--dial", 1, "--baseline-scenes", "1")
+    assert "'0;6'" in fails(2, *out, "--scenes", "0;6")
+    assert "unknown --sizes" in fails(2, *out, *SMALL, "--sizes", "tiny")
+    assert "is none of peaks-i-1, 5σ peaks" in fails(
+        2, *out, *SMALL, "--model", "peaks-i-1", "--reference", "x"
+    )
+    assert "name of a baseline" in fails(2, *out, *SMALL, "--model", "area only=peaks-i-1")
+
+
+def test_failures(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out")
+    assert "unknown model 'none'" in fails(1, *out, *SMALL, "--model", "none")
+    assert "no stamp_set.json" in fails(1, *out, "--stamps", tmp_path)
+    assert "two models are called" in fails(1, *out, *SMALL, "--model", "peaks-i-1", "--model", "peaks-i-1")
+    assert "scene_00.fits" in fails(1, *out, "--scenes", "0", "--truths", tmp_path)
+    package = ModelPackage.read("peaks-i-1")
+    metadata = json.loads(json.dumps(package.metadata))
+    metadata["inputs"]["bands"] = ["r"]
+    red = ModelPackage(package.classifier, metadata, package.arrays).write(tmp_path / "red.blendid")
+    line = fails(1, *out, *SMALL, "--sizes", "large", "--model", red)
+    assert "model red is for band r, and the scenes are of band i" in line
+
+
+def test_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(*_args: object) -> None:
+        raise ImportError("needs Keras, which is not installed")
+
+    monkeypatch.setattr(PeaksClassifier, "predict", predict)
+    args = ("--out", tmp_path, "--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0)
+    line = fails(1, *args, "--model", "peaks-i-1")
+    assert "model peaks-i-1: needs Keras, which is not installed" in line
+    monkeypatch.setattr("lsst.meas.blendid.model_package.list_shipped", lambda: ("logistic-i-1", "peaks-i-1"))
+    status, out, err = run(*args)
+    assert status == 0, err
+    assert "Warning: model peaks-i-1 was left out: needs Keras" in err
+    assert "logistic-i-1" in out
+    assert "peaks-i-1" not in out
+
+
+def test_no_footprint_and_one_kind(tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out", "--parametric", 1, "--sizes", "large", "--model", "peaks-i-1")
+    line = fails(1, *out, "--size", 200, "-c", "footprints.thresholdValue=100000")
+    assert "no footprint was found in large" in line
+    line = fails(1, *out, "--size", 40, "--seed", 3)
+    assert "are unblended; take more scenes" in line

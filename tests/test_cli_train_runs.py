@@ -1,0 +1,404 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""``blendid train``: sources of scenes, going on from a model, checkpoints and logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.meas.blendid.classifiers import (
+    BlendClassifierConfig,
+    FitOptions,
+    PeaksClassifier,
+    classifier_registry,
+)
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.footprints import detect
+from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.psf import summarize_psf
+from lsst.meas.blendid.readers import read_image
+from lsst.meas.blendid.samples import FootprintSamples
+from lsst.meas.blendid.simulation.tracts.repository import make_demo_repository
+from lsst.meas.blendid.training import clipped_footprints
+
+pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small simulated coadd, with its truth and with labels of its footprints beside it."""
+    folder = tmp_path_factory.mktemp("scene")
+    status, _, err = run("simulate", "--out", folder, "--name", "small", "--size", 400, "--sizes", "large")
+    assert (status, err) == (0, "")
+    path = folder / "small.fits"
+    read = read_image(path)
+    image = read.masked_image
+    found = detect(image, psf=summarize_psf(read.psf, image.bbox), config=clipped_footprints())
+    truth = Table.read(folder / "small.truth.parquet")
+    peaks = found.footprints.peaks[found.footprints.peak_start[:-1]]
+    x, y = (np.rint(np.asarray(truth[k])).astype(int) for k in ("x", "y"))
+    inside = (np.asarray(truth["snr"]) >= 5.0) & (x >= 0) & (x < 400) & (y >= 0) & (y < 400)
+    numbers = np.bincount(found.footprints.labels[y[inside], x[inside]], minlength=len(found.footprints) + 1)
+    labels = Table({"x": peaks["f_x"], "y": peaks["f_y"], "n_galaxies": numbers[1:].astype(float)})
+    labels["n_galaxies"][::3] = np.nan
+    labels.write(folder / "labels.ecsv")
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the dial."""
+    path = tmp_path_factory.mktemp("model") / "small.blendid"
+    options = ("--parametric", 5, "--size", 360, "--config-option", "nComponents=4")
+    status, out, err = run("train", "--classifier", "logistic", "--out", path, *options)
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{path}: trained on ") and "cross-fitted" in out
+    return path
+
+
+def test_the_dial_is_the_default_and_the_package_tells_all(model: Path) -> None:
+    package = ModelPackage.read(model)
+    training = package.metadata["training"]
+    assert training["recipe"] == {
+        "kind": "dial",
+        "seed": 1,
+        "parametric": 5,
+        "truths": [],
+        "draws": 1,
+        "size": 360,
+        "band": "i",
+        "validation": {"seed": 1_000_001, "parametric": 1},
+    }
+    assert training["options"] == {
+        "--classifier": "logistic",
+        "--parametric": 5,
+        "--size": 360,
+        "--config-option": ["nComponents=4"],
+        "--seed": 1,
+    }
+    # Clipped and variance noise are dealt out so that both get scenes of each kind.
+    assert [s["noise"] for s in training["scenes"]] == ["clipped"] * 2 + ["variance"] * 2 + ["clipped"]
+    assert all("settings" not in s for s in training["scenes"])
+    assert len(package.inputs["footprint_variants"]) == 2
+    low, high = package.inputs["psf_sigma"]
+    assert high > 1.1 * low
+    assert set(training["seconds"]) == {"scenes", "fit"}
+    assert package.metadata["calibration"]["method"] == "beta"
+    assert package.metadata["validation"]["estimate"].startswith("cross-fitted")
+    assert {"numpy", "scipy", "scikit-learn", "numba"} < set(package.metadata["versions"])
+
+
+def test_models_show_summarises_scenes(model: Path) -> None:
+    status, out, _ = run("models", "show", model)
+    assert status == 0
+    assert "  scenes: 5\n" in out
+    assert "    noise: 3 × clipped, 2 × variance\n" in out
+    assert len(out.splitlines()) < 120
+    assert max(map(len, out.splitlines())) < 200
+
+
+@pytest.mark.parametrize(("noise", "warned"), [("clipped", True), ("variance", False), ("both", False)])
+def test_a_model_of_another_noise_is_flagged(scene: Path, tmp_path: Path, noise: str, warned: bool) -> None:
+    """The coadd has a variance plane, which 'run' takes the noise from."""
+    package = tmp_path / "m.blendid"
+    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
+    # A second coadd gets the second setting of "both".
+    assert run("train", "--classifier", "peaks", "--out", package, *args * 3, "--noise", noise)[0] == 0
+    status, _, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    assert status == 0
+    assert (
+        "on other footprints (trained with doSubtractBackground=True, noiseSource='clipped', now" in err
+    ) == warned
+    blend = Table.read(tmp_path / "small.blend.parquet")
+    assert np.asarray(blend["flag_outside_model_range"]).all() == warned
+
+
+def test_train_from_a_butler_repository(tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    make_demo_repository(
+        repository, patches=2, patch_size=300, overlap=20, collection="sim", size_model="large"
+    )
+    package = tmp_path / "m.blendid"
+    base = (
+        "train",
+        "--classifier",
+        "peaks",
+        "--out",
+        package,
+        "--butler",
+        repository,
+        "--collections",
+        "sim",
+    )
+    status, out, err = run(*base, "--where", "patch = 1")
+    assert status == 0, err
+    training = ModelPackage.read(package).metadata["training"]
+    assert [s["coadd"].split()[0] for s in training["scenes"]] == ["deep_coadd"]
+    assert training["recipe"]["collections"] == "sim" and training["recipe"]["repository"] == "repo"
+    for args, match in (
+        (("--where", "patch = 7"), "has no deep_coadd in sim where patch = 7"),
+        (("--coadd-dataset", "other"), "no dataset type 'other'"),
+        (("--truth-dataset", "deep_coadd_sim_catalog"), "have no deep_coadd_sim_catalog"),
+        (("--collections", "none"), "none"),
+        (("--where", "nonsense ="), "nonsense"),
+    ):
+        status, out, err = run(*base, "--overwrite", *args)
+        assert (status, out) == (1, ""), err
+        assert match in err and "unexpected" not in err and err.count("\n") == 1
+
+
+def test_like_a_coadd(scene: Path, tmp_path: Path) -> None:
+    package = tmp_path / "like.blendid"
+    args = ("train", "--classifier", "peaks", "--out", package, "--like", scene)
+    status, _, err = run(*args, "--parametric", 3, "--size", 300)
+    assert status == 0
+    assert f"{scene}: band i, seeing 0.70" in err and "from the variance plane" in err
+    model = ModelPackage.read(package)
+    recipe = model.metadata["training"]["recipe"]
+    assert recipe["kind"] == "like" and recipe["coadd"]["name"] == "small.fits"
+    assert recipe["coadd"]["fwhm"] == pytest.approx(0.7, abs=0.003)
+    assert {s["noise"] for s in model.metadata["training"]["scenes"]} == {"variance"}
+    assert model.inputs["psf_sigma"][1] < 1.07 * model.inputs["psf_sigma"][0]
+    # So the coadd is in its range.
+    status, _, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    assert (status, err) == (0, "")
+
+
+def test_go_on_with_some_labels(scene: Path, model: Path, tmp_path: Path) -> None:
+    package = tmp_path / "further.blendid"
+    labels = scene.with_name("labels.ecsv")
+    args = ("train", "--from", model, "--out", package, "--coadd", scene, "--labels", labels)
+    status, out, err = run(*args, "--noise", "clipped")
+    assert status == 0
+    table = Table.read(labels)
+    known = int(np.isfinite(table["n_galaxies"]).sum())
+    assert f"{len(table) - known} footprints without label were left out; {known} have one" in err
+    assert "towards small" in err
+    new, old = ModelPackage.read(package), ModelPackage.read(model)
+    assert new.config == old.config and new.metadata["training"]["start"] == "small"
+    assert new.metadata["training"]["n_footprints"] == known
+    assert new.metadata["training"]["n_unlabelled"] == len(table) - known
+    assert new.metadata["training"]["label"] == "given numbers of galaxies"
+    np.testing.assert_array_equal(new.arrays["components"], old.arrays["components"])
+    assert not np.array_equal(new.arrays["coefficients"], old.arrays["coefficients"])
+    assert new.metadata["prior"]["blended"] != old.metadata["prior"]["blended"]
+
+
+def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_path: Path) -> None:
+    labels = Table.read(scene.with_name("labels.ecsv"))
+    empty, one, far, text = (labels.copy() for _ in range(4))
+    empty["n_galaxies"] = -1.0
+    one["n_galaxies"] = np.where(np.isfinite(labels["n_galaxies"]), 1.0, np.nan)
+    far["x"] += 10_000
+    text.replace_column("n_galaxies", ["two"] * len(text))
+    package = tmp_path / "m.blendid"
+    for k, (table, match) in enumerate(
+        (
+            (empty, f"all {len(labels)} labels are missing"),
+            (one, "are blended; both kinds are needed"),
+            (far, "positions of the labels lie in none"),
+            (text, "must be numbers of galaxies"),
+            (labels[["x", "y"]], "lacks n_galaxies"),
+        )
+    ):
+        file = tmp_path / f"{k}.ecsv"
+        table.write(file)
+        args = ("train", "--from", model, "--out", package, "--coadd", scene, "--labels", file)
+        status, out, err = run(*args)
+        assert (status, out) == (1, ""), err
+        assert match in err.splitlines()[-1] and "unexpected" not in err
+    good = ("--coadd", scene, "--labels", scene.with_name("labels.ecsv"))
+    newer = ModelPackage.read(model)
+    newer.metadata["inputs"]["version"] = 99
+    newer.write(tmp_path / "newer.blendid")
+    red = ModelPackage.read(model)
+    red.metadata["inputs"]["bands"] = ["r"]
+    red.write(tmp_path / "red.blendid")
+    for args, match in (
+        (("--from", tmp_path / "newer.blendid", *good), "was trained on version 99 of the inputs"),
+        (("--from", tmp_path / "red.blendid", *good), "is a model for band r, the labels are of band i"),
+        (
+            ("--from", model, *good, "--config-option", "footprints.thresholdValue=7"),
+            "was trained on other footprints (thresholdValue: trained with 5.0, now 7.0)",
+        ),
+        (("--from", model, *good, "--config-option", "nComponents=5"), "nComponents is 5, trained with 4"),
+    ):
+        status, out, err = run("train", "--out", package, *args)
+        assert (status, out) == (1, ""), err
+        assert match in err and "unexpected" not in err
+    assert not package.exists()
+
+
+def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import lsst.meas.blendid.cli._train_checks as checks
+
+    monkeypatch.setattr(checks, "_LIBRARIES", {"peaks": ("no_such_library", "extra")})
+    status, out, err = run("train", "--classifier", "peaks", "--out", tmp_path / "m.blendid")
+    assert (status, out) == (1, "")
+    assert "needs no_such_library, which is not installed: install lsst-meas-blendid[extra]" in err
+
+
+class _SlowClassifier(PeaksClassifier):
+    """Stands for one that learns in steps: reports, keeps checkpoints, and can be told when to stop."""
+
+    name = "slow"
+    stop_at = 99
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        assert options is not None and options.folder is not None and options.validation is not None
+        file = options.folder / "step"
+        done = int(file.read_text()) if file.exists() else 0
+        for step in range(done + 1, 5):
+            if step == self.stop_at:
+                raise KeyboardInterrupt
+            file.write_text(str(step))
+            options.say(f"epoch {step}")
+            self.history.setdefault("loss", []).append(1.0 / step)
+            self.history.setdefault("validation_loss", []).append(1.0 / step + 0.1)
+        super().fit(samples, counts, weights=weights, options=options)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> type[_SlowClassifier]:
+    monkeypatch.setitem(classifier_registry._dict, "slow", _SlowClassifier)
+    assert issubclass(_SlowClassifier.ConfigClass, BlendClassifierConfig)
+    return _SlowClassifier
+
+
+def test_an_interrupted_training_goes_on(
+    slow: type[_SlowClassifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    package, work = tmp_path / "m.blendid", tmp_path / "work"
+    args = ("train", "--classifier", "slow", "--out", package, "--parametric", 2, "--size", 300)
+    args += ("--checkpoints", work, "--log", work)
+    monkeypatch.setattr(slow, "stop_at", 3)
+    status, out, err = run(*args)
+    assert (status, out) == (130, "")
+    lines = err.splitlines()
+    assert lines[:2] == ["epoch 1", "epoch 2"]
+    assert f"Checkpoints are in {work}; repeat the command" in lines[2]
+    assert (work / "step").read_text() == "2" and not package.exists()
+    monkeypatch.setattr(slow, "stop_at", 99)
+    # Another command does not take what is not its own.
+    status, _, err = run(*args, "--seed", 2)
+    assert status == 1
+    assert "are of a command with another --seed" in err
+    status, out, err = run(*args)
+    assert status == 0
+    assert err.splitlines()[0].startswith("going on from the checkpoints")
+    assert "epoch 3" in err and "epoch 2" not in err
+    training = ModelPackage.read(package).metadata["training"]
+    assert training["history"] == {"loss": [0.333333, 0.25], "validation_loss": [0.433333, 0.35]}
+    assert names(work) == ["m.log.jsonl", "m.loss.png", "run.json", "step"]
+    records = [json.loads(line) for line in (work / "m.log.jsonl").read_text().splitlines()]
+    assert [r["event"] for r in records].count("start") == 2
+    assert records[-1]["event"] == "end" and records[-1]["training"]["history"] == training["history"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
+    """A real process, interrupted while it simulates."""
+    script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
+    work = tmp_path / "work"
+    args = [
+        sys.executable,
+        str(script),
+        "train",
+        "--classifier",
+        "peaks",
+        "--out",
+        str(tmp_path / "m.blendid"),
+    ]
+    args += ["--checkpoints", str(work), "--parametric", "50"]
+
+    def restore() -> None:
+        # Where the tests themselves run with Ctrl-C ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    process = subprocess.Popen(
+        args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=restore
+    )
+    for _ in range(600):
+        if (work / "run.json").exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Checkpoints are in" in err and "Interrupted" in err and "Traceback" not in err
+    assert names(tmp_path) == ["work"]
+
+
+def test_the_text_log_alone_without_curves(scene: Path, tmp_path: Path) -> None:
+    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
+    status, _, _ = run(
+        "train", "--classifier", "peaks", "--out", tmp_path / "m.blendid", *args, "--log", tmp_path
+    )
+    assert status == 0
+    assert names(tmp_path) == ["m.blendid", "m.log.jsonl"]
+
+
+def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
+    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
+    shares = []
+    for limit in (3, 8):
+        package = tmp_path / f"{limit}.blendid"
+        assert run("train", "--classifier", "peaks", "--out", package, *args, "--snr-min", limit)[0] == 0
+        training = ModelPackage.read(package).metadata["training"]
+        assert f"S/N >= {limit} " in training["label"]
+        shares.append(training["mix"]["blended"])
+    assert shares[0] > shares[1]
+
+
+def test_held_out_coadds(scene: Path, tmp_path: Path) -> None:
+    """Of five given coadds one is kept for the scores."""
+    args = []
+    for k in range(5):
+        copy = tmp_path / f"{k}.fits"
+        shutil.copy(scene, copy)
+        args += ["--coadd", copy, "--truth", scene.with_name("small.truth.parquet")]
+    package = tmp_path / "m.blendid"
+    status, out, err = run("train", "--classifier", "peaks", "--out", package, *args)
+    assert (status, err) == (0, "")
+    metadata = ModelPackage.read(package).metadata
+    used = [s["image"] for s in metadata["training"]["scenes"]]
+    held = [s["image"] for s in metadata["validation"]["scenes"]]
+    assert held == ["2.fits"] and used == ["0.fits", "1.fits", "3.fits", "4.fits"]
+    assert "validation: " in out

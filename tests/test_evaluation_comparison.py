@@ -1,0 +1,177 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Comparisons of models: scores, errors, paired differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lsst.meas.blendid.evaluation._weighted_scores import WeightedScores
+from lsst.meas.blendid.evaluation.comparison import METRICS, compare
+from lsst.meas.blendid.evaluation.comparison_table import Difference, format_difference, format_value
+from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
+from toy_comparison import toy_scored
+
+
+def draw(seed: int, n: int = 300) -> tuple[np.ndarray, ...]:
+    """Probabilities, counts, peaks and weights with ties and all kinds."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 4, n)
+    p = np.round(np.clip(0.25 * counts + rng.normal(0.0, 0.25, n), 0.01, 0.99), 2)
+    return p, counts, rng.integers(1, 3, n), rng.integers(0, 4, n).astype(float)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_weighted_scores_are_those_of_repeated_footprints(seed: int) -> None:
+    p, counts, n_peaks, weights = draw(seed)
+    found = WeightedScores(p, counts, n_peaks)(weights)
+    rows = np.repeat(np.arange(len(p)), weights.astype(int))
+    whole = score(p[rows], counts[rows])
+    one_peak = score_one_peak(p[rows], counts[rows], n_peaks[rows])
+    expected = {key: getattr(whole, key) for key in found if hasattr(whole, key)} | {
+        "one_peak_auc": one_peak.auc,
+        "one_peak_recall_1": one_peak.recall_at_1_percent,
+        "one_peak_recall_5": one_peak.recall_at_5_percent,
+    }
+    assert found.keys() == expected.keys() == {m.key for m in METRICS} - {"ece"}
+    for key, value in expected.items():
+        assert found[key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
+
+
+def test_weighted_scores_of_one_kind_are_nan() -> None:
+    p, counts, n_peaks, _ = draw(1)
+    scores = WeightedScores(p, counts, n_peaks)
+    found = scores((counts > 1).astype(float))
+    assert math.isnan(found["cross_entropy"])
+    assert math.isnan(found["auc"])
+    assert math.isnan(found["one_peak_recall_5"])
+    assert math.isnan(found["calibration_slope"])
+    assert math.isfinite(found["natural_cross_entropy"])
+    assert math.isnan(scores(np.zeros(len(p)))["balanced_accuracy"])
+
+
+def test_compare() -> None:
+    scored = toy_scored()
+    labelled = scored.labelled
+    found = compare(labelled, scored.predictions, reference="noisy", bootstrap=40)
+    assert list(found.rows) == list(scored.predictions)
+    assert (found.reference, found.n_footprints, found.n_draws) == ("noisy", len(labelled.counts), 40)
+    assert found.n_blocks > 1
+    for name in ("good", "noisy"):
+        direct = score(scored.p_blended(name), labelled.counts)
+        assert found[name].scores == direct
+        assert found[name].value("auc") == direct.auc
+        assert found[name].errors["auc"] > 0.0
+        assert "ece" not in found[name].errors
+    assert found["noisy"].differences == {}
+    gap = found["good"].differences["cross_entropy"]
+    assert gap.value == pytest.approx(
+        found["good"].value("cross_entropy") - found["noisy"].value("cross_entropy")
+    )
+    assert gap.high < 0.0
+    assert gap.low < gap.value < gap.high
+    # Paired: far below the errors in quadrature.
+    assert gap.error < math.hypot(
+        found["good"].errors["cross_entropy"], found["noisy"].errors["cross_entropy"]
+    )
+
+
+def test_compare_takes_probabilities_of_numbers() -> None:
+    scored = toy_scored()
+    found = compare(scored.labelled, scored.predictions, bootstrap=0)
+    assert scored.predictions["counts"].shape[1] == 5
+    assert (
+        found["counts"].value("auc")
+        == score(scored.predictions["counts"][:, 2:].sum(axis=1), scored.labelled.counts).auc
+    )
+    assert not found["counts"].errors
+    assert not found["counts"].differences
+
+
+def test_differences_are_of_the_footprints_that_both_classify() -> None:
+    scored = toy_scored()
+    p = scored.p_blended("noisy")
+    # Where it knows nothing better than the opposite, it says nothing.
+    some = p.copy()
+    some[::3] = np.nan
+    found = compare(scored.labelled, {"all": p, "some": some}, reference="all", bootstrap=10)
+    difference = found["some"].differences["cross_entropy"]
+    assert difference == Difference(0.0, 0.0, 0.0, 0.0)
+    assert found["some"].value("cross_entropy") != found["all"].value("cross_entropy")
+    assert found["some"].scores.n_missing == len(some[::3])
+
+
+def test_table_and_document() -> None:
+    scored = toy_scored()
+    found = compare(scored.labelled, scored.predictions, reference="noisy", bootstrap=10)
+    table = found.table()
+    assert list(table["model"]) == list(scored.predictions)
+    row = table[list(table["model"]).index("good")]
+    assert row["auc"] == found["good"].value("auc")
+    assert row["auc_error"] == found["good"].errors["auc"]
+    assert row["auc_difference_low"] == found["good"].differences["auc"].low
+    assert np.isnan(table["auc_difference"][list(table["model"]).index("noisy")])
+    assert table.meta["reference"] == "noisy"
+    document = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert document["models"]["good"]["scores"]["auc"] == round(found["good"].value("auc"), 6)
+    assert document["models"]["good"]["differences"]["auc"]["high"] is not None
+    assert document["n_footprints"] == len(scored.labelled.counts)
+    text = found.format()
+    lines = text.splitlines()
+    assert len(lines) == 1 + len(scored.predictions)
+    assert lines[0].endswith("cross-entropy − noisy")
+    assert f"{found['good'].value('auc'):.4f} ± " in text
+
+
+def test_one_block_has_no_errors() -> None:
+    scored = toy_scored()
+    one_sky = dataclasses.replace(scored.labelled, sky=np.zeros(len(scored.labelled.counts), dtype=int))
+    found = compare(one_sky, scored.predictions, reference="noisy", bootstrap=10, block_size=10_000)
+    assert (found.n_blocks, found.n_draws) == (1, 0)
+    assert math.isnan(found["good"].differences["auc"].error)
+    assert "good" in found.format()
+
+
+def test_bad_comparisons() -> None:
+    scored = toy_scored()
+    labelled, p = scored.labelled, scored.p_blended("good")
+    with pytest.raises(ValueError, match="no model"):
+        compare(labelled, {})
+    with pytest.raises(KeyError, match="no model is called 'other'; there are good"):
+        compare(labelled, {"good": p}, reference="other")
+    with pytest.raises(ValueError, match="good has 3 probabilities"):
+        compare(labelled, {"good": p[:3]})
+    with pytest.raises(ValueError, match="good classified none"):
+        compare(labelled, {"good": np.full(len(p), np.nan)})
+    for count, kind in ((0, "holds a galaxy"), (1, "are unblended"), (2, "are blended")):
+        one_kind = toy_scored(count=count).labelled
+        with pytest.raises(ValueError, match=kind):
+            compare(one_kind, {"good": p})
+
+
+def test_format() -> None:
+    assert format_value(-0.12345, 3) == "−0.123"
+    assert format_value(math.nan, 3) == "–"
+    assert format_difference(None, 2) == "–"
+    assert format_difference(Difference(-0.5, math.nan, 0.0, 0.0), 2) == "−0.50"
+    assert format_difference(Difference(0.5, 0.1, 0.3, 0.7), 2) == "+0.50 ± 0.10"
+
+
+def test_progress_counts_models() -> None:
+    scored, seen = toy_scored(), []
+    compare(scored.labelled, scored.predictions, bootstrap=0, progress=lambda *done: seen.append(done))
+    n = len(scored.predictions)
+    assert seen == [(i + 1, n) for i in range(n)]

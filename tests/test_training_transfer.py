@@ -1,0 +1,257 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Going on from a model, labels with gaps, and calibration on held-out footprints."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from lsst.meas.blendid.classifiers import (
+    FitOptions,
+    LogisticClassifier,
+    LogisticConfig,
+    PeaksClassifier,
+    split_probabilities,
+)
+from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.samples import FootprintSamples, SceneContext
+from lsst.meas.blendid.training import (
+    FileScene,
+    LabelledScenes,
+    fine_tune,
+    footprint_settings,
+    read_labels,
+    settings_of_model,
+    train_classifier,
+)
+from lsst.meas.blendid.training.label_tables import UNKNOWN, match_labels
+from lsst.meas.blendid.training.log import find_versions
+from lsst.meas.blendid.training.validation import split_halves, validate
+from toy_samples import make_toy
+
+
+def labelled(seeds: list[int], *, band: str = "i", merge: bool = False) -> LabelledScenes:
+    """Toy scenes; with merge, of another kind of sky, in which what was two galaxies is one."""
+    toys = [make_toy(12, seed=seed) for seed in seeds]
+    counts = np.concatenate([c for _, c in toys])
+    if merge:
+        counts = np.where(counts == 2, 1, counts)
+    return LabelledScenes(
+        FootprintSamples([r for r, _ in toys], [SceneContext(band, 31.4)] * len(toys)),
+        counts,
+        np.repeat(np.arange(len(toys)), [len(c) for _, c in toys]),
+        (0.9,) * len(toys),
+        tuple({"source": f"toy-{seed}"} for seed in seeds),
+        tuple(footprint_settings("clipped") * len(toys)),
+        5.0,
+    )
+
+
+def config() -> LogisticConfig:
+    chosen = LogisticConfig()
+    chosen.modelPackage = ""
+    chosen.nComponents = 4
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def package() -> ModelPackage:
+    return train_classifier("logistic", labelled([1, 2, 3, 4]), config=config(), model_name="old")
+
+
+def loss(model: LogisticClassifier | PeaksClassifier, test: LabelledScenes) -> float:
+    p, _ = split_probabilities(model.probabilities(test.samples))
+    return score(p, test.counts).natural_cross_entropy
+
+
+def test_logistic_goes_on_from_a_model(package: ModelPackage) -> None:
+    few, test = labelled([10], merge=True), labelled([20, 21, 22], merge=True)
+    use = np.arange(len(few.counts)) < 60
+    few = dataclasses.replace(few, samples=few.samples.select(use), counts=few.counts[use], sky=few.sky[use])
+    lines: list[str] = []
+    new = train_classifier(
+        "logistic", few, config=config(), options=FitOptions(start=package, report=lines.append)
+    )
+    assert new.metadata["training"]["start"] == "old"
+    assert lines and "towards old" in lines[0]
+    models = [LogisticClassifier.from_package(one) for one in (package, new)]
+    before, after = (loss(model, test) for model in models)
+    scratch = LogisticClassifier.from_package(train_classifier("logistic", few, config=config()))
+    assert after < before - 0.05
+    assert after < loss(scratch, test)
+    # The shares that it refers to are those of the labels.
+    assert new.metadata["prior"]["blended"] == pytest.approx(np.mean(few.counts > 1), abs=1e-6)
+
+
+def test_others_are_calibrated_anew() -> None:
+    old = train_classifier("peaks", labelled([1, 2, 3]))
+    few, test = labelled([10], merge=True), labelled([20, 21, 22], merge=True)
+    lines: list[str] = []
+    new = train_classifier("peaks", few, options=FitOptions(start=old, report=lines.append))
+    assert new.metadata["calibration"]["method"] == "platt"
+    assert any("calibrated anew" in line for line in lines)
+    assert loss(PeaksClassifier.from_package(new), test) < loss(PeaksClassifier.from_package(old), test)
+    for name, array in old.arrays.items():
+        np.testing.assert_array_equal(new.arrays[name], array)
+
+
+def test_starts_that_do_not_fit(package: ModelPackage) -> None:
+    few = labelled([10])
+    with pytest.raises(ModelPackageError, match="is a model for band i, the labels are of band r"):
+        fine_tune(LogisticClassifier, config(), labelled([10], band="r"), FitOptions(start=package))
+    other = dataclasses.replace(few, footprints=(FootprintConfig(),))
+    with pytest.raises(ModelPackageError, match="was trained on other footprints .*now .*variance"):
+        fine_tune(LogisticClassifier, config(), other, FitOptions(start=package))
+    with pytest.raises(ModelPackageError, match="is a model of classifier 'logistic', not of 'peaks'"):
+        fine_tune(PeaksClassifier, PeaksClassifier.ConfigClass(), few, FitOptions(start=package))
+    wider = config()
+    wider.nComponents = 5
+    with pytest.raises(ModelPackageError, match="nComponents is 5, trained with 4"):
+        fine_tune(LogisticClassifier, wider, few, FitOptions(start=package))
+    one = dataclasses.replace(few, counts=np.ones_like(few.counts))
+    for cls, start in ((LogisticClassifier, package), (PeaksClassifier, train_classifier("peaks", few))):
+        fitting = config() if cls is LogisticClassifier else cls.config_from_package(start)
+        with pytest.raises(ValueError, match="both kinds are needed"):
+            fine_tune(cls, fitting, one, FitOptions(start=start))
+
+
+def test_settings_of_a_model(package: ModelPackage) -> None:
+    (one,) = settings_of_model(package)
+    assert one.toDict() == footprint_settings("clipped")[0].toDict()
+    bare = dataclasses.replace(
+        package, metadata=package.metadata | {"inputs": {"footprints": {"minPixels": 3}}}
+    )
+    assert [s.minPixels for s in settings_of_model(bare)] == [3] * 4
+    both = footprint_settings()
+    assert [s.noiseSource for s in both] == ["clipped", "clipped", "variance", "variance"]
+    with pytest.raises(ValueError, match="noise is 'quiet'"):
+        footprint_settings("quiet")
+
+
+def test_footprint_differences_know_the_combinations(package: ModelPackage) -> None:
+    both = dataclasses.replace(package, metadata=package.metadata | {"inputs": dict(package.inputs)})
+    clipped, variance = footprint_settings("clipped")[0].toDict(), footprint_settings("variance")[0].toDict()
+    assert both.footprint_differences(clipped) == []
+    assert len(both.footprint_differences(variance)) == 1
+    both.inputs["footprint_variants"] = [
+        {"noiseSource": c["noiseSource"], "doSubtractBackground": c["doSubtractBackground"]}
+        for c in (clipped, variance)
+    ]
+    assert both.footprint_differences(clipped) == both.footprint_differences(variance) == []
+    # Neither is what was trained on.
+    (text,) = both.footprint_differences(variance | {"doSubtractBackground": True})
+    assert " or " in text and "now noiseSource='variance', doSubtractBackground=True" in text
+
+
+def test_labels_with_gaps(tmp_path: Path) -> None:
+    result, counts = make_toy(4, seed=5, xy0=(50, 20))
+    middle = result.footprints.centroid
+    table = Table({"x": middle[:, 0], "y": middle[:, 1], "n_galaxies": MaskedColumn(counts)})
+    np.testing.assert_array_equal(match_labels(result.footprints, table), counts)
+    table["n_galaxies"].mask[[0, 3]] = True
+    table["n_galaxies"][5] = -1
+    table["x"][7] = -1e4
+    expected = counts.copy()
+    expected[[0, 3, 5, 7]] = UNKNOWN
+    np.testing.assert_array_equal(match_labels(result.footprints, table), expected)
+    # Twice the same is no matter, two that differ are nothing.
+    table.add_row({"x": middle[8, 0] + 1.0, "y": middle[8, 1], "n_galaxies": counts[8]})
+    table.add_row({"x": middle[9, 0], "y": middle[9, 1] + 1.0, "n_galaxies": counts[9] + 1})
+    expected[9] = UNKNOWN
+    np.testing.assert_array_equal(match_labels(result.footprints, table), expected)
+    table.write(tmp_path / "labels.ecsv")
+    again = match_labels(result.footprints, read_labels(tmp_path / "labels.ecsv"))
+    np.testing.assert_array_equal(again, expected)
+    table["n_galaxies"] = table["n_galaxies"] + 0.5
+    table.write(tmp_path / "halves.ecsv")
+    with pytest.raises(ValueError, match="integers from 0"):
+        read_labels(tmp_path / "halves.ecsv")
+    with pytest.raises(ValueError, match="one of them"):
+        FileScene("a.fits", "b", labels="c")
+    with pytest.raises(ValueError, match="one of them"):
+        FileScene("a.fits")
+
+
+def test_scores_do_not_see_their_own_calibration() -> None:
+    """With labels at random, a calibration of the other half can not look better than chance."""
+    model = LogisticClassifier(config())
+    train = labelled([1, 2])
+    model.fit(train.samples, train.counts)
+    held = labelled([30, 31, 32, 33])
+    random = dataclasses.replace(held, counts=np.random.default_rng(3).permutation(held.counts))
+    share = float(np.mean(random.counts > 1))
+    floor = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    found = validate(model, random, "isotonic")
+    assert found["scores"]["natural_cross_entropy"] > floor
+    assert found["estimate"].startswith("cross-fitted: each half of the sky with the isotonic")
+    assert model.calibration is not None and model.calibration.method == "isotonic"
+
+
+def test_calibration_goes_into_the_package() -> None:
+    package = train_classifier(
+        "logistic",
+        labelled([1, 2, 3]),
+        validation=labelled([30, 31], merge=True),
+        config=config(),
+        calibration="beta",
+        facts={"recipe": {"kind": "toy"}},
+    )
+    assert package.metadata["calibration"]["method"] == "beta"
+    assert package.metadata["training"]["recipe"] == {"kind": "toy"}
+    model, test = LogisticClassifier.from_package(package), labelled([20, 21, 22], merge=True)
+    calibrated = loss(model, test)
+    model.config.doCalibrate = False
+    assert calibrated < loss(model, test)
+    # The estimate in the package is one of what it does on other sky.
+    assert package.metadata["validation"]["scores"]["natural_cross_entropy"] == pytest.approx(
+        calibrated, abs=0.1
+    )
+
+
+def test_too_few_to_calibrate_or_to_score() -> None:
+    model, train = LogisticClassifier(config()), labelled([1, 2])
+    model.fit(train.samples, train.counts)
+    held = labelled([30])
+    lines: list[str] = []
+    rows = np.flatnonzero(held.counts > 1)[3:]
+    use = np.ones(len(held.counts), dtype=bool)
+    use[rows] = False
+    few = dataclasses.replace(
+        held, samples=held.samples.select(use), counts=held.counts[use], sky=held.sky[use]
+    )
+    found = validate(model, few, "beta", lines.append)
+    assert found["estimate"] == "as predicted" and model.calibration is None
+    assert "not calibrated" in lines[0]
+    none = dataclasses.replace(few, counts=np.minimum(few.counts, 1))
+    assert validate(model, none, "beta", lines.append) == {}
+    assert "too few for scores" in lines[1]
+
+
+def test_halves_are_of_the_sky() -> None:
+    several = labelled([1, 2, 3])
+    np.testing.assert_array_equal(split_halves(several), several.sky == 1)
+    one = labelled([1])
+    half = split_halves(one)
+    x = one.samples.centroid[:, 0]
+    assert 0.4 < half.mean() < 0.6 and x[half].min() > x[~half].max()
+
+
+def test_versions_are_those_that_a_classifier_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "keras", sys)
+    assert "keras" in find_versions("cnn")
+    assert "keras" not in find_versions("logistic")
+    assert {"numpy", "numba", "scipy", "scikit-learn", "lsst-meas-blendid"} <= set(find_versions("logistic"))
