@@ -43,6 +43,7 @@ def make_config(**fields: object) -> MuyGpsConfig:
     config.nCoordinates = 0
     config.priorMean = "none"
     config.optimize = []
+    config.lengthScale, config.noise = 5.0, 1.0
     for name, value in fields.items():
         setattr(config, name, value)
     return config

@@ -88,10 +88,10 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         doc="How footprints and peaks are found.", dtype=FootprintConfig
     )
     classifiers = classifier_registry.makeField(
-        doc="Classifiers that run, each with its own config.", default=["peaks", "logistic"], multi=True
+        doc="Classifiers that run, each with its own config.", default=["peaks", "features"], multi=True
     )
     primaryClassifier: Field[str] = Field(
-        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="logistic"
+        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="features"
     )
     maxPeaks: Field[int] = Field(
         doc="Footprints with more peaks are flagged too_many_peaks and not classified. "
@@ -131,7 +131,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         names = sorted(self.classifiers.names)
         if not names:
             raise FieldValidationError(
-                cls.classifiers, self, "classifiers is empty; name at least one, for example 'logistic'"
+                cls.classifiers, self, "classifiers is empty; name at least one, for example 'features'"
             )
         if self.primaryClassifier not in names:
             raise FieldValidationError(

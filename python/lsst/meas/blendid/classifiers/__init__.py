@@ -15,6 +15,8 @@ __all__ = (
     "N_CLASSES",
     "BlendClassifier",
     "BlendClassifierConfig",
+    "CentersClassifier",
+    "CentersConfig",
     "CnnClassifier",
     "CnnConfig",
     "EnsembleClassifier",
@@ -25,6 +27,8 @@ __all__ = (
     "LabelledSamples",
     "LogisticClassifier",
     "LogisticConfig",
+    "MuyGpsClassifier",
+    "MuyGpsConfig",
     "PeaksClassifier",
     "PeaksConfig",
     "SepClassifier",
@@ -35,11 +39,13 @@ __all__ = (
 )
 
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
+from .centers import CentersClassifier, CentersConfig
 from .cnn import CnnClassifier, CnnConfig
 from .ensemble import EnsembleClassifier, EnsembleConfig
 from .features import FeaturesClassifier, FeaturesConfig
 from .fit_options import FitOptions, LabelledSamples
 from .logistic import LogisticClassifier, LogisticConfig
+from .muygps import MuyGpsClassifier, MuyGpsConfig
 from .peaks import PeaksClassifier, PeaksConfig
 from .registry import ENTRY_POINT_GROUP, classifier_registry, register_entry_points
 from .sep_peaks import SepClassifier, SepConfig

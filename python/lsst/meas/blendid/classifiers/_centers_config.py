@@ -96,6 +96,10 @@ class CentersConfig(BlendClassifierConfig):
         default=True,
     )
 
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.modelPackage = "centers-i-1"
+
     def validate(self) -> None:
         super().validate()
         if len(self.blocks) != len(self.widths):

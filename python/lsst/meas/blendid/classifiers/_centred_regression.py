@@ -61,21 +61,23 @@ def fit_centred(
     (Chelba & Acero 2006, Computer Speech & Language 20, 382).  Of several :math:`\lambda` the one with the
     least cross-entropy in five-fold cross-validation is taken.
     """
+    from threadpoolctl import threadpool_limits
+
     weights = np.ones(len(classes)) if weights is None else np.asarray(weights, dtype=np.float64)
     folds = np.random.default_rng(seed).permutation(len(classes)) % _FOLDS
     losses = np.zeros((len(_STRENGTHS), len(classes)))
-    for fold in range(_FOLDS):
-        out = folds == fold
-        start = None
-        for i in reversed(range(len(_STRENGTHS))):
-            new, start = _fit(
-                inputs[~out], classes[~out], weights[~out], coefficients, intercepts, _STRENGTHS[i], start
-            )
-            losses[i, out] = _losses(inputs[out], classes[out], *new)
-    strength = _STRENGTHS[int(np.argmin(losses @ weights))]
-    (coefficients, intercepts), _ = _fit(
-        inputs, classes, weights, coefficients, intercepts, strength, None, tolerance=1e-9
-    )
+    # One thread: the matrices are small, and the result is the same to the bit every time.
+    with threadpool_limits(limits=1):
+        for fold in range(_FOLDS):
+            out = folds == fold
+            args = (inputs[~out], classes[~out], weights[~out], coefficients, intercepts)
+            start = None
+            for i in reversed(range(len(_STRENGTHS))):
+                new, start = _fit(*args, _STRENGTHS[i], start)
+                losses[i, out] = _losses(inputs[out], classes[out], *new)
+        strength = _STRENGTHS[int(np.argmin(losses @ weights))]
+        args = (inputs, classes, weights, coefficients, intercepts)
+        (coefficients, intercepts), _ = _fit(*args, strength, None, tolerance=1e-12)
     return coefficients, intercepts, float(strength)
 
 
@@ -101,7 +103,7 @@ def _fit(
     strength: float,
     start: np.ndarray | None,
     *,
-    tolerance: float = 1e-6,
+    tolerance: float = 1e-7,
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """New coefficients and intercepts, and both as the vector that another fit can start from."""
     from scipy.optimize import minimize
@@ -126,7 +128,7 @@ def _fit(
         np.zeros(center.size) if start is None else start,
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": 2000, "ftol": tolerance * 1e-3, "gtol": tolerance * max(len(classes), 1)},
+        options={"maxiter": 2000, "ftol": tolerance, "gtol": 1e-3 * tolerance**0.5 * max(len(classes), 1)},
     )
     new = center + found.x.reshape(shape)
     return (new[:-1], new[-1]), found.x

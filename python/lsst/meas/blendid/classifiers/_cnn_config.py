@@ -126,6 +126,7 @@ class CnnConfig(BlendClassifierConfig):
 
     def setDefaults(self) -> None:
         super().setDefaults()
+        self.modelPackage = "cnn-i-1"
         self.cutout.size = 33
         self.cutout.normalization = "asinh"
         self.cutout.zeroOutside = False

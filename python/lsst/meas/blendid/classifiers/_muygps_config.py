@@ -45,8 +45,8 @@ class MuyGpsConfig(BlendClassifierConfig):
         optional=False,
     )
     nCoordinates: Field[int] = Field(
-        doc="Number of coordinates of the process: principal components of the inputs with the square root of "
-        "their scatter; 0 for the inputs themselves.",
+        doc="Number of coordinates of the process: principal components of the inputs, scaled to the square "
+        "root of their scatter; 0 for the inputs themselves.",
         dtype=int,
         default=12,
         optional=False,

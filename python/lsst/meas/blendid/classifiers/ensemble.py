@@ -19,6 +19,7 @@ from __future__ import annotations
 __all__ = ("EnsembleClassifier", "EnsembleConfig")
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -26,7 +27,7 @@ import numpy as np
 
 from lsst.pex.config import ChoiceField, Field, ListField, registerConfigurable
 
-from .._package_format import FORMAT_NAME, FORMAT_VERSION, check_metadata
+from .._package_format import FORMAT_NAME, FORMAT_VERSION, array_to_bytes, check_metadata
 from ..calibration import CALIBRATION_METHODS, fit_calibration
 from ..features import FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
@@ -115,6 +116,10 @@ class EnsembleConfig(BlendClassifierConfig):
         allowed={method: f"see `.calibration.Calibration` ({method})" for method in CALIBRATION_METHODS},
         optional=False,
     )
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.modelPackage = "ensemble-i-1"
 
     def validate(self) -> None:
         super().validate()
@@ -240,8 +245,19 @@ class EnsembleClassifier(BlendClassifier):
     def _key(self) -> tuple[str, ...]:
         """What inputs are kept under: all that they depend on."""
         if self._digest is None:
-            packages = [self._own_package(name).to_bytes() for name in self.config.members]
-            self._digest = hashlib.sha256(b"".join(packages)).hexdigest()
+            digest = hashlib.sha256()
+            for name in self.config.members:
+                package = self._own_package(name)
+                model = [
+                    name,
+                    package.config,
+                    package.inputs.get("version"),
+                    package.metadata.get("calibration"),
+                ]
+                digest.update(json.dumps(model, sort_keys=True).encode())
+                for key in sorted(package.arrays):
+                    digest.update(key.encode() + array_to_bytes(package.arrays[key], key))
+            self._digest = digest.hexdigest()
         return ("ensemble", str(self.config.useFeatures), self._digest)
 
     def _own_package(self, name: str) -> ModelPackage:

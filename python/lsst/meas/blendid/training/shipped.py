@@ -59,7 +59,7 @@ class ShippedModel:
 SHIPPED_MODELS: dict[str, ShippedModel] = {
     "peaks-i-1": ShippedModel("peaks", calibration=None),
     "logistic-i-1": ShippedModel("logistic"),
-    "muygps-i-1": ShippedModel("muygps"),
+    "muygps-i-1": ShippedModel("muygps", n_scenes=128),
     "cnn-i-1": ShippedModel("cnn", n_scenes=96),
     "features-i-1": ShippedModel("features"),
     "centers-i-1": ShippedModel("centers"),
