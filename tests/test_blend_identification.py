@@ -60,6 +60,14 @@ def _make_image(
     return MaskedImage(image, mask_schema=MaskSchema([MaskPlane(p, p) for p in PLANES]))
 
 
+def _config() -> BlendIdentificationConfig:
+    """Classifiers whose models are small."""
+    config = BlendIdentificationConfig()
+    config.classifiers.names = ["peaks", "logistic"]
+    config.primaryClassifier = "logistic"
+    return config
+
+
 @pytest.fixture(scope="module")
 def image() -> MaskedImage:
     return _make_image([(30, 30, 40), (80, 30, 20), (85, 34, 18), (50, 75, 9)])
@@ -67,7 +75,7 @@ def image() -> MaskedImage:
 
 @pytest.fixture(scope="module")
 def task() -> BlendIdentificationTask:
-    return BlendIdentificationTask(config=BlendIdentificationConfig())
+    return BlendIdentificationTask(config=_config())
 
 
 def test_run(task: BlendIdentificationTask, image: MaskedImage) -> None:
@@ -89,7 +97,7 @@ def test_run(task: BlendIdentificationTask, image: MaskedImage) -> None:
 
 
 def test_tables_say_what_their_probabilities_mean(image: MaskedImage) -> None:
-    config = BlendIdentificationConfig()
+    config = _config()
     natural = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i").blend
     config.classifiers["logistic"].priorBlended = 0.1
     stated = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i").blend
@@ -99,10 +107,13 @@ def test_tables_say_what_their_probabilities_mean(image: MaskedImage) -> None:
     assert stated.meta["prior_peaks"] == "natural"
     assert (stated["p_blended"] < natural["p_blended"]).all()
     np.testing.assert_array_equal(stated["p_blended_peaks"], natural["p_blended_peaks"])
-    for name in ("peaks", "logistic"):
-        assert natural.meta[f"calibration_{name}"] == "none"
+    for name, calibration in (("peaks", "none"), ("logistic", "beta")):
+        assert natural.meta[f"calibration_{name}"] == calibration
         shares = [float(share) for share in natural.meta[f"training_shares_{name}"].split(", ")]
-        assert sum(shares[2:]) == pytest.approx(natural.meta[f"prior_blended_{name}"], abs=2e-4)
+        assert sum(shares) == pytest.approx(1.0, abs=5e-4)
+        if calibration == "none":
+            # A calibration takes them to the share of the footprints that it was fitted to.
+            assert sum(shares[2:]) == pytest.approx(natural.meta[f"prior_blended_{name}"], abs=2e-4)
 
 
 def test_same_input_same_output(task: BlendIdentificationTask, image: MaskedImage) -> None:
@@ -172,7 +183,7 @@ def test_outside_the_model_range_warns_once_a_model(
 
 
 def test_footprints_unlike_those_trained_on(image: MaskedImage, caplog: pytest.LogCaptureFixture) -> None:
-    config = BlendIdentificationConfig()
+    config = _config()
     config.classifiers.names = ["logistic"]
     config.footprints.thresholdValue = 7.0
     with caplog.at_level(logging.WARNING):
@@ -273,7 +284,7 @@ def test_config_that_cannot_work(settings: dict[str, Any], message: str) -> None
         if "classifiers" in settings:
             config.classifiers.names = settings["classifiers"]
         if "modelPackage" in settings:
-            config.classifiers["logistic"].modelPackage = settings["modelPackage"]
+            config.classifiers["features"].modelPackage = settings["modelPackage"]
         if "threshold" in settings:
             config.footprints.thresholdValue = settings["threshold"]
         config.validate()
@@ -285,7 +296,7 @@ def test_unknown_classifier() -> None:
 
 
 def test_unfitting_model_fails_at_construction() -> None:
-    config = BlendIdentificationConfig()
+    config = _config()
     config.classifiers["logistic"].modelPackage = "no-such-model"
     with pytest.raises(ModelPackageError, match="no-such-model"):
         BlendIdentificationTask(config=config)
@@ -295,15 +306,13 @@ def test_unfitting_model_fails_at_construction() -> None:
 
 
 def test_models_from_the_butler(image: MaskedImage) -> None:
-    config = BlendIdentificationConfig()
+    config = _config()
     config.useButlerModelPackages = True
     config.classifiers["logistic"].modelPackage = ""
     task = BlendIdentificationTask(config=config)
     packages = {name: ModelPackage.read(f"{name}-i-1") for name in ("peaks", "logistic")}
     blend = task.run(image, psf=_psf(image.bbox), model_packages=packages).blend
-    expected = (
-        BlendIdentificationTask(config=BlendIdentificationConfig()).run(image, psf=_psf(image.bbox)).blend
-    )
+    expected = BlendIdentificationTask(config=_config()).run(image, psf=_psf(image.bbox)).blend
     assert np.array_equal(blend["p_blended"], expected["p_blended"])
     with pytest.raises(InvalidQuantumError, match="no model for classifier 'logistic' among"):
         task.run(image, psf=_psf(image.bbox), model_packages={"peaks": packages["peaks"]})

@@ -161,7 +161,7 @@ def test_metadata_says_how(repo: Path, tables: dict[tuple[str, int], Table]) -> 
     with Butler.from_config(str(repo), collections="parallel") as butler:
         (ref, *_) = butler.query_datasets("blendIdentification_metadata")
         metadata = butler.get(ref)["blendIdentification"]
-    assert metadata["primary_classifier"] == "logistic"
+    assert metadata["primary_classifier"] == "features"
     assert metadata["psf_sigma"] == pytest.approx(1.6, abs=0.05)
     assert metadata["seconds_tables"] > 0
 
@@ -241,7 +241,7 @@ def test_data_that_cannot_be_processed(repo: Path, execute: Callable[..., Any]) 
 
 
 def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None:
-    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "logistic")}
+    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "features")}
     with Butler.from_config(str(repo), writeable=True) as butler:
         butler.registry.registerDatasetType(
             DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
@@ -251,18 +251,18 @@ def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None
         butler.put(table, "blend_model_packages", band="i", run="models")
     config = BlendIdentificationConfig()
     config.useButlerModelPackages = True
-    config.classifiers["logistic"].modelPackage = ""
+    config.classifiers["features"].modelPackage = ""
     with execute("butler-models", config, inputs=(INPUT, "models")) as butler:
         assert _written(butler) == 3
         (ref,) = butler.query_datasets("blendIdentification_metadata")
-        assert butler.get(ref)["blendIdentification"]["model_logistic"] == "logistic-i-1"
+        assert butler.get(ref)["blendIdentification"]["model_features"] == "features-i-1"
 
 
 def test_model_for_another_band(execute: Callable[..., Any], tmp_path: Path) -> None:
-    package = ModelPackage.read("logistic-i-1")
+    package = ModelPackage.read("features-i-1")
     package.metadata["inputs"]["bands"] = ["u"]
     config = BlendIdentificationConfig()
-    config.classifiers["logistic"].modelPackage = str(package.write(tmp_path / "u.blendid"))
+    config.classifiers["features"].modelPackage = str(package.write(tmp_path / "u.blendid"))
     with pytest.raises(InvalidQuantumError, match="band u"):
         execute("wrong-band", config)
 

@@ -17,8 +17,9 @@ import numpy as np
 _STRENGTHS = tuple(10.0 ** np.arange(-1.0, 4.5, 0.5))
 """Penalties to choose from: precisions of a Gaussian prior of the changes, on standardised inputs."""
 
-_INTERCEPT_STRENGTH = 0.1
-"""The shares of the classes are what differs most between data, so intercepts are left nearly free."""
+_FREE_STRENGTH = 0.1
+"""Penalty of what differs most between data, and is left nearly free: the intercepts, which go with the
+shares of the classes, and a common factor on all old coefficients, which goes with how well they separate."""
 
 _FOLDS = 5
 
@@ -32,7 +33,7 @@ def fit_centred(
     weights: np.ndarray | None = None,
     seed: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    r"""Fit coefficients with a Gaussian prior about old ones.
+    r"""Fit coefficients with a Gaussian prior about a multiple of old ones.
 
     Parameters
     ----------
@@ -56,10 +57,10 @@ def fit_centred(
 
     Notes
     -----
-    Minimises :math:`-\sum_i w_i \ln P(c_i | x_i) + \frac{\lambda}{2} \|W - W_0\|^2
-    + \frac{\lambda_0}{2} \|b - b_0\|^2`, the posterior mode under a Gaussian prior about the old model
-    (Chelba & Acero 2006, Computer Speech & Language 20, 382).  Of several :math:`\lambda` the one with the
-    least cross-entropy in five-fold cross-validation is taken.
+    With :math:`W = s W_0 + D` minimises :math:`-\sum_i w_i \ln P(c_i | x_i) + \frac{\lambda}{2} \|D\|^2
+    + \frac{\lambda_0}{2} (\|b - b_0\|^2 + (s - 1)^2)`, the posterior mode under a Gaussian prior about the old
+    model (Chelba & Acero 2006, Computer Speech & Language 20, 382) that is stretched.  Of several
+    :math:`\lambda` the one with the least cross-entropy in five-fold cross-validation is taken.
     """
     from threadpoolctl import threadpool_limits
 
@@ -109,26 +110,28 @@ def _fit(
     from scipy.optimize import minimize
 
     shape = (len(old) + 1, len(old_intercepts))
-    center = np.vstack([old, old_intercepts])
-    penalty = np.full((shape[0], 1), strength)
-    penalty[-1] = _INTERCEPT_STRENGTH
     design = np.column_stack([inputs, np.ones(len(inputs))])
+    slopes = inputs @ old
+    penalty = np.full(shape, strength)
+    penalty[-1] = _FREE_STRENGTH
+    penalties = np.append(penalty.ravel(), _FREE_STRENGTH)
     truth = np.zeros((len(classes), shape[1]))
     truth[np.arange(len(classes)), classes] = 1.0
 
     def objective(change: np.ndarray) -> tuple[float, np.ndarray]:
-        delta = change.reshape(shape)
-        logs = _log_softmax(design @ (center + delta))
-        gradient = design.T @ (weights[:, None] * (np.exp(logs) - truth)) + penalty * delta
-        value = -float(weights @ (logs * truth).sum(axis=1)) + 0.5 * float((penalty * delta**2).sum())
-        return value, gradient.ravel()
+        delta, stretch = change[:-1].reshape(shape), change[-1]
+        logs = _log_softmax((1.0 + stretch) * slopes + old_intercepts + design @ delta)
+        residual = weights[:, None] * (np.exp(logs) - truth)
+        gradient = np.append((design.T @ residual).ravel(), np.sum(residual * slopes)) + penalties * change
+        value = -float(weights @ (logs * truth).sum(axis=1)) + 0.5 * float(penalties @ change**2)
+        return value, gradient
 
     found = minimize(
         objective,
-        np.zeros(center.size) if start is None else start,
+        np.zeros(penalties.size) if start is None else start,
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": 2000, "ftol": tolerance, "gtol": 1e-3 * tolerance**0.5 * max(len(classes), 1)},
     )
-    new = center + found.x.reshape(shape)
-    return (new[:-1], new[-1]), found.x
+    delta, stretch = found.x[:-1].reshape(shape), found.x[-1]
+    return ((1.0 + stretch) * old + delta[:-1], old_intercepts + delta[-1]), found.x

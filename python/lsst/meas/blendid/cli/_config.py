@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("apply_file", "apply_model", "apply_options", "make_config")
+__all__ = ("apply_file", "apply_options", "make_config")
 
 from collections.abc import Sequence
 
@@ -50,7 +50,8 @@ def make_config(
         Classifiers to run instead of the configured ones; the first one is
         the primary.
     models
-        Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.
+        Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.  Without ``classifiers``, those of the
+        models run instead of the configured ones if one of them is not among these.
     has_variance
         Whether the images have a variance plane.  Without one, the noise is
         estimated from the pixels and the sky background is subtracted, as in
@@ -83,8 +84,14 @@ def make_config(
                 raise MisuseError(f"unknown classifier {name!r}; known are {known}")
         config.classifiers.names = list(dict.fromkeys(classifiers))
         config.primaryClassifier = classifiers[0]
-    for model in models:
-        apply_model(config, model)
+    packages = [_read_model(model) for model in models]
+    wanted = list(dict.fromkeys(package.classifier for _, package in packages))
+    if not classifiers and not set(wanted) <= set(config.classifiers.names):
+        config.classifiers.names = wanted
+        if config.primaryClassifier not in wanted:
+            config.primaryClassifier = wanted[0]
+    for source, package in packages:
+        _use_model(config, source, package)
     apply_options(config, options)
     for field, reason in _PIPELINE_FIELDS.items():
         if getattr(config, field):
@@ -157,23 +164,8 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
             raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
 
 
-def apply_model(config: BlendIdentificationConfig, model: str) -> None:
-    """Use a model package, with the settings that it was trained with.
-
-    Parameters
-    ----------
-    config
-        Changed in place.
-    model
-        ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.
-
-    Raises
-    ------
-    MisuseError
-        Raised if the classifier of the model does not run.
-    ModelPackageError
-        Raised if it cannot be read or is one of another classifier.
-    """
+def _read_model(model: str) -> tuple[str, ModelPackage]:
+    """Read ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``; the name or path, and the package."""
     classifier, separator, source = model.partition("=")
     if not separator or classifier not in classifier_registry:
         classifier, source = "", model
@@ -182,6 +174,16 @@ def apply_model(config: BlendIdentificationConfig, model: str) -> None:
         raise MisuseError(
             f"model {source} is one of the classifier {package.classifier!r}, not {classifier!r}"
         )
+    if package.classifier not in classifier_registry:
+        raise CommandError(
+            f"model {source} needs the classifier {package.classifier!r}, which is not there: "
+            "install the package that it comes with"
+        )
+    return source, package
+
+
+def _use_model(config: BlendIdentificationConfig, source: str, package: ModelPackage) -> None:
+    """Use a model package, with the settings that it was trained with."""
     classifier = package.classifier
     if classifier not in config.classifiers.names:
         raise MisuseError(
