@@ -60,6 +60,18 @@ def test_planes_need_the_significance() -> None:
         compute_planes(result.without_planes())
 
 
+@pytest.mark.parametrize("sigma", [0.0, -1.0, np.nan, np.inf])
+def test_planes_need_positive_noise(sigma: float) -> None:
+    result, _, _ = make_scene(2)
+    broken = dataclasses.replace(result, noise=dataclasses.replace(result.noise, sigma=sigma))
+    with pytest.raises(ValueError, match="the network needs it positive"):
+        compute_planes(broken)
+    # An image without footprints may be one without pixels that tell the noise.
+    empty = make_result(np.full((4, 6), np.nan), np.zeros((4, 6), int))
+    empty = dataclasses.replace(empty, noise=broken.noise)
+    assert not compute_planes(empty).any()
+
+
 def test_inputs_stay_when_images_are_forgotten() -> None:
     samples, _, _ = make_scenes()
     planes, labels, context = keep_planes(samples), keep_labels(samples), compute_context(samples)

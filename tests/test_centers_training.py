@@ -143,6 +143,20 @@ def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:
     assert lines[0].startswith("going on after epoch 1")
 
 
+def test_weights_that_are_not_finite(keras: Any, tmp_path: Path) -> None:
+    # The loss of the only step is that of the weights before it.
+    settings = dataclasses.replace(SETTINGS, steps=1, epoch=1, warmup=0, learning_rate=float("inf"))
+    with pytest.raises(TrainingError, match="weights are not finite after 1 steps"):
+        train(keras, settings=settings, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_loss_that_is_not_finite(keras: Any) -> None:
+    settings = dataclasses.replace(SETTINGS, steps=1, epoch=1, warmup=0)
+    with pytest.raises(TrainingError, match="validation loss is not finite after 1 steps"):
+        train(keras, settings=settings, validate=lambda _weights: float("nan"))
+
+
 def test_no_warmup(keras: Any) -> None:
     _, history = train(keras, settings=dataclasses.replace(SETTINGS, warmup=0, steps=4))
     assert np.isfinite(history["loss"]).all()

@@ -174,6 +174,32 @@ def test_footprint_that_cannot_be_measured_gives_nan(fitted: FeaturesClassifier)
         classifier.fit(broken, counts)
 
 
+def test_fits_of_two_components_alone_do_not_classify(data: tuple[FootprintSamples, np.ndarray]) -> None:
+    classifier = FeaturesClassifier(make_config(features=["area", "depth", "two_gain"], iterations=2))
+    classifier.fit(*data)
+    samples, _ = make_samples(4, seed=2)
+    result = samples.results[0]
+    image = result.image.copy()
+    y, x = np.argwhere(result.footprints.labels == 3)[4]
+    image[y, x] = np.nan
+    broken = FootprintSamples([dataclasses.replace(result, image=image)])
+    assert np.isfinite(classifier.inputs(broken)[2, 2])
+    assert np.flatnonzero(np.isnan(classifier.predict(broken)).all(axis=1)).tolist() == [2]
+
+
+def test_fine_tuning_with_weights_keeps_the_shares(data: tuple[FootprintSamples, np.ndarray]) -> None:
+    samples, counts = data
+    weights = np.where(counts > 1, 5.0, 1.0)
+    start = FeaturesClassifier(make_config(learningRate=0.02))
+    start.fit(samples, counts, weights=weights)
+    share = np.mean(counts > 1)
+    for again in (weights, None):
+        tuned = FeaturesClassifier(make_config(learningRate=0.02))
+        tuned.fit(samples, counts, weights=again, options=FitOptions(start=start.to_package()))
+        p = tuned.predict(samples)[:, 2:].sum(axis=1)
+        assert p.mean() == pytest.approx(share, abs=0.02)
+
+
 def test_labels_of_one_kind_are_refused(data: tuple[FootprintSamples, np.ndarray]) -> None:
     with pytest.raises(ValueError, match="are blended"):
         FeaturesClassifier(make_config()).fit(data[0], np.ones(len(data[0]), int))

@@ -448,6 +448,18 @@ def test_fine_tuning_moves_towards_the_new_footprints(plain: MuyGpsClassifier) -
     np.testing.assert_array_equal(plain._get_state()["labels"], fit_toy()._get_state()["labels"])
 
 
+def test_weights_count_in_fine_tuning_too(plain: MuyGpsClassifier) -> None:
+    samples, counts = make_samples(8, seed=7)
+    weights = np.where(np.arange(len(counts)) % 2, 0.0, np.where(counts > 1, 2.0, 1.0))
+    tuned = MuyGpsClassifier(make_config())
+    tuned.fit(samples, counts, weights=weights, options=FitOptions(start=plain.to_package()))
+    assert len(tuned._labels) == len(plain._labels) + np.count_nonzero(weights)
+    ratio = np.unique(np.round(tuned._relative_noise / plain._relative_noise[0], 4))
+    # Without a trend all labels have one noise, which the weights divide; their mean does not count.
+    mean = weights[weights > 0.0].mean()
+    np.testing.assert_allclose(ratio, sorted({1.0, round(mean, 4), round(mean / 2.0, 4)}), atol=2e-4)
+
+
 def test_hyper_parameters_are_optimised_by_muygpys() -> None:
     pytest.importorskip("MuyGPyS", reason="MuyGPyS is not installed")
     lines: list[str] = []

@@ -247,6 +247,20 @@ def test_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "history.json").read_text())["loss"]) == 2
 
 
+def test_weights_that_are_not_finite_end_the_training(tmp_path: Path) -> None:
+    # The loss of the only step of an epoch is that of the weights before it.
+    options = {"batches": lambda _epoch: [(X, Y)], "validate": None, "monitor": None}
+    rates = [0.01, float("inf")]
+    with pytest.raises(TrainingError, match="weights after epoch 2 are not finite"):
+        run(make_network(), tmp_path, learning_rate=lambda epoch: rates[epoch], epochs=2, **options)
+    assert len(json.loads((tmp_path / "history.json").read_text())["loss"]) == 1
+
+
+def test_validation_that_gives_no_number_ends_the_training() -> None:
+    with pytest.raises(TrainingError, match="'val_loss' was finite in no epoch"):
+        run(make_network(), validate=lambda: {"val_loss": float("nan")}, epochs=5, patience=1)
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

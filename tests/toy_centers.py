@@ -61,6 +61,7 @@ def make_scenes(
 def make_config(**fields: object) -> CentersConfig:
     """A network that trains in a second."""
     config = CentersConfig()
+    config.modelPackage = ""
     config.widths, config.blocks = [6, 8], [1, 1]
     config.embedding, config.hidden = 5, [12]
     config.steps, config.stepsPerEpoch, config.warmupSteps = 8, 4, 2

@@ -84,14 +84,23 @@ def compute_planes(result: DetectionResult) -> np.ndarray:
     planes : `numpy.ndarray`, shape (ny, nx, 2), float16
         Inverse hyperbolic sine of the image in units of its noise, and of the significance; 0 where
         there is none.
+
+    Raises
+    ------
+    ValueError
+        Raised if the significance is missing, or the noise of an image with footprints is not positive.
     """
+    noise = float(result.noise.sigma)
+    known = np.isfinite(noise) and noise > 0.0
+    if len(result.footprints) and not known:
+        raise ValueError(f"pixel noise is {noise}; the network needs it positive")
     planes = np.empty((*result.image.shape, 2), dtype=np.float16)
     if result.significance.shape != result.image.shape:
         raise ValueError(
             "the significance image is missing: keep the planes of the images, or prepare them first"
         )
     with np.errstate(invalid="ignore"):
-        planes[..., 0] = np.arcsinh(result.image * np.float32(1.0 / result.noise.sigma))
+        planes[..., 0] = np.arcsinh(result.image * np.float32(1.0 / noise if known else 0.0))
         planes[..., 1] = np.arcsinh(result.significance)
     if result.bad.shape == result.image.shape:
         planes[result.bad, 0] = 0.0
@@ -172,6 +181,11 @@ def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarra
     -------
     values : `numpy.ndarray`, shape (9,), float32
         Numbers of `CONTEXT_NAMES`.
+
+    Notes
+    -----
+    They follow from the table of footprints.  `.features.field_context` has more of the same kind, for which
+    the image has to be smoothed and the light of all footprints measured.
     """
     footprints = result.footprints
     variance = result.psf.sigma**2

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..networks import TrainingError, get_arrays
+from ..networks import TrainingError, get_arrays, read_variable
 from ..networks.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
 from .crops import CropMaker
 from .loss import make_losses
@@ -95,8 +95,14 @@ def _compile(keras: Any, maps: Any, head: Any, crops: CropMaker, settings: Train
 
 
 def _copy(variables: Any) -> list[np.ndarray]:
-    """Values of variables, on the host."""
-    return [np.array(variable.numpy()) for variable in variables]
+    """Values of variables."""
+    return [read_variable(variable) for variable in variables]
+
+
+def _require_finite(arrays: list[np.ndarray], what: str, step: int) -> None:
+    """Refuse to go on with numbers that are not finite."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise TrainingError(f"{what} not finite after {step} steps; lower learningRate")
 
 
 def train_network(
@@ -145,7 +151,8 @@ def train_network(
     CheckpointError
         Raised if the checkpoint is damaged or one of another training.
     TrainingError
-        Raised if the loss is not finite any more; the checkpoint is that of the epoch before.
+        Raised if the loss, the weights or the validation loss are not finite any more; the checkpoint is
+        that of the epoch before.
 
     Notes
     -----
@@ -175,15 +182,18 @@ def train_network(
             # Keras gives means since the last reset.
             network.reset_metrics()
             losses.append([float(values[k]) for k in ("loss", "counts_loss", "tiles_loss")])
-            if not np.isfinite(losses[-1][0]):
-                raise TrainingError(f"the loss is not finite after {step + 1} steps; lower learningRate")
+            _require_finite([np.array(losses[-1])], "the loss is", step + 1)
             if (step + 1) % _AVERAGE_EVERY == 0:
                 keep = min(decay, (step + 1) / (step + 1 + 9.0 * _AVERAGE_EVERY))
                 for mean, array in zip(average, _copy(variables), strict=True):
                     mean += np.float32(1.0 - keep) * (array - mean)
+        # The loss of a step does not tell what the step did to the weights.
+        current, done = _copy(variables), min(first + settings.epoch, settings.steps)
+        _require_finite([*current, *average], "the weights are", done)
         row = dict(zip(("loss", "counts_loss", "tiles_loss"), np.mean(losses, axis=0).tolist(), strict=True))
         if validate is not None:
             row["validation_loss"] = validate(dict(zip(names, average, strict=True)))
+            _require_finite([np.array(row["validation_loss"])], "the validation loss is", done)
         for name, value in row.items():
             state.history.setdefault(name, []).append(float(value))
         state.epoch += 1
@@ -191,7 +201,7 @@ def train_network(
             state.best_epoch, state.best_value = state.epoch, row.get("validation_loss", float("inf"))
             state.best = [array.copy() for array in average]
         if folder is not None:
-            state.variables = [*_copy(variables), *average]
+            state.variables = [*current, *average]
             state.optimizer = _copy(optimizer.variables)
             write_checkpoint(Path(folder), state, identity)
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items())

@@ -58,8 +58,8 @@ def fit_centred(
     Notes
     -----
     With :math:`W = s W_0 + D` minimises :math:`-\sum_i w_i \ln P(c_i | x_i) + \frac{\lambda}{2} \|D\|^2
-    + \frac{\lambda_0}{2} (\|b - b_0\|^2 + (s - 1)^2)`, the posterior mode under a Gaussian prior about the old
-    model (Chelba & Acero 2006, Computer Speech & Language 20, 382) that is stretched.  Of several
+    + \frac{\lambda_0}{2} (\|b - b_0\|^2 + (s - 1)^2)`, the posterior mode under a Gaussian prior about
+    the old model (Chelba & Acero 2006, Computer Speech & Language 20, 382) that is stretched.  Of several
     :math:`\lambda` the one with the least cross-entropy in five-fold cross-validation is taken.
     """
     from threadpoolctl import threadpool_limits

@@ -166,7 +166,7 @@ class Trend:
         q = self.n_products
         expected: tuple[int, ...] = (0,)
         if self.kind == "area":
-            expected = (2, self.values.shape[-1])
+            expected = (2, *self.values.shape[-1:])
         elif self.kind != "none":
             expected = (n_inputs + q * (q + 1) // 2 + 1,)
         if self.values.shape != expected or not np.isfinite(self.values).all() or q > n_coordinates:

@@ -14,7 +14,7 @@ __all__ = ("tune_trees",)
 import numpy as np
 
 from ..labels import N_CLASSES
-from ._tree_scores import BLENDED, EMPTY, raw_scores
+from ._tree_scores import BLENDED, EMPTY, SEVERAL, nested_probabilities, raw_scores
 
 _SLOPE_SPREAD = 0.3
 """Standard deviation of the slope about 1 that is expected before any label is seen."""
@@ -23,6 +23,7 @@ _SHIFT_SPREAD = 1.5
 """The same of the shift about 0."""
 
 _LIMIT = 500.0
+"""Larger logits are taken as this: their exponential does not overflow."""
 
 
 def _sigmoid(logit: np.ndarray) -> np.ndarray:
@@ -59,6 +60,24 @@ def _fit_line(
     return max(slope, 0.05), shift
 
 
+def _fold_factors(arrays: dict[str, np.ndarray], x: np.ndarray) -> dict[str, np.ndarray]:
+    """Move factors on the odds of classes into the baseline, so that tuning starts from their probabilities.
+
+    What they do to the logit of being blended differs a little from footprint to footprint; this takes
+    the mean.
+    """
+    factors = arrays["class_factors"]
+    if np.all(factors == 1.0):
+        return arrays
+    scores = raw_scores(arrays, x)
+    blended = np.clip(nested_probabilities(scores, factors)[:, 2:].sum(axis=1), 1e-12, 1.0 - 1e-12)
+    baseline = np.array(arrays["baseline"], dtype=np.float64)
+    baseline[BLENDED] += np.mean(np.log(blended / (1.0 - blended)) - scores[:, BLENDED])
+    baseline[EMPTY] += np.log(factors[0] / factors[1])
+    baseline[SEVERAL:] += np.log(factors[2:])
+    return arrays | {"baseline": baseline, "class_factors": np.ones_like(factors)}
+
+
 def tune_trees(
     arrays: dict[str, np.ndarray],
     x: np.ndarray,
@@ -85,8 +104,9 @@ def tune_trees(
     Returns
     -------
     arrays
-        Trees with other leaves and another baseline.
+        Trees with other leaves and another baseline, without factors on the odds of classes.
     """
+    arrays = _fold_factors(arrays, x)
     scores = raw_scores(arrays, x)
     classes = np.minimum(classes, N_CLASSES - 1)
     weights = np.ones(classes.size) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -21,7 +21,13 @@ import numpy as np
 
 from lsst.pex.config import Field, ListField, RangeField, registerConfigurable
 
-from ..features import FEATURE_DOCS, FEATURE_NAMES, FEATURES_VERSION, measure_features
+from ..features import (
+    FEATURE_DOCS,
+    FEATURE_NAMES,
+    FEATURES_VERSION,
+    TWO_COMPONENT_COLUMNS,
+    measure_features,
+)
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
 from ._tree_tuning import tune_trees
@@ -39,6 +45,9 @@ from .trees import (
     validate_trees,
 )
 from .weighting import check_counts, prior_correction
+
+_LEAST_OF_A_KIND = 10
+"""Blended and other footprints that are needed at least."""
 
 
 class FeaturesConfig(BlendClassifierConfig):
@@ -159,6 +168,11 @@ class FeaturesClassifier(BlendClassifier):
 
     _trees: dict[str, np.ndarray] | None = None
 
+    def _usable(self, x: np.ndarray) -> np.ndarray:
+        """Rows that can be classified, bool of shape (n,).  Fits of two components do not suffice."""
+        measured = [name not in TWO_COMPONENT_COLUMNS for name in self.config.features]
+        return ~np.isnan(x[:, measured] if any(measured) else x).all(axis=1)
+
     def inputs(self, samples: FootprintSamples) -> np.ndarray:
         """Measure the features that the config names.
 
@@ -170,7 +184,8 @@ class FeaturesClassifier(BlendClassifier):
         Returns
         -------
         features : `numpy.ndarray`, shape (n, features), float32
-            The features; a row is all NaN where the pixels of a footprint cannot be used.
+            The features; all of a row but fits of two components are NaN where the footprint has pixels
+            that are not finite.
         """
         return measure_features(samples, list(self.config.features))
 
@@ -186,7 +201,7 @@ class FeaturesClassifier(BlendClassifier):
         options = FitOptions() if options is None else options
         counts = check_counts(samples, counts, weights)
         x = self.inputs(samples)
-        use = _usable(x)
+        use = self._usable(x)
         x, counts = x[use], counts[use]
         weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
         self._require_both(counts)
@@ -212,7 +227,7 @@ class FeaturesClassifier(BlendClassifier):
         held_out = None
         if options.validation is not None:
             held_x = self.inputs(options.validation.samples)
-            good = _usable(held_x)
+            good = self._usable(held_x)
             held_out = held_x[good], np.asarray(options.validation.counts)[good]
         members = []
         self.history = {}
@@ -232,9 +247,7 @@ class FeaturesClassifier(BlendClassifier):
             suffix = f"_{member}" if member else ""
             self.history |= {name + suffix: values for name, values in curves.items()}
         self._trees = average_trees(members)
-        if weights is not None:
-            factors = _match_shares(raw_scores(self._trees, x), prior_correction(counts, weights), counts)
-            self._trees = self._trees | {"class_factors": factors}
+        self._undo_weights(x, counts, weights)
 
     def _fine_tune(
         self, x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
@@ -245,7 +258,15 @@ class FeaturesClassifier(BlendClassifier):
             raise ValueError("the model to start from has other features; give this one the same config")
         assert start._trees is not None
         self._trees = tune_trees(start._trees, x, counts, weights=weights)
+        self._undo_weights(x, counts, weights)
         options.say(f"fine-tuned on {counts.size} footprints")
+
+    def _undo_weights(self, x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None) -> None:
+        """Take the probabilities of a fit with weights to the natural shares."""
+        assert self._trees is not None
+        if weights is not None:
+            factors = _match_shares(raw_scores(self._trees, x), prior_correction(counts, weights), counts)
+            self._trees = self._trees | {"class_factors": factors}
 
     def prepare(self, samples: FootprintSamples) -> bool:
         self.inputs(samples)
@@ -256,7 +277,7 @@ class FeaturesClassifier(BlendClassifier):
         assert self._trees is not None
         x = self.inputs(samples)
         probabilities = predict_trees(self._trees, x)
-        probabilities[~_usable(x)] = np.nan
+        probabilities[~self._usable(x)] = np.nan
         return probabilities
 
     def _get_state(self) -> dict[str, np.ndarray]:
@@ -272,15 +293,6 @@ class FeaturesClassifier(BlendClassifier):
                 f"the config names {len(self.config.features)}"
             )
         self._trees = trees
-
-
-_LEAST_OF_A_KIND = 10
-"""Blended and other footprints that are needed at least."""
-
-
-def _usable(x: np.ndarray) -> np.ndarray:
-    """Rows that are not all NaN, bool of shape (n,)."""
-    return ~np.isnan(x).all(axis=1)
 
 
 def _match_shares(scores: np.ndarray, factors: np.ndarray, counts: np.ndarray) -> np.ndarray:

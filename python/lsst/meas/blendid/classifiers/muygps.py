@@ -24,11 +24,7 @@ import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
-from ..features import (
-    CONTEXT_FEATURES,
-    FEATURES_VERSION,
-    measure_features,
-)
+from ..features import CONTEXT_FEATURES, FEATURES_VERSION, measure_features
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
 from ._muygps_config import MuyGpsConfig
@@ -132,7 +128,7 @@ class MuyGpsClassifier(BlendClassifier):
         config.validate()
         counts = check_counts(samples, counts, weights)
         if options.start is not None:
-            self._fine_tune(samples, counts, options)
+            self._fine_tune(samples, counts, weights, options)
             return
         if config.optimize:
             import_muygpys()
@@ -279,7 +275,9 @@ class MuyGpsClassifier(BlendClassifier):
             say=options.say,
         )
 
-    def _fine_tune(self, samples: FootprintSamples, counts: np.ndarray, options: FitOptions) -> None:
+    def _fine_tune(
+        self, samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
+    ) -> None:
         """Add footprints to those of a model, and fit its link to them."""
         package: ModelPackage = options.start  # type: ignore[assignment]
         self._load(package)
@@ -288,12 +286,17 @@ class MuyGpsClassifier(BlendClassifier):
         pixels, features, log_area = self._raw(samples)
         inputs = self._map.inputs(pixels, features)
         use = np.isfinite(inputs).all(axis=1)
+        if weights is not None:
+            weights = np.asarray(weights, dtype=np.float64)
+            use &= weights > 0.0
         if not use.any():
             raise ValueError("none of the footprints to learn from is usable")
         inputs, log_area, counts = inputs[use], log_area[use], counts[use]
         coordinates = self._map.coordinates(inputs)
         latent, blended = self._trend.latent(inputs, coordinates, log_area), counts > 1
         labels, noise = working_labels(latent, blended)
+        if weights is not None:
+            noise *= np.mean(weights[use]) / weights[use]
         # The new ones are all kept, and as many of the old ones as there is room for.
         rng = np.random.default_rng(options.seed)
         room = max(self.config.nTrain - len(labels), 0)
@@ -374,7 +377,7 @@ class MuyGpsClassifier(BlendClassifier):
         trend = Trend(config.priorMean, np.asarray(arrays["trend"], dtype=np.float64), n_products)
         trend.check(n_inputs, n_coordinates)
         points, labels, noise = arrays["points"], arrays["labels"], arrays["relative_noise"]
-        n = len(points)
+        n = points.size // n_coordinates
         if points.shape != (n, n_coordinates) or labels.shape != (n,) or noise.shape != (n,):
             raise ValueError(
                 f"points, labels and relative_noise have shapes {points.shape}, {labels.shape} and "

@@ -23,7 +23,7 @@ from .weights import read_variable
 
 
 class TrainingError(ArithmeticError):
-    """A training that went astray: a loss that is not finite."""
+    """A training that went astray: a loss or weights that are not finite."""
 
 
 def fit_network(
@@ -87,7 +87,8 @@ def fit_network(
     CheckpointError
         Raised if the folder has a checkpoint that is damaged or of another training.
     TrainingError
-        Raised if the loss of an epoch is not finite; the checkpoint is that of the epoch before.
+        Raised if the loss of an epoch or the weights after it are not finite, and then the checkpoint is that
+        of the epoch before; or if what is monitored never was a number.
     """
     if epochs < 1 or (patience is not None and patience < 1):
         raise ValueError(f"epochs ({epochs}) and patience ({patience}) must be at least 1")
@@ -111,6 +112,12 @@ def fit_network(
                 f"the loss of epoch {state.epoch + 1} is {numbers['loss']}: "
                 "lower the learning rate or look at the inputs"
             )
+        # The loss of a batch does not tell what its step did to the weights.
+        if not all(np.isfinite(value).all() for value in _copy(model.trainable_variables)):
+            raise TrainingError(
+                f"the weights after epoch {state.epoch + 1} are not finite: "
+                "lower the learning rate or look at the inputs"
+            )
         if validate is not None:
             numbers |= {str(k): float(v) for k, v in validate().items()}
         _record(state, numbers, model, monitor)
@@ -121,6 +128,8 @@ def fit_network(
         listed = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items())
         star = " *" if state.best_epoch == state.epoch else ""
         say(f"epoch {state.epoch}/{epochs}: {listed}{star}")
+    if monitor is not None and not state.best:
+        raise TrainingError(f"{monitor!r} was finite in no epoch: look at the validation data")
     if state.best:
         restore(model.variables, state.best, "network")
     return state.history
