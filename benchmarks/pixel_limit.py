@@ -11,8 +11,9 @@
 For every footprint with one peak and a galaxy, the fluxes of its galaxies are fitted jointly and linearly
 to the noisy pixels, with their true positions and shapes. The second galaxy of a blend is asked for; in a
 footprint with one galaxy it is a decoy, the second of another blend at its true distance. The significance
-of its flux is what the pixels know of it when nothing else is unknown. No classifier has that knowledge,
-so its AUC is a limit, and where the expected significance is small the pixels show nothing.
+of its flux is what the pixels know of it when nothing else is unknown, and where the expected significance
+is small they show nothing. No classifier has that knowledge, so its AUC is a limit as far as nobody knows
+beforehand which galaxies are likely to be blends.
 
     python benchmarks/pixel_limit.py --truths FOLDER [--split validation] [--models NAME ...]
 """

@@ -587,8 +587,11 @@ def test_config_refuses_unknown_names() -> None:
         ("knots", lambda a: a[::-1]),
         ("knots", lambda a: a[:0]),
         ("trend", lambda a: np.ones(3)),
+        ("trend", lambda a: np.ones(())),
+        ("points", lambda a: np.ones((), np.float32)),
         ("axes", lambda a: a[:, 1:]),
         ("fill", lambda a: a[1:]),
+        ("fill", lambda a: np.full_like(a, np.inf)),
     ],
 )
 def test_damaged_package(plain: MuyGpsClassifier, name: str, change: object) -> None:

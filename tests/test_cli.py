@@ -156,6 +156,11 @@ def test_messages_of_config_errors_are_short() -> None:
     assert "__init__" not in text
 
 
+def test_messages_of_missing_libraries_tell_one_remedy() -> None:
+    assert describe_error(ImportError("no hnswlib: pip install hnswlib")) == "no hnswlib: pip install hnswlib"
+    assert describe_error(ImportError("No module named 'sep'")).count("install") == 1
+
+
 # blendid models
 
 

@@ -161,6 +161,22 @@ def test_warnings_of_the_task_name_the_image(tmp_path: Path, models: tuple[str, 
     assert f"\n{image}: 3 footprints" in err
 
 
+def test_options_of_a_classifier(tmp_path: Path, models: tuple[str, ...]) -> None:
+    from lsst.meas.blendid.cli._config import make_config
+
+    config = make_config(
+        options=["classifiers.peaks.priorBlended=0.05", "classifiers['peaks'].doCalibrate=False"]
+    )
+    assert config.classifiers["peaks"].priorBlended == 0.05
+    assert config.classifiers["peaks"].doCalibrate is False
+    image = write_plain(tmp_path / "plain.fits")
+    options = ("--classifier", "peaks", "--config-option", "classifiers.peaks.priorBlended=0.05")
+    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models[:2], *options)
+    assert status == 0, err
+    table = Table.read(tmp_path / "out" / "plain.blend.parquet")
+    assert table.meta["prior"] == "stated"
+
+
 def test_one_classifier_and_options(tmp_path: Path, models: tuple[str, ...]) -> None:
     image = write_plain(tmp_path / "plain.fits")
     status, _, err = run(
@@ -300,6 +316,10 @@ def test_failure_while_writing_leaves_nothing(
         (("--config-option", "nonsense"), 2, "not of the form"),
         (("--config-option", "footprints.nonsense=1"), 2, "footprints.nonsense"),
         (("--config-option", "footprints.thresholdValue=-1"), 2, "thresholdValue"),
+        (("--config-option", "classifiers.nonsense.priorBlended=0.1"), 2, "unknown classifier 'nonsense'"),
+        (("--config-option", "classifiers.peaks.nonsense=0.1"), 2, "there is no field"),
+        (("--config-option", "classifiers.peaks.priorBlended=1"), 2, "priorBlended"),
+        (("--config-option", "classifiers['peaks'].doCalibrate=maybe"), 2, "doCalibrate"),
         (("--config-option", "footprints.thresholdValue='a'"), 2, "thresholdValue"),
         (("--config-option", "primaryClassifier=nonsense"), 1, "the config does not work"),
         (("--config-option", "useLegacyCoadd=True"), 2, "useLegacyCoadd works in pipelines only"),

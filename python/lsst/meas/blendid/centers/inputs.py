@@ -49,9 +49,9 @@ CONTEXT_NAMES = (
     "size_bright_upper",
 )
 """Numbers of an image: width of the PSF [pixel]; point-source depth [mag]; log10 of the footprints in an
-area of 10,000 PSF sigma²; share of the pixels in footprints; sky level [noise sigma]; log10 of the area
-before growth [PSF sigma²] of footprints with one peak, its median at three levels of significance and its
-upper quartile at the highest.  NaN where an image does not tell."""
+area of 10,000 PSF sigma²; area of the footprints over that of the searched pixels; sky level [noise sigma],
+-0.2 to 0.5; log10 of the area before growth [PSF sigma²] of footprints with one peak, its median at three
+levels of significance and its upper quartile at the highest.  NaN where an image does not tell."""
 
 SCALAR_NAMES = (
     "log_area",
@@ -65,6 +65,9 @@ SCALAR_NAMES = (
 """Numbers of a footprint, areas in PSF sigma²."""
 
 _LEVELS = ((6.0, 10.0), (10.0, 20.0), (20.0, 60.0))
+"""Significances of the footprints whose sizes tell the universe: faint, middle and bright ones."""
+_SKY_RANGE = (-0.2, 0.5)
+"""Sky levels beyond are taken as these: an image that is mostly footprints has hardly any sky."""
 _FEWEST = 10
 """Least number of footprints that a median size is measured on."""
 _LIMIT = 4.0
@@ -191,7 +194,7 @@ def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarra
     variance = result.psf.sigma**2
     values = dict.fromkeys(CONTEXT_NAMES, np.nan)
     values["psf_sigma"] = result.psf.sigma
-    values["sky_level"] = float(np.clip(result.sky_level, -0.2, 0.5))
+    values["sky_level"] = float(np.clip(result.sky_level, *_SKY_RANGE))
     if context.zero_point is not None:
         values["depth"] = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
     pixels = max(int(np.count_nonzero(result.eligible)), 1)

@@ -21,6 +21,7 @@ from .pooling import count_probabilities
 _PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Strengths of the pull towards the weights that it starts from, weakest first."""
 _FOLDS = 5
+"""Parts of the cross-validation."""
 _SURE = 1.5
 """Standard errors that tuning has to gain; measured: 1 does harm with 60 footprints, 2 leaves out gains."""
 _LARGEST = 20_000

@@ -22,6 +22,7 @@ _FREE_STRENGTH = 0.1
 shares of the classes, and a common factor on all old coefficients, which goes with how well they separate."""
 
 _FOLDS = 5
+"""Parts of the cross-validation."""
 
 
 def fit_centred(

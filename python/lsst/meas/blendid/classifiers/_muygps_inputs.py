@@ -178,7 +178,8 @@ class InputMap:
         }
         for name, shape in shapes.items():
             array = getattr(self, name)
-            if array.shape != shape or not (np.isfinite(array).all() or name == "fill"):
+            good = ~np.isinf(array) if name == "fill" else np.isfinite(array)
+            if array.shape != shape or not good.all():
                 raise ValueError(f"{name} has shape {array.shape}, not {shape}, or is not finite")
         if np.any(np.diff(self.knots, axis=0) < 0.0):
             raise ValueError("knots are not in order")

@@ -41,7 +41,9 @@ _NODES = 48
 _MOST_ROWS = 150_000
 """Rows that a trend is fitted to, at most."""
 _CHUNK = 16_384
+"""Rows of the design matrix that are in memory at a time."""
 _FOLDS = 3
+"""Parts of the footprints that are left out of a trend in turn."""
 
 
 @dataclass(frozen=True)

@@ -380,8 +380,10 @@ class CentersClassifier(BlendClassifier):
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         state = {name: arrays[name] for name in self._shapes()}
         for name, shape in self._shapes().items():
-            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
-                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}, or is not finite")
+            if state[name].shape != shape:
+                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}")
+            if not np.all(np.isfinite(state[name])):
+                raise ValueError(f"{name} has numbers that are not finite")
         if not all(np.all(state[name] > 0.0) for name in ("context_scale", "scalars_scale", "class_factors")):
             raise ValueError("a scale or a factor is not positive")
         self._take(state)

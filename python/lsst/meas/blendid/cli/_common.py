@@ -189,6 +189,8 @@ def describe_error(err: BaseException) -> str:
     if isinstance(err, KeyError):
         text = " ".join(str(err.args[0]).split()) if err.args else ""
     if isinstance(err, ImportError):
+        if "pip install" in text:  # It tells the remedy itself.
+            return text
         return f"{text}; install the extra that brings it, or everything with 'make'"
     # Errors of these classes are about the input; others are about the program.
     expected = isinstance(err, (ValueError, OSError)) or type(err).__module__.startswith("lsst.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("apply_file", "apply_options", "make_config")
 
+import re
 from collections.abc import Sequence
 
 from lsst.pex.config import Config, FieldValidationError
@@ -28,6 +29,11 @@ _PIPELINE_FIELDS = {
     "useSkyMap": "there is no Butler to take the skymap from",
 }
 """Fields that only choose what is read from a Butler, and what makes them void without one."""
+
+_OF_CLASSIFIER = re.compile(
+    r"classifiers(?:\.(?P<attribute>[\w-]+)|\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])\.(?P<rest>.+)"
+)
+"""Name of a field of a classifier's config."""
 
 
 def make_config(
@@ -138,6 +144,8 @@ def apply_file(config: Config, file: str) -> None:
 def apply_options(config: Config, options: Sequence[str]) -> None:
     """Apply overrides of single fields, parsed as ``pipetask`` does, which runs no code.
 
+    A field of a classifier is ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
+
     Parameters
     ----------
     config
@@ -154,14 +162,27 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
         field, separator, value = option.partition("=")
         if not separator or not field.strip():
             raise MisuseError(f"config option {option!r} is not of the form FIELD=VALUE")
+        owner, rest = _find_owner(config, field.strip())
         overrides = ConfigOverrides()
-        overrides.addValueOverride(field.strip(), value)
+        overrides.addValueOverride(rest, value)
         try:
-            overrides.applyTo(config)
+            overrides.applyTo(owner)
         except AttributeError as err:
             raise MisuseError(f"config option {option!r}: there is no field {field.strip()!r}") from err
         except (FieldValidationError, TypeError, ValueError, KeyError) as err:
             raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
+
+
+def _find_owner(config: Config, field: str) -> tuple[Config, str]:
+    """Config that a field belongs to and its name there; overrides cannot step into a registry themselves."""
+    match = _OF_CLASSIFIER.fullmatch(field)
+    if match is None or not isinstance(config, BlendIdentificationConfig):
+        return config, field
+    name = match["attribute"] or match["key"]
+    if name not in classifier_registry:
+        known = ", ".join(sorted(classifier_registry))
+        raise MisuseError(f"config option {field!r}: unknown classifier {name!r}; known are {known}")
+    return config.classifiers[name], match["rest"]
 
 
 def _read_model(model: str) -> tuple[str, ModelPackage]:

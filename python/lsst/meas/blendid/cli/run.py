@@ -118,6 +118,7 @@ def run(
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
       blendid run coadd.fits --out tables --config-option maxPeaks=50
+      blendid run coadd.fits --out tables --config-option classifiers.features.priorBlended=0.2
     """  # noqa: D301
     stems = _find_stems(images)
     make_output_folder(directory)

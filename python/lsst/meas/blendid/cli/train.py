@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..classifiers import FitOptions
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
-    from ..training import LabelledScenes
+    from ..training import LabelledScenes, SceneSource
 
 
 @click.command()
@@ -141,27 +141,31 @@ class _Training:
         labelled: list[LabelledScenes | None] = []
         preparer = self.cls(self.config)
         with self.log.stage("scenes"):
-            for scenes, label in ((sources.train, "Scenes"), (sources.validation, "Validation scenes")):
+            held_out = _deal_to_few(sources.validation, settings)
+            for (scenes, kinds), label in (
+                ((sources.train, settings), "Scenes"),
+                (held_out, "Validation scenes"),
+            ):
                 if not scenes:
                     labelled.append(None)
                     continue
                 labelled.append(
                     label_scenes(
                         scenes,
-                        settings,
+                        kinds,
                         snr_min=o.snr_min,
                         keep_planes=self.cls.needs_planes,
                         prepare=preparer.prepare,
                         progress=stderr_progress(label),
                     )
                 )
-        learn, held_out = labelled
+        learn, validation = labelled
         assert learn is not None
         if learn.n_unlabelled:
             self.log.say(
                 f"{learn.n_unlabelled} footprints without label were left out; {len(learn.counts)} have one"
             )
-        self._fit(learn, held_out, options, sources.recipe)
+        self._fit(learn, validation, options, sources.recipe)
 
     def _find_sources(self) -> Any:
         from ._train_sources import find_sources
@@ -255,6 +259,16 @@ class _Training:
 
 
 _PREFIX = "footprints."
+
+
+def _deal_to_few(
+    scenes: Sequence[SceneSource], settings: Sequence[FootprintConfig]
+) -> tuple[Sequence[SceneSource], Sequence[FootprintConfig]]:
+    """Take each of a few scenes with each of the settings, so that none of these is left out."""
+    kinds = [one for i, one in enumerate(settings) if one not in settings[:i]]
+    if len(scenes) >= len(settings):
+        return scenes, settings
+    return [scene for scene in scenes for _ in kinds], kinds
 
 
 def _apply(config: Any, options: Sequence[str]) -> None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FAST", "FREE", "add_source", "fit_sources", "solve_spd")
+__all__ = ("FAST", "FREE", "add_source", "back_substitute", "fit_sources", "solve_spd")
 
 import numpy as np
 
@@ -79,6 +79,7 @@ def add_source(  # pragma: no cover - compiled
         half = 0.5 * b
         for i in range(rows.shape[0]):
             dy = rows[i, 0] - cy
+            # Beyond, the row has less than exp(-30) of the peak.
             if dy * dy > 60.0 * syy:
                 continue
             dx = rows[i, 1] - cx

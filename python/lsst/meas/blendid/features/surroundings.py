@@ -33,6 +33,7 @@ _FAR = 100.0
 """Distance [PSF sigma] where a footprint has no neighbour any more."""
 
 _REACH = 40.0
+"""Radius of the surroundings [PSF sigma]."""
 
 _SIGNIFICANCES = ((7.0, 15.0), (15.0, 40.0), (40.0, 150.0))
 """Ranges of S/N of isolated footprints that quantiles are taken of."""

@@ -67,12 +67,17 @@ _MEAN_VARIANCE = sum(share * variance for share, variance in _EXPONENTIAL)
 _WING = 4.0
 
 _MODEL_ERROR = 0.05
+"""Error of the profiles beside the noise, as a part of the value: bright galaxies are no exponentials."""
 _LEAST_PIXELS = 12
+"""Good pixels that a footprint must have in the window: twice the parameters of a galaxy."""
 _WINDOW = 7.5
+"""Half the side of the window [PSF sigma]."""
 _TOLERANCE = 0.02
+"""Improvement of chi² at which a fit stops."""
 _STEPS_ONE = 12
 _STEPS_TWO = 8
 _STEPS_PAIR = 8
+"""Most steps of the fits of a galaxy, of a galaxy and a point source, and of two point sources."""
 _N_COLUMNS = len(TWO_COMPONENT_COLUMNS)
 
 
@@ -298,7 +303,7 @@ def two_component_test(result: DetectionResult) -> np.ndarray:
     -------
     columns
         `TWO_COMPONENT_COLUMNS` of each footprint, float32 ``(n, k)``; NaN where
-        a fit was not possible: fewer than 12 good pixels, no peak, no flux.
+        a fit was not possible: fewer than 12 good pixels, no peak, no flux, noise that is not positive.
     """
     footprints = result.footprints
     n = len(footprints)
