@@ -72,6 +72,11 @@ def check_metadata(metadata: object, source: str) -> None:
                 f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
             )
     _check_inputs(metadata["inputs"], source)
+    blended = metadata["prior"].get("blended")
+    if blended is not None and not (_is_finite(blended) and 0.0 <= blended <= 1.0):
+        raise ModelPackageError(
+            f"{source}: metadata prior.blended is {blended!r}, not null or a share from 0 to 1; train it anew"
+        )
 
 
 def _check_inputs(inputs: dict[str, Any], source: str) -> None:
