@@ -233,6 +233,12 @@ def test_nonsense_version_is_refused(version: object) -> None:
         ModelPackage.from_bytes(data)
 
 
+@pytest.mark.parametrize("share", ["many", 7.0, -0.1, True])
+def test_a_prior_that_is_no_share_is_refused(share: object) -> None:
+    with pytest.raises(ModelPackageError, match="prior.blended is"):
+        make_package(prior={"blended": share}).to_bytes()
+
+
 @pytest.mark.parametrize("key", ["name", "classifier", "config", "inputs", "prior", "training", "validation"])
 def test_missing_metadata_is_named(key: str) -> None:
     data = rebuild(make_package().to_bytes(), edit=lambda d: d.pop(key))
@@ -315,11 +321,13 @@ def test_every_way_to_name_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_shipped_models_are_readable_and_small() -> None:
     assert {"peaks-i-1", "logistic-i-1"} <= set(list_shipped())
+    total = 0
     for name in list_shipped():
         package = ModelPackage.read(name)
         assert package.name == name and package.bands == ("i",)
-        assert len(package.to_bytes()) < 1_000_000
+        total += len(package.to_bytes())
         assert package.metadata["training"] and package.metadata["validation"]
+    assert total < 40_000_000
 
 
 def test_range() -> None:
