@@ -66,6 +66,13 @@ def fit_centred(
     from threadpoolctl import threadpool_limits
 
     weights = np.ones(len(classes)) if weights is None else np.asarray(weights, dtype=np.float64)
+    # Changes are penalised in units of the scatter of these inputs, which may be another one than in the data
+    # of the old model; what is one number here stays as it is.
+    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
+    inputs = (inputs - center) / scale
+    intercepts = intercepts + center @ coefficients
+    coefficients = coefficients * scale[:, None]
     folds = np.random.default_rng(seed).permutation(len(classes)) % _FOLDS
     losses = np.zeros((len(_STRENGTHS), len(classes)))
     # One thread: the matrices are small, and the result is the same to the bit every time.
@@ -80,7 +87,8 @@ def fit_centred(
         strength = _STRENGTHS[int(np.argmin(losses @ weights))]
         args = (inputs, classes, weights, coefficients, intercepts)
         (coefficients, intercepts), _ = _fit(*args, strength, None, tolerance=1e-12)
-    return coefficients, intercepts, float(strength)
+    coefficients = coefficients / scale[:, None]
+    return coefficients, intercepts - center @ coefficients, float(strength)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
