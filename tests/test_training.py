@@ -39,6 +39,7 @@ from lsst.meas.blendid.training import (
     train_classifier,
 )
 from lsst.meas.blendid.training.__main__ import main
+from lsst.meas.blendid.training.shipped import SHIPPED_MODELS
 
 
 def small_scenes(n: int = 2, seed: int = 1) -> list[SimulatedScene]:
@@ -231,14 +232,18 @@ def test_shipped_models_train_on_training_sky_only(shared_data: Path) -> None:
         SimulatedScene(find_truth_scene(0, shared_data), split="train", size=(300, 300)).load()
 
 
-def test_shipped_models_were_made_by_the_documented_command() -> None:
-    expected = [s for s in (20_000, 20_035)]
-    for name in list_shipped():
-        package = ModelPackage.read(name)
-        seeds = [scene["seed"] for scene in package.metadata["training"]["scenes"]]
-        assert [min(seeds), max(seeds)] == expected
-        assert {scene["split"] for scene in package.metadata["training"]["scenes"]} == {"train"}
-        assert {scene["split"] for scene in package.metadata["validation"]["scenes"]} == {"validation"}
+@pytest.mark.parametrize("name", list_shipped())
+def test_shipped_models_were_made_by_the_documented_command(name: str, shared_data: Path) -> None:
+    package, recipe = ModelPackage.read(name), SHIPPED_MODELS[name]
+    assert package.classifier == recipe.classifier
+    scenes = package.metadata["training"]["scenes"]
+    expected = shipped_scenes(recipe.part, shared_data, n_scenes=recipe.n_scenes)
+    assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]
+    # Drawn scenes are of no part of the sky, and those of truths of the right one.
+    assert {scene["split"] for scene in scenes} <= {"train", "none"}
+    held_out = package.metadata["validation"]["scenes"]
+    assert {scene["split"] for scene in held_out} <= {"validation", "none"}
+    assert {scene["seed"] for scene in scenes}.isdisjoint(scene["seed"] for scene in held_out)
 
 
 def test_command_without_truths_is_one_clear_line(
