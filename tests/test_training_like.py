@@ -113,3 +113,17 @@ def test_numbers_of_either_kind(shared_data: Path) -> None:
         used = [s.source for s in scenes if s.source != "parametric"]
         assert sorted(map(str, used)) == sorted(map(str, truths * draws))
     assert [s.seed for s in mixed_dial_scenes(4, seed=1)] == [s.seed for s in dial_scenes(4, seed=1)]
+
+
+def test_seeing_and_depth_of_the_dial_vary_alone_and_together() -> None:
+    nominal = get_survey("i")
+    surveys = [scene.survey for scene in dial_scenes(240, seed=5, size=300)]
+    kinds = [
+        (survey.fwhm != nominal.fwhm, survey.n_exposures != nominal.n_exposures)
+        for survey in surveys
+        if not isinstance(survey, str)
+    ]
+    share = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
+    assert share[False, False] == pytest.approx(1 / 2, abs=0.08)
+    for kind in ((True, False), (False, True), (True, True)):
+        assert share[kind] == pytest.approx(1 / 6, abs=0.06)

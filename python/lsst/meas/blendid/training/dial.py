@@ -29,8 +29,10 @@ class Dial:
     Parameters
     ----------
     nominal_share
-        Share of the scenes with the seeing and depth of the survey as it is; the
-        others have them drawn from ``fwhm`` and ``exposures``.
+        Share of the scenes with the seeing and depth of the survey as it is.
+        A third of the others have the seeing drawn from ``fwhm``, a third the depth
+        from ``exposures``, and a third both: a survey that differs in one thing is
+        as common as one that differs in two.
     fwhm
         FWHM of the PSF, arcsec, drawn uniformly.
     exposures
@@ -110,12 +112,15 @@ def dial_scenes(
     for i in range(n_scenes):
         rng = np.random.default_rng([seed, i])
         survey = get_survey(band)
-        if rng.random() >= dial.nominal_share:
-            survey = dataclasses.replace(
-                survey,
-                fwhm=round(rng.uniform(*dial.fwhm), 3),
-                n_exposures=round(float(np.exp(rng.uniform(*np.log(dial.exposures))))),
-            )
+        kind = rng.random()
+        if kind >= dial.nominal_share:
+            third = 3.0 * (kind - dial.nominal_share) / (1.0 - dial.nominal_share)
+            fwhm = round(rng.uniform(*dial.fwhm), 3)
+            n_exposures = round(float(np.exp(rng.uniform(*np.log(dial.exposures)))))
+            if third < 2.0:
+                survey = dataclasses.replace(survey, n_exposures=n_exposures)
+            if third >= 1.0:
+                survey = dataclasses.replace(survey, fwhm=fwhm)
         place = rng.uniform(*dial.sizes)
         config = SceneConfig()
         size_model: str | SizeModel = SizeModel(
