@@ -39,8 +39,7 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
-from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index
-from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
+from lsst.meas.blendid.evaluation.comparison import compare
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
 from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
@@ -149,15 +148,8 @@ def requirements(
 def report(size_model: str, train: LabelledScenes, test: LabelledScenes, args: argparse.Namespace) -> dict:
     """Print the table of one model of galaxy sizes; return it."""
     probabilities = predictions(train, test)
-    x, y = test.samples.centroid.T
-    blocks = block_index(x, y, test.sky)
-
-    def statistic(p: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-        s = score(p, test.counts, weights)
-        return {"ba": s.balanced_accuracy, "ce": s.cross_entropy, "auc": s.auc}
-
-    draws = block_bootstrap(probabilities, statistic, blocks, draws=args.bootstrap)
-    mix, inside = test.mix, float(np.mean(test.inside))
+    compared = compare(test, probabilities, bootstrap=args.bootstrap)
+    mix, inside = compared.mix, compared.inside
     print(
         f"\n{size_model}: {len(test.counts)} footprints, {len(test.counts) / len(test.inside):.0f} a scene; "
         f"inside {inside:.3f}, blended {mix['blended']:.3f}, unblended {mix['unblended']:.3f}, "
@@ -177,10 +169,13 @@ def report(size_model: str, train: LabelledScenes, test: LabelledScenes, args: a
     )
     print(f"{'':26}" + "".join(f"{c:>18}" for c in columns[:3]) + "".join(f"{c:>11}" for c in columns[3:]))
     table: dict[str, dict[str, float]] = {}
-    for name, p in probabilities.items():
-        s, one = score(p, test.counts), score_one_peak(p, test.counts, test.samples.n_peaks)
-        errors = {key: float(values.std()) for key, values in draws[name].items()}
+    for name, row in compared.rows.items():
+        s, one = row.scores, row.one_peak
         main = [(s.balanced_accuracy, "ba"), (s.cross_entropy, "ce"), (s.auc, "auc")]
+        errors = {
+            key: row.errors.get(metric, np.nan)
+            for key, metric in (("ba", "balanced_accuracy"), ("ce", "cross_entropy"), ("auc", "auc"))
+        }
         others = [
             s.natural_cross_entropy,
             s.calibration_slope,

@@ -27,10 +27,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry, split_probabilities
-from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index
-from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
+from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry
+from lsst.meas.blendid.evaluation.comparison import compare
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene, get_survey, simulate_scene
 from lsst.meas.blendid.training import (
@@ -135,38 +133,27 @@ def main() -> None:
     print(
         f"\n{'':28}" + "".join(f"{sizes + ': CE':>18}{'AUC':>8}{'1-peak':>8}{'slope':>8}" for sizes in SIZES)
     )
-    predictions: dict[tuple[str, str], np.ndarray] = {}
-    for name, model in models.items():
+    predictions = {
+        sizes: {name: model.probabilities(labelled.samples) for name, model in models.items()}
+        for sizes, labelled in test.items()
+    }
+    compared = {sizes: compare(test[sizes], p, bootstrap=0) for sizes, p in predictions.items()}
+    for name in models:
         line = f"{name:28}"
-        for sizes, labelled in test.items():
-            p, _ = split_probabilities(model.probabilities(labelled.samples))
-            predictions[name, sizes] = p
-            found = score(p, labelled.counts)
-            one = score_one_peak(p, labelled.counts, labelled.samples.n_peaks)
+        for sizes, comparison in compared.items():
+            found, one = comparison[name].scores, comparison[name].one_peak
             results.setdefault(name, {})[sizes] = dataclasses.asdict(found) | {"one_peak_auc": one.auc}
             line += f"{found.cross_entropy:18.3f}{found.auc:8.3f}{one.auc:8.3f}{found.calibration_slope:8.2f}"
         print(line)
     print("\nlike - dial, cross-entropy at even prior, with its 95 % interval")
     for name in names:
         for sizes, labelled in test.items():
-            pair = {way: predictions[f"{name}, {way}", sizes] for way in ("like", "dial")}
-            xy = labelled.samples.centroid
-            blocks = block_index(xy[:, 0], xy[:, 1], labelled.sky)
-
-            def statistic(
-                p: np.ndarray, weights: np.ndarray, counts: np.ndarray = labelled.counts
-            ) -> dict[str, float]:
-                return {"cross_entropy": score(p, counts, weights).cross_entropy}
-
-            drawn = block_bootstrap(pair, statistic, blocks, draws=args.draws)
-            difference = drawn["like"]["cross_entropy"] - drawn["dial"]["cross_entropy"]
-            low, high = np.nanpercentile(difference, [2.5, 97.5])
-            value = (
-                results[f"{name}, like"][sizes]["cross_entropy"]
-                - results[f"{name}, dial"][sizes]["cross_entropy"]
-            )
-            results[f"{name}: like - dial, {sizes}"] = [value, float(low), float(high)]
-            print(f"{name:12}{sizes:10}{value:+.4f}  ({low:+.4f} to {high:+.4f})")
+            like, dial = f"{name}, like", f"{name}, dial"
+            pair = {key: predictions[sizes][key] for key in (like, dial)}
+            both = compare(labelled, pair, reference=dial, bootstrap=args.draws)
+            gap = both[like].differences["cross_entropy"]
+            results[f"{name}: like - dial, {sizes}"] = [gap.value, gap.low, gap.high]
+            print(f"{name:12}{sizes:10}{gap.value:+.4f}  ({gap.low:+.4f} to {gap.high:+.4f})")
     if args.json is not None:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

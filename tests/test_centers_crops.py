@@ -167,7 +167,7 @@ def test_the_brightest_centre_of_a_tile_counts() -> None:
 def test_check_centers() -> None:
     good = np.zeros((2, 3))
     check_centers([good, np.zeros((0, 3))], 2)
-    with pytest.raises(ValueError, match="learns from true positions: give FitOptions.centers"):
+    with pytest.raises(ValueError, match="learns from true positions: use scenes with truth tables"):
         check_centers(None, 2)
     with pytest.raises(ValueError, match="true centres of 1 images were given for 2"):
         check_centers([good], 2)

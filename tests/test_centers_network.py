@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lsst.meas.blendid.centers.crops import IGNORED
 from lsst.meas.blendid.centers.inputs import CONTEXT_NAMES, SCALAR_NAMES
 from lsst.meas.blendid.centers.loss import balanced_loss, make_losses
-from lsst.meas.blendid.centers.maps import reach, run_maps
+from lsst.meas.blendid.centers.maps import _pieces, reach, run_maps
 from lsst.meas.blendid.centers.network import (
     NetworkShape,
     build_head,
@@ -126,6 +128,33 @@ def test_pieces_give_what_the_whole_image_gives(keras: Any) -> None:
     for one, two in zip(whole, pieces, strict=True):
         assert one.shape == two.shape
         assert np.abs(one - two).max() < 1e-4 * np.abs(one).max()
+
+
+@given(st.integers(1, 5000), st.integers(1, 700))
+def test_pieces_are_balanced_and_see_enough(n: int, largest: int) -> None:
+    stride, margin = SHAPE.stride, reach(SHAPE)
+    pieces = _pieces(n, SHAPE, largest)
+    seen = [last - first for first, last, _, _ in pieces]
+    kept = [(start, stop) for _, _, start, stop in pieces]
+    assert [start for start, _ in kept] == [0, *(stop for _, stop in kept[:-1])] and kept[-1][1] == n
+    for first, last, start, stop in pieces:
+        assert first % stride == last % stride == start % 2 == 0 and start < stop
+        assert start - first >= margin or first == 0
+        assert last - stop >= margin or (stop == n and last == -(-n // stride) * stride)
+    if len(pieces) == 1:
+        assert n <= max(largest, 2 * margin + stride)
+    else:
+        assert max(seen) <= max(largest, 2 * margin + stride)
+        # All of one length, but for the last, which ends at the edge of the image.
+        assert set(seen[:-1]) == {seen[0]} and seen[-1] <= seen[0]
+        # One less would not do.
+        assert (n + 2 * margin * (len(pieces) - 2)) / (len(pieces) - 1) > max(largest - stride, 2 * margin)
+
+
+def test_the_usual_images_need_few_pieces() -> None:
+    for n, lengths in ((2048, [2048]), (2304, [2304]), (3400, [1840, 1824]), (4200, [2240, 2224])):
+        pieces = _pieces(n, NetworkShape(), 2304)
+        assert [last - first for first, last, _, _ in pieces] == lengths
 
 
 def test_reach_is_no_less_than_what_the_network_sees(keras: Any) -> None:

@@ -25,6 +25,7 @@ from lsst.meas.blendid.centers.inputs import (
 from lsst.meas.blendid.centers.network import NetworkShape, build_head, build_map_network, weight_shapes
 from lsst.meas.blendid.centers.training import TrainingSettings, train_network
 from lsst.meas.blendid.networks import CheckpointError, TrainingError, import_keras
+from lsst.meas.blendid.networks.checkpoint import read_checkpoint, write_checkpoint
 from toy_centers import make_scenes
 
 SHAPE = NetworkShape((6,), (1,), 4, (8,))
@@ -121,6 +122,17 @@ def test_checkpoint_of_another_training_is_refused(keras: Any, tmp_path: Path) -
     train(keras, folder=tmp_path, settings=dataclasses.replace(SETTINGS, steps=4))
     with pytest.raises(CheckpointError, match="another training"):
         train(keras, folder=tmp_path, identity={"seed": 4})
+
+
+@pytest.mark.parametrize("group", ["variables", "best", "optimizer"])
+def test_checkpoint_of_another_network_is_named(keras: Any, tmp_path: Path, group: str) -> None:
+    train(keras, folder=tmp_path, settings=dataclasses.replace(SETTINGS, steps=4))
+    state = read_checkpoint(tmp_path, {"seed": 3})
+    assert state is not None
+    setattr(state, group, getattr(state, group)[:-1])
+    write_checkpoint(tmp_path, state, {"seed": 3})
+    with pytest.raises(CheckpointError, match=r"checkpoint\.npz does not fit the .*; give another folder"):
+        train(keras, folder=tmp_path)
 
 
 def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:

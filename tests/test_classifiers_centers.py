@@ -19,7 +19,7 @@ from lsst.meas.blendid.centers import CENTER_COLUMNS
 from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples, classifier_registry
 from lsst.meas.blendid.classifiers.centers import CentersClassifier
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
-from lsst.meas.blendid.networks import MissingKerasError
+from lsst.meas.blendid.networks import CheckpointError, MissingKerasError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_centers import make_config, make_scene, make_scenes
 from toy_samples import make_result
@@ -166,10 +166,20 @@ def test_fit_goes_on_from_its_checkpoint(scenes: Any, tmp_path: Path) -> None:
     assert any(line.startswith("going on after epoch 2") for line in lines)
     assert np.array_equal(first.predict(samples), second.predict(samples))
     assert first.history == second.history
-    with pytest.raises(ValueError, match="another training"):
-        CentersClassifier(make_config()).fit(
-            samples, counts, options=FitOptions(centers=centers, seed=5, folder=tmp_path)
-        )
+    moved = (centers[0] + 1.0, *centers[1:])
+    others = make_scenes(2, seed=9)
+    changes: list[tuple[str, Any, Any, dict[str, Any]]] = [
+        ("seed was 4 and is 5", counts, None, {"seed": 5}),
+        ("data was", np.roll(counts, 1), None, {}),
+        ("centers was", counts, None, {"centers": moved}),
+        ("weights was None", counts, np.ones(len(counts)), {}),
+        ("validation was None", counts, None, {"validation": LabelledSamples(*others)}),
+    ]
+    for match, labels, weights, change in changes:
+        with pytest.raises(CheckpointError, match=f"another training .*{match}"):
+            CentersClassifier(make_config()).fit(
+                samples, labels, weights=weights, options=dataclasses.replace(options, **change)
+            )
 
 
 def test_weights_of_footprints_do_not_change_the_prior(scenes: Any) -> None:
@@ -263,3 +273,22 @@ def test_keras_is_missing(fitted: CentersClassifier, scenes: Any, monkeypatch: p
     classifier = CentersClassifier.from_package(package)
     with pytest.raises(MissingKerasError, match=r"pip install 'lsst-meas-blendid\[tensorflow\]'"):
         classifier.predict(scenes[0])
+
+
+def test_views_are_averaged(fitted: CentersClassifier, scenes: Any) -> None:
+    samples, counts, _ = scenes
+    package = fitted.to_package("m")
+    assert "views" not in package.config
+    p_n = {}
+    for views in (1, 2, 8):
+        config = CentersClassifier.config_from_package(package)
+        config.views = views
+        classifier = CentersClassifier(config, package=package)
+        p_n[views] = classifier.predict(samples)
+        assert p_n[views].sum(axis=1) == pytest.approx(1.0)
+        columns = classifier.describe(samples)[:, CENTER_COLUMNS.index("center_p_n_0") :][:, :5]
+        assert columns == pytest.approx(p_n[views], abs=1e-6)
+    assert 0.0 < np.abs(p_n[2] - p_n[1]).mean() < 0.1
+    true = np.minimum(counts, 4)
+    loss = {views: -np.log(p[np.arange(len(true)), true]).mean() for views, p in p_n.items()}
+    assert loss[8] < loss[1]

@@ -179,7 +179,7 @@ def test_prediction_is_that_of_keras(
 
 def test_views_are_averaged(modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]) -> None:
     inputs = read_inputs(others[0], modern.config)
-    each = [modern._run(modern._model, inputs, (view,)) for view in VIEWS[:4]]
+    each = [modern._run(modern._runner, inputs, (view,)) for view in VIEWS[:4]]
     assert np.abs(each[0] - each[1]).max() > 1e-4
     averaging = CnnClassifier.from_package(modern.to_package("m"))
     averaging.config.views = 4
@@ -265,6 +265,9 @@ def test_interrupted_fit_goes_on(
     ]:
         with pytest.raises(CheckpointError, match=match):
             CnnClassifier(config).fit(samples, labels, options=FitOptions(seed=seed, folder=tmp_path))
+    held_out = FitOptions(seed=3, folder=tmp_path, validation=LabelledSamples(*others))
+    with pytest.raises(CheckpointError, match="validation was '"):
+        CnnClassifier(make_config()).fit(samples, counts, options=held_out)
 
 
 def test_early_stopping_looks_at_the_validation(toys: tuple[FootprintSamples, np.ndarray]) -> None:

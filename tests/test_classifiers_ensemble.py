@@ -28,16 +28,16 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers._stack import (
-    StackInputs,
     StackSettings,
     deal_folds,
     fit_stack,
-    member_columns,
     predict_stack,
+    validate_stack,
 )
+from lsst.meas.blendid.classifiers._stack_inputs import StackInputs, member_columns
 from lsst.meas.blendid.classifiers.ensemble import Describes
 from lsst.meas.blendid.classifiers.trees import TreeSettings
-from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.evaluation.metrics import calibration_line, score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from scipy.special import expit, logit
@@ -172,6 +172,7 @@ def test_bad_packages(fitted: EnsembleClassifier) -> None:
         (change({k: v for k, v in good.arrays.items() if k != "join"}), "lacks array 'join'"),
         (change({k: v for k, v in good.arrays.items() if k != "logistic__components"}), "lacks array"),
         (change(good.arrays | {"join": good.arrays["join"][1:]}), "join has shape"),
+        (change(good.arrays | {"condition_scale": 0.0 * good.arrays["condition_scale"]}), "condition_scale"),
         (change(good.arrays | {"slopes": good.arrays["slopes"][1:]}), "slopes has shape"),
         (change(good.arrays | {"scale": 0.0 * good.arrays["scale"]}), "scale is not positive"),
         (
@@ -324,7 +325,11 @@ def make_inputs(n: int = 6000, seed: int = 0) -> tuple[StackInputs, np.ndarray, 
     counts = np.where((counts == 2) & (rng.random(n) < 0.3), 3, counts)
     members = np.column_stack([one, two])
     facts = rng.normal(size=(n, 1))
-    return StackInputs(members, (0, 1), facts, rng.normal(size=(n, 2))), counts, rng.integers(0, 30, n)
+    return (
+        StackInputs(members, (0, 1), facts, rng.normal(size=(n, 2)), rng.normal(size=(n, 2))),
+        counts,
+        rng.integers(0, 30, n),
+    )
 
 
 SETTINGS = StackSettings(3, TreeSettings(iterations=60, learning_rate=0.1))
@@ -352,6 +357,25 @@ def test_stack_is_reproducible() -> None:
     inputs, counts, scenes = make_inputs(1500)
     one, two = (fit_stack(inputs, counts, scenes, settings=SETTINGS, seed=5)[0] for _ in range(2))
     assert one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def test_slope_may_depend_on_conditions() -> None:
+    """Members that are too sure in some images, and not sure enough in others, are put right there."""
+    rng = np.random.default_rng(0)
+    n = 12_000
+    members = rng.normal(0.0, 1.5, (n, 1))
+    condition = np.where(rng.random(n) < 0.5, -1.0, 1.0)
+    truth = np.where(condition < 0.0, 0.5, 1.5) * members[:, 0]
+    counts = np.where(rng.random(n) < expit(truth), 2, 1)
+    conditions = np.column_stack([condition, np.full(n, np.nan)])
+    nothing = np.zeros((n, 1))
+    inputs = StackInputs(members, (0,), nothing, nothing.astype(np.float32), conditions)
+    arrays, _, _ = fit_stack(inputs, counts, rng.integers(0, 30, n), settings=SETTINGS)
+    p = predict_stack(arrays, inputs)[:, 2:].sum(axis=1)
+    for side in (-1.0, 1.0):
+        slope, intercept = calibration_line(p[condition == side], counts[condition == side] > 1)
+        assert slope == pytest.approx(1.0, abs=0.06) and intercept == pytest.approx(0.0, abs=0.06)
+    assert validate_stack(arrays, n_members=1).keys() == arrays.keys()
 
 
 def test_folds_are_of_whole_images() -> None:

@@ -17,6 +17,7 @@ import sys
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import LogisticClassifier, LogisticConfig
+from lsst.meas.blendid.classifiers._multinomial import standardize
 from lsst.meas.blendid.classifiers.logistic import FEATURES, FEATURES_VERSION
 from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
@@ -66,6 +67,14 @@ def test_regression_on_its_own_inputs_is_that_of_scikit_learn() -> None:
     assert list(classifier.config.features) == list(FEATURES)
     reference = LogisticRegression(C=1.0, tol=1e-6, max_iter=10_000).fit(inputs, np.minimum(counts, 4))
     np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-4)
+
+
+def test_standardize_leaves_a_column_that_is_one_number() -> None:
+    rng = np.random.default_rng(4)
+    inputs = np.column_stack([rng.normal(3.0, 2.0, 50), np.full(50, 1e6 / 3.0), np.zeros(50)])
+    center, scale = standardize(inputs)
+    np.testing.assert_allclose(center, inputs.mean(axis=0))
+    np.testing.assert_allclose(scale, [inputs[:, 0].std(), 1.0, 1.0])
 
 
 def test_feature_that_is_one_number_does_not_matter() -> None:

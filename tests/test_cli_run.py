@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import astropy.io.fits
 import numpy as np
@@ -28,7 +29,7 @@ from lsst.images.serialization import write_archive
 from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
-from lsst.meas.blendid.cli._config import make_config
+from lsst.meas.blendid.cli._config import apply_options, make_config
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
@@ -577,3 +578,31 @@ def test_process_exit_status(tmp_path: Path, models: tuple[str, ...]) -> None:
     assert done.returncode == 1
     assert "1 of 2 images failed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("footprints.excludeMaskPlanes=NO_DATA,SAT", ["NO_DATA", "SAT"]),
+        ("footprints.excludeMaskPlanes= NO_DATA , SAT", ["NO_DATA", "SAT"]),
+        ("footprints.excludeMaskPlanes=SAT", ["SAT"]),
+        ("footprints.excludeMaskPlanes=", []),
+        ("footprints.excludeMaskPlanes=['SAT']", ["SAT"]),
+        ("footprints.excludeMaskPlanes=('SAT', 'BAD')", ["SAT", "BAD"]),
+        ("classifiers.centers.widths=4,8", [4, 8]),
+        ("classifiers['centers'].widths=[4, 8]", [4, 8]),
+        ("classifiers.muygps.optimize=", []),
+    ],
+)
+def test_lists_may_be_written_with_commas(option: str, expected: list[object]) -> None:
+    config = make_config()
+    apply_options(config, [option])
+    owner: Any = config.footprints
+    if option.startswith("classifiers"):
+        owner = config.classifiers["centers" if "centers" in option else "muygps"]
+    assert list(getattr(owner, option.partition("=")[0].rpartition(".")[2])) == expected
+
+
+def test_lists_of_other_things_are_refused() -> None:
+    with pytest.raises(MisuseError, match="widths"):
+        apply_options(make_config(), ["classifiers.centers.widths=wide,narrow"])

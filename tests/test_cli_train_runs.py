@@ -19,6 +19,7 @@ import sys
 import time
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -253,6 +254,11 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
         status, out, err = run("train", "--out", package, *args)
         assert (status, out) == (1, ""), err
         assert match in err and "unexpected" not in err
+    # What the model alone tells is told before any scene is read.
+    lost = ("--coadd", tmp_path / "no.fits", "--labels", tmp_path / "no.ecsv")
+    status, out, err = run("train", "--out", package, "--from", tmp_path / "newer.blendid", *lost)
+    assert (status, out) == (1, "")
+    assert "was trained on version 99 of the inputs" in err and err.count("\n") == 1
     assert not package.exists()
 
 
@@ -262,7 +268,57 @@ def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(checks, "_LIBRARIES", {"peaks": ("no_such_library", "extra")})
     status, out, err = run("train", "--classifier", "peaks", "--out", tmp_path / "m.blendid")
     assert (status, out) == (1, "")
-    assert "needs no_such_library, which is not installed: install lsst-meas-blendid[extra]" in err
+    assert "needs no_such_library, which is not installed: pip install 'lsst-meas-blendid[extra]'" in err
+
+
+@pytest.mark.parametrize("hidden", ["keras", "tensorflow"])
+def test_networks_are_not_trained_without_keras(hidden: str, tmp_path: Path) -> None:
+    """Before any scene is simulated."""
+    program = (
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] == {hidden!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+        "from lsst.meas.blendid.cli import main\n"
+        f"main(['train', '--classifier', 'centers', '--out', {str(tmp_path / 'm.blendid')!r}])\n"
+    )
+    mine = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
+    done = subprocess.run([sys.executable, "-c", program], env=mine, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: neural networks need Keras, which is not installed: ") or (
+        hidden == "tensorflow" and "whose backend 'tensorflow' cannot be imported" in done.stderr
+    )
+    assert done.stderr.endswith("pip install 'lsst-meas-blendid[tensorflow]'\n")
+    assert done.stderr.count("\n") == 1 and names(tmp_path) == []
+
+
+def test_the_library_of_muygps_is_needed_only_to_optimise(monkeypatch: pytest.MonkeyPatch) -> None:
+    import lsst.meas.blendid.cli._train_checks as checks
+
+    monkeypatch.setattr(checks, "_LIBRARIES", {"muygps": ("no_such_library", "muygps")})
+    config = classifier_registry["muygps"].ConfigClass()
+    with pytest.raises(click.ClickException, match="needs no_such_library"):
+        checks.check_libraries("muygps", config, goes_on=False)
+    checks.check_libraries("muygps", config, goes_on=True)
+    config.optimize = []
+    checks.check_libraries("muygps", config, goes_on=False)
+
+
+def test_an_ensemble_needs_a_model_of_each_member(model: Path, tmp_path: Path) -> None:
+    args = ("train", "--classifier", "ensemble", "--out", tmp_path / "m.blendid")
+    status, out, err = run(*args)
+    assert (status, out) == (2, "")
+    assert "has none of 'centers', 'features'" in err and "memberPackages=" in err and err.count("\n") == 1
+    members = ("--config-option", "members=peaks,logistic", "--config-option", f"memberPackages={model}")
+    status, out, err = run(*args, *members)
+    assert (status, out) == (2, "")
+    assert "has none of 'peaks': " in err
+    status, out, err = run(*args, *members[2:])
+    assert (status, out) == (1, "")
+    assert "is a model of classifier 'logistic', which is none of the members centers, features" in err
+    assert names(tmp_path) == []
 
 
 class _SlowClassifier(PeaksClassifier):

@@ -22,7 +22,6 @@ from lsst.meas.blendid.features import (
     FEATURE_NAMES,
     REFERENCE_FEATURES,
     TWO_COMPONENT_COLUMNS,
-    field_context,
     measure_features,
 )
 from lsst.meas.blendid.footprints import PEAK_DTYPE, DetectionResult
@@ -141,8 +140,6 @@ def test_image_without_footprints() -> None:
     result = make_result(np.zeros((30, 40)), np.zeros((30, 40), np.int32))
     assert measure(result, list(FEATURE_NAMES)).shape == (0, len(FEATURE_NAMES))
     assert measure_features(FootprintSamples([])).shape == (0, len(FEATURE_NAMES))
-    numbers = field_context(result, SceneContext())
-    assert numbers.shape == (len(CONTEXT_FEATURES),)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (40, 40)])
@@ -211,7 +208,7 @@ def test_field_is_the_same_for_all_footprints_and_known_from_its_parts() -> None
     result, _ = make_toy(12, seed=7)
     context = SceneContext("i", 31.4)
     table = measure_features(FootprintSamples([result], [context]), list(CONTEXT_FEATURES))
-    numbers = field_context(result, context)
+    numbers = table[0]
     assert np.all((table == numbers) | (np.isnan(table) & np.isnan(numbers)))
     row = dict(zip(CONTEXT_FEATURES, numbers.astype(float), strict=True))
     assert row["psf_sigma"] == pytest.approx(1.6)
@@ -229,7 +226,7 @@ def test_field_is_the_same_for_all_footprints_and_known_from_its_parts() -> None
     assert row["size_7_50"] == pytest.approx(np.percentile(size, 50), rel=1e-5)
     # No footprint is as bright as this.
     assert np.isnan(row["size_40_50"])
-    assert np.isnan(field_context(result, SceneContext())[list(CONTEXT_FEATURES).index("depth")])
+    assert np.isnan(measure_features(FootprintSamples([result]), ["depth"])).all()
 
 
 def test_peak_table_of_the_detection_is_used() -> None:

@@ -16,7 +16,7 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.footprints import FootprintSet
-from lsst.meas.blendid.labels import count_galaxies, matched_snr, paper_counts, paper_psf
+from lsst.meas.blendid.labels import count_galaxies, counted_objects, matched_snr, paper_counts, paper_psf
 from toy_samples import make_result
 
 
@@ -63,6 +63,15 @@ def test_limit_and_bad_rows() -> None:
     truth = Table({"x": [1.0, 1.0, np.nan, 2.0, 3.0], "y": [1.0] * 5, "snr": [5.0, 4.99, 9.0, np.nan, 4.5]})
     assert count_galaxies(footprints, truth).tolist() == [1]
     assert count_galaxies(footprints, truth, snr_min=4.0).tolist() == [3]
+
+
+def test_objects_that_count() -> None:
+    truth = Table(
+        {"x": [1.0, 2.0, np.nan, 4.0, 5.0], "y": [-9.0] * 5, "snr": [5.0, 4.9, 9.0, np.nan, 7.0]}, masked=True
+    )
+    truth["y"].mask[4] = True
+    assert counted_objects(truth).tolist() == [[1.0, -9.0, 5.0]]
+    assert counted_objects(truth[:0]).shape == (0, 3)
 
 
 def test_no_footprints_and_no_galaxies() -> None:

@@ -193,6 +193,8 @@ def test_damaged_array_header_is_one_error(header: bytes) -> None:
         ("footprints", ["thresholdValue"]),
         ("bands", "i"),
         ("bands", [1]),
+        ("footprint_variants", "clipped"),
+        ("footprint_variants", [1, 2]),
         ("version", 0),
         ("version", "2"),
     ],
@@ -360,3 +362,56 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     path = ModelPackage.read("peaks-i-1").write(tmp_path / name)
     assert ModelPackage.read(str(path)).name == "peaks-i-1"
     assert ModelPackage.read(path).name == "peaks-i-1"
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [
+        "abcde",
+        [0.2] * 4,
+        ["0.2"] * 5,
+        [0.5, 0.6, -0.1, 0.0, 0.0],
+        [0.1] * 5,
+        [float("nan"), 0.2, 0.2, 0.2, 0.4],
+        [True, False, False, False, False],
+        {"0": 1.0},
+        1.0,
+    ],
+)
+def test_a_prior_that_is_no_five_shares_is_refused(shares: object) -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d["prior"].update(n=shares))
+    with pytest.raises(ModelPackageError, match=r"^x: metadata prior\.n is .*5 shares with sum 1; train"):
+        ModelPackage.from_bytes(data, "x")
+
+
+def test_long_nonsense_is_cut() -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d["prior"].update(n=["many"] * 10_000))
+    with pytest.raises(ModelPackageError, match="…") as err:
+        ModelPackage.from_bytes(data, "x")
+    assert len(str(err.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("description", "match"),
+    [
+        ("beta", "is damaged"),
+        ([1.0], "is damaged"),
+        ({"method": "beta"}, "lacks 'parameters'"),
+        ({"method": "beta", "parameters": ["1", "2", "3"]}, "not numbers"),
+        ({"method": "beta", "parameters": [1.0, float("nan"), 0.0]}, "not finite"),
+        ({"method": "platt", "parameters": [[1.0], 0.0]}, "is damaged"),
+        ({"method": "platt", "parameters": [10**400, 0.0]}, "is damaged"),
+        ({"method": "platt", "parameters": [1.0, 0.0], "blended_share": 2.0}, "share of 2"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(description: object, match: str) -> None:
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d.update(calibration=description))
+    with pytest.raises(ModelPackageError, match=f"^x: metadata calibration: .*{match}.*; train it anew"):
+        ModelPackage.from_bytes(data, "x")
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+@pytest.mark.parametrize("scenes", ["all", [1, 2], {"a": 1}])
+def test_scenes_that_are_no_records_are_refused(part: str, scenes: object) -> None:
+    with pytest.raises(ModelPackageError, match="metadata scenes is no list of dicts"):
+        make_package(**{part: {"scenes": scenes}}).to_bytes()

@@ -30,6 +30,21 @@ def test_columns_are_those_of_the_images_in_turn() -> None:
         np.testing.assert_array_equal(getattr(samples, name), expected)
 
 
+def test_planes_can_be_forgotten() -> None:
+    samples, _ = make_samples(4)
+    config = CutoutConfig()
+    samples.compute_each("sum", lambda result, _: result.significance.sum(keepdims=True))
+    cut = samples.without_planes()
+    assert all(r.significance.size == r.smoothed.size == r.bad.size == 0 for r in cut.results)
+    np.testing.assert_array_equal(cut.cutouts(config), samples.cutouts(config))
+    for one, other in zip(
+        cut.compute_each("sum", pytest.fail), samples.compute_each("sum", pytest.fail), strict=True
+    ):
+        assert one.size == 1
+        np.testing.assert_array_equal(one, other)
+    assert cut.contexts == samples.contexts
+
+
 def test_count_peaks_against_a_loop() -> None:
     samples, _ = make_samples(5)
     for threshold in (0.0, 12.0, 25.0, 1e9):

@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import astropy.units as u
@@ -19,6 +21,7 @@ import pandas as pd
 import pyarrow.parquet
 import pytest
 from astropy.table import QTable, Table
+from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.images import Box, GeneralFrame, SkyProjection
 from lsst.meas.blendid.flags import FLAGS
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
@@ -198,6 +201,29 @@ def test_parquet_opens_everywhere(tables: BlendTables, tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(table[column]), np.asarray(expected[column]))
             np.testing.assert_array_equal(frame[column].to_numpy(), np.asarray(expected[column]))
             assert fields.field(column).metadata[b"description"].decode() == expected[column].description
+
+
+def test_files_are_those_of_the_butler(tables: BlendTables, tmp_path: Path) -> None:
+    paths = write_tables(tables, tmp_path, "scene")
+    for name, path in zip(("blend", "blend_peak", "blend_spans"), paths, strict=True):
+        written = pyarrow.parquet.read_table(path)
+        written.validate(full=True)
+        expected = astropy_to_arrow(getattr(tables, name))
+        assert written.schema.equals(expected.schema, check_metadata=True)
+        for column in expected.column_names:
+            np.testing.assert_array_equal(written[column].to_numpy(), expected[column].to_numpy())
+
+
+def test_writing_does_not_load_pandas(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from astropy.table import Table\n"
+        "from lsst.meas.blendid.table_files import BlendTables, write_tables\n"
+        "table = Table({'x': np.arange(3), 'b': [True, False, True]})\n"
+        "write_tables(BlendTables(table, table, table), sys.argv[1], 'scene')\n"
+        "assert 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 def test_no_half_written_output(tables: BlendTables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

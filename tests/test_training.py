@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,19 @@ from lsst.meas.blendid.classifiers import (
     LogisticClassifier,
     LogisticConfig,
     PeaksClassifier,
+    classifier_registry,
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
+from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SplitError, find_truth_scene
 from lsst.meas.blendid.training import (
     FileScene,
     LabelledScenes,
+    Scene,
     SimulatedScene,
     clipped_footprints,
     label_scenes,
@@ -40,6 +44,16 @@ from lsst.meas.blendid.training import (
 )
 from lsst.meas.blendid.training.__main__ import main
 from lsst.meas.blendid.training.shipped import SHIPPED_MODELS
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A scene that is there already."""
+
+    scene: Scene
+
+    def load(self) -> Scene:
+        return self.scene
 
 
 def small_scenes(n: int = 2, seed: int = 1) -> list[SimulatedScene]:
@@ -154,6 +168,24 @@ def test_trained_classifier_beats_chance_on_other_sky(labelled: LabelledScenes) 
     assert score(p, other.counts).auc > 0.9
 
 
+def test_what_was_prepared_is_kept_with_the_image() -> None:
+    """Though the planes that it was made of go."""
+
+    def highest(samples: FootprintSamples) -> np.ndarray:
+        return samples.compute(
+            "highest", lambda r, _: np.full(len(r.footprints), np.nanmax(r.significance)), np.zeros(0)
+        )
+
+    def prepare(samples: FootprintSamples) -> bool:
+        highest(samples)
+        return False
+
+    found = label_scenes(small_scenes(), [clipped_footprints()], keep_planes=False, prepare=prepare)
+    assert all(r.significance.size == 0 and r.image.size > 0 for r in found.samples.results)
+    values = highest(found.samples)
+    assert values.shape == found.counts.shape and np.all(values > 5.0)
+
+
 def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
     from lsst.meas.blendid.simulation import simulate_scene
 
@@ -204,6 +236,46 @@ def test_truth_tables_that_cannot_be_used(tmp_path: Path) -> None:
     Table({"x": [1.0], "mag": [2.0]}).write(tmp_path / "no_y.ecsv")
     with pytest.raises(ValueError, match="lacks y; it has x, mag"):
         read_truth(tmp_path / "no_y.ecsv")
+    for name, columns in (
+        ("text", {"x": ["left"], "y": [1.0]}),
+        ("pairs", {"x": [1.0], "y": [[1.0, 2.0]]}),
+        ("words", {"x": [1.0], "y": [1.0], "snr": ["high"]}),
+    ):
+        Table(columns).write(tmp_path / f"{name}.ecsv")
+        with pytest.raises(ValueError, match=rf"{name}\.ecsv: column \w+ of the truth table has no numbers"):
+            read_truth(tmp_path / f"{name}.ecsv")
+
+
+def test_galaxies_without_a_place_are_left_out(tmp_path: Path) -> None:
+    """Of the numbers and of the centres alike."""
+    scene = small_scenes(1)[0].load()
+    whole = label_scenes([_Given(scene)], [clipped_footprints()])
+    gaps = scene.truth.copy()
+    gaps["x"][::3] = np.nan
+    holes = label_scenes([_Given(dataclasses.replace(scene, truth=gaps))], [clipped_footprints()])
+    assert whole.centers is not None and holes.centers is not None
+    assert 0 < len(holes.centers[0]) < len(whole.centers[0])
+    assert np.isfinite(holes.centers[0]).all()
+    assert holes.counts.sum() < whole.counts.sum()
+    known = np.isfinite(gaps["x"]) & (np.asarray(gaps["snr"]) >= 5.0)
+    expected = np.column_stack([np.asarray(scene.truth[k])[known] for k in ("x", "y", "snr")])
+    np.testing.assert_array_equal(holes.centers[0], expected.astype("f4"))
+
+
+def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
+    seen: list[Any] = []
+
+    class Listener(PeaksClassifier):
+        def fit(self, samples: FootprintSamples, counts: np.ndarray, **more: Any) -> None:
+            seen.append(more["options"].sky)
+            super().fit(samples, counts, **more)
+
+    classifier_registry.register("listener", Listener)
+    try:
+        train_classifier("listener", labelled)
+    finally:
+        del classifier_registry._dict["listener"]
+    np.testing.assert_array_equal(seen[0], labelled.sky)
 
 
 def test_bad_requests() -> None:

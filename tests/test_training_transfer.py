@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from lsst.meas.blendid.classifiers import (
+    BlendClassifierConfig,
     FitOptions,
     LogisticClassifier,
     LogisticConfig,
@@ -39,6 +41,7 @@ from lsst.meas.blendid.training import (
 from lsst.meas.blendid.training.label_tables import UNKNOWN, match_labels
 from lsst.meas.blendid.training.log import find_versions
 from lsst.meas.blendid.training.validation import split_halves, validate
+from lsst.pex.config import Field
 from toy_samples import make_toy
 
 
@@ -134,6 +137,17 @@ def test_settings_of_a_model(package: ModelPackage) -> None:
         package, metadata=package.metadata | {"inputs": {"footprints": {"minPixels": 3}}}
     )
     assert [s.minPixels for s in settings_of_model(bare)] == [3] * 4
+    for field, value, match in (
+        ("footprints", {"nonsense": 3}, "no field 'nonsense'"),
+        ("footprints", {"minPixels": "few"}, "minPixels"),
+        ("footprint_variants", [{"noiseSource": "moon"}], "moon"),
+    ):
+        strange = dataclasses.replace(
+            package, metadata=package.metadata | {"inputs": package.inputs | {field: value}}, source="x"
+        )
+        with pytest.raises(ModelPackageError, match=f"^x was trained on footprints of .*{match}") as err:
+            settings_of_model(strange)
+        assert "\n" not in str(err.value)
     both = footprint_settings()
     assert [s.noiseSource for s in both] == ["clipped", "clipped", "variance", "variance"]
     with pytest.raises(ValueError, match="noise is 'quiet'"):
@@ -255,3 +269,44 @@ def test_versions_are_those_that_a_classifier_uses(monkeypatch: pytest.MonkeyPat
     assert "keras" in find_versions("cnn")
     assert "keras" not in find_versions("logistic")
     assert {"numpy", "numba", "scipy", "scikit-learn", "lsst-meas-blendid"} <= set(find_versions("logistic"))
+
+
+class _Steps(BlendClassifierConfig):
+    """Config with a field of the training and another one."""
+
+    steps = Field(doc="How long.", dtype=int, default=3)
+    width = Field(doc="How wide.", dtype=int, default=2)
+
+
+class _Starting(PeaksClassifier):
+    """Stands for one that may be trained further in other steps."""
+
+    ConfigClass = _Steps
+    can_start = True
+    start_fields = ("steps",)
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        return np.full(len(samples), 0.5)
+
+    def fit(self, samples: FootprintSamples, counts: np.ndarray, **_more: Any) -> None:
+        self._record_prior(counts)
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        pass
+
+
+def test_settings_of_the_training_may_differ_from_those_of_the_start() -> None:
+    few = labelled([10])
+    old = _Starting()
+    old.fit(few.samples, few.counts)
+    start = old.to_package("old")
+    wanted = _Steps()
+    wanted.steps = 7
+    tuned = fine_tune(_Starting, wanted, few, FitOptions(start=start))
+    assert tuned.config.steps == 7
+    wanted.width = 5
+    with pytest.raises(ModelPackageError, match=r"width is 5, trained with 2\."):
+        fine_tune(_Starting, wanted, few, FitOptions(start=start))

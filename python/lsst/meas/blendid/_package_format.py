@@ -31,12 +31,17 @@ from typing import Any
 
 import numpy as np
 
+from .calibration import calibration_from_dict
+from .labels import N_CLASSES
+
 FORMAT_NAME = "lsst.meas.blendid model package"
 FORMAT_VERSION = 1
 _METADATA_NAME = "metadata.json"
 _ARRAY_FOLDER = "arrays/"
 _LOCAL_HEADER = 30
 """Size of what precedes the name and the content of a member of a zip file, bytes."""
+_LONGEST = 60
+"""What is found in a package is quoted with at most so many characters."""
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _REQUIRED: dict[str, type] = {
     "name": str,
@@ -72,10 +77,33 @@ def check_metadata(metadata: object, source: str) -> None:
                 f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
             )
     _check_inputs(metadata["inputs"], source)
-    blended = metadata["prior"].get("blended")
-    if blended is not None and not (_is_finite(blended) and 0.0 <= blended <= 1.0):
+    _check_prior(metadata["prior"], source)
+    if metadata.get("calibration") is not None:
+        try:
+            calibration_from_dict(metadata["calibration"])
+        except ValueError as err:
+            raise ModelPackageError(f"{source}: metadata calibration: {err}; train it anew") from None
+    scenes = [metadata[part].get("scenes", []) for part in ("training", "validation")]
+    if not all(map(_is_list_of_dicts, scenes)):
+        raise ModelPackageError(f"{source}: metadata scenes is no list of dicts; train it anew")
+
+
+def _check_prior(prior: dict[str, Any], source: str) -> None:
+    """Raise unless the prior is made of shares."""
+    blended, shares = prior.get("blended"), prior.get("n")
+    if blended is not None and not _is_share(blended):
         raise ModelPackageError(
-            f"{source}: metadata prior.blended is {blended!r}, not null or a share from 0 to 1; train it anew"
+            f"{source}: metadata prior.blended is {_shorten(blended)}, not null or a share from 0 to 1; "
+            "train it anew"
+        )
+    if shares is None:
+        return
+    known = isinstance(shares, list) and len(shares) == N_CLASSES and all(map(_is_share, shares))
+    # They are rounded.
+    if not known or abs(sum(shares) - 1.0) > 1e-3:
+        raise ModelPackageError(
+            f"{source}: metadata prior.n is {_shorten(shares)}, not null or {N_CLASSES} shares with sum 1; "
+            "train it anew"
         )
 
 
@@ -86,6 +114,10 @@ def _check_inputs(inputs: dict[str, Any], source: str) -> None:
         raise ModelPackageError(f"{source}: metadata inputs.bands is no list of names; train it anew")
     if not isinstance(inputs.get("footprints", {}), dict):
         raise ModelPackageError(f"{source}: metadata inputs.footprints is no dict; train it anew")
+    if not _is_list_of_dicts(inputs.get("footprint_variants") or []):
+        raise ModelPackageError(
+            f"{source}: metadata inputs.footprint_variants is no list of dicts; train it anew"
+        )
     version = inputs.get("version", 1)
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise ModelPackageError(f"{source}: metadata inputs.version is no integer from 1; train it anew")
@@ -96,8 +128,23 @@ def _check_inputs(inputs: dict[str, Any], source: str) -> None:
         numbers = isinstance(limits, list) and len(limits) == 2 and all(_is_finite(v) for v in limits)
         if not numbers or limits[0] > limits[1]:
             raise ModelPackageError(
-                f"{source}: metadata inputs.{name} is {limits!r}, not null or [low, high]; train it anew"
+                f"{source}: metadata inputs.{name} is {_shorten(limits)}, not null or [low, high]; "
+                "train it anew"
             )
+
+
+def _is_list_of_dicts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+
+
+def _is_share(value: object) -> bool:
+    return _is_finite(value) and 0.0 <= value <= 1.0  # type: ignore[operator]
+
+
+def _shorten(value: object) -> str:
+    """Text of what somebody wrote into a package, which may be long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _is_finite(value: object) -> bool:

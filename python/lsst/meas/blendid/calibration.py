@@ -166,7 +166,9 @@ def calibration_from_dict(description: dict[str, Any]) -> Calibration:
             raise TypeError("not numbers")
         numbers = tuple(float(v) for v in parameters)
         share = None if share is None else float(share)
-    except (KeyError, TypeError, AttributeError) as err:
+    except KeyError as err:
+        raise ValueError(f"the description of a calibration lacks {err}") from None
+    except (TypeError, ValueError, OverflowError, AttributeError) as err:
         raise ValueError(f"the description of a calibration is damaged ({err})") from None
     return Calibration(method, numbers, share)
 

@@ -15,7 +15,7 @@ footprint is blended when it holds more than one.
 
 from __future__ import annotations
 
-__all__ = ("N_CLASSES", "count_galaxies", "matched_snr", "paper_counts", "paper_psf")
+__all__ = ("N_CLASSES", "count_galaxies", "counted_objects", "matched_snr", "paper_counts", "paper_psf")
 
 from typing import TYPE_CHECKING, Literal
 
@@ -104,6 +104,31 @@ def _column(truth: Table, name: str) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(truth[name]).astype(np.float64), np.nan)
 
 
+def counted_objects(truth: Table, snr_min: float = 5.0) -> np.ndarray:
+    """Choose the galaxies that count, wherever they are.
+
+    Parameters
+    ----------
+    truth
+        As for `count_galaxies`.
+    snr_min
+        Fainter galaxies do not count.
+
+    Returns
+    -------
+    objects : `numpy.ndarray`, shape (m, 3), float64
+        Columns x, y (parent pixels) and S/N of the rows in which none of them is masked or NaN.
+
+    Raises
+    ------
+    KeyError
+        Raised if a column is missing.
+    """
+    objects = np.column_stack([_column(truth, name) for name in ("x", "y", "snr")])
+    with np.errstate(invalid="ignore"):
+        return objects[np.isfinite(objects[:, :2]).all(axis=1) & (objects[:, 2] >= snr_min)]
+
+
 def count_galaxies(
     footprints: FootprintSet,
     truth: Table,
@@ -144,12 +169,10 @@ def count_galaxies(
     """
     if position not in ("rint", "truncate"):
         raise ValueError(f"position is {position!r}; it can be 'rint' or 'truncate'")
-    x, y, snr = (_column(truth, name) for name in ("x", "y", "snr"))
-    with np.errstate(invalid="ignore"):
-        use = np.isfinite(x) & np.isfinite(y) & (snr >= snr_min)
+    x, y, _ = counted_objects(truth, snr_min).T
     to_pixel = np.rint if position == "rint" else np.trunc
-    column = to_pixel(x[use]).astype(np.int64) - footprints.xy0[0]
-    row = to_pixel(y[use]).astype(np.int64) - footprints.xy0[1]
+    column = to_pixel(x).astype(np.int64) - footprints.xy0[0]
+    row = to_pixel(y).astype(np.int64) - footprints.xy0[1]
     height, width = footprints.labels.shape
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     pixels = row[inside] * width + column[inside]

@@ -235,7 +235,21 @@ class FootprintSamples:
         samples
             The same footprints with empty images and label images.
         """
-        samples = FootprintSamples([result.without_images() for result in self.results], self.contexts)
+        return self._with_results([result.without_images() for result in self.results])
+
+    def without_planes(self) -> FootprintSamples:
+        """Forget the images beside those that cutouts are made of; what was computed of them is kept.
+
+        Returns
+        -------
+        samples
+            The same footprints (`.footprints.DetectionResult.without_planes`).
+        """
+        return self._with_results([result.without_planes() for result in self.results])
+
+    def _with_results(self, results: Sequence[DetectionResult]) -> FootprintSamples:
+        """The same footprints with other images and with what was computed."""
+        samples = FootprintSamples(results, self.contexts)
         samples._kept = {key: list(arrays) for key, arrays in self._kept.items()}
         samples._by_row = set(self._by_row)
         return samples

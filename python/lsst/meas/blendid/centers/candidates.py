@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._jit import njit
+from .pooling import state_odds
 
 _SEPARATIONS = ("12", "13", "23")
 CENTER_COLUMNS = (
@@ -88,13 +89,7 @@ def _tile_probabilities(
         for j in range(n):
             if tiles[i, j] == 0:
                 continue
-            top = logits[i, j, 0]
-            for k in range(1, 5):
-                top = max(top, logits[i, j, k])
-            total = 0.0
-            for k in range(5):
-                odds[k] = np.exp(np.float64(logits[i, j, k] - top))
-                total += odds[k]
+            total = state_odds(logits, i, j, odds)
             here, along_x, along_y = 0.0, 0.0, 0.0
             for k in range(4):
                 odd = odds[k + 1] * inside[i, j, k]

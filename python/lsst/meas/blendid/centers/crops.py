@@ -43,8 +43,8 @@ def check_centers(centers: Sequence[np.ndarray] | None, n_images: int) -> None:
     """
     if centers is None:
         raise ValueError(
-            "classifier 'centers' learns from true positions: give FitOptions.centers, from scenes with "
-            "truth tables; or a model to fine-tune, which needs numbers of galaxies only"
+            "classifier 'centers' learns from true positions: use scenes with truth tables (from Python, "
+            "FitOptions.centers), or go on from a model (--from), which needs numbers of galaxies only"
         )
     if len(centers) != n_images:
         raise ValueError(f"true centres of {len(centers)} images were given for {n_images} images")

@@ -24,6 +24,7 @@ __all__ = (
     "keep_numbers",
     "keep_planes",
     "measure_context",
+    "number_anew",
     "standard_scale",
     "standardize",
 )
@@ -170,6 +171,29 @@ def keep_numbers(samples: FootprintSamples) -> list[np.ndarray]:
     return [numbers[a:b] for a, b in zip(samples.offsets, samples.offsets[1:], strict=False)]
 
 
+def number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Number the footprints of a label image from 1 on, as `keep_numbers` has them in order.
+
+    Parameters
+    ----------
+    labels : `numpy.ndarray`, shape (ny, nx)
+        Label image, 0 for none.
+    numbers : `numpy.ndarray`, shape (n,)
+        Label of each footprint; others are left out.
+
+    Returns
+    -------
+    labels : `numpy.ndarray`, shape (ny, nx)
+        Label image with 1 to n.
+    """
+    largest = int(labels.max(initial=0))
+    if largest <= len(numbers) and np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
+        return labels
+    new = np.zeros(max(largest, int(numbers.max(initial=0))) + 1, np.int32)
+    new[numbers] = np.arange(1, len(numbers) + 1)
+    return new[labels]
+
+
 def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarray:
     """Measure which universe an image shows.
 
@@ -187,8 +211,8 @@ def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarra
 
     Notes
     -----
-    They follow from the table of footprints.  `.features.field_context` has more of the same kind, for which
-    the image has to be smoothed and the light of all footprints measured.
+    They follow from the table of footprints.  `.features.CONTEXT_FEATURES` are more of the same kind, for
+    which the image has to be smoothed and the light of all footprints measured.
     """
     footprints = result.footprints
     variance = result.psf.sigma**2

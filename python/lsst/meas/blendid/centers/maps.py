@@ -57,7 +57,8 @@ def run_maps(
     Parameters
     ----------
     network
-        As from `.network.build_map_network`.
+        As from `.network.build_map_network`; or, so that it is compiled once for all sizes, a
+        `..networks.NetworkRunner` of it.
     planes : `numpy.ndarray`, shape (ny, nx, 2)
         As from `.inputs.compute_planes`.
     labels : `numpy.ndarray`, shape (ny, nx)
@@ -67,7 +68,8 @@ def run_maps(
     shape
         Size of the network.
     largest
-        Longest side of what is run at once [pixel].
+        Longest side of what is run at once [pixel]; longer sides are cut into as few pieces as that allows,
+        all of one length.
 
     Returns
     -------
@@ -106,12 +108,17 @@ def _pieces(n: int, shape: NetworkShape, largest: int) -> list[tuple[int, int, i
     stride = shape.stride
     if n <= largest:
         return [(0, max(-(-n // stride), 1) * stride, 0, n)]
-    margin = reach(shape)
-    step = max((largest - 2 * margin) // stride, 1) * stride
-    pieces = []
-    for start in range(0, n, step):
-        stop = min(start + step, n)
+    margin, whole = reach(shape), -(-n // stride) * stride
+    # The network sees as much of the image in each piece, and at least a tile of it is kept.
+    largest, width, count = max(largest // stride * stride, 2 * margin + stride), whole, 1
+    while width > largest:
+        count += 1
+        width = -(-(whole + 2 * margin * (count - 1)) // (count * stride)) * stride
+    pieces, start = [], 0
+    while start < n:
         first = max(start - margin, 0)
-        last = min(-(-(stop + margin) // stride), -(-n // stride)) * stride
+        last = min(first + width, whole)
+        stop = n if last == whole else last - margin
         pieces.append((first, last, start, stop))
+        start = stop
     return pieces

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("N_SUMS", "count_probabilities", "pool_maps", "tile_labels", "tile_sums")
+__all__ = ("N_SUMS", "count_probabilities", "pool_maps", "state_odds", "tile_labels", "tile_sums")
 
 import numpy as np
 
@@ -54,6 +54,34 @@ def tile_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @njit(nogil=True)
+def state_odds(logits: np.ndarray, i: int, j: int, odds: np.ndarray) -> float:
+    """Compute the odds of the states of a tile, for loops that are compiled.
+
+    Parameters
+    ----------
+    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
+        Logits of the states of each tile.
+    i, j
+        The tile.
+    odds : `numpy.ndarray`, shape (5,), float64
+        Filled with the odds of its states against the most probable one.
+
+    Returns
+    -------
+    total
+        Their sum: the probability of a state is its odds over this.
+    """
+    top = logits[i, j, 0]
+    for k in range(1, 5):
+        top = max(top, logits[i, j, k])
+    total = 0.0
+    for k in range(5):
+        odds[k] = np.exp(np.float64(logits[i, j, k] - top))
+        total += odds[k]
+    return total
+
+
+@njit(nogil=True)
 def _pool(
     embedding: np.ndarray,
     logits: np.ndarray,
@@ -72,13 +100,7 @@ def _pool(
             if label == 0:
                 continue
             row = label - 1
-            top = logits[i, j, 0]
-            for k in range(1, 5):
-                top = max(top, logits[i, j, k])
-            total = 0.0
-            for k in range(5):
-                odds[k] = np.exp(np.float64(logits[i, j, k] - top))
-                total += odds[k]
+            total = state_odds(logits, i, j, odds)
             p = 0.0
             for k in range(4):
                 p += odds[k + 1] * inside[i, j, k]

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("TrainingSettings", "train_network")
+__all__ = ("TrainingSettings", "describe_data", "train_network")
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,15 @@ from typing import Any
 import numpy as np
 
 from ..networks import TrainingError, get_arrays, read_variable
-from ..networks.checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+from ..networks.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    read_checkpoint,
+    require_shapes,
+    restore,
+    write_checkpoint,
+)
+from ..samples import FootprintSamples
 from .crops import CropMaker
 from .loss import make_losses
 from .network import build_training_network
@@ -68,6 +76,25 @@ class TrainingSettings:
     tile_weight: float = 0.2
     blended_weight: float = 1.0
     seed: int = 1
+
+
+def describe_data(samples: FootprintSamples, counts: np.ndarray) -> str:
+    """Tell footprints and labels from others.
+
+    Parameters
+    ----------
+    samples
+        The n footprints.
+    counts : `numpy.ndarray`, shape (n,)
+        Number of galaxies in each.
+
+    Returns
+    -------
+    text
+        Number and checksum, by integers only, which are the same on all processors.
+    """
+    numbers = (counts, samples.bbox, samples.area, samples.n_peaks)
+    return f"{len(samples)} footprints, {fingerprint(*(np.asarray(n, dtype=np.int64) for n in numbers))}"
 
 
 def _compile(keras: Any, maps: Any, head: Any, crops: CropMaker, settings: TrainingSettings) -> Any:
@@ -166,9 +193,11 @@ def train_network(
     state, average = Checkpoint(), _copy(variables)
     if folder is not None and (found := read_checkpoint(Path(folder), identity)) is not None:
         state = found
-        restore(variables, state.variables[: len(variables)], "network")
+        for arrays in (state.variables[len(variables) :], state.best):
+            require_shapes(variables, arrays, "network", folder)
+        restore(variables, state.variables[: len(variables)], "network", folder)
         average = [array.copy() for array in state.variables[len(variables) :]]
-        restore(optimizer.variables, state.optimizer, "optimiser")
+        restore(optimizer.variables, state.optimizer, "optimiser", folder)
         say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
     n_epochs = -(-settings.steps // settings.epoch)
     decay = settings.averaging**_AVERAGE_EVERY

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("CentersConfig",)
 
-from lsst.pex.config import Field, ListField, RangeField
+from lsst.pex.config import ChoiceField, Field, ListField, RangeField
 
 from .base import BlendClassifierConfig
 
@@ -43,11 +43,23 @@ class CentersConfig(BlendClassifierConfig):
         default=[128, 64],
         itemCheck=lambda x: x > 0,
     )
-    steps: RangeField = RangeField(doc="Number of training steps.", dtype=int, default=13000, min=1)
+    views: ChoiceField[int] = ChoiceField(
+        doc="Views of an image, turned and mirrored, that predictions are averaged over.",
+        dtype=int,
+        allowed={
+            1: "the image as it is",
+            2: "and turned by half and mirrored",
+            4: "and mirrored, and turned by half",
+            8: "all, with quarter turns",
+        },
+        default=2,
+        optional=False,
+    )
+    steps: RangeField = RangeField(doc="Number of training steps.", dtype=int, default=16000, min=1)
     stepsPerEpoch: RangeField = RangeField(
         doc="Steps between checkpoints, and between looks at the validation data.",
         dtype=int,
-        default=500,
+        default=1000,
         min=1,
     )
     batchSize: RangeField = RangeField(doc="Crops in a training step.", dtype=int, default=6, min=1)

@@ -13,6 +13,9 @@ from __future__ import annotations
 __all__ = ("fit_centred",)
 
 import numpy as np
+from scipy.special import log_softmax
+
+from ._multinomial import standardize
 
 _STRENGTHS = tuple(10.0 ** np.arange(-1.0, 4.5, 0.5))
 """Penalties to choose from: precisions of a Gaussian prior of the changes, on standardised inputs."""
@@ -68,8 +71,7 @@ def fit_centred(
     weights = np.ones(len(classes)) if weights is None else np.asarray(weights, dtype=np.float64)
     # Changes are penalised in units of the scatter of these inputs, which may be another one than in the data
     # of the old model; what is one number here stays as it is.
-    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
-    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
+    center, scale = standardize(inputs)
     inputs = (inputs - center) / scale
     intercepts = intercepts + center @ coefficients
     coefficients = coefficients * scale[:, None]
@@ -91,16 +93,11 @@ def fit_centred(
     return coefficients, intercepts - center @ coefficients, float(strength)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 def _losses(
     inputs: np.ndarray, classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray
 ) -> np.ndarray:
     """Cross-entropy of each row."""
-    logs = _log_softmax(inputs @ coefficients + intercepts)
+    logs = log_softmax(inputs @ coefficients + intercepts, axis=1)
     return -logs[np.arange(len(classes)), classes]
 
 
@@ -129,7 +126,7 @@ def _fit(
 
     def objective(change: np.ndarray) -> tuple[float, np.ndarray]:
         delta, stretch = change[:-1].reshape(shape), change[-1]
-        logs = _log_softmax((1.0 + stretch) * slopes + old_intercepts + design @ delta)
+        logs = log_softmax((1.0 + stretch) * slopes + old_intercepts + design @ delta, axis=1)
         residual = weights[:, None] * (np.exp(logs) - truth)
         gradient = np.append((design.T @ residual).ravel(), np.sum(residual * slopes)) + penalties * change
         value = -float(weights @ (logs * truth).sum(axis=1)) + 0.5 * float(penalties @ change**2)

@@ -27,6 +27,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._arrays import check_array
 from ..cutouts import CutoutConfig, extract_cutouts
 from ..features import measure_features
 from ..footprints import DetectionResult
@@ -194,12 +195,8 @@ class Scaling:
         """Take the arrays of a package; `KeyError` or `ValueError` if they are not there or do not fit."""
         values = []
         for name in ("feature_unit", "feature_center", "feature_scale"):
-            value = arrays[name]
-            if value.shape != (k,) or not np.all(np.isfinite(value)):
-                raise ValueError(f"{name} has shape {value.shape}, not {(k,)}, or is not finite")
-            if name != "feature_center" and not np.all(value > 0.0):
-                raise ValueError(f"{name} is not positive")
-            values.append(value)
+            check_array(name, arrays[name], (k,), positive=name != "feature_center")
+            values.append(arrays[name])
         return cls(*values)
 
 

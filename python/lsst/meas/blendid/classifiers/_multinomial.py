@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("softmax", "spread_classes")
+__all__ = ("softmax", "spread_classes", "standardize")
 
 import numpy as np
 
@@ -63,3 +63,22 @@ def spread_classes(
     all_coefficients[:, classes] = coefficients.T
     all_intercepts[classes] = intercepts
     return all_coefficients, all_intercepts
+
+
+def standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find what columns have to be shifted and divided by to have mean 0 and scatter 1.
+
+    Parameters
+    ----------
+    inputs : `numpy.ndarray`, shape (n, k)
+        Finite columns.
+
+    Returns
+    -------
+    center, scale : `numpy.ndarray`, shape (k,)
+        Mean and standard deviation; 1 of a column that is one number.
+    """
+    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    # A column that is one number has a scatter of rounding errors alone.
+    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
+    return center, scale

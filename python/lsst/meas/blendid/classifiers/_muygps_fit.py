@@ -10,7 +10,15 @@
 
 from __future__ import annotations
 
-__all__ = ("KernelSettings", "Link", "drop_self", "fit_link", "optimize_kernel")
+__all__ = (
+    "KernelSettings",
+    "Link",
+    "choose_rows",
+    "drop_self",
+    "fit_link",
+    "import_muygpys",
+    "optimize_kernel",
+)
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -86,6 +94,63 @@ class Link:
     def __call__(self, latent: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """Evaluate P(blended), as `probit`."""
         return ndtr(self.probit(latent, mean, variance))
+
+
+def choose_rows(
+    blended: np.ndarray,
+    weights: np.ndarray | None,
+    rng: np.random.Generator,
+    *,
+    n_train: int,
+    n_neighbors: int,
+    balance: bool,
+) -> np.ndarray:
+    """Choose the footprints that are kept, never one without weight.
+
+    Parameters
+    ----------
+    blended : `numpy.ndarray`, shape (n,), bool
+        Labels.
+    weights : `numpy.ndarray`, shape (n,), or `None`
+        Weights.
+    rng
+        Random numbers.
+    n_train
+        Number of footprints that are kept, at most.
+    n_neighbors
+        Number of neighbours, which have to be among them.
+    balance
+        Whether as many of each kind are kept.
+
+    Returns
+    -------
+    rows : `numpy.ndarray`, shape (m,), int64
+        Rising rows.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are too few, or those that are kept are all of one kind.
+    """
+    there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
+    if balance:
+        kinds = [rng.permutation(there[blended[there] == kind]) for kind in (False, True)]
+        each = min(n_train // 2, *(len(kind) for kind in kinds))
+        rows = np.sort(np.concatenate([kind[:each] for kind in kinds]))
+        what = " with as many of each kind"
+    else:
+        rows, what = np.sort(rng.permutation(there)[:n_train]), ""
+    if len(rows) <= n_neighbors + balance:
+        raise ValueError(
+            f"{len(rows)} footprints{what} are too few for {n_neighbors} neighbours: "
+            "use more scenes, or lower nNeighbors"
+        )
+    if blended[rows].all() or not blended[rows].any():
+        raise ValueError(
+            f"the {len(rows)} footprints that are kept are all of one kind: set doBalance, or use more "
+            "scenes or other weights"
+        )
+    return rows
 
 
 def drop_self(neighbors: np.ndarray, squared: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

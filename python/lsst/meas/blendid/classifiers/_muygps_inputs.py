@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from .._arrays import check_array
 from .._jit import njit
 
 _KNOTS = 65
@@ -177,10 +178,7 @@ class InputMap:
             "axes": (n, n_coordinates or n),
         }
         for name, shape in shapes.items():
-            array = getattr(self, name)
-            good = ~np.isinf(array) if name == "fill" else np.isfinite(array)
-            if array.shape != shape or not good.all():
-                raise ValueError(f"{name} has shape {array.shape}, not {shape}, or is not finite")
+            check_array(name, getattr(self, name), shape, missing=name == "fill")
         if np.any(np.diff(self.knots, axis=0) < 0.0):
             raise ValueError("knots are not in order")
 

@@ -14,12 +14,14 @@ curve of the footprint's area, or a regression on the inputs (as in universal kr
 
 from __future__ import annotations
 
-__all__ = ("LATENT_UNIT", "TRENDS", "Trend", "fit_trend", "working_labels")
+__all__ = ("FOLDS", "LATENT_UNIT", "TRENDS", "Trend", "fit_trend", "working_labels")
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
+
+from .._arrays import check_array
 
 TRENDS = {
     "none": "Zero, as in Buchanan et al. 2022: the labels are +1 and -1.",
@@ -42,7 +44,7 @@ _MOST_ROWS = 150_000
 """Rows that a trend is fitted to, at most."""
 _CHUNK = 16_384
 """Rows of the design matrix that are in memory at a time."""
-_FOLDS = 3
+FOLDS = 3
 """Parts of the footprints that are left out of a trend in turn."""
 
 
@@ -171,8 +173,9 @@ class Trend:
             expected = (2, *self.values.shape[-1:])
         elif self.kind != "none":
             expected = (n_inputs + q * (q + 1) // 2 + 1,)
-        if self.values.shape != expected or not np.isfinite(self.values).all() or q > n_coordinates:
-            raise ValueError(f"the trend has shape {self.values.shape}, not {expected}, or is not finite")
+        check_array("the trend", self.values, expected)
+        if q > n_coordinates:
+            raise ValueError(f"the trend has products of {q} coordinates; there are {n_coordinates}")
         if self.kind == "area" and (self.values.size == 0 or np.any(np.diff(self.values) < 0.0)):
             raise ValueError("the trend of the area is not in order")
 
@@ -199,8 +202,8 @@ def fit_trend(
     kind, inputs, coordinates, log_area, blended, weights
         As of `Trend.fit`.
     groups : `numpy.ndarray`, shape (n,), int
-        Image of each footprint: footprints of one image are seen together or not at all, if there are
-        several.
+        Image, or piece of sky, of each footprint: footprints of one are seen together or not at all, if
+        there are several.
     rows : `numpy.ndarray`, shape (m,), int64
         Footprints to evaluate it at.
     n_products, rng
@@ -232,11 +235,11 @@ def fit_trend(
     if kind == "none":
         return trend, np.zeros(len(rows))
     present, group = np.unique(groups, return_inverse=True)
-    if len(present) < _FOLDS:
+    if len(present) < FOLDS:
         present = group = everything
-    fold = (rng.permutation(len(present)) % _FOLDS)[group]
+    fold = (rng.permutation(len(present)) % FOLDS)[group]
     latent = np.empty(len(rows))
-    for k in range(_FOLDS):
+    for k in range(FOLDS):
         out = fold[rows] == k
         part = fit(everything[fold != k], trend)
         latent[out] = part.latent(inputs[rows[out]], coordinates[rows[out]], log_area[rows[out]])

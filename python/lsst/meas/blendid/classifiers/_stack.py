@@ -10,19 +10,18 @@
 
 Two stackers learn from footprints that the members did not learn from: boosted trees give P(N >= 2)
 from features, descriptions and the members' logits, a multinomial logistic regression gives P(N) from the
-members' logits and a few facts.  A small logistic regression joins the two and the members' logits.  It
-is fitted to predictions out of fold, with folds of whole images (Wolpert 1992; van der Laan, Polley &
-Hubbard 2007), and so is the calibration after it.
+members' logits and a few facts.  A small logistic regression joins the two and the members' logits, with
+a slope that depends on seeing, depth and what else images differ in: it is the calibration of images of
+each kind.  It is fitted to predictions out of fold, with folds of whole images (Wolpert 1992; van der
+Laan, Polley & Hubbard 2007), and so is the calibration after it.
 """
 
 from __future__ import annotations
 
 __all__ = (
-    "StackInputs",
     "StackSettings",
     "deal_folds",
     "fit_stack",
-    "member_columns",
     "predict_stack",
     "validate_stack",
 )
@@ -31,16 +30,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
+from .._arrays import check_array
 from ..calibration import replace_blended
 from ..labels import N_CLASSES
-from ._multinomial import softmax, spread_classes
+from ._multinomial import softmax, spread_classes, standardize
+from ._stack_inputs import MAX_LOGIT, StackInputs, logit
 from ._tree_scores import BLENDED
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
 from .weighting import prior_correction
-
-_MAX_LOGIT = 12.0
-"""Logits are clipped to this: more certainty is of no use, and exact 0 and 1 have none."""
 
 _TREES = "trees_"
 """Prefix of the names of the trees' arrays."""
@@ -65,112 +64,13 @@ class StackSettings:
     regularization: float = 1.0
 
 
-@dataclass(frozen=True)
-class StackInputs:
-    """What the stackers see of n footprints.
-
-    Parameters
-    ----------
-    members : `numpy.ndarray`, shape (n, k)
-        `member_columns` of all members side by side; the first column of each is the logit of P(N >= 2).
-    first : sequence of `int`
-        Where the columns of each member begin.
-    facts : `numpy.ndarray`, shape (n, l)
-        Finite numbers for the logistic regression.
-    columns : `numpy.ndarray`, shape (n, m)
-        Numbers for the trees beside the members'; NaN where something is not known.
-    """
-
-    members: np.ndarray
-    first: tuple[int, ...]
-    facts: np.ndarray
-    columns: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.members)
-
-    @property
-    def usable(self) -> np.ndarray:
-        """Rows that every member has probabilities for, bool of shape (n,)."""
-        return np.isfinite(self.members).all(axis=1) & np.isfinite(self.facts).all(axis=1)
-
-    @property
-    def own(self) -> np.ndarray:
-        """Logit of P(N >= 2) of each member, shape (n, members)."""
-        return self.members[:, list(self.first)]
-
-    @property
-    def of_trees(self) -> np.ndarray:
-        """Inputs of the trees, float32 of shape (n, m + k)."""
-        return np.hstack([self.columns, self.members]).astype(np.float32)
-
-    @property
-    def of_regression(self) -> np.ndarray:
-        """Inputs of the logistic regression, float64 of shape (n, k + l)."""
-        return np.hstack([self.members, self.facts]).astype(np.float64)
-
-    def rows(self, chosen: np.ndarray) -> StackInputs:
-        """Choose rows.
-
-        Parameters
-        ----------
-        chosen
-            Index or mask.
-
-        Returns
-        -------
-        inputs
-            Those rows.
-        """
-        return StackInputs(self.members[chosen], self.first, self.facts[chosen], self.columns[chosen])
-
-
-def _logit(p: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):
-        return np.clip(np.log(p) - np.log1p(-p), -_MAX_LOGIT, _MAX_LOGIT)
-
-
-def _expit(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1.0 + np.tanh(0.5 * x))
-
-
-def member_columns(prediction: np.ndarray) -> np.ndarray:
-    """Turn probabilities of a member into columns.
-
-    Parameters
-    ----------
-    prediction : `numpy.ndarray`, shape (n,) or (n, 5)
-        P(blended) or P(N).
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n, 1) or (n, 4)
-        The logit of P(N >= 2); with P(N), also ln P(0)/P(1), ln P(3)/P(2) and ln P(>= 4)/P(2).  NaN where
-        the member gives none.
-    """
-    if prediction.ndim == 1:
-        return _logit(np.clip(prediction, 0.0, 1.0))[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.clip(prediction, 1e-12, 1.0))
-    ratios = logs[:, [0, 3, 4]] - logs[:, [1, 2, 2]]
-    blended = np.clip(prediction[:, 2:].sum(axis=1), 0.0, 1.0)
-    return np.column_stack([_logit(blended), np.clip(ratios, -_MAX_LOGIT, _MAX_LOGIT)])
-
-
-def _standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scale of columns."""
-    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
-    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
-    return center, scale
-
-
 def _fit_regression(
     inputs: np.ndarray, counts: np.ndarray, settings: StackSettings, weights: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Multinomial logistic regression on standardised columns."""
     from sklearn.linear_model import LogisticRegression
 
-    center, scale = _standardize(inputs)
+    center, scale = standardize(inputs)
     classes = np.minimum(counts, N_CLASSES - 1)
     regression = LogisticRegression(C=settings.regularization, tol=1e-5, max_iter=2000)
     regression.fit((inputs - center) / scale, classes, sample_weight=weights)
@@ -191,16 +91,34 @@ def _check_regression(arrays: dict[str, np.ndarray], n_inputs: int) -> dict[str,
         "intercepts": (N_CLASSES,),
     }
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or not np.all(np.isfinite(arrays[name])):
-            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}, or is not finite")
-    if not np.all(arrays["scale"] > 0.0):
-        raise ValueError("scale is not positive")
+        check_array(name, arrays[name], shape, positive=name == "scale")
     return {name: arrays[name] for name in shapes}
 
 
 def _tree_logit(arrays: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
     """Logit of P(N >= 2)."""
-    return np.clip(raw_scores(arrays, inputs)[:, BLENDED], -_MAX_LOGIT, _MAX_LOGIT)
+    return np.clip(raw_scores(arrays, inputs)[:, BLENDED], -MAX_LOGIT, MAX_LOGIT)
+
+
+def _scale_conditions(conditions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and scale of columns, of what is known."""
+    known = np.isfinite(conditions)
+    n = np.maximum(known.sum(axis=0), 1)
+    center = np.where(known, conditions, 0.0).sum(axis=0) / n
+    scale = np.sqrt(np.where(known, (conditions - center) ** 2, 0.0).sum(axis=0) / n)
+    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
+    return center, scale
+
+
+def _join_terms(
+    logits: np.ndarray, own: np.ndarray, conditions: np.ndarray, center: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Terms that the joined logit is linear in: logits, conditions, and slopes that depend on conditions."""
+    # What is not known is as usual, and what is beyond all training as its edge.
+    q = np.clip(np.nan_to_num((conditions - center) / scale), -3.0, 3.0)
+    bends = [q[:, [i]] * q[:, [j]] for i, j in ((0, 0), (0, 1), (1, 1)) if j < q.shape[1]]
+    terms = np.hstack([q, *bends])
+    return np.hstack([logits, own, terms, logits.mean(axis=1, keepdims=True) * terms])
 
 
 def deal_folds(scenes: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -308,21 +226,25 @@ def fit_stack(
                 of_regression[learn], counts[learn], settings, None if weights is None else weights[learn]
             )
             p_n = _predict_regression(regression, of_regression[hold])
-            logits[hold, 1] = _logit(np.clip(p_n[:, 2:].sum(axis=1), 0.0, 1.0))
+            logits[hold, 1] = logit(np.clip(p_n[:, 2:].sum(axis=1), 0.0, 1.0))
             say(f"fold {k + 1} of {settings.folds}: " + _losses(logits[hold], blended[hold]))
         arrays = _fit_regression(of_regression, counts, settings, weights)
         arrays["intercepts"] = arrays["intercepts"] + np.log(prior_correction(counts, weights))
-        joined = np.hstack([logits, inputs.own])
-        center, scale = _standardize(joined)
+        conditions = inputs.conditions.astype(np.float64)
+        arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(conditions)
+        joined = _join_terms(
+            logits, inputs.own, conditions, arrays["condition_center"], arrays["condition_scale"]
+        )
+        center, scale = standardize(joined)
         regression = LogisticRegression(C=settings.regularization, tol=1e-6, max_iter=1000)
         # Without weights: the probabilities refer to the natural shares.
         regression.fit((joined - center) / scale, blended)
     slopes = regression.coef_[0] / scale
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
     arrays["join"] = np.append(slopes, regression.intercept_[0] - slopes @ center)
-    out = _expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
-    parts = ", ".join(f"{slope:.2f}" for slope in slopes)
-    say(f"joined with weights {parts}: " + _losses(_logit(out)[:, None], blended))
+    out = expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
+    parts = ", ".join(f"{slope:.2f}" for slope in slopes[: 2 + len(inputs.first)])
+    say(f"joined with weights {parts}: " + _losses(logit(out)[:, None], blended))
     return arrays, out, history
 
 
@@ -347,8 +269,12 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
     probabilities : `numpy.ndarray`, shape (n, 5)
         P(N); NaN in rows that are not usable.
     """
-    of_both = inputs.of_regression.shape[1], inputs.of_trees.shape[1]
-    trained = arrays["center"].size, int(arrays[_TREES + "n_features"][0])
+    of_both = inputs.of_regression.shape[1], inputs.of_trees.shape[1], inputs.conditions.shape[1]
+    trained = (
+        arrays["center"].size,
+        int(arrays[_TREES + "n_features"][0]),
+        arrays["condition_center"].size,
+    )
     if of_both != trained:
         raise ValueError(f"the members give {of_both} inputs, the stackers were trained with {trained}")
     p_n = np.full((len(inputs), N_CLASSES), np.nan)
@@ -358,9 +284,15 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
         return p_n
     trees = _tree_logit({name: arrays[_TREES + name] for name in TREE_ARRAYS}, chosen.of_trees)
     regression = _predict_regression(arrays, chosen.of_regression)
-    linear = _logit(np.clip(regression[:, 2:].sum(axis=1), 0.0, 1.0))
-    joined = np.column_stack([trees, linear, chosen.own])
-    blended = _expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
+    linear = logit(np.clip(regression[:, 2:].sum(axis=1), 0.0, 1.0))
+    joined = _join_terms(
+        np.column_stack([trees, linear]),
+        chosen.own,
+        chosen.conditions.astype(np.float64),
+        arrays["condition_center"],
+        arrays["condition_scale"],
+    )
+    blended = expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
     p_n[usable] = replace_blended(regression, blended)
     return p_n
 
@@ -388,9 +320,23 @@ def validate_stack(arrays: dict[str, np.ndarray], *, n_members: int) -> dict[str
         Raised if shapes or numbers make no sense.
     """
     checked = _check_regression(arrays, arrays["center"].size)
-    join = arrays["join"]
-    if join.shape != (3 + n_members,) or not np.all(np.isfinite(join)):
-        raise ValueError(f"join has shape {join.shape}, not {(3 + n_members,)}, or is not finite")
-    checked["join"] = join
+    n_conditions = arrays["condition_center"].size
+    if n_conditions == 0:
+        raise ValueError("condition_center is empty")
+    nothing = np.zeros((1, n_conditions))
+    n_terms = _join_terms(
+        nothing[:, [0, 0]],
+        nothing[:, [0] * n_members],
+        nothing,
+        np.zeros(n_conditions),
+        np.ones(n_conditions),
+    ).shape[1]
+    for name, size in (
+        ("condition_center", n_conditions),
+        ("condition_scale", n_conditions),
+        ("join", n_terms + 1),
+    ):
+        check_array(name, arrays[name], (size,), positive=name == "condition_scale")
+        checked[name] = arrays[name]
     trees = validate_trees({name: arrays[_TREES + name] for name in TREE_ARRAYS})
     return checked | {_TREES + name: array for name, array in trees.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 __all__ = ("tune_trees",)
 
 import numpy as np
+from scipy.special import expit
 
 from ..labels import N_CLASSES
 from ._tree_scores import BLENDED, EMPTY, SEVERAL, nested_probabilities, raw_scores
@@ -21,13 +22,6 @@ _SLOPE_SPREAD = 0.3
 
 _SHIFT_SPREAD = 1.5
 """The same of the shift about 0."""
-
-_LIMIT = 500.0
-"""Larger logits are taken as this: their exponential does not overflow."""
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-np.clip(logit, -_LIMIT, _LIMIT)))
 
 
 def _fit_line(
@@ -45,7 +39,7 @@ def _fit_line(
     design = np.stack([logit if with_slope else np.zeros_like(logit), np.ones_like(logit)])
     current = loss(slope, shift)
     for _ in range(100):
-        p = _sigmoid(slope * logit + shift)
+        p = expit(slope * logit + shift)
         gradient = design @ (weights * (p - label)) + precision * [slope - 1.0, shift]
         hessian = (design * (weights * p * (1.0 - p))) @ design.T + np.diag(precision)
         step = np.linalg.solve(hessian, gradient)

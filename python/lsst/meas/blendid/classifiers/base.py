@@ -145,6 +145,8 @@ class BlendClassifier(ABC):
     """Whether it looks at other images than the one that cutouts are made of."""
     can_start: ClassVar[bool] = False
     """Whether `fit` goes on from the model that its options have as ``start``."""
+    start_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of the config that it may then have set otherwise than the model."""
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
     the same config gives other inputs; older models are then refused."""

@@ -19,7 +19,6 @@ __all__ = ("CentersClassifier", "CentersConfig")
 
 import dataclasses
 import weakref
-import zlib
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -27,6 +26,7 @@ import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
+from .._arrays import check_array
 from ..centers import (
     CENTER_COLUMNS,
     CONTEXT_NAMES,
@@ -46,20 +46,22 @@ from ..centers import (
     keep_numbers,
     keep_planes,
     pool_maps,
-    run_maps,
     tile_labels,
     train_network,
     tune_head,
     weight_shapes,
 )
 from ..centers.crops import check_centers
-from ..centers.inputs import standard_scale, standardize
+from ..centers.inputs import number_anew, standard_scale, standardize
 from ..centers.loss import balanced_loss
 from ..centers.network import N_STATES, head_layers
 from ..centers.pooling import N_SUMS, tile_sums
+from ..centers.training import describe_data
+from ..centers.views import join_maps, run_view
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage
-from ..networks import import_keras, set_arrays
+from ..networks import NetworkRunner, import_keras, set_arrays
+from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
 from ._centers_config import CentersConfig
 from .base import BlendClassifier, BlendClassifierConfig
@@ -70,7 +72,7 @@ from .weighting import check_counts, prior_correction
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-    """What the map network says of footprints: inputs of the head, the tiles' sums, and candidates."""
+    """Inputs of the head from each view (views, n, k); the tiles' sums and candidates from all of them."""
 
     inputs: np.ndarray
     sums: np.ndarray
@@ -99,6 +101,7 @@ class CentersClassifier(BlendClassifier):
 
     _state: dict[str, np.ndarray] | None = None
     _network: Any = None
+    _runner: NetworkRunner | None = None
     _readings: weakref.WeakKeyDictionary[FootprintSamples, _Reading] | None = None
 
     @property
@@ -118,6 +121,10 @@ class CentersClassifier(BlendClassifier):
             "scalars_scale": (n_scalars,),
             "class_factors": (N_CLASSES,),
         }
+
+    def describe_config(self) -> dict[str, Any]:
+        # A model may be used with more or fewer views than it was scored with.
+        return {k: v for k, v in super().describe_config().items() if k != "views"}
 
     def prepare(self, samples: FootprintSamples) -> bool:
         keep_planes(samples)
@@ -175,14 +182,19 @@ class CentersClassifier(BlendClassifier):
             blended_weight=config.blendedWeight,
             seed=options.seed,
         )
-        identity = {
+        identity: dict[str, Any] = {
             "classifier": self.name,
             "config": self.describe_config(),
             "seed": options.seed,
-            "data": f"{len(samples)} footprints, {zlib.crc32(counts.tobytes()):08x}",
+            "data": describe_data(samples, counts),
+            "centers": fingerprint(*(np.asarray(table, np.float32) for table in options.centers or ())),
+            "weights": None if weights is None else fingerprint(np.asarray(weights, np.float64)),
+            "validation": None,
         }
         validate = None
         if options.validation is not None:
+            held_out = options.validation
+            identity["validation"] = describe_data(held_out.samples, np.asarray(held_out.counts))
             validate = self._make_validation(options.validation, state)
         learned, self.history = train_network(
             keras,
@@ -208,7 +220,9 @@ class CentersClassifier(BlendClassifier):
 
         def validate(learned: dict[str, np.ndarray]) -> float:
             self._take(state | learned)
-            blended = self.predict(held_out.samples)[:, 2:].sum(axis=1)
+            # One view is enough to tell which weights are the best, and faster.
+            inputs = self._run(held_out.samples, state | learned, n_views=1).inputs
+            blended = self._count(inputs)[:, 2:].sum(axis=1)
             return float(np.mean([balanced_loss(blended[r], counts[r]) for r in rows]))
 
         return validate
@@ -275,7 +289,7 @@ class CentersClassifier(BlendClassifier):
         factors = np.log(np.maximum(state["class_factors"], 1e-12)).astype(np.float32)
         layers[-1] = (layers[-1][0], layers[-1][1] + factors)
         tuned, self.history = tune_head(
-            layers, self._read(samples).inputs, classes, weights, seed=options.seed, say=options.say
+            layers, self._read(samples).inputs[0], classes, weights, seed=options.seed, say=options.say
         )
         for name, (kernel, bias) in zip(names, tuned, strict=True):
             state |= {f"{name}_kernel": kernel, f"{name}_bias": bias}
@@ -289,41 +303,58 @@ class CentersClassifier(BlendClassifier):
         if self._readings is None:
             self._readings = weakref.WeakKeyDictionary()
         if samples not in self._readings:
-            self._readings[samples] = self._run(samples, self._state)
+            self._readings[samples] = self._run(samples, self._state, n_views=self.config.views)
         return self._readings[samples]
 
-    def _run(self, samples: FootprintSamples, state: dict[str, np.ndarray]) -> _Reading:
+    def _run(self, samples: FootprintSamples, state: dict[str, np.ndarray], *, n_views: int) -> _Reading:
         if self._network is None:
             self._network = build_map_network(import_keras(), self._shape)
             self._network.compile(jit_compile=False)
             set_arrays(self._network, state)
+            self._runner = NetworkRunner(self._network)
         context, scalars = standardize(samples, state)
         planes, labels, numbers = keep_planes(samples), keep_labels(samples), keep_numbers(samples)
-        pooled, candidates = [np.zeros((0, 3 * self.config.embedding + N_SUMS), np.float32)], []
+        pooled = [np.zeros((n_views, 0, 3 * self.config.embedding + N_SUMS), np.float32)]
+        sums, candidates = [np.zeros((0, 3))], []
         for i, (a, b) in enumerate(zip(samples.offsets, samples.offsets[1:], strict=False)):
             n = int(b - a)
-            tiles, inside = tile_labels(_number_anew(labels[i], numbers[i]))
-            if n == 0:
-                embedding = np.zeros((*tiles.shape, self.config.embedding), np.float32)
-                logits = np.zeros((*tiles.shape, N_STATES), np.float32)
-            else:
-                embedding, logits = run_maps(self._network, planes[i], labels[i], context[i], self._shape)
-            pooled.append(pool_maps(embedding, logits, tiles, inside, n))
-            sigma = samples.results[i].psf.sigma
-            found = find_candidates(logits, tiles, inside, n, psf_sigma=sigma)
+            tiles, inside = tile_labels(number_anew(labels[i], numbers[i]))
+            # Without footprints there is nothing to run the network for.
+            joined, views = np.zeros((*tiles.shape, N_STATES), np.float32), []
+            if n > 0:
+                rows = []
+                for view in range(n_views):
+                    embedding, logits = run_view(
+                        self._runner, planes[i], labels[i], context[i], self._shape, view
+                    )
+                    rows.append(pool_maps(embedding, logits, tiles, inside, n))
+                    # Most of the memory, which the next view needs.
+                    del embedding
+                    views.append(logits)
+                pooled.append(np.stack(rows))
+                joined = join_maps(views)
+                sums.append(tile_sums(pool_maps(joined[..., :0], joined, tiles, inside, n)))
+            found = find_candidates(joined, tiles, inside, n, psf_sigma=samples.results[i].psf.sigma)
             x0, y0 = samples.results[i].xy0
             candidates.append(dataclasses.replace(found, x=found.x + x0, y=found.y + y0))
-        joined = np.concatenate(pooled)
         spread = context[samples.scene_index].reshape(len(samples), len(CONTEXT_NAMES))
-        return _Reading(np.hstack([joined, scalars, spread]), tile_sums(joined), tuple(candidates))
+        beside = np.broadcast_to(
+            np.hstack([scalars, spread]), (n_views, len(samples), scalars.shape[1] + spread.shape[1])
+        )
+        inputs = np.concatenate([np.concatenate(pooled, axis=1), beside], axis=2)
+        return _Reading(inputs, np.concatenate(sums), tuple(candidates))
 
-    def predict(self, samples: FootprintSamples) -> np.ndarray:
-        inputs = self._read(samples).inputs
+    def _count(self, inputs: np.ndarray) -> np.ndarray:
+        """P(N) of shape (n, 5), the geometric mean over views (views, n, k)."""
         assert self._state is not None
         state = self._state
         layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in head_layers(self._shape)]
-        p_n = count_probabilities(inputs, layers) * state["class_factors"]
+        views = np.stack([count_probabilities(rows, layers) for rows in inputs])
+        p_n = np.exp(np.log(np.maximum(views, 1e-12)).mean(axis=0)) * state["class_factors"]
         return p_n / p_n.sum(axis=1, keepdims=True)
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        return self._count(self._read(samples).inputs)
 
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates, ...]:
         """Find where galaxies probably are.
@@ -380,20 +411,6 @@ class CentersClassifier(BlendClassifier):
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         state = {name: arrays[name] for name in self._shapes()}
         for name, shape in self._shapes().items():
-            if state[name].shape != shape:
-                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}")
-            if not np.all(np.isfinite(state[name])):
-                raise ValueError(f"{name} has numbers that are not finite")
-        if not all(np.all(state[name] > 0.0) for name in ("context_scale", "scalars_scale", "class_factors")):
-            raise ValueError("a scale or a factor is not positive")
+            positive = name in ("context_scale", "scalars_scale", "class_factors")
+            check_array(name, state[name], shape, positive=positive)
         self._take(state)
-
-
-def _number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Label image with the footprints of these numbers only, from 1 on in their order."""
-    largest = int(labels.max(initial=0))
-    if largest <= len(numbers) and np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
-        return labels
-    new = np.zeros(max(largest, int(numbers.max(initial=0))) + 1, np.int32)
-    new[numbers] = np.arange(1, len(numbers) + 1)
-    return new[labels]

@@ -25,9 +25,10 @@ import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
+from .._arrays import check_array
 from ..features import FEATURES_VERSION
 from ..model_package import ModelPackage, ModelPackageError
-from ..networks import fit_network, get_arrays, import_keras, read_variable, set_arrays
+from ..networks import NetworkRunner, fit_network, get_arrays, import_keras, read_variable, set_arrays
 from ..samples import FootprintSamples
 from ._cnn_config import TRAINING_FIELDS, CnnConfig
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
@@ -78,10 +79,12 @@ class CnnClassifier(BlendClassifier):
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = CnnConfig
     name: ClassVar[str] = "cnn"
     can_start: ClassVar[bool] = True
+    start_fields: ClassVar[tuple[str, ...]] = TRAINING_FIELDS
     needs_planes: ClassVar[bool] = True
     inputs_version: ClassVar[int] = 100 * _IMAGES_VERSION + FEATURES_VERSION
 
     _model: Any = None
+    _runner: NetworkRunner
     _scaling: Scaling
     _prior_factors: np.ndarray
 
@@ -140,7 +143,8 @@ class CnnClassifier(BlendClassifier):
             good = np.flatnonzero(others.finite())
             held_out = others.take(good), np.asarray(options.validation.counts)[good] > 1
         elif options.start is None:
-            chosen = _hold_out(samples.scene_index[train], options.seed)
+            groups = options.deal_by(samples, round(1.0 / _HELD_OUT))
+            chosen = _hold_out(groups[train], options.seed)
             train, rows = train[~chosen], train[chosen]
             held_out = inputs.take(rows), counts[rows] > 1
         batch = self.config.batchSize
@@ -162,6 +166,7 @@ class CnnClassifier(BlendClassifier):
             "version": self.inputs_version,
             "seed": options.seed,
             "data": inputs.digest(train, labels, np.zeros(0) if weights is None else weights),
+            "validation": None if held_out is None else held_out[0].digest(held_out[1]),
         }
         if options.start is None:
             self._scaling = Scaling.fit(inputs.features[train])
@@ -199,7 +204,7 @@ class CnnClassifier(BlendClassifier):
         )
         # What predicts is what a package keeps.
         set_arrays(model, get_arrays(model, half=self.config.storage == "float16"))
-        self._model = model
+        self._take_model(model)
         self._record_prior(counts[train])
 
     def _weigh(self, counts: np.ndarray, train: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
@@ -225,9 +230,10 @@ class CnnClassifier(BlendClassifier):
         self, model: Any, inputs: CnnInputs, blended: np.ndarray
     ) -> Callable[[], dict[str, float]]:
         """Scores on footprints that are not learned from."""
+        runner = NetworkRunner(model)
 
         def validate() -> dict[str, float]:
-            p = self._run(model, inputs, VIEWS[:1])
+            p = self._run(runner, inputs, VIEWS[:1])
             q = np.clip(p[:, 1] if p.shape[1] == 2 else p[:, 2:].sum(axis=1), 1e-7, 1.0 - 1e-7)
             loss = -np.where(blended, np.log(q), np.log1p(-q)).mean()
             return {"val_loss": float(loss), "val_accuracy": float(np.mean((q > 0.5) == blended))}
@@ -237,7 +243,7 @@ class CnnClassifier(BlendClassifier):
     def _start_from(self, model: Any, package: ModelPackage) -> None:
         """Take the weights of a trained network, of which only dense layers will change."""
         mine, theirs = self.describe_config(), package.config
-        keys = (mine.keys() | theirs.keys()) - set(TRAINING_FIELDS)
+        keys = (mine.keys() | theirs.keys()) - set(self.start_fields)
         different = sorted(key for key in keys if mine.get(key) != theirs.get(key))
         version = package.inputs.get("version", 1)
         if package.classifier != self.name:
@@ -261,7 +267,12 @@ class CnnClassifier(BlendClassifier):
 
     # Prediction.
 
-    def _run(self, model: Any, inputs: CnnInputs, views: tuple[tuple[bool, bool, bool], ...]) -> np.ndarray:
+    def _take_model(self, model: Any) -> None:
+        self._model, self._runner = model, NetworkRunner(model)
+
+    def _run(
+        self, runner: NetworkRunner, inputs: CnnInputs, views: tuple[tuple[bool, bool, bool], ...]
+    ) -> np.ndarray:
         """Probabilities for the natural prior, float64 of shape (n, outputs), of rows that are finite."""
         n = len(inputs.images)
         p = np.zeros((n, self._n_outputs))
@@ -275,7 +286,7 @@ class CnnClassifier(BlendClassifier):
             images = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)])
             features = np.pad(features, [(0, padding), (0, 0)])
             for view in views:
-                output = model.predict_on_batch(self._feed(turn(images, view), features))
+                output = runner.predict_on_batch(self._feed(turn(images, view), features))
                 p[first : first + used] += np.asarray(output, dtype=np.float64)[:used]
         p *= self._prior_factors
         return p / p.sum(axis=1, keepdims=True)
@@ -286,7 +297,7 @@ class CnnClassifier(BlendClassifier):
         good = inputs.finite()
         p = np.full((len(samples), self._n_outputs), np.nan)
         p[good] = self._run(
-            self._model, inputs if good.all() else inputs.take(good), VIEWS[: self.config.views]
+            self._runner, inputs if good.all() else inputs.take(good), VIEWS[: self.config.views]
         )
         return p[:, 1] if self._n_outputs == 2 else p
 
@@ -303,8 +314,7 @@ class CnnClassifier(BlendClassifier):
     def _take_arrays(self, model: Any, arrays: dict[str, np.ndarray]) -> None:
         """Give a network what `_get_state` gave."""
         factors = arrays["prior_factors"]
-        if factors.shape != (self._n_outputs,) or not np.all(np.isfinite(factors) & (factors > 0.0)):
-            raise ValueError(f"prior_factors has shape {factors.shape}, or is not finite and positive")
+        check_array("prior_factors", factors, (self._n_outputs,), positive=True)
         scaling = Scaling.from_arrays(arrays, len(self.config.features))
         set_arrays(model, arrays, prefix=_PREFIX)
         self._prior_factors, self._scaling = factors, scaling
@@ -312,11 +322,11 @@ class CnnClassifier(BlendClassifier):
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         model = self._build(0)
         self._take_arrays(model, arrays)
-        self._model = model
+        self._take_model(model)
 
 
 def _hold_out(scene: np.ndarray, seed: int) -> np.ndarray:
-    """Choose what early stopping looks at: whole images, or footprints if there are few images."""
+    """Choose what early stopping looks at: whole pieces of sky or images, or footprints if they are few."""
     rng = np.random.default_rng([seed, 2**31])
     scenes = np.unique(scene)
     if len(scenes) >= 1.0 / _HELD_OUT:

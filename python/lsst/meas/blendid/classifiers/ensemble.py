@@ -29,18 +29,12 @@ from lsst.pex.config import ChoiceField, Field, ListField, registerConfigurable
 
 from .._package_format import FORMAT_NAME, FORMAT_VERSION, array_to_bytes, check_metadata
 from ..calibration import CALIBRATION_METHODS, fit_calibration
-from ..features import FEATURES_VERSION, measure_features
+from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
 from ..model_package import ModelPackage, ModelPackageError
 from ..samples import FootprintSamples, SceneContext
-from ._stack import (
-    StackInputs,
-    StackSettings,
-    fit_stack,
-    member_columns,
-    predict_stack,
-    validate_stack,
-)
+from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
+from ._stack_inputs import StackInputs, member_columns
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .logistic import FEATURES as FACTS
@@ -51,6 +45,12 @@ from .weighting import check_counts
 
 _SEPARATOR = "__"
 """Between the name of a member and that of one of its arrays."""
+
+
+_CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
+"""Features that are the same for all footprints of an image, and that calibration may depend on."""
+
+_IS_LOGARITHMIC = np.array([name in ("psf_sigma", "density") for name in _CONDITIONS])
 
 
 @runtime_checkable
@@ -75,6 +75,13 @@ class EnsembleConfig(BlendClassifierConfig):
         "A trained ensemble has its members inside.",
         dtype=str,
         default=[],
+    )
+    views: ChoiceField[int] = ChoiceField(
+        doc="Views of an image, turned and mirrored, that members average over if they can (`centers`).",
+        dtype=int,
+        allowed={n: f"{n} views" for n in (1, 2, 4, 8)},
+        default=4,
+        optional=False,
     )
     useFeatures: Field[bool] = Field(
         doc="Give the stackers the footprint features, too?", dtype=bool, default=True, optional=False
@@ -183,14 +190,16 @@ class EnsembleClassifier(BlendClassifier):
             found[package.classifier] = self._make_member(package)
         return found
 
-    @staticmethod
-    def _make_member(package: ModelPackage) -> BlendClassifier:
+    def _make_member(self, package: ModelPackage) -> BlendClassifier:
         if package.classifier not in classifier_registry:
             raise ModelPackageError(
                 f"{package.source} needs classifier {package.classifier!r}, which is not there: "
                 "install the package that it comes with"
             )
-        return classifier_registry[package.classifier].from_package(package)
+        member = classifier_registry[package.classifier].from_package(package)
+        if "views" in member.config.toDict():
+            member.config.views = self.config.views
+        return member
 
     @property
     def members(self) -> dict[str, BlendClassifier]:
@@ -258,7 +267,7 @@ class EnsembleClassifier(BlendClassifier):
                 for key in sorted(package.arrays):
                     digest.update(key.encode() + array_to_bytes(package.arrays[key], key))
             self._digest = digest.hexdigest()
-        return ("ensemble", str(self.config.useFeatures), self._digest)
+        return ("ensemble", str(self.config.useFeatures), str(self.config.views), self._digest)
 
     def _own_package(self, name: str) -> ModelPackage:
         """Package of a member; it was not scored if it was made here."""
@@ -314,11 +323,15 @@ class EnsembleClassifier(BlendClassifier):
         rows = self._gather(samples, share=True)
         edges = np.cumsum(self._layout)
         n_members = int(edges[-2])
+        facts, columns = rows[:, n_members : int(edges[-1])], rows[:, int(edges[-1]) :]
+        conditions = facts[:, -1:]
+        if self.config.useFeatures:
+            features = columns[:, -len(FEATURE_NAMES) :]
+            conditions = features[:, [FEATURE_NAMES.index(name) for name in _CONDITIONS]].astype(np.float64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                conditions = np.where(_IS_LOGARITHMIC, np.log(conditions), conditions)
         return StackInputs(
-            rows[:, :n_members],
-            (0, *map(int, edges[:-2])),
-            rows[:, n_members : int(edges[-1])],
-            rows[:, int(edges[-1]) :],
+            rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, np.asarray(conditions)
         )
 
     def fit(

@@ -71,7 +71,7 @@ class FeaturesConfig(BlendClassifierConfig):
     iterations: Field[int] = Field(
         doc="Number of trees of each class, at most.",
         dtype=int,
-        default=400,
+        default=600,
         optional=False,
         check=lambda x: x > 0,
     )

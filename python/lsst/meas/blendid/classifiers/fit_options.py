@@ -50,6 +50,9 @@ class FitOptions:
     ----------
     centers
         True objects of each training image, as in `LabelledSamples`.
+    sky
+        Piece of sky of each training footprint, int of shape (n,): several images may show one piece.
+        `None` if each image shows another.
     validation
         Labelled footprints of other sky: for early stopping, and never to learn from.
     seed
@@ -66,12 +69,42 @@ class FitOptions:
     """
 
     centers: tuple[np.ndarray, ...] | None = None
+    sky: np.ndarray | None = None
     validation: LabelledSamples | None = None
     seed: int = 1
     folder: Path | None = None
     report: Callable[[str], None] | None = None
     start: ModelPackage | None = None
     more: Callable[[int], LabelledSamples] | None = field(default=None, repr=False)
+
+    def deal_by(self, samples: FootprintSamples, least: int) -> np.ndarray:
+        """Tell what has to be held out together, for folds that know nothing of each other.
+
+        Parameters
+        ----------
+        samples
+            The n training footprints.
+        least
+            Least number of groups that is of use.
+
+        Returns
+        -------
+        group : `numpy.ndarray`, shape (n,), int
+            Piece of sky of each footprint; its image if the pieces are not known, or too few.
+
+        Raises
+        ------
+        ValueError
+            Raised if there is not one piece of sky for each footprint.
+        """
+        if self.sky is not None:
+            if np.shape(self.sky) != (len(samples),):
+                raise ValueError(
+                    f"{np.size(self.sky)} pieces of sky were given for {len(samples)} footprints"
+                )
+            if len(np.unique(self.sky)) >= least:
+                return np.asarray(self.sky)
+        return samples.scene_index
 
     def say(self, line: str) -> None:
         """Report a line, if anybody listens.

@@ -25,10 +25,11 @@ import numpy as np
 
 from lsst.pex.config import ConfigField, Field, ListField, registerConfigurable
 
+from .._arrays import check_array
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
 from ._centred_regression import fit_centred
-from ._multinomial import softmax, spread_classes
+from ._multinomial import softmax, spread_classes, standardize
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -174,9 +175,7 @@ class LogisticClassifier(BlendClassifier):
             finite = np.isfinite(inputs).all(axis=1)
             inputs, classes = inputs[finite], classes[finite]
             weights = None if weights is None else weights[finite]
-            center, scale = inputs.mean(axis=0), inputs.std(axis=0)
-            # A feature that is one number in all scenes has a scatter of rounding errors alone.
-            scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
+            center, scale = standardize(inputs)
             regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
             inputs = (inputs - center) / scale
             regression.fit(inputs, classes, sample_weight=weights)
@@ -274,10 +273,7 @@ class LogisticClassifier(BlendClassifier):
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         state = {name: arrays[name] for name in self._shapes()}
         for name, shape in self._shapes().items():
-            if state[name].shape != shape or not np.all(np.isfinite(state[name])):
-                raise ValueError(f"{name} has shape {state[name].shape}, not {shape}, or is not finite")
-        if not np.all(state["input_scale"] > 0.0):
-            raise ValueError("input_scale is not positive")
+            check_array(name, state[name], shape, positive=name == "input_scale")
         self._state = state
 
 

@@ -28,11 +28,19 @@ from ..features import CONTEXT_FEATURES, FEATURES_VERSION, measure_features
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
 from ._muygps_config import MuyGpsConfig
-from ._muygps_fit import KernelSettings, Link, drop_self, fit_link, import_muygpys, optimize_kernel
+from ._muygps_fit import (
+    KernelSettings,
+    Link,
+    choose_rows,
+    drop_self,
+    fit_link,
+    import_muygpys,
+    optimize_kernel,
+)
 from ._muygps_inputs import InputMap
 from ._muygps_neighbors import NeighborIndex
 from ._muygps_posterior import MaternTable, find_posterior
-from ._muygps_trend import Trend, fit_trend, working_labels
+from ._muygps_trend import FOLDS, Trend, fit_trend, working_labels
 from .base import BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -158,7 +166,14 @@ class MuyGpsClassifier(BlendClassifier):
         )
         inputs = self._map.inputs(pixels, features)
         coordinates = self._map.coordinates(inputs)
-        rows = self._choose_rows(blended, weights, rng)
+        rows = choose_rows(
+            blended,
+            weights,
+            rng,
+            n_train=config.nTrain,
+            n_neighbors=config.nNeighbors,
+            balance=config.doBalance,
+        )
         self._trend, latent = fit_trend(
             config.priorMean,
             inputs,
@@ -166,7 +181,7 @@ class MuyGpsClassifier(BlendClassifier):
             log_area,
             blended,
             weights,
-            samples.scene_index[use],
+            options.deal_by(samples, FOLDS)[use],
             rows,
             n_products=config.nProducts,
             rng=rng,
@@ -197,23 +212,6 @@ class MuyGpsClassifier(BlendClassifier):
             f"offset {self._link.offset:.4g}"
         )
         self._record_prior(counts)
-
-    def _choose_rows(
-        self, blended: np.ndarray, weights: np.ndarray | None, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Rows of the footprints that are kept; never one without weight."""
-        there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
-        n = self.config.nTrain
-        if not self.config.doBalance:
-            return np.sort(rng.permutation(there)[:n])
-        kinds = [rng.permutation(there[blended[there] == kind]) for kind in (False, True)]
-        each = min(n // 2, *(len(kind) for kind in kinds))
-        if 2 * each <= self.config.nNeighbors + 1:
-            raise ValueError(
-                f"{2 * each} footprints with as many of each kind are too few for "
-                f"{self.config.nNeighbors} neighbours; use more scenes, or lower nNeighbors"
-            )
-        return np.sort(np.concatenate([kind[:each] for kind in kinds]))
 
     def _set_points(
         self,

@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = (
     "CommandError",
     "MisuseError",
+    "SceneNumbers",
     "Settings",
     "announce",
     "common_options",
@@ -45,6 +46,50 @@ class MisuseError(click.ClickException):
     """Arguments that make no sense together, reported in one line; exit status 2."""
 
     exit_code = 2
+
+
+class SceneNumbers(click.ParamType):
+    """Numbers of scenes separated by commas.
+
+    Parameters
+    ----------
+    example
+        Numbers that an error names.
+    """
+
+    name = "N,N,…"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Read the numbers.
+
+        Parameters
+        ----------
+        value
+            The text, or what it was turned into before.
+        param, ctx
+            Where it was given.
+
+        Returns
+        -------
+        numbers
+            The numbers.
+
+        Raises
+        ------
+        click.BadParameter
+            Raised if the text is something else.
+        """
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(text) for text in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of scene numbers such as {self._example}", param, ctx)
 
 
 @dataclass

@@ -15,7 +15,7 @@ __all__ = ("apply_file", "apply_options", "make_config")
 import re
 from collections.abc import Sequence
 
-from lsst.pex.config import Config, FieldValidationError
+from lsst.pex.config import Config, FieldValidationError, ListField
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from ..blend_identification import BlendIdentificationConfig
@@ -144,7 +144,8 @@ def apply_file(config: Config, file: str) -> None:
 def apply_options(config: Config, options: Sequence[str]) -> None:
     """Apply overrides of single fields, parsed as ``pipetask`` does, which runs no code.
 
-    A field of a classifier is ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
+    Lists may be written without brackets and quotes, separated by commas.  A field of a classifier is
+    ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
 
     Parameters
     ----------
@@ -164,13 +165,27 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
             raise MisuseError(f"config option {option!r} is not of the form FIELD=VALUE")
         owner, rest = _find_owner(config, field.strip())
         overrides = ConfigOverrides()
-        overrides.addValueOverride(rest, value)
+        overrides.addValueOverride(rest, _parse_list(owner, rest, value))
         try:
             overrides.applyTo(owner)
         except AttributeError as err:
             raise MisuseError(f"config option {option!r}: there is no field {field.strip()!r}") from err
         except (FieldValidationError, TypeError, ValueError, KeyError) as err:
             raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
+
+
+def _parse_list(owner: Config, field: str, value: str) -> str | list[str]:
+    """Take names or numbers separated by commas for a list, as which plain text would be its letters."""
+    *path, last = field.split(".")
+    holder: object = owner
+    for name in path:
+        holder = getattr(holder, name, None)
+    kind = getattr(holder, "_fields", {}).get(last)
+    text = value.strip()
+    if not isinstance(kind, ListField) or text.startswith(("[", "(")):
+        return value
+    parts = [part.strip() for part in text.split(",")] if text else []
+    return parts if kind.itemtype is str else f"[{', '.join(parts)}]"
 
 
 def _find_owner(config: Config, field: str) -> tuple[Config, str]:

@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import click
 
+from ._common import SceneNumbers
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
@@ -77,22 +79,6 @@ class TrainOptions:
         return self.path.name.removesuffix(".blendid")
 
 
-class _Numbers(click.ParamType):
-    """Numbers of scenes separated by commas."""
-
-    name = "N,N,…"
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(text) for text in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of scene numbers such as 1,2,3,5", param, ctx)
-
-
 _PATH = click.Path(path_type=Path)
 _NUMBER = click.IntRange(min=1)
 _ARCSEC = click.FloatRange(min=0.0, min_open=True)
@@ -140,7 +126,7 @@ _OPTIONS = (
         "scenes",
         "Simulate these truth scenes of Buchanan et al. 2022 (of 1,2,3,5, the training sky); alone, or with "
         "--parametric.",
-        type=_Numbers(),
+        type=SceneNumbers("1,2,3,5"),
     ),
     _option(
         "--truths", "truths", "Folder of the truth scenes; by default that of $BLENDID_DATA.", metavar="DIR"
@@ -300,7 +286,7 @@ _OPTIONS = (
         "--validation-scenes",
         "validation_scenes",
         "Truth scenes to score the model on (of 4,7,8) instead of some of the other ones.",
-        type=_Numbers(),
+        type=SceneNumbers("1,2,3,5"),
     ),
     _option(
         "--validation-share",

@@ -19,24 +19,8 @@ from typing import Any
 
 import click
 
-from ._common import common_options
+from ._common import SceneNumbers, common_options
 from ._evaluate import Request, run_evaluation
-
-
-class _Numbers(click.ParamType):
-    """Numbers of scenes separated by commas."""
-
-    name = "N,N,…"
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(text) for text in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of scene numbers such as 0,6,9", param, ctx)
 
 
 @click.command()
@@ -63,7 +47,9 @@ class _Numbers(click.ParamType):
     metavar="N",
     help="Simulate N skies from the built-in catalogue; 4 if nothing else is given.",
 )
-@click.option("--scenes", type=_Numbers(), help="Simulate these truth scenes of Buchanan et al. 2022.")
+@click.option(
+    "--scenes", type=SceneNumbers("0,6,9"), help="Simulate these truth scenes of Buchanan et al. 2022."
+)
 @click.option(
     "--split",
     type=click.Choice(["test", "validation"]),
@@ -109,7 +95,7 @@ class _Numbers(click.ParamType):
 )
 @click.option(
     "--baseline-scenes",
-    type=_Numbers(),
+    type=SceneNumbers("0,6,9"),
     help="Truth scenes to fit the baselines to (of 1,2,3,5); by default simulated skies.",
 )
 @click.option("--sep", is_flag=True, help="Score SExtractor's deblending, through SEP, as well.")

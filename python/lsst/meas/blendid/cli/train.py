@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._common import CommandError, MisuseError, announce, common_options, describe_error, make_output_folder
-from ._train_checks import check_libraries, check_options, check_output
+from ._train_checks import check_libraries, check_members, check_options, check_output
 from ._train_log import TrainingLog, check_checkpoints
 from ._train_options import TrainOptions, train_options
 
@@ -92,6 +92,7 @@ class _Training:
     def __init__(self, o: TrainOptions) -> None:
         from ..classifiers import classifier_registry
         from ..model_package import ModelPackage
+        from ..training.transfer import read_start
 
         self.o = o
         self.begin = time.perf_counter()
@@ -109,7 +110,6 @@ class _Training:
             raise MisuseError(
                 f"unknown classifier {name!r}; known are {', '.join(sorted(classifier_registry))}"
             )
-        check_libraries(name)
         self.name = name
         self.cls = classifier_registry[name]
         self.config: Any = (
@@ -118,6 +118,13 @@ class _Training:
         # The model that comes with the package is not what is trained.
         self.config.modelPackage = ""
         _apply(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
+        # All that could stop the fit after hours of simulation.
+        self.untrained = self.cls(self.config)
+        if self.start is None:
+            check_members(self.untrained)
+        check_libraries(name, self.config, goes_on=self.start is not None)
+        if self.start is not None:
+            read_start(self.cls, self.config, self.start)
 
     def run(self) -> None:
         """Find the scenes, fit, and write the package."""
@@ -139,7 +146,6 @@ class _Training:
         from ..training import label_scenes
 
         labelled: list[LabelledScenes | None] = []
-        preparer = self.cls(self.config)
         with self.log.stage("scenes"):
             held_out = _deal_to_few(sources.validation, settings)
             for (scenes, kinds), label in (
@@ -155,7 +161,7 @@ class _Training:
                         kinds,
                         snr_min=o.snr_min,
                         keep_planes=self.cls.needs_planes,
-                        prepare=preparer.prepare,
+                        prepare=self.untrained.prepare,
                         progress=stderr_progress(label),
                     )
                 )

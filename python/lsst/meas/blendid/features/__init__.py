@@ -16,7 +16,6 @@ __all__ = (
     "FEATURE_NAMES",
     "REFERENCE_FEATURES",
     "TWO_COMPONENT_COLUMNS",
-    "field_context",
     "measure_features",
     "two_component_test",
 )
@@ -27,7 +26,6 @@ from .measure import (
     FEATURE_NAMES,
     FEATURES_VERSION,
     REFERENCE_FEATURES,
-    field_context,
     measure_features,
 )
 from .two_component import TWO_COMPONENT_COLUMNS, two_component_test

@@ -15,7 +15,6 @@ __all__ = (
     "FEATURE_DOCS",
     "FEATURE_NAMES",
     "REFERENCE_FEATURES",
-    "field_context",
     "measure_features",
 )
 
@@ -149,29 +148,3 @@ def _places(blocks: list[np.ndarray], there: list[str]) -> list[tuple[int, int, 
     """Block and column of each name."""
     pairs = [(b, c) for b, block in enumerate(blocks) for c in range(block.shape[1])]
     return [(b, c, name) for (b, c), name in zip(pairs, there, strict=True)]
-
-
-def field_context(result: DetectionResult, context: SceneContext) -> np.ndarray:
-    """Describe the field that an image shows: its seeing, depth, density and the sizes of its galaxies.
-
-    Parameters
-    ----------
-    result
-        An image with its footprints.
-    context
-        What is known beside.
-
-    Returns
-    -------
-    numbers : `numpy.ndarray`, shape (k,), float32
-        `CONTEXT_FEATURES`; NaN where the image has too little to tell.
-
-    Raises
-    ------
-    ValueError
-        Raised if the noise of the image is not positive.
-    """
-    planes = make_planes(result)
-    _, main = measure_peaks(result, planes)
-    light = measure_light(planes, main)
-    return field_numbers(result, context, light[:, list(LIGHT_COLUMNS).index("light_size")])

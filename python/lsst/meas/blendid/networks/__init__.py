@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = (
     "CheckpointError",
     "MissingKerasError",
+    "NetworkRunner",
     "TrainingError",
     "fit_network",
     "get_arrays",
@@ -24,4 +25,5 @@ __all__ = (
 from ._backend import MissingKerasError, import_keras
 from .checkpoint import CheckpointError
 from .loop import TrainingError, fit_network
+from .runner import NetworkRunner
 from .weights import get_arrays, read_variable, set_arrays

@@ -15,9 +15,19 @@ is a complete one at any time.
 
 from __future__ import annotations
 
-__all__ = ("Checkpoint", "CheckpointError", "read_checkpoint", "restore", "write_checkpoint")
+__all__ = (
+    "Checkpoint",
+    "CheckpointError",
+    "fingerprint",
+    "read_checkpoint",
+    "require_shapes",
+    "restore",
+    "write_checkpoint",
+)
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +75,26 @@ class Checkpoint:
 
 
 _GROUPS = ("variables", "optimizer", "best")
+
+
+def fingerprint(*arrays: np.ndarray) -> str:
+    """Make a short text that tells arrays from others.
+
+    Parameters
+    ----------
+    *arrays
+        Arrays of numbers.
+
+    Returns
+    -------
+    text
+        Checksum of types, shapes and numbers, not safe against intent.
+    """
+    value = 0
+    for array in arrays:
+        value = zlib.crc32(f"{array.shape} {array.dtype.str}".encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(array).tobytes(), value)
+    return f"{value:08x}"
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> None:
@@ -127,6 +157,9 @@ def read_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | N
     if not path.is_file():
         return None
     try:
+        if not zipfile.is_zipfile(path):
+            # NumPy would take it for a pickle.
+            raise ValueError("it is no zip file")
         # NumPy leaves a damaged file open unless it is handed the stream.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             facts = json.loads(file["facts"].tobytes())
@@ -157,7 +190,38 @@ def read_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | N
     return checkpoint
 
 
-def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str) -> None:
+def require_shapes(
+    variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str, folder: Path | None = None
+) -> None:
+    """Refuse arrays of a checkpoint that do not fit.
+
+    Parameters
+    ----------
+    variables
+        Keras variables, or arrays.
+    arrays
+        The arrays that are to take their place.
+    what
+        Whose they are, for the error.
+    folder
+        Folder of the checkpoint; `None` if it was not read from one.
+
+    Raises
+    ------
+    CheckpointError
+        Raised, with the name of the file, if number or shapes differ.
+    """
+    if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+        name = "the checkpoint" if folder is None else str(Path(folder) / FILE_NAME)
+        raise CheckpointError(
+            f"{name} does not fit the {what}: it is of another network; give another folder, or remove it to "
+            "start anew"
+        )
+
+
+def restore(
+    variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str, folder: Path | None = None
+) -> None:
     """Give variables the values of a checkpoint.
 
     Parameters
@@ -166,18 +230,14 @@ def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str) -
         Keras variables.
     arrays
         Their values.
-    what
-        Whose they are, for the error.
+    what, folder
+        As for `require_shapes`.
 
     Raises
     ------
     CheckpointError
         Raised if number or shapes differ.
     """
-    shapes = [tuple(v.shape) for v in variables]
-    if shapes != [a.shape for a in arrays]:
-        raise CheckpointError(
-            f"the checkpoint does not fit the {what}: it is of another network; remove it to start anew"
-        )
+    require_shapes(variables, arrays, what, folder)
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .checkpoint import Checkpoint, read_checkpoint, restore, write_checkpoint
+from .checkpoint import Checkpoint, read_checkpoint, require_shapes, restore, write_checkpoint
 from .weights import read_variable
 
 
@@ -100,8 +100,10 @@ def fit_network(
     state = Checkpoint()
     if folder is not None and (found := read_checkpoint(folder, settings)) is not None:
         state = found
-        restore(model.variables, state.variables, "network")
-        restore(model.optimizer.variables, state.optimizer, "optimiser")
+        restore(model.variables, state.variables, "network", folder)
+        restore(model.optimizer.variables, state.optimizer, "optimiser", folder)
+        if state.best:
+            require_shapes(model.variables, state.best, "network", folder)
         say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
     while state.epoch < epochs and not _is_over(state, monitor, patience):
         if learning_rate is not None:

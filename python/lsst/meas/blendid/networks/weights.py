@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import check_array
 from ._backend import import_keras
 
 
@@ -103,12 +104,8 @@ def set_arrays(model: Any, arrays: Mapping[str, np.ndarray], *, prefix: str = ""
     """
     values = []
     for name, weight in zip(_names(model, prefix), model.weights, strict=True):
-        value = np.asarray(arrays[name])
-        if value.shape != tuple(weight.shape):
-            raise ValueError(f"{name} has shape {value.shape}, not {tuple(weight.shape)}")
-        value = value.astype(np.float32)
-        if not np.all(np.isfinite(value)):
-            raise ValueError(f"{name} is not finite")
+        value = np.asarray(arrays[name]).astype(np.float32)
+        check_array(name, value, tuple(weight.shape))
         values.append(value)
     for weight, value in zip(model.weights, values, strict=True):
         weight.assign(value)

@@ -152,4 +152,5 @@ def complete_truth(
     sigma = float(np.sqrt(np.nanmedian(masked_image.variance.array))) if has_variance else np.nan
     if "flux" not in truth.colnames or not np.isfinite(sigma):
         raise ValueError(f"{name}: needs a column 'snr', or 'flux' beside a coadd with variance")
-    truth["snr"] = matched_snr(np.asarray(truth["flux"]), psf.image, sigma)
+    flux = np.ma.filled(np.ma.asarray(truth["flux"]).astype(np.float64), np.nan)
+    truth["snr"] = matched_snr(flux, psf.image, sigma)

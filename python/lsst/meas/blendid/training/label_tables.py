@@ -46,7 +46,8 @@ def read_table(path: str | Path, what: str, columns: tuple[str, ...]) -> Table:
     Raises
     ------
     ValueError
-        Raised, with the name of the file, if it cannot be read or lacks columns.
+        Raised, with the name of the file, if it cannot be read, lacks columns, or has positions, fluxes or
+        S/N that are no numbers.
     """
     from astropy.table import Table
 
@@ -59,6 +60,9 @@ def read_table(path: str | Path, what: str, columns: tuple[str, ...]) -> Table:
     missing = [name for name in columns if name not in table.colnames]
     if missing:
         raise ValueError(f"{path}: the {what} lacks {', '.join(missing)}; it has {', '.join(table.colnames)}")
+    for name in ("x", "y", "snr", "flux"):
+        if name in table.colnames and (table[name].ndim != 1 or table[name].dtype.kind not in "biuf"):
+            raise ValueError(f"{path}: column {name} of the {what} has no numbers, one for each row")
     return table
 
 

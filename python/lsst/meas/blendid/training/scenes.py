@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..footprints import FootprintConfig, detect
-from ..labels import count_galaxies
+from ..labels import count_galaxies, counted_objects
 from ..psf import PsfSummary, summarize_psf
 from ..samples import FootprintSamples, SceneContext
 from .label_tables import UNKNOWN, match_labels
@@ -289,15 +289,14 @@ def label_scenes(
             found, centers = match_labels(result.footprints, scene.labels), None
         else:
             found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
-        counted = np.asarray(scene.truth["snr"]) >= snr_min
-        true = np.column_stack([np.asarray(scene.truth[k])[counted] for k in ("x", "y", "snr")])
+        true = counted_objects(scene.truth, snr_min)
         if centers is not None:
             centers.append(true.astype("f4"))
         part = FootprintSamples([result], [scene.context])
         if prepare is not None and prepare(part):
             part = part.without_images()
         elif not keep_planes:
-            part = FootprintSamples([result.without_planes()], [scene.context])
+            part = part.without_planes()
         known = found != UNKNOWN
         if not known.all():
             # After what depends on the neighbours was computed.

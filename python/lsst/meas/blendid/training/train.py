@@ -197,6 +197,7 @@ def train_classifier(
     options = dataclasses.replace(
         FitOptions() if options is None else options,
         centers=labelled.centers,
+        sky=labelled.sky,
         validation=(
             None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
         ),

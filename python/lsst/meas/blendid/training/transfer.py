@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
-__all__ = ("check_start", "fine_tune", "settings_of_model")
+__all__ = ("check_start", "fine_tune", "read_start", "settings_of_model")
+
+from typing import Any
 
 from ..calibration import fit_calibration
 from ..classifiers import BlendClassifier, BlendClassifierConfig, FitOptions, split_probabilities
@@ -37,12 +39,27 @@ def settings_of_model(package: ModelPackage) -> list[FootprintConfig]:
     settings
         One for each combination that it holds for; `footprint_settings` for both kinds of noise, with the
         other settings of the model, if it does not tell.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if it tells settings that this release does not know.
     """
     common = package.inputs.get("footprints") or {}
     variants = package.inputs.get("footprint_variants")
     settings = [FootprintConfig() for _ in variants] if variants else footprint_settings()
     for config, variant in zip(settings, variants or [{}] * len(settings), strict=True):
-        config.update(**common, **variant)
+        try:
+            config.update(**{**common, **variant})
+            config.validate()
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            # Errors of pex_config go on for several lines.
+            text = " ".join(str(err).split("\nFor more information")[0].split())
+            reason = f"no field {text}" if isinstance(err, KeyError) else text
+            raise ModelPackageError(
+                f"{package.source} was trained on footprints of settings that this release does not have "
+                f"({reason}): upgrade lsst-meas-blendid, or start from another model"
+            ) from None
     return settings
 
 
@@ -73,6 +90,40 @@ def check_start(package: ModelPackage, labelled: LabelledScenes) -> None:
                 f"{package.source} was trained on other footprints ({'; '.join(differences)}): "
                 "use its settings, or start from another model"
             )
+
+
+def read_start(
+    cls: type[BlendClassifier], config: BlendClassifierConfig, package: ModelPackage
+) -> BlendClassifier:
+    """Read a model that is to be gone on from.
+
+    Parameters
+    ----------
+    cls
+        Class of the classifier.
+    config
+        The config of the fit.
+    package
+        The model.
+
+    Returns
+    -------
+    classifier
+        The classifier as it was trained.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if the model is of another classifier, has another config (but for ``cls.start_fields``), or
+        cannot be used.
+    """
+    if cls.start_fields and package.classifier == cls.name:
+        wanted: Any = config.copy()
+        trained = cls.config_from_package(package)
+        for name in cls.start_fields:
+            setattr(wanted, name, getattr(trained, name))
+        return cls.from_package(package, wanted)
+    return cls.from_package(package, config)
 
 
 def fine_tune(
@@ -112,8 +163,7 @@ def fine_tune(
     """
     assert options.start is not None
     check_start(options.start, labelled)
-    # Reads the model, and so refuses one of another classifier or config.
-    classifier = cls.from_package(options.start, config)
+    classifier = read_start(cls, config, options.start)
     if cls.can_start:
         classifier = cls(config)
         classifier.fit(labelled.samples, labelled.counts, options=options)

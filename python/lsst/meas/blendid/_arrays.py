@@ -1,0 +1,51 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Checks of arrays that were read from model packages."""
+
+from __future__ import annotations
+
+__all__ = ("check_array",)
+
+import numpy as np
+
+
+def check_array(
+    name: str,
+    array: np.ndarray,
+    shape: tuple[int, ...],
+    *,
+    positive: bool = False,
+    missing: bool = False,
+) -> None:
+    """Refuse an array of another shape or with numbers that make no sense.
+
+    Parameters
+    ----------
+    name
+        Name for the error.
+    array : `numpy.ndarray`
+        The array.
+    shape
+        What its shape has to be.
+    positive
+        All numbers have to be positive.
+    missing
+        Numbers may be NaN, which stands for one that is not there.
+
+    Raises
+    ------
+    ValueError
+        Raised if the shape is another one, or a number is not finite or not positive.
+    """
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}, not {shape}")
+    if np.any(np.isinf(array)) if missing else not np.all(np.isfinite(array)):
+        raise ValueError(f"{name} is not finite")
+    if positive and np.any(array <= 0.0):
+        raise ValueError(f"{name} is not positive")

@@ -1,0 +1,102 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Running the centre network over turned and mirrored images.
+
+What is in an image does not depend on how it is turned, what a network says of it does a little: the mean
+over views is better than each.
+"""
+
+from __future__ import annotations
+
+__all__ = ("N_VIEWS", "join_maps", "run_view")
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .maps import run_maps
+from .network import N_STATES, NetworkShape
+
+_VIEWS = ((0, False), (2, True), (0, True), (2, False), (1, False), (3, True), (1, True), (3, False))
+"""Quarter turns, and whether the image is mirrored after them; the first four keep the shape of an image."""
+N_VIEWS = len(_VIEWS)
+"""Number of views that there are; the first is the image as it is."""
+
+_STATES = np.arange(1, N_STATES).reshape(2, 2)
+"""State of a tile that has its centre in each of its pixels."""
+
+
+def _turn(array: np.ndarray, view: int) -> np.ndarray:
+    turns, mirrored = _VIEWS[view]
+    array = np.rot90(array, turns)
+    return array[:, ::-1] if mirrored else array
+
+
+def _turn_back(array: np.ndarray, view: int) -> np.ndarray:
+    turns, mirrored = _VIEWS[view]
+    return np.rot90(array[:, ::-1] if mirrored else array, -turns)
+
+
+def run_view(
+    network: Any,
+    planes: np.ndarray,
+    labels: np.ndarray,
+    context: np.ndarray,
+    shape: NetworkShape,
+    view: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run the network over a view of an image.
+
+    Parameters
+    ----------
+    network, planes, labels, context, shape
+        As for `.maps.run_maps`.
+    view
+        Which view, less than `N_VIEWS`.
+
+    Returns
+    -------
+    embedding, logits
+        As from `.maps.run_maps`, of the image as it was.
+    """
+    if view == 0:
+        return run_maps(network, planes, labels, context, shape)
+    # Tiles have to stay what they are, so sides must be even before the image is turned.
+    ny, nx = labels.shape
+    even = ((0, ny % 2), (0, nx % 2))
+    planes, labels = np.pad(planes, (*even, (0, 0))), np.pad(labels, even)
+    planes, labels = (np.ascontiguousarray(_turn(array, view)) for array in (planes, labels))
+    maps = run_maps(network, planes, labels, context, shape)
+    embedding, logits = (_turn_back(array, view) for array in maps)
+    states = np.zeros(N_STATES, dtype=np.intp)
+    states[_turn(_STATES, view).ravel()] = _STATES.ravel()
+    return np.ascontiguousarray(embedding), logits[..., states]
+
+
+def join_maps(logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Take the mean probabilities of views.
+
+    Parameters
+    ----------
+    logits
+        Logits of the states of each tile from each view, shape (ny / 2, nx / 2, 5).
+
+    Returns
+    -------
+    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
+        Logarithms of the mean probabilities; the logits themselves of one view alone.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    total = np.zeros(logits[0].shape, dtype=np.float32)
+    for array in logits:
+        odds = np.exp(array - array.max(axis=-1, keepdims=True))
+        total += odds / odds.sum(axis=-1, keepdims=True)
+    return np.log(np.maximum(total / np.float32(len(logits)), np.float32(1e-12)))

@@ -1,0 +1,44 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of the checks of arrays that were read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lsst.meas.blendid._arrays import check_array
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+def test_good_arrays_pass(dtype: type) -> None:
+    check_array("a", np.ones((2, 3), dtype), (2, 3), positive=True)
+    check_array("a", np.zeros((0, 3), dtype), (0, 3), positive=True)
+    check_array("a", -np.ones((), dtype), ())
+
+
+def test_number_that_is_missing_is_nan() -> None:
+    array = np.array([1.0, np.nan])
+    check_array("a", array, (2,), missing=True)
+    with pytest.raises(ValueError, match="a is not finite"):
+        check_array("a", array, (2,))
+    with pytest.raises(ValueError, match="a is not finite"):
+        check_array("a", np.array([1.0, np.inf]), (2,), missing=True)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_number_that_is_not_positive(value: float) -> None:
+    array = np.array([1.0, value])
+    check_array("a", array, (2,))
+    with pytest.raises(ValueError, match="a is not positive"):
+        check_array("a", array, (2,), positive=True)
+
+
+def test_another_shape() -> None:
+    with pytest.raises(ValueError, match=r"a has shape \(2,\), not \(2, 1\)"):
+        check_array("a", np.full(2, np.nan), (2, 1))

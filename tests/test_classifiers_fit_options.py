@@ -1,0 +1,35 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Tests of what a fit may use."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from lsst.meas.blendid.classifiers import FitOptions
+from toy_centers import make_scenes
+
+
+def test_groups_are_pieces_of_sky_if_they_are_known_and_enough() -> None:
+    samples, _, _ = make_scenes(3, n_side=2)
+    n = len(samples)
+    sky = np.repeat([4, 4, 7], n // 3)
+    assert np.array_equal(FitOptions().deal_by(samples, 2), samples.scene_index)
+    assert np.array_equal(FitOptions(sky=sky).deal_by(samples, 2), sky)
+    # With two pieces for three folds, images are better than nothing.
+    assert np.array_equal(FitOptions(sky=sky).deal_by(samples, 3), samples.scene_index)
+    with pytest.raises(ValueError, match=f"2 pieces of sky were given for {n} footprints"):
+        FitOptions(sky=np.zeros(2, int)).deal_by(samples, 1)
+
+
+def test_lines_are_reported_if_anybody_listens() -> None:
+    lines: list[str] = []
+    FitOptions(report=lines.append).say("epoch 1")
+    FitOptions().say("epoch 2")
+    assert lines == ["epoch 1"]
