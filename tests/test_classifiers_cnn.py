@@ -411,6 +411,18 @@ def test_bad_training_sets(toys: tuple[FootprintSamples, np.ndarray]) -> None:
         classifier.fit(samples, np.ones_like(counts))
     with pytest.raises(ValueError, match="too few to train a network in batches of 300: use more scenes"):
         CnnClassifier(make_config(batchSize=300)).fit(samples, counts)
+    # Both kinds are there, but one of them cannot be used.
+    lost, labels = make_samples(8, seed=2)
+    labels = np.where(lost.scene_index == 0, 2, 1)
+    lost.results[0].image[:] = np.nan
+    with pytest.raises(ValueError, match="usable training footprints are all of one kind"):
+        CnnClassifier(make_config(batchSize=10)).fit(lost, labels)
+    blank, numbers = make_samples(1, seed=3)
+    for result in blank.results:
+        result.image[:] = np.nan
+    with pytest.raises(ValueError, match="none of the validation footprints is usable"):
+        options = FitOptions(validation=LabelledSamples(blank, numbers))
+        CnnClassifier(make_config()).fit(samples, counts, options=options)
 
 
 @pytest.mark.parametrize(

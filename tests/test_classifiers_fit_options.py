@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.classifiers import FitOptions
+from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples
 from toy_centers import make_scenes
 
 
@@ -33,3 +33,10 @@ def test_lines_are_reported_if_anybody_listens() -> None:
     FitOptions(report=lines.append).say("epoch 1")
     FitOptions().say("epoch 2")
     assert lines == ["epoch 1"]
+
+
+def test_each_footprint_has_one_label() -> None:
+    samples, counts, centers = make_scenes(1, n_side=2)
+    LabelledSamples(samples, counts, centers)
+    with pytest.raises(ValueError, match="3 labels were given for 4 footprints"):
+        LabelledSamples(samples, counts[:3])

@@ -14,17 +14,19 @@ import dataclasses
 import subprocess
 import sys
 import warnings
+from typing import Any
 
+import lsst.meas.blendid.classifiers.muygps as muygps_module
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.classifiers import FitOptions
-from lsst.meas.blendid.classifiers._muygps_fit import Link, drop_self, fit_link
+from lsst.meas.blendid.classifiers._muygps_fit import Link, choose_rows, drop_self, fit_link
 from lsst.meas.blendid.classifiers._muygps_inputs import InputMap
 from lsst.meas.blendid.classifiers._muygps_neighbors import NeighborIndex
 from lsst.meas.blendid.classifiers._muygps_posterior import MaternTable, find_posterior, matern
-from lsst.meas.blendid.classifiers._muygps_trend import LATENT_UNIT, Trend, working_labels
+from lsst.meas.blendid.classifiers._muygps_trend import LATENT_UNIT, Trend, fit_trend, working_labels
 from lsst.meas.blendid.classifiers.muygps import MuyGpsClassifier, MuyGpsConfig
 from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
@@ -603,3 +605,34 @@ def test_damaged_package(plain: MuyGpsClassifier, name: str, change: object) -> 
     del arrays[name]
     with pytest.raises(ModelPackageError, match=f"lacks array '{name}'"):
         MuyGpsClassifier.from_package(dataclasses.replace(package, arrays=arrays))
+
+
+def test_rows_that_are_kept() -> None:
+    rng = np.random.default_rng(1)
+    blended = np.arange(100) % 4 == 0
+    weights = (np.arange(100) < 60).astype(float)
+    rows = choose_rows(blended, weights, rng, n_train=40, n_neighbors=5, balance=False)
+    assert len(rows) == 40 and rows.max() < 60 and np.all(np.diff(rows) > 0)
+    rows = choose_rows(blended, None, rng, n_train=41, n_neighbors=5, balance=True)
+    assert len(rows) == 40 and blended[rows].sum() == 20
+    with pytest.raises(ValueError, match="5 footprints are too few for 5 neighbours"):
+        choose_rows(
+            blended, (np.arange(100) < 5).astype(float), rng, n_train=40, n_neighbors=5, balance=False
+        )
+    with pytest.raises(ValueError, match="the 25 footprints that are kept are all of one kind"):
+        choose_rows(blended, blended.astype(float), rng, n_train=40, n_neighbors=5, balance=False)
+
+
+def test_folds_are_of_pieces_of_sky(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+
+    def listen(*args: Any, **kwargs: Any) -> Any:
+        seen.append(args[6])
+        return fit_trend(*args, **kwargs)
+
+    monkeypatch.setattr(muygps_module, "fit_trend", listen)
+    samples, counts = make_samples(8)
+    sky = np.arange(len(samples)) % 5
+    MuyGpsClassifier(make_config()).fit(samples, counts, options=FitOptions(sky=sky))
+    MuyGpsClassifier(make_config()).fit(samples, counts)
+    assert np.array_equal(seen[0], sky) and np.array_equal(seen[1], samples.scene_index)

@@ -13,6 +13,9 @@ neither can be written, as in an installation that is read-only for a user
 without a home, loops are compiled anew in each process, which takes some
 seconds; set the environment variable ``NUMBA_CACHE_DIR`` to a writable folder
 to avoid that.
+
+Arrays of the size of an image are best made by NumPy and handed to a loop, which asks the system for huge
+pages; compiled code does not, and spends more on page faults than on filling them.
 """
 
 from __future__ import annotations

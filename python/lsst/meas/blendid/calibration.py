@@ -158,6 +158,8 @@ def calibration_from_dict(description: dict[str, Any]) -> Calibration:
         Raised if the description is damaged.
     """
     try:
+        if not isinstance(description, dict):
+            raise TypeError("it is no dict")
         method, parameters = description["method"], description["parameters"]
         share = description.get("blended_share")
         if not isinstance(method, str) or not isinstance(parameters, list):

@@ -100,6 +100,8 @@ def run_maps(
                 embedding, logits = (np.zeros((*half, a.shape[-1]), np.float32) for a in outputs)
             out = (slice(y0 // 2, (y1 + 1) // 2), slice(x0 // 2, (x1 + 1) // 2))
             embedding[out], logits[out] = outputs[0][inner], outputs[1][inner]
+            # Not kept while the next piece runs.
+            del outputs, inputs
     return embedding, logits
 
 

@@ -141,6 +141,8 @@ class CnnClassifier(BlendClassifier):
         if options.validation is not None:
             others = read_inputs(options.validation.samples, self.config)
             good = np.flatnonzero(others.finite())
+            if not len(good):
+                raise ValueError("none of the validation footprints is usable: use other validation scenes")
             held_out = others.take(good), np.asarray(options.validation.counts)[good] > 1
         elif options.start is None:
             groups = options.deal_by(samples, round(1.0 / _HELD_OUT))
@@ -155,6 +157,8 @@ class CnnClassifier(BlendClassifier):
                 f"{len(train)} usable footprints are too few to train a network in batches of {batch}: "
                 "use more scenes or a smaller batchSize"
             )
+        if len(set((counts[train] > 1).tolist())) < 2:
+            raise ValueError("the usable training footprints are all of one kind: use more scenes")
         weights = self._weigh(counts, train, weights)
         labels = self._labels(counts)
         factors = prior_correction(labels[train], None if weights is None else weights[train])

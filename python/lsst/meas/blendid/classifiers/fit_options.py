@@ -35,11 +35,20 @@ class LabelledSamples:
     centers
         True objects of each image that count, float32 of shape (m, 3): x, y (parent pixels) and
         point-source S/N.  `None` if they are not known.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is not one number for each footprint.
     """
 
     samples: FootprintSamples
     counts: np.ndarray
     centers: tuple[np.ndarray, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if np.shape(self.counts) != (len(self.samples),):
+            raise ValueError(f"{np.size(self.counts)} labels were given for {len(self.samples)} footprints")
 
 
 @dataclass(frozen=True)

@@ -249,10 +249,10 @@ def _measure(
     profile: np.ndarray,
     steps: float,
     n_columns: int,
+    scratch: np.ndarray,
 ) -> np.ndarray:  # pragma: no cover - compiled
     n = first.size - 1
     out = np.zeros((n, n_columns), np.float32)
-    scratch = np.full(band.shape, -np.inf, np.float32)
     second, inverse, axis = np.zeros(3), np.zeros(3), np.zeros(2)
     c = 8 * windows.size
     for i in range(n):
@@ -319,4 +319,5 @@ def measure_core(planes: Planes, main: MainPeaks, psf: np.ndarray) -> np.ndarray
         _star_profile(np.asarray(psf, dtype=np.float64), planes.sigma),
         float(_STAR_STEPS),
         len(CORE_COLUMNS),
+        np.full(planes.pixels.shape, -np.inf, dtype=np.float32),
     )

@@ -93,10 +93,10 @@ def _measure(
     fractions: np.ndarray,
     least: float,
     sigma: float,
+    seen: np.ndarray,
 ) -> np.ndarray:  # pragma: no cover - compiled
     n, n_levels = first.size - 1, fractions.size
     out = np.zeros((n, 5 * n_levels), np.float32)
-    seen = np.zeros(band.shape, np.uint8)
     stack = np.empty((max(area.max(), 1), 2), np.int64)
     sums = np.empty(6)
     for i in range(n):
@@ -146,7 +146,8 @@ def measure_isophotes(planes: Planes, main: MainPeaks) -> np.ndarray:
     """
     if main.x.size == 0:
         return np.zeros((0, len(ISOPHOTE_COLUMNS)), dtype=np.float32)
-    area = np.bincount(planes.labels.ravel(), minlength=main.x.size + 1)[1:]
+    lengths = planes.spans[:, 3] - planes.spans[:, 2] + 1
+    area = np.bincount(planes.spans[:, 0] - 1, lengths, minlength=main.x.size).astype(np.int64)
     return _measure(
         planes.bands["psf"],
         planes.labels,
@@ -161,4 +162,5 @@ def measure_isophotes(planes: Planes, main: MainPeaks) -> np.ndarray:
         np.array(_FRACTIONS),
         _LEAST,
         planes.sigma,
+        np.zeros(planes.labels.shape, dtype=np.uint8),
     )

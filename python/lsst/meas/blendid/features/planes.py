@@ -73,11 +73,10 @@ class Planes:
 
 @njit()
 def _pad_scaled(
-    image: np.ndarray, pad: int, factor: float
-) -> tuple[np.ndarray, bool]:  # pragma: no cover - compiled
-    """The image times a factor, not finite pixels 0, in a margin of zeros; and whether there are such."""
+    image: np.ndarray, pad: int, factor: float, out: np.ndarray
+) -> bool:  # pragma: no cover - compiled
+    """Write the image times a factor, not finite pixels 0, into a margin; tell whether there are such."""
     ny, nx = image.shape
-    out = np.zeros((ny + 2 * pad, nx + 2 * pad), np.float32)
     scale = np.float32(factor)
     n_bad = 0
     for y in range(ny):
@@ -86,7 +85,7 @@ def _pad_scaled(
             good = np.isfinite(value)
             out[y + pad, x + pad] = value * scale if good else np.float32(0.0)
             n_bad += not good
-    return out, n_bad > 0
+    return n_bad > 0
 
 
 @njit()
@@ -144,7 +143,8 @@ def make_planes(result: DetectionResult) -> Planes:
     widths = sorted({w for pair in BANDS.values() for w in pair if w is not None})
     kernels = {w: gaussian_kernel(w * sigma, max(kernel_size(w * sigma, _N_SIGMA), 3)) for w in widths}
     pad = max(k.size for k in kernels.values()) // 2 + 1
-    pixels, has_bad = _pad_scaled(result.image, pad, 1.0 / noise)
+    pixels = np.zeros([length + 2 * pad for length in result.image.shape], dtype=np.float32)
+    has_bad = _pad_scaled(result.image, pad, 1.0 / noise, pixels)
     smoothed = {w: smooth(pixels, kernel) for w, kernel in kernels.items()}
     overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in widths for b in widths}
     used = [w for pair in BANDS.values() for w in pair if w is not None]

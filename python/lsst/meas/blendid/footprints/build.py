@@ -33,6 +33,7 @@ from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 from .significance import (
     border_slices,
     check_scatter,
+    divide_by_root,
     estimate_noise,
     noise_at,
     significance_image,
@@ -190,10 +191,17 @@ def build_footprints(
             smoothed[~eligible] = 0.0
 
     with clock("noise"):
-        noise = estimate_noise(clean, smoothed, variance, smoothed_variance, skip, kernel, config)
+        ratio = None
+        if isinstance(smoothed_variance, np.ndarray):
+            ratio = divide_by_root(smoothed, smoothed_variance)
+        noise = estimate_noise(clean, smoothed, variance, smoothed_variance, skip, kernel, config, ratio)
 
     with clock("threshold"):
-        significance = significance_image(smoothed, smoothed_variance, noise, correct)
+        significance = (
+            significance_image(smoothed, smoothed_variance, noise, correct)
+            if ratio is None or correct
+            else ratio
+        )
         if any_bad:
             significance[~eligible] = np.nan
         for edge in border_slices(radius):

@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = (
     "border_slices",
     "check_scatter",
+    "divide_by_root",
     "estimate_noise",
     "noise_at",
     "significance_image",
@@ -71,14 +72,31 @@ def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.nda
 
 
 @njit(nogil=True)
-def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float) -> np.ndarray:
-    """Image times factor over the root of the variance, 0 where that is 0."""
-    out = np.empty(image.shape, np.float32)
+def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float, out: np.ndarray) -> None:
     scale = np.float32(factor)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             v = variance[y, x]
             out[y, x] = image[y, x] * scale / np.sqrt(v) if v > 0 else np.float32(0.0)
+
+
+def divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float = 1.0) -> np.ndarray:
+    """Divide an image by the root of its variance.
+
+    Parameters
+    ----------
+    image, variance
+        Image and variance, float32 ``(ny, nx)``.
+    factor
+        Factor on the image.
+
+    Returns
+    -------
+    ratio
+        float32 ``(ny, nx)``; 0 where the variance is 0.
+    """
+    out = np.empty(image.shape, np.float32)
+    _divide_by_root(image, variance, factor, out)
     return out
 
 
@@ -90,6 +108,7 @@ def estimate_noise(
     skip: np.ndarray | None,
     kernel: np.ndarray,
     config: FootprintConfig,
+    ratio: np.ndarray | None = None,
 ) -> NoiseEstimate:
     """Estimate the noise that a threshold is a multiple of.
 
@@ -109,6 +128,8 @@ def estimate_noise(
         One-dimensional smoothing kernel.
     config
         Settings.
+    ratio
+        From `divide_by_root`, if it is at hand.
 
     Returns
     -------
@@ -139,10 +160,10 @@ def estimate_noise(
     white = float((kernel**2).sum())  # one-dimensional sum of squares: root of the two-dimensional one
     # Where the variance differs from pixel to pixel, so does the scatter: that of the ratio is the same.
     varies = isinstance(smoothed_variance, np.ndarray)
+    if ratio is None and isinstance(smoothed_variance, np.ndarray):
+        ratio = divide_by_root(smoothed, smoothed_variance)
     smooth_pixels = clipped_statistics(
-        _divide_by_root(smoothed, smoothed_variance, 1.0)
-        if isinstance(smoothed_variance, np.ndarray)
-        else smoothed,
+        smoothed if ratio is None else ratio,
         smoothed_skip,
         margin=radius,
         n_iterations=3 if stdev else None,
@@ -251,7 +272,7 @@ def significance_image(
         float32 ``(ny, nx)``.
     """
     if isinstance(smoothed_variance, np.ndarray):
-        return _divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0))
+        return divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0))
     return smoothed * np.float32(1.0 / noise.smoothed_sigma)
 
 

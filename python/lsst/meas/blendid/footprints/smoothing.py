@@ -73,12 +73,11 @@ def _convolve_row(row: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _smooth(image: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
     """Convolve rows into a ring of rows that stays in cache, and that along columns."""
     ny, nx = image.shape
     size = kernel.size
     r = size // 2
-    out = np.empty((ny, nx), np.float32)
     ring = np.zeros((size, nx), np.float32)
     for y in range(min(r, ny)):
         out[y] = 0.0
@@ -96,7 +95,6 @@ def _smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
                 k = kernel[r + j]
                 for i in range(nx):
                     target[i] += k * (above[i] + below[i])
-    return out
 
 
 def smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
@@ -115,7 +113,9 @@ def smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
         Convolved image, float32 ``(ny, nx)``; 0 in the border of half a
         kernel, where it does not fit.
     """
-    return _smooth(image, kernel.astype(np.float32))
+    out = np.empty(image.shape, np.float32)
+    _smooth(image, kernel.astype(np.float32), out)
+    return out
 
 
 @njit(nogil=True)
