@@ -178,7 +178,7 @@ def package(tmp_path: Path) -> Path:
         "config": {"threshold": 5.0},
         "inputs": {"bands": ["i"], "psf_sigma": [1.5, 1.7], "depth": None, "footprints": {"minPixels": 1}},
         "prior": {"blended": 0.37},
-        "training": {"scenes": [1, 2]},
+        "training": {"scenes": [{"source": 1}, {"source": 2}]},
         "validation": {"auc": 0.9},
         "versions": {},
     }
