@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from ._common import CommandError, common_options, describe_error, get_settings
+from ._interrupt import keep_interrupts
 
 _COMMANDS = {
     "run": "Find footprints in images and the probability that each is a blend.",
@@ -50,7 +51,8 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with keep_interrupts():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Interrupted; no half-written file was left behind.", err=True)
             raise click.exceptions.Exit(130) from None
