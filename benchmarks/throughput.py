@@ -139,10 +139,16 @@ def time_patch(size: int, repeats: int) -> None:
         # In a process of its own: what this one holds would count as memory of its children.
         subprocess.run([sys.executable, "-c", _IMAGE, str(path), str(size)], check=True)
         command = [sys.executable, "-c", _RUN, "run", str(path), "--out", folder]
+        # The first run writes the byte code of all modules, which an installation has, wherever this one
+        # is told not to.
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": str(Path(folder) / "bytecode")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         usages = []
         for _ in range(repeats + 1):
             start = time.perf_counter()
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            )
             assert process.stdout is not None
             output = process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import os
 import re
@@ -30,6 +31,7 @@ from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
 from lsst.meas.blendid.cli._config import apply_options, make_config
+from lsst.meas.blendid.cli.run import _loading
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
@@ -85,6 +87,25 @@ def names(folder: Path) -> list[str]:
 
 def expected_names(*stems: str) -> list[str]:
     return sorted(stem + suffix for stem in stems for suffix in SUFFIXES)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_loading_leaves_the_garbage_collector_as_it_was(
+    enabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    try:
+        if not enabled:
+            gc.disable()
+        with pytest.raises(KeyError), _loading():
+            assert not gc.isenabled()
+            raise KeyError
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+    # Before it may look again.
+    assert frozen == [False]
 
 
 def test_plain_image(tmp_path: Path, models: tuple[str, ...]) -> None:

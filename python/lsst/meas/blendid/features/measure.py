@@ -28,7 +28,8 @@ from .geometry import GEOMETRY_COLUMNS, measure_geometry
 from .isophotes import ISOPHOTE_COLUMNS, measure_isophotes
 from .light import LIGHT_COLUMNS, measure_light
 from .peaks import PEAK_COLUMNS, measure_peaks
-from .planes import make_planes
+from .planes import make_planes, plane_margin
+from .strips import split_into_strips
 from .surroundings import CONTEXT_COLUMNS, NEIGHBOR_COLUMNS, field_numbers, measure_neighbors
 from .two_component import TWO_COMPONENT_COLUMNS, TWO_COMPONENT_DOCS, two_component_test
 
@@ -74,29 +75,30 @@ REFERENCE_FEATURES: tuple[str, ...] = (
 """The 49 features of a plain set, without the field, fits or fine comparisons: a yardstick for the others."""
 
 
-def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
-    """All but the two-component test, float32 of shape (n, k)."""
+def _measure_alone(result: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
+    """Features that do not depend on other footprints, and which footprints are unusable."""
     planes = make_planes(result)
     peaks, main = measure_peaks(result, planes)
-    light = measure_light(planes, main)
-    core = measure_core(planes, main, result.psf.image)
-    isophotes = measure_isophotes(planes, main)
-    size = light[:, list(LIGHT_COLUMNS).index("light_size")]
+    columns = [
+        measure_geometry(result, planes),
+        peaks,
+        measure_light(planes, main),
+        measure_core(planes, main, result.psf.image),
+        measure_isophotes(planes, main),
+    ]
+    return np.hstack(columns), planes.unusable
+
+
+def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
+    """All but the two-component test, float32 of shape (n, k)."""
+    strips = split_into_strips(result, plane_margin(float(result.psf.sigma)))
+    alone, unusable = (np.concatenate(parts) for parts in zip(*map(_measure_alone, strips), strict=True))
+    size = alone[:, list(_MEASURED).index("light_size")]
     field = np.broadcast_to(
         field_numbers(result, context, size), (len(result.footprints), len(CONTEXT_COLUMNS))
     )
-    columns = np.hstack(
-        [
-            measure_geometry(result, planes),
-            peaks,
-            light,
-            core,
-            isophotes,
-            measure_neighbors(result),
-            field,
-        ]
-    )
-    columns[planes.unusable] = np.nan
+    columns = np.hstack([alone, measure_neighbors(result), field])
+    columns[unusable] = np.nan
     return columns
 
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("BANDS", "Planes", "make_planes")
+__all__ = ("BANDS", "Planes", "make_planes", "plane_margin")
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._jit import njit
+from ..footprints.footprint_set import spans_to_labels
 from ..footprints.smoothing import gaussian_kernel, kernel_size, smooth
 
 if TYPE_CHECKING:
@@ -118,6 +119,28 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second[start : start + first.size])
 
 
+def _make_kernels(sigma: float) -> dict[float, np.ndarray]:
+    """One-dimensional kernels of all widths in use, by width in PSF sigmas."""
+    widths = sorted({w for pair in BANDS.values() for w in pair if w is not None})
+    return {w: gaussian_kernel(w * sigma, max(kernel_size(w * sigma, _N_SIGMA), 3)) for w in widths}
+
+
+def plane_margin(sigma: float) -> int:
+    """Compute how far around a pixel its neighbourhood in the planes depends on the image.
+
+    Parameters
+    ----------
+    sigma
+        Width of the PSF [pixel].
+
+    Returns
+    -------
+    margin
+        Half the widest kernel, and one more for the neighbouring pixels.
+    """
+    return max(kernel.size for kernel in _make_kernels(sigma).values()) // 2 + 1
+
+
 def make_planes(result: DetectionResult) -> Planes:
     """Make the images that features are measured on.
 
@@ -140,13 +163,11 @@ def make_planes(result: DetectionResult) -> Planes:
     if not (np.isfinite(noise) and noise > 0.0):
         raise ValueError(f"pixel noise is {noise}; features need it positive")
     footprints, sigma = result.footprints, float(result.psf.sigma)
-    widths = sorted({w for pair in BANDS.values() for w in pair if w is not None})
-    kernels = {w: gaussian_kernel(w * sigma, max(kernel_size(w * sigma, _N_SIGMA), 3)) for w in widths}
-    pad = max(k.size for k in kernels.values()) // 2 + 1
+    kernels, pad = _make_kernels(sigma), plane_margin(sigma)
     pixels = np.zeros([length + 2 * pad for length in result.image.shape], dtype=np.float32)
     has_bad = _pad_scaled(result.image, pad, 1.0 / noise, pixels)
     smoothed = {w: smooth(pixels, kernel) for w, kernel in kernels.items()}
-    overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in widths for b in widths}
+    overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in kernels for b in kernels}
     used = [w for pair in BANDS.values() for w in pair if w is not None]
     bands: dict[str, np.ndarray] = {}
     # Differences come first: they may overwrite what nothing else needs, and want it not scaled.
@@ -163,10 +184,9 @@ def make_planes(result: DetectionResult) -> Planes:
     x0, y0 = footprints.xy0
     spans = footprints.spans.astype(np.int64) + np.array([0, pad - y0, pad - x0, pad - x0])
     first = np.searchsorted(spans[:, 0], np.arange(1, len(footprints) + 2)).astype(np.int64)
-    labels = np.zeros(pixels.shape, dtype=np.int32)
-    labels[pad : pixels.shape[0] - pad, pad : pixels.shape[1] - pad] = footprints.labels
+    labels = spans_to_labels(spans, (pixels.shape[0], pixels.shape[1]))
     unusable = np.zeros(len(footprints), dtype=bool)
     if has_bad:
-        hit = footprints.labels[~np.isfinite(result.image)]
+        hit = labels[pad:-pad, pad:-pad][~np.isfinite(result.image)]
         unusable[hit[hit > 0] - 1] = True
     return Planes(pixels, bands, labels, pad, spans, first, sigma, unusable)
