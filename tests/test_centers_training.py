@@ -23,13 +23,15 @@ from lsst.meas.blendid.centers.inputs import (
     keep_planes,
 )
 from lsst.meas.blendid.centers.network import NetworkShape, build_head, build_map_network, weight_shapes
-from lsst.meas.blendid.centers.training import TrainingSettings, train_network
+from lsst.meas.blendid.centers.training import TrainingSettings, learning_rates, train_network
 from lsst.meas.blendid.networks import CheckpointError, TrainingError, import_keras
 from lsst.meas.blendid.networks.checkpoint import read_checkpoint, write_checkpoint
 from toy_centers import make_scenes
 
 SHAPE = NetworkShape((6,), (1,), 4, (8,))
-SETTINGS = TrainingSettings(steps=12, epoch=4, warmup=2, learning_rate=0.01, averaging=0.9, seed=3)
+SETTINGS = TrainingSettings(
+    steps=12, epoch=4, warmup=2, restarts=(6,), learning_rate=0.01, averaging=0.9, seed=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,22 @@ def test_validation_loss_that_is_not_finite(keras: Any) -> None:
     settings = dataclasses.replace(SETTINGS, steps=1, epoch=1, warmup=0)
     with pytest.raises(TrainingError, match="validation loss is not finite after 1 steps"):
         train(keras, settings=settings, validate=lambda _weights: float("nan"))
+
+
+def test_learning_rates(keras: Any) -> None:
+    """Each part is what Keras makes of one training."""
+    settings = TrainingSettings(50, 10, learning_rate=0.3, warmup=4, restarts=(30,))
+    expected = []
+    for steps in (30, 20):
+        decay = keras.optimizers.schedules.CosineDecay(0.0, steps - 4, warmup_target=0.3, warmup_steps=4)
+        expected += [float(decay(step)) for step in range(steps)]
+    assert learning_rates(settings) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-7)
+    once = dataclasses.replace(settings, restarts=())
+    for restarts in [(50,), (80, 0)]:
+        none = dataclasses.replace(settings, restarts=restarts)
+        assert np.array_equal(learning_rates(none), learning_rates(once))
+    short = TrainingSettings(5, 1, learning_rate=0.3, warmup=4, restarts=(3, 4))
+    assert learning_rates(short) == pytest.approx([0.0, 0.15, 0.3, 0.3, 0.3])
 
 
 def test_no_warmup(keras: Any) -> None:

@@ -25,6 +25,7 @@ from lsst.meas.blendid.classifiers import (
     LogisticClassifier,
     PeaksClassifier,
     PeaksConfig,
+    _stack,
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers._stack import (
@@ -108,6 +109,58 @@ def test_package_holds_all(fitted: EnsembleClassifier, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         EnsembleClassifier(config, package=ModelPackage.read(path)).predict(samples), fitted.predict(samples)
     )
+
+
+def test_folds_are_of_different_sky(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of the same sky are held out together."""
+    samples, counts = make_scenes(6)
+    sky = np.array([4, 4, 7, 7, 9, 9])[samples.scene_index]
+    seen: list[np.ndarray] = []
+    deal = _stack.deal_folds
+
+    def spy(scenes: np.ndarray, folds: int, seed: int) -> np.ndarray:
+        seen.append(scenes)
+        return deal(scenes, folds, seed)
+
+    monkeypatch.setattr(_stack, "deal_folds", spy)
+    classifier = EnsembleClassifier(make_config(), members=make_members())
+    classifier.fit(samples, counts, options=FitOptions(sky=sky))
+    np.testing.assert_array_equal(seen[0], sky)
+    # Two pieces of sky are too few for three folds.
+    classifier.fit(samples, counts, options=FitOptions(sky=np.minimum(sky, 7)))
+    np.testing.assert_array_equal(seen[1], samples.scene_index)
+
+
+def test_probabilities_refer_to_natural_footprints() -> None:
+    """Where blends are others than elsewhere, it is the natural ones whose probabilities are right."""
+    rng = np.random.default_rng(5)
+    n, strange = 12_000, np.repeat([False, True], 6_000)
+    x = rng.normal(0.0, 1.5, (n, 1))
+    counts = 1 + (rng.random(n) < expit(np.where(strange, 0.4, 1.5) * x[:, 0]))
+    nothing = np.zeros((n, 1))
+    inputs = StackInputs(x, (0,), nothing, nothing.astype(np.float32), nothing)
+    scenes = np.arange(n) % 10
+    settings = StackSettings(2, TreeSettings(iterations=20, least_samples=80))
+    slopes = []
+    for natural in (None, ~strange):
+        arrays, _, _ = fit_stack(inputs, counts, scenes, settings=settings, natural=natural)
+        p = predict_stack(arrays, inputs)[:, 2:].sum(axis=1)
+        slopes.append(score(p[~strange], counts[~strange]).calibration_slope)
+    assert slopes[0] > 1.2 and slopes[1] == pytest.approx(1.0, abs=0.08)
+    with pytest.raises(ValueError, match="not of both kinds"):
+        fit_stack(inputs, counts, scenes, settings=settings, natural=counts > 1)
+
+
+def test_natural_footprints_of_an_ensemble() -> None:
+    samples, counts = make_scenes(6)
+    natural = samples.scene_index < 4
+    classifier = EnsembleClassifier(make_config(), members=make_members())
+    classifier.fit(samples, counts, options=FitOptions(natural=natural))
+    prior = classifier.to_package("m").metadata["prior"]
+    share = np.bincount(np.minimum(counts[natural], 4), minlength=5) / np.count_nonzero(natural)
+    assert prior["n"] == pytest.approx(share, abs=1e-6)
+    with pytest.raises(ValueError, match="natural has 3 values"):
+        classifier.fit(samples, counts, options=FitOptions(natural=natural[:3]))
 
 
 def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from lsst.meas.blendid.classifiers import (
+    FitOptions,
     LogisticClassifier,
     LogisticConfig,
     PeaksClassifier,
@@ -262,12 +263,13 @@ def test_galaxies_without_a_place_are_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(holes.centers[0], expected.astype("f4"))
 
 
-def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
+def listen(labelled: LabelledScenes) -> FitOptions:
+    """What a classifier is told when it is trained."""
     seen: list[Any] = []
 
     class Listener(PeaksClassifier):
         def fit(self, samples: FootprintSamples, counts: np.ndarray, **more: Any) -> None:
-            seen.append(more["options"].sky)
+            seen.append(more["options"])
             super().fit(samples, counts, **more)
 
     classifier_registry.register("listener", Listener)
@@ -275,7 +277,23 @@ def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
         train_classifier("listener", labelled)
     finally:
         del classifier_registry._dict["listener"]
-    np.testing.assert_array_equal(seen[0], labelled.sky)
+    return seen[0]
+
+
+def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
+    np.testing.assert_array_equal(listen(labelled).sky, labelled.sky)
+
+
+def test_scenes_with_clumpy_galaxies_are_not_what_probabilities_refer_to(labelled: LabelledScenes) -> None:
+    assert listen(labelled).natural is None
+    n = len(labelled.provenance)
+    clumpy = {"settings": {"population.clumpyFraction": 0.3, "population.clustering": 0.7}}
+    mixed = (labelled.provenance[0] | clumpy, *labelled.provenance[1:])
+    natural = listen(dataclasses.replace(labelled, provenance=mixed)).natural
+    assert n > 1 and natural is not None
+    np.testing.assert_array_equal(natural, labelled.samples.scene_index > 0)
+    # Where there are no others, they are all there is.
+    assert listen(dataclasses.replace(labelled, provenance=(clumpy,) * n)).natural is None
 
 
 def test_bad_requests() -> None:

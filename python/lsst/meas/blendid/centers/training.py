@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("TrainingSettings", "describe_data", "train_network")
+__all__ = ("TrainingSettings", "describe_data", "learning_rates", "train_network")
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +55,8 @@ class TrainingSettings:
         Largest learning rate; it rises to it in ``warmup`` steps and falls to 0 by a cosine.
     warmup
         Steps until the largest learning rate.
+    restarts
+        Steps after which the learning rate rises and falls anew.
     weight_decay
         Decay of the weights, times the learning rate.
     averaging
@@ -71,6 +73,7 @@ class TrainingSettings:
     epoch: int
     learning_rate: float = 1.5e-3
     warmup: int = 300
+    restarts: tuple[int, ...] = ()
     weight_decay: float = 0.01
     averaging: float = 0.999
     tile_weight: float = 0.2
@@ -97,19 +100,38 @@ def describe_data(samples: FootprintSamples, counts: np.ndarray) -> str:
     return f"{len(samples)} footprints, {fingerprint(*(np.asarray(n, dtype=np.int64) for n in numbers))}"
 
 
+def learning_rates(settings: TrainingSettings) -> np.ndarray:
+    """Compute the learning rate of each step.
+
+    Parameters
+    ----------
+    settings
+        How a network is trained.
+
+    Returns
+    -------
+    rates : `numpy.ndarray`, shape (steps,), float32
+        Learning rates: a linear rise and half a cosine to 0, for each restart anew (Loshchilov & Hutter
+        2017, arXiv:1608.03983).
+    """
+    edges = sorted({0, *(step for step in settings.restarts if 0 < step < settings.steps)})
+    rates = []
+    for start, stop in zip(edges, [*edges[1:], settings.steps], strict=True):
+        step = np.arange(stop - start)
+        warmup = min(settings.warmup, stop - start - 1)
+        falling = 0.5 + 0.5 * np.cos(np.pi * np.clip(step - warmup, 0, None) / (stop - start - warmup))
+        rates.append(settings.learning_rate * np.where(step < warmup, step / max(warmup, 1), falling))
+    return np.concatenate(rates).astype(np.float32)
+
+
 def _compile(keras: Any, maps: Any, head: Any, crops: CropMaker, settings: TrainingSettings) -> Any:
     """Join both parts, with an optimiser."""
     network = build_training_network(
         keras, maps, head, batch=crops.batch, crop=crops.crop, n_segments=crops.n_segments
     )
-    rate = settings.learning_rate
-    if settings.warmup > 0:
-        schedules = keras.optimizers.schedules
-        steps = max(settings.steps - settings.warmup, 1)
-        rate = schedules.CosineDecay(0.0, steps, warmup_target=rate, warmup_steps=settings.warmup)
-    else:
-        rate = keras.optimizers.schedules.CosineDecay(rate, settings.steps)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=_LARGEST_GRADIENT)
+    optimizer = keras.optimizers.AdamW(
+        settings.learning_rate, weight_decay=settings.weight_decay, clipnorm=_LARGEST_GRADIENT
+    )
     network.compile(
         optimizer=optimizer,
         loss=make_losses(keras, blended_weight=settings.blended_weight),
@@ -199,7 +221,7 @@ def train_network(
         average = [array.copy() for array in state.variables[len(variables) :]]
         restore(optimizer.variables, state.optimizer, "optimiser", folder)
         say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
-    n_epochs = -(-settings.steps // settings.epoch)
+    n_epochs, rates = -(-settings.steps // settings.epoch), learning_rates(settings)
     decay = settings.averaging**_AVERAGE_EVERY
     while state.epoch < n_epochs:
         # Each epoch has random numbers of its own, so that one that is gone on with has the same.
@@ -207,6 +229,7 @@ def train_network(
         losses = []
         first = state.epoch * settings.epoch
         for step in range(first, min(first + settings.epoch, settings.steps)):
+            optimizer.learning_rate = rates[step]
             values = network.train_on_batch(*crops.make(rng), return_dict=True)
             # Keras gives means since the last reset.
             network.reset_metrics()

@@ -55,7 +55,7 @@ class CentersConfig(BlendClassifierConfig):
         default=2,
         optional=False,
     )
-    steps: RangeField = RangeField(doc="Number of training steps.", dtype=int, default=16000, min=1)
+    steps: RangeField = RangeField(doc="Number of training steps.", dtype=int, default=32000, min=1)
     stepsPerEpoch: RangeField = RangeField(
         doc="Steps between checkpoints, and between looks at the validation data.",
         dtype=int,
@@ -77,6 +77,12 @@ class CentersConfig(BlendClassifierConfig):
     )
     warmupSteps: RangeField = RangeField(
         doc="Steps until the largest learning rate.", dtype=int, default=300, min=0
+    )
+    restarts: ListField[int] = ListField(
+        doc="Steps after which the learning rate, which falls to 0, rises and falls anew.",
+        dtype=int,
+        default=[16000],
+        itemCheck=lambda x: x > 0,
     )
     weightDecay: RangeField = RangeField(
         doc="Decay of the weights, times the learning rate.", dtype=float, default=0.01, min=0.0

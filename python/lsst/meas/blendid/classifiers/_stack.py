@@ -159,6 +159,7 @@ def fit_stack(
     *,
     settings: StackSettings | None = None,
     weights: np.ndarray | None = None,
+    natural: np.ndarray | None = None,
     seed: int = 1,
     say: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, list[float]]]:
@@ -176,6 +177,8 @@ def fit_stack(
         Settings; the default ones if `None`.
     weights : `numpy.ndarray`, shape (n,), optional
         Weights.
+    natural : `numpy.ndarray`, shape (n,), bool, optional
+        Footprints that probabilities are to refer to: what joins the stackers is fitted to these.
     seed
         Seed of the folds and the trees.
     say
@@ -193,7 +196,7 @@ def fit_stack(
     Raises
     ------
     ValueError
-        Raised if there are fewer images than folds, or a fold lacks one kind.
+        Raised if there are fewer images than folds, or a fold or ``natural`` lacks one kind.
     """
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
@@ -202,6 +205,12 @@ def fit_stack(
     say = (lambda _line: None) if say is None else say
     fold = deal_folds(scenes, settings.folds, seed)
     blended = counts > 1
+    chosen = np.ones(len(inputs), dtype=bool) if natural is None else natural
+    if len(np.unique(blended[chosen])) < 2:
+        raise ValueError(
+            "the footprints that probabilities are to refer to are not of both kinds, blended and unblended; "
+            "give more of them"
+        )
     of_trees, of_regression = inputs.of_trees, inputs.of_regression
     forests: list[dict[str, np.ndarray]] = []
     history: dict[str, list[float]] = {}
@@ -238,13 +247,13 @@ def fit_stack(
         center, scale = standardize(joined)
         regression = LogisticRegression(C=settings.regularization, tol=1e-6, max_iter=1000)
         # Without weights: the probabilities refer to the natural shares.
-        regression.fit((joined - center) / scale, blended)
+        regression.fit(((joined - center) / scale)[chosen], blended[chosen])
     slopes = regression.coef_[0] / scale
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
     arrays["join"] = np.append(slopes, regression.intercept_[0] - slopes @ center)
     out = expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
     parts = ", ".join(f"{slope:.2f}" for slope in slopes[: 2 + len(inputs.first)])
-    say(f"joined with weights {parts}: " + _losses(logit(out)[:, None], blended))
+    say(f"joined with weights {parts}: " + _losses(logit(out)[chosen, None], blended[chosen]))
     return arrays, out, history
 
 

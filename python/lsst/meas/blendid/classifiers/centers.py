@@ -176,6 +176,7 @@ class CentersClassifier(BlendClassifier):
             epoch=config.stepsPerEpoch,
             learning_rate=config.learningRate,
             warmup=config.warmupSteps,
+            restarts=tuple(config.restarts),
             weight_decay=config.weightDecay,
             averaging=config.averaging,
             tile_weight=config.tileWeight,

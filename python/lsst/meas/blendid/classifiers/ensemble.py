@@ -67,7 +67,7 @@ class EnsembleConfig(BlendClassifierConfig):
     members: ListField[str] = ListField(
         doc="Classifiers that are put together, by name.",
         dtype=str,
-        default=["centers", "features"],
+        default=["centers", "features", "cnn"],
         minLength=1,
     )
     memberPackages: ListField[str] = ListField(
@@ -87,7 +87,11 @@ class EnsembleConfig(BlendClassifierConfig):
         doc="Give the stackers the footprint features, too?", dtype=bool, default=True, optional=False
     )
     nFolds: Field[int] = Field(
-        doc="Number of folds of images.", dtype=int, default=5, optional=False, check=lambda x: 2 <= x <= 20
+        doc="Number of folds of images, or pieces of sky.",
+        dtype=int,
+        default=5,
+        optional=False,
+        check=lambda x: 2 <= x <= 20,
     )
     nTrees: Field[int] = Field(
         doc="Most trees of a fold.", dtype=int, default=400, optional=False, check=lambda x: x > 0
@@ -354,6 +358,9 @@ class EnsembleClassifier(BlendClassifier):
         config = self.config
         inputs = self.inputs(samples)
         use = inputs.usable
+        natural = np.ones(len(samples), dtype=bool) if options.natural is None else options.natural
+        if natural.shape != use.shape:
+            raise ValueError(f"natural has {natural.size} values for {use.size} footprints")
         if not use.any():
             raise ValueError("the members have probabilities for none of the footprints")
         settings = StackSettings(
@@ -370,14 +377,16 @@ class EnsembleClassifier(BlendClassifier):
         self._stack, blended, self.history = fit_stack(
             inputs.rows(use),
             counts[use],
-            samples.scene_index[use],
+            options.deal_by(samples, config.nFolds)[use],
             settings=settings,
             weights=None if weights is None else np.asarray(weights, dtype=np.float64)[use],
+            natural=natural[use],
             seed=options.seed,
             say=options.say,
         )
-        self._record_prior(counts[use])
-        self.calibration = fit_calibration(blended, counts[use] > 1, config.calibration)
+        counts, blended = counts[use & natural], blended[natural[use]]
+        self._record_prior(counts)
+        self.calibration = fit_calibration(blended, counts > 1, config.calibration)
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         self._require_model(self._stack is not None)

@@ -62,6 +62,9 @@ class FitOptions:
     sky
         Piece of sky of each training footprint, int of shape (n,): several images may show one piece.
         `None` if each image shows another.
+    natural
+        Training footprints that are as those that a model is for, bool of shape (n,); the others are learned
+        from, but probabilities refer to these, where a classifier calibrates itself.  All if `None`.
     validation
         Labelled footprints of other sky: for early stopping, and never to learn from.
     seed
@@ -79,6 +82,7 @@ class FitOptions:
 
     centers: tuple[np.ndarray, ...] | None = None
     sky: np.ndarray | None = None
+    natural: np.ndarray | None = None
     validation: LabelledSamples | None = None
     seed: int = 1
     folder: Path | None = None

@@ -160,7 +160,7 @@ class LogisticClassifier(BlendClassifier):
         if np.count_nonzero(use) <= self.config.nComponents:
             raise ValueError(
                 f"{np.count_nonzero(use)} usable footprints are too few "
-                f"for {self.config.nComponents} components"
+                f"for {self.config.nComponents} components; give more, or set nComponents to fewer"
             )
         classes = np.minimum(counts, N_CLASSES - 1)[use]
         weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]

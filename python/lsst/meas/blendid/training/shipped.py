@@ -64,7 +64,11 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
     "features-i-1": ShippedModel("features"),
     "centers-i-1": ShippedModel("centers"),
     "ensemble-i-1": ShippedModel(
-        "ensemble", part="stack", n_scenes=176, calibration=None, members=("centers-i-1", "features-i-1")
+        "ensemble",
+        part="stack",
+        n_scenes=352,
+        calibration=None,
+        members=("centers-i-1", "features-i-1", "cnn-i-1"),
     ),
 }
 """The models that are shipped, in the order in which they are made."""

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..classifiers import BlendClassifierConfig, FitOptions, LabelledSamples, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
@@ -90,6 +92,19 @@ def _check_sky(labelled: LabelledScenes) -> None:
                 f"{name} belongs to the {scene['split']} split, which nothing may learn from; "
                 "of the truth scenes, 1, 2, 3 and 5 are for training"
             )
+
+
+def _find_natural(labelled: LabelledScenes) -> np.ndarray | None:
+    """Footprints of scenes whose galaxies are smooth, as those of cosmoDC2; `None` for all.
+
+    Scenes with clumpy galaxies are there for models to know such galaxies, not to say how many there are;
+    probabilities that refer to them are too careful for smooth ones.
+    """
+    settings = [scene.get("settings", {}) for scene in labelled.provenance]
+    smooth = np.array([not scene.get("population.clumpyFraction", 0.0) for scene in settings], dtype=bool)
+    natural: np.ndarray = smooth[labelled.samples.scene_index]
+    kinds = np.unique(labelled.counts[natural] > 1)
+    return None if smooth.all() or len(kinds) < 2 else natural
 
 
 def train_classifier(
@@ -198,6 +213,7 @@ def train_classifier(
         FitOptions() if options is None else options,
         centers=labelled.centers,
         sky=labelled.sky,
+        natural=_find_natural(labelled),
         validation=(
             None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
         ),
