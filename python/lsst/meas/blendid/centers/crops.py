@@ -19,6 +19,7 @@ import numpy as np
 from .inputs import CONTEXT_NAMES, SCALAR_NAMES
 from .network import N_PLANES
 from .pooling import tile_labels
+from .views import turn
 
 IGNORED = -1
 """Class of a row that stands for no footprint."""
@@ -192,13 +193,11 @@ class CropMaker:
         planes[..., N_PLANES - 1] = labels > 0
         x, y = self._centers[scene].T - np.array([[x0], [y0]])
         for _ in range(turns):
-            # As numpy.rot90 does: a pixel goes from (y, x) to (last - x, y).
+            # As `turn` does: a pixel goes from (y, x) to (last - x, y).
             y, x = size - 1 - x, y
         if flip:
             x = size - 1 - x
-        planes, labels = np.rot90(planes, turns), np.rot90(labels, turns)
-        if flip:
-            planes, labels = planes[:, ::-1], labels[:, ::-1]
+        planes, labels = turn(planes, turns, flip), turn(labels, turns, flip)
         inputs["planes"][:] = planes
         inputs["context"][:] = self._context[scene]
         if rng.random() < _UNKNOWN_DEPTH:

@@ -14,12 +14,13 @@ over views is better than each.
 
 from __future__ import annotations
 
-__all__ = ("N_VIEWS", "join_maps", "run_view")
+__all__ = ("N_VIEWS", "join_maps", "run_view", "turn")
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from .maps import run_maps
 from .network import N_STATES, NetworkShape
@@ -33,8 +34,23 @@ _STATES = np.arange(1, N_STATES).reshape(2, 2)
 """State of a tile that has its centre in each of its pixels."""
 
 
-def _turn(array: np.ndarray, view: int) -> np.ndarray:
-    turns, mirrored = _VIEWS[view]
+def turn(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
+    """Turn an image, and mirror it then.
+
+    Parameters
+    ----------
+    array : `numpy.ndarray`, shape (ny, nx, ...)
+        The image.
+    turns
+        Number of quarter turns, as of `numpy.rot90`.
+    mirrored
+        Whether columns are put into the opposite order.
+
+    Returns
+    -------
+    array
+        A view of the array.
+    """
     array = np.rot90(array, turns)
     return array[:, ::-1] if mirrored else array
 
@@ -72,11 +88,11 @@ def run_view(
     ny, nx = labels.shape
     even = ((0, ny % 2), (0, nx % 2))
     planes, labels = np.pad(planes, (*even, (0, 0))), np.pad(labels, even)
-    planes, labels = (np.ascontiguousarray(_turn(array, view)) for array in (planes, labels))
+    planes, labels = (np.ascontiguousarray(turn(array, *_VIEWS[view])) for array in (planes, labels))
     maps = run_maps(network, planes, labels, context, shape)
     embedding, logits = (_turn_back(array, view) for array in maps)
     states = np.zeros(N_STATES, dtype=np.intp)
-    states[_turn(_STATES, view).ravel()] = _STATES.ravel()
+    states[turn(_STATES, *_VIEWS[view]).ravel()] = _STATES.ravel()
     return np.ascontiguousarray(embedding), logits[..., states]
 
 
@@ -97,6 +113,5 @@ def join_maps(logits: Sequence[np.ndarray]) -> np.ndarray:
         return logits[0]
     total = np.zeros(logits[0].shape, dtype=np.float32)
     for array in logits:
-        odds = np.exp(array - array.max(axis=-1, keepdims=True))
-        total += odds / odds.sum(axis=-1, keepdims=True)
+        total += softmax(array, axis=-1)
     return np.log(np.maximum(total / np.float32(len(logits)), np.float32(1e-12)))

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("softmax", "spread_classes", "standardize")
+__all__ = ("softmax", "spread_classes", "standardize", "usable_scale")
 
 import numpy as np
 
@@ -78,7 +78,22 @@ def standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     center, scale : `numpy.ndarray`, shape (k,)
         Mean and standard deviation; 1 of a column that is one number.
     """
-    center, scale = inputs.mean(axis=0), inputs.std(axis=0)
+    center = inputs.mean(axis=0)
+    return center, usable_scale(center, inputs.std(axis=0))
+
+
+def usable_scale(center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Put 1 for the scatter of columns that are one number.
+
+    Parameters
+    ----------
+    center, scale : `numpy.ndarray`, shape (k,)
+        Mean and standard deviation of columns.
+
+    Returns
+    -------
+    scale : `numpy.ndarray`, shape (k,)
+        What they can be divided by.
+    """
     # A column that is one number has a scatter of rounding errors alone.
-    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
-    return center, scale
+    return np.where(scale <= 1e-9 * np.maximum(np.abs(center), 1.0), 1.0, scale)

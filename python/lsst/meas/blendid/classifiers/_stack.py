@@ -35,7 +35,7 @@ from scipy.special import expit
 from .._arrays import check_array
 from ..calibration import replace_blended
 from ..labels import N_CLASSES
-from ._multinomial import softmax, spread_classes, standardize
+from ._multinomial import softmax, spread_classes, standardize, usable_scale
 from ._stack_inputs import MAX_LOGIT, StackInputs, logit
 from ._tree_scores import BLENDED
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
@@ -106,8 +106,7 @@ def _scale_conditions(conditions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = np.maximum(known.sum(axis=0), 1)
     center = np.where(known, conditions, 0.0).sum(axis=0) / n
     scale = np.sqrt(np.where(known, (conditions - center) ** 2, 0.0).sum(axis=0) / n)
-    scale[scale <= 1e-9 * np.maximum(np.abs(center), 1.0)] = 1.0
-    return center, scale
+    return center, usable_scale(center, scale)
 
 
 def _join_terms(
@@ -235,14 +234,13 @@ def fit_stack(
                 of_regression[learn], counts[learn], settings, None if weights is None else weights[learn]
             )
             p_n = _predict_regression(regression, of_regression[hold])
-            logits[hold, 1] = logit(np.clip(p_n[:, 2:].sum(axis=1), 0.0, 1.0))
+            logits[hold, 1] = logit(p_n[:, 2:].sum(axis=1))
             say(f"fold {k + 1} of {settings.folds}: " + _losses(logits[hold], blended[hold]))
         arrays = _fit_regression(of_regression, counts, settings, weights)
         arrays["intercepts"] = arrays["intercepts"] + np.log(prior_correction(counts, weights))
-        conditions = inputs.conditions.astype(np.float64)
-        arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(conditions)
+        arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(inputs.conditions)
         joined = _join_terms(
-            logits, inputs.own, conditions, arrays["condition_center"], arrays["condition_scale"]
+            logits, inputs.own, inputs.conditions, arrays["condition_center"], arrays["condition_scale"]
         )
         center, scale = standardize(joined)
         regression = LogisticRegression(C=settings.regularization, tol=1e-6, max_iter=1000)
@@ -293,11 +291,11 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
         return p_n
     trees = _tree_logit({name: arrays[_TREES + name] for name in TREE_ARRAYS}, chosen.of_trees)
     regression = _predict_regression(arrays, chosen.of_regression)
-    linear = logit(np.clip(regression[:, 2:].sum(axis=1), 0.0, 1.0))
+    linear = logit(regression[:, 2:].sum(axis=1))
     joined = _join_terms(
         np.column_stack([trees, linear]),
         chosen.own,
-        chosen.conditions.astype(np.float64),
+        chosen.conditions,
         arrays["condition_center"],
         arrays["condition_scale"],
     )

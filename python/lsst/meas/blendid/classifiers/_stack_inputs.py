@@ -34,7 +34,7 @@ class StackInputs:
         Finite numbers for the logistic regression.
     columns : `numpy.ndarray`, shape (n, m)
         Numbers for the trees beside the members'; NaN where something is not known.
-    conditions : `numpy.ndarray`, shape (n, q)
+    conditions : `numpy.ndarray`, shape (n, q), float64
         What images differ in, such as seeing and depth; NaN where something is not known.
     """
 
@@ -95,13 +95,14 @@ def logit(p: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     p : `numpy.ndarray`
-        Probabilities.
+        Probabilities; rounding may have carried them a little over the edge.
 
     Returns
     -------
     logits : `numpy.ndarray`
         Of the same shape.
     """
+    p = np.clip(p, 0.0, 1.0)
     with np.errstate(divide="ignore"):
         return np.clip(np.log(p) - np.log1p(-p), -MAX_LOGIT, MAX_LOGIT)
 
@@ -121,9 +122,8 @@ def member_columns(prediction: np.ndarray) -> np.ndarray:
         the member gives none.
     """
     if prediction.ndim == 1:
-        return logit(np.clip(prediction, 0.0, 1.0))[:, None]
+        return logit(prediction)[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.clip(prediction, 1e-12, 1.0))
     ratios = logs[:, [0, 3, 4]] - logs[:, [1, 2, 2]]
-    blended = np.clip(prediction[:, 2:].sum(axis=1), 0.0, 1.0)
-    return np.column_stack([logit(blended), np.clip(ratios, -MAX_LOGIT, MAX_LOGIT)])
+    return np.column_stack([logit(prediction[:, 2:].sum(axis=1)), np.clip(ratios, -MAX_LOGIT, MAX_LOGIT)])

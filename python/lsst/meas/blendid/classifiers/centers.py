@@ -100,7 +100,6 @@ class CentersClassifier(BlendClassifier):
     needs_planes: ClassVar[bool] = True
 
     _state: dict[str, np.ndarray] | None = None
-    _network: Any = None
     _runner: NetworkRunner | None = None
     _readings: weakref.WeakKeyDictionary[FootprintSamples, _Reading] | None = None
 
@@ -136,8 +135,8 @@ class CentersClassifier(BlendClassifier):
     def _take(self, state: dict[str, np.ndarray]) -> None:
         """Use other learned arrays."""
         self._state, self._readings = state, None
-        if self._network is not None:
-            set_arrays(self._network, state)
+        if self._runner is not None:
+            set_arrays(self._runner.model, state)
 
     def fit(
         self,
@@ -222,7 +221,7 @@ class CentersClassifier(BlendClassifier):
         def validate(learned: dict[str, np.ndarray]) -> float:
             self._take(state | learned)
             # One view is enough to tell which weights are the best, and faster.
-            inputs = self._run(held_out.samples, state | learned, n_views=1).inputs
+            inputs = self._run(held_out.samples, n_views=1).inputs
             blended = self._count(inputs)[:, 2:].sum(axis=1)
             return float(np.mean([balanced_loss(blended[r], counts[r]) for r in rows]))
 
@@ -300,20 +299,20 @@ class CentersClassifier(BlendClassifier):
     def _read(self, samples: FootprintSamples) -> _Reading:
         """Run the map network over the images; the result is kept as long as the samples are."""
         self._require_model(self._state is not None)
-        assert self._state is not None
         if self._readings is None:
             self._readings = weakref.WeakKeyDictionary()
         if samples not in self._readings:
-            self._readings[samples] = self._run(samples, self._state, n_views=self.config.views)
+            self._readings[samples] = self._run(samples, n_views=self.config.views)
         return self._readings[samples]
 
-    def _run(self, samples: FootprintSamples, state: dict[str, np.ndarray], *, n_views: int) -> _Reading:
-        if self._network is None:
-            self._network = build_map_network(import_keras(), self._shape)
-            self._network.compile(jit_compile=False)
-            set_arrays(self._network, state)
-            self._runner = NetworkRunner(self._network)
-        context, scalars = standardize(samples, state)
+    def _run(self, samples: FootprintSamples, *, n_views: int) -> _Reading:
+        assert self._state is not None
+        if self._runner is None:
+            network = build_map_network(import_keras(), self._shape)
+            network.compile(jit_compile=False)
+            set_arrays(network, self._state)
+            self._runner = NetworkRunner(network)
+        context, scalars = standardize(samples, self._state)
         planes, labels, numbers = keep_planes(samples), keep_labels(samples), keep_numbers(samples)
         pooled = [np.zeros((n_views, 0, 3 * self.config.embedding + N_SUMS), np.float32)]
         sums, candidates = [np.zeros((0, 3))], []

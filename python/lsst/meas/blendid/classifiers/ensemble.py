@@ -328,15 +328,13 @@ class EnsembleClassifier(BlendClassifier):
         edges = np.cumsum(self._layout)
         n_members = int(edges[-2])
         facts, columns = rows[:, n_members : int(edges[-1])], rows[:, int(edges[-1]) :]
-        conditions = facts[:, -1:]
+        conditions = facts[:, -1:].astype(np.float64)
         if self.config.useFeatures:
             features = columns[:, -len(FEATURE_NAMES) :]
             conditions = features[:, [FEATURE_NAMES.index(name) for name in _CONDITIONS]].astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
                 conditions = np.where(_IS_LOGARITHMIC, np.log(conditions), conditions)
-        return StackInputs(
-            rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, np.asarray(conditions)
-        )
+        return StackInputs(rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, conditions)
 
     def fit(
         self,

@@ -33,6 +33,9 @@ BANDS: dict[str, tuple[float, float | None]] = {
 }
 """Smoothing of each plane, in PSF sigmas: a Gaussian, or the difference of two."""
 
+_WIDTHS = [w for pair in BANDS.values() for w in pair if w is not None]
+"""All of these widths, as often as they are used."""
+
 _N_SIGMA = 7.0
 """Full width of the kernels, in units of their sigma."""
 
@@ -119,10 +122,9 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float(first @ second[start : start + first.size])
 
 
-def _make_kernels(sigma: float) -> dict[float, np.ndarray]:
-    """One-dimensional kernels of all widths in use, by width in PSF sigmas."""
-    widths = sorted({w for pair in BANDS.values() for w in pair if w is not None})
-    return {w: gaussian_kernel(w * sigma, max(kernel_size(w * sigma, _N_SIGMA), 3)) for w in widths}
+def _kernel_size(width: float) -> int:
+    """Size of the kernel of a width [pixel]."""
+    return max(kernel_size(width, _N_SIGMA), 3)
 
 
 def plane_margin(sigma: float) -> int:
@@ -138,7 +140,7 @@ def plane_margin(sigma: float) -> int:
     margin
         Half the widest kernel, and one more for the neighbouring pixels.
     """
-    return max(kernel.size for kernel in _make_kernels(sigma).values()) // 2 + 1
+    return _kernel_size(max(_WIDTHS) * sigma) // 2 + 1
 
 
 def make_planes(result: DetectionResult) -> Planes:
@@ -163,17 +165,17 @@ def make_planes(result: DetectionResult) -> Planes:
     if not (np.isfinite(noise) and noise > 0.0):
         raise ValueError(f"pixel noise is {noise}; features need it positive")
     footprints, sigma = result.footprints, float(result.psf.sigma)
-    kernels, pad = _make_kernels(sigma), plane_margin(sigma)
+    kernels = {w: gaussian_kernel(w * sigma, _kernel_size(w * sigma)) for w in sorted(set(_WIDTHS))}
+    pad = plane_margin(sigma)
     pixels = np.zeros([length + 2 * pad for length in result.image.shape], dtype=np.float32)
     has_bad = _pad_scaled(result.image, pad, 1.0 / noise, pixels)
     smoothed = {w: smooth(pixels, kernel) for w, kernel in kernels.items()}
     overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in kernels for b in kernels}
-    used = [w for pair in BANDS.values() for w in pair if w is not None]
     bands: dict[str, np.ndarray] = {}
     # Differences come first: they may overwrite what nothing else needs, and want it not scaled.
     for name, (narrow, wide) in BANDS.items():
         if wide is not None:
-            out = smoothed[wide] if used.count(wide) == 1 else np.empty_like(pixels)
+            out = smoothed[wide] if _WIDTHS.count(wide) == 1 else np.empty_like(pixels)
             variance = overlaps[narrow, narrow] + overlaps[wide, wide] - 2.0 * overlaps[narrow, wide]
             _subtract(smoothed[narrow], smoothed[wide], 1.0 / np.sqrt(variance), out)
             bands[name] = out

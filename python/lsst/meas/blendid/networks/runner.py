@@ -26,7 +26,7 @@ class NetworkRunner:
     Parameters
     ----------
     model
-        A Keras model.  Weights that it is given later are used.
+        A Keras model, kept as ``model``.  Weights that it is given later are used.
 
     Notes
     -----
@@ -36,7 +36,7 @@ class NetworkRunner:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         self._compiled: Any = None
 
     def predict_on_batch(self, inputs: Any) -> Any:
@@ -53,21 +53,21 @@ class NetworkRunner:
             An array, or a list of them, as the model gives.
         """
         if import_keras().backend.backend() != "tensorflow":
-            return self._model.predict_on_batch(inputs)
+            return self.model.predict_on_batch(inputs)
         tensorflow = importlib.import_module("tensorflow")
         several = isinstance(inputs, list | tuple)
         if self._compiled is None:
-            specs = [tensorflow.TensorSpec(one.shape, one.dtype) for one in self._model.inputs]
+            specs = [tensorflow.TensorSpec(one.shape, one.dtype) for one in self.model.inputs]
 
             def run(*tensors: Any) -> Any:
-                return self._model(list(tensors) if several else tensors[0], training=False)
+                return self.model(list(tensors) if several else tensors[0], training=False)
 
             # A function for these and no other shapes: None of the model's inputs stays None.
             self._compiled = tensorflow.function(run, autograph=False).get_concrete_function(*specs)
         arrays = inputs if several else [inputs]
         tensors = [
             tensorflow.convert_to_tensor(array, one.dtype)
-            for array, one in zip(arrays, self._model.inputs, strict=True)
+            for array, one in zip(arrays, self.model.inputs, strict=True)
         ]
         outputs = self._compiled(*tensors)
         if isinstance(outputs, list | tuple):
