@@ -31,8 +31,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from ..._processes import map_in_order
 from .._errors import SimulationError
-from .._processes import map_in_order
 from .._random import random_stream
 from ..coadds._profiles import Profiles
 from ..coadds.psf_model import kernel_size

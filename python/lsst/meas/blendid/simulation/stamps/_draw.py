@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from ..._processes import map_in_order
 from .._errors import import_galsim
-from .._processes import map_in_order
 from ._settings import BlendHunterSettings
 from ._sources import StampSource
 

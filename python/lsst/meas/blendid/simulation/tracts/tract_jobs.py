@@ -23,7 +23,7 @@ from astropy.table import Table
 from lsst.images import Mask
 from lsst.images.cells import CellGridBounds
 
-from .._processes import map_in_order
+from ..._processes import map_in_order
 from ..coadds.coadd import SimulatedCoadd, make_coadd
 from ..coadds.render import ProgressCallback
 from ..progress import part_of

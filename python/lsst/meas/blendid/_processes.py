@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-__all__ = ("map_in_order",)
+__all__ = ("LostProcessError", "map_in_order")
 
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +24,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from ._errors import SimulationError
-
 # Seconds that a process has to remove its temporary files.
 _PATIENCE = 20.0
 
 _function: Callable[[Any], Any] | None = None
+
+
+class LostProcessError(RuntimeError):
+    """A process ended before its job was done."""
 
 
 def map_in_order[Job, Result](
@@ -52,7 +55,7 @@ def map_in_order[Job, Result](
 
     Raises
     ------
-    SimulationError
+    LostProcessError
         Raised if a process ends before its job is done, as when memory runs out.
 
     Notes
@@ -82,7 +85,7 @@ def map_in_order[Job, Result](
             yield pending.popleft().result()
         finished = True
     except BrokenProcessPool:
-        raise SimulationError(
+        raise LostProcessError(
             "a process ended before its work was done: if memory ran out, use fewer processes; a script that "
             "starts processes needs a line if __name__ == '__main__'"
         ) from None
@@ -120,12 +123,13 @@ def _start(function: Callable[[Any], Any]) -> None:
 
 
 def _use_one_thread() -> None:
-    """Keep libraries from starting threads in each process."""
-    try:
-        import galsim
-    except ImportError:
-        return
-    galsim.set_omp_threads(1)
+    """Keep libraries, those that are loaded and those to come, from starting threads in each process."""
+    from threadpoolctl import threadpool_limits
+
+    os.environ["OMP_NUM_THREADS"] = "1"
+    threadpool_limits(limits=1)
+    if galsim := sys.modules.get("galsim"):
+        galsim.set_omp_threads(1)
 
 
 def _stop(number: int, frame: Any) -> None:
