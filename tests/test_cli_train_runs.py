@@ -19,7 +19,6 @@ import sys
 import time
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -38,6 +37,7 @@ from lsst.meas.blendid.readers import read_image
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation.tracts.repository import make_demo_repository
 from lsst.meas.blendid.training import clipped_footprints
+from lsst.pex.config import Field
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -264,12 +264,14 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
 
 
 def test_missing_libraries_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import lsst.meas.blendid.cli._train_checks as checks
-
-    monkeypatch.setattr(checks, "_LIBRARIES", {"peaks": ("no_such_library", "extra")})
-    status, out, err = run("train", "--classifier", "peaks", "--out", tmp_path / "m.blendid")
-    assert (status, out) == (1, "")
-    assert "needs no_such_library, which is not installed: pip install 'lsst-meas-blendid[extra]'" in err
+    """Before any scene is simulated."""
+    for name, library, extra in (("sep", "sep", "baselines"), ("muygps", "MuyGPyS", "muygps")):
+        monkeypatch.setitem(sys.modules, library, None)
+        status, out, err = run("train", "--classifier", name, "--out", tmp_path / "m.blendid")
+        assert (status, out) == (1, "")
+        assert f"pip install 'lsst-meas-blendid[{extra}]'" in err and err.count("\n") == 1
+        assert "unexpected" not in err
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("hidden", ["keras", "tensorflow"])
@@ -296,15 +298,35 @@ def test_networks_are_not_trained_without_keras(hidden: str, tmp_path: Path) -> 
 
 
 def test_the_library_of_muygps_is_needed_only_to_optimise(monkeypatch: pytest.MonkeyPatch) -> None:
-    import lsst.meas.blendid.cli._train_checks as checks
-
-    monkeypatch.setattr(checks, "_LIBRARIES", {"muygps": ("no_such_library", "muygps")})
-    config = classifier_registry["muygps"].ConfigClass()
-    with pytest.raises(click.ClickException, match="needs no_such_library"):
-        checks.check_libraries("muygps", config, goes_on=False)
-    checks.check_libraries("muygps", config, goes_on=True)
+    monkeypatch.setitem(sys.modules, "MuyGPyS", None)
+    cls = classifier_registry["muygps"]
+    config = cls.ConfigClass()
+    config.modelPackage = ""
+    with pytest.raises(ImportError, match="MuyGPyS"):
+        cls(config).check_fit()
+    cls(config).check_fit(goes_on=True)
     config.optimize = []
-    checks.check_libraries("muygps", config, goes_on=False)
+    cls(config).check_fit()
+
+
+def test_each_classifier_says_itself_what_a_fit_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields of one name mean different things in different classifiers, and in those of plugins."""
+
+    class Config(BlendClassifierConfig):
+        members: Field[int] = Field(doc="Nothing that an ensemble has.", dtype=int, default=3)
+
+    class Needy(PeaksClassifier):
+        ConfigClass = Config
+        name = "needy"
+
+        def check_fit(self, *, goes_on: bool = False) -> None:
+            raise ValueError("needy has no magic wand: give it one")
+
+    monkeypatch.setitem(classifier_registry._dict, "needy", Needy)
+    status, out, err = run("train", "--classifier", "needy", "--out", tmp_path / "m.blendid")
+    assert (status, out, err) == (2, "", "Error: needy has no magic wand: give it one\n")
 
 
 def test_an_ensemble_needs_a_model_of_each_member(model: Path, tmp_path: Path) -> None:

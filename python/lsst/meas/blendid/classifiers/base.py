@@ -215,6 +215,22 @@ class BlendClassifier(ABC):
         visit("", self.config.toDict())
         return {key: value for key, value in flat.items() if key not in _NOT_TRAINED}
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        """Make sure that `fit` will have all that it needs beside data, before anybody makes these.
+
+        Parameters
+        ----------
+        goes_on
+            Whether it will go on from a model.
+
+        Raises
+        ------
+        ImportError
+            Raised if a library that it is fitted with is not installed.
+        ValueError
+            Raised if the config lacks something that a fit needs.
+        """
+
     @abstractmethod
     def fit(
         self,

@@ -125,6 +125,10 @@ class CentersClassifier(BlendClassifier):
         # A model may be used with more or fewer views than it was scored with.
         return {k: v for k, v in super().describe_config().items() if k != "views"}
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        # Whether there is a backend shows only when it is imported, which will be needed anyhow.
+        import_keras()
+
     def prepare(self, samples: FootprintSamples) -> bool:
         keep_planes(samples)
         keep_labels(samples)

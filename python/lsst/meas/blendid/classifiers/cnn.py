@@ -117,6 +117,10 @@ class CnnClassifier(BlendClassifier):
         images = np.ascontiguousarray(images, dtype=np.float32)
         return [images, self._scaling.apply(features)] if len(self.config.features) else images
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        # Whether there is a backend shows only when it is imported, which will be needed anyhow.
+        import_keras()
+
     def prepare(self, samples: FootprintSamples) -> bool:
         read_inputs(samples, self.config)
         return True

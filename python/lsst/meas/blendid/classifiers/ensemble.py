@@ -218,6 +218,20 @@ class EnsembleClassifier(BlendClassifier):
                 "name a model of each member in config.memberPackages"
             )
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        if goes_on:
+            return  # A model has its members inside.
+        missing = [name for name in self.config.members if name not in self._members]
+        if missing:
+            raise ValueError(
+                f"the classifier {self.name!r} is put together from trained models, and has none of "
+                f"{', '.join(map(repr, missing))}: name one of each, as in "
+                "--config-option memberPackages=centers-i-1,features-i-1"
+            )
+        for member in self._members.values():
+            # They predict only.
+            member.check_fit(goes_on=True)
+
     def describe_config(self) -> dict[str, Any]:
         # Where the members came from does not matter once they are inside.
         return {k: v for k, v in super().describe_config().items() if k != "memberPackages"}

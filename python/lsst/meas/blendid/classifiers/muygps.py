@@ -121,6 +121,11 @@ class MuyGpsClassifier(BlendClassifier):
             rows, squared = drop_self(*self._find_neighbors(coordinates, k + 1), own)
         return find_posterior(self._index.points, self._labels, rows, squared, self._kernel, self._noises)
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        # Which only optimises with it.
+        if self.config.optimize and not goes_on:
+            import_muygpys()
+
     # --- fit --------------------------------------------------------------------------------------------
 
     def fit(

@@ -137,6 +137,9 @@ class SepClassifier(CountTableClassifier):
 
         return samples.compute(("sep", *settings), count, np.zeros(0, dtype=np.int64))
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        import_sep()
+
     def prepare(self, samples: FootprintSamples) -> bool:
         self.count(samples)
         return True

@@ -20,6 +20,7 @@ from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from ..blend_identification import BlendIdentificationConfig
 from ..classifiers import classifier_registry
+from ..footprints import adapt_to_image
 from ..model_package import ModelPackage
 from ._common import CommandError, MisuseError, describe_error
 
@@ -77,10 +78,7 @@ def make_config(
         Raised if a file cannot be read or the result does not work.
     """
     config = BlendIdentificationConfig()
-    if not has_variance:
-        # Set here, not read from the file, which may be absent where only the package is installed.
-        config.footprints.noiseSource = "clipped"
-        config.footprints.doSubtractBackground = True
+    adapt_to_image(config.footprints, has_variance=has_variance)
     for file in files:
         apply_file(config, file)
     if classifiers:

@@ -10,27 +10,18 @@
 
 from __future__ import annotations
 
-__all__ = ("check_libraries", "check_members", "check_options", "check_output")
+__all__ = ("check_fit", "check_options", "check_output")
 
-import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ._common import CommandError, MisuseError, make_output_folder
+from ._common import CommandError, MisuseError, describe_error, make_output_folder
 from ._train_options import TrainOptions
 
 if TYPE_CHECKING:
     from ..classifiers import BlendClassifier
-
-_LIBRARIES = {
-    "muygps": ("MuyGPyS", "muygps"),
-    "sep": ("sep", "baselines"),
-}
-"""Optional library that a classifier is fitted with, and the extra that brings it."""
-_NETWORKS = ("cnn", "centers")
-"""Classifiers that need Keras and its backend."""
 
 
 def check_options(o: TrainOptions) -> None:
@@ -120,69 +111,26 @@ def check_output(path: Path, overwrite: bool) -> None:
     make_output_folder(path.parent)
 
 
-def check_libraries(classifier: str, config: Any, *, goes_on: bool) -> None:
-    """Refuse to start what lacks the library that it is fitted with.
-
-    Parameters
-    ----------
-    classifier
-        Name of the classifier.
-    config
-        Its config.
-    goes_on
-        Whether it goes on from a model.
-
-    Raises
-    ------
-    CommandError
-        Raised if the library is not installed.
-    ImportError
-        Raised if Keras or its backend cannot be imported.
-    """
-    library, extra = _LIBRARIES.get(classifier, ("numpy", ""))
-    # Which only optimises with it.
-    needed = classifier != "muygps" or (bool(list(config.optimize)) and not goes_on)
-    if needed and not _is_there(library):
-        raise CommandError(
-            f"the classifier {classifier!r} needs {library}, which is not installed: "
-            f"pip install 'lsst-meas-blendid[{extra}]'"
-        )
-    if not set(_NETWORKS).isdisjoint((classifier, *getattr(config, "members", ()))):
-        from ..networks import import_keras
-
-        # Whether there is a backend shows only when it is imported, which will be needed anyhow.
-        import_keras()
-
-
-def _is_there(library: str) -> bool:
-    """Whether a library can be found."""
-    try:
-        return importlib.util.find_spec(library) is not None
-    except (ImportError, ValueError):
-        return False
-
-
-def check_members(classifier: BlendClassifier) -> None:
-    """Refuse to train what is put together from trained models if one is missing.
+def check_fit(classifier: BlendClassifier, *, goes_on: bool) -> None:
+    """Refuse to start what lacks something that it is fitted with.
 
     Parameters
     ----------
     classifier
         The classifier before its fit.
+    goes_on
+        Whether it goes on from a model.
 
     Raises
     ------
     MisuseError
-        Raised if a member has no model.
+        Raised if its config lacks something.
+    CommandError
+        Raised if a library is not installed.
     """
-    from ..classifiers.ensemble import EnsembleClassifier
-
-    if not isinstance(classifier, EnsembleClassifier):
-        return
-    missing = [name for name in classifier.config.members if name not in classifier.members]
-    if missing:
-        raise MisuseError(
-            f"the classifier {classifier.name!r} is put together from trained models, and has none of "
-            f"{', '.join(map(repr, missing))}: name one of each, as in "
-            "--config-option memberPackages=centers-i-1,features-i-1"
-        )
+    try:
+        classifier.check_fit(goes_on=goes_on)
+    except ValueError as err:
+        raise MisuseError(describe_error(err)) from err
+    except ImportError as err:
+        raise CommandError(describe_error(err)) from err

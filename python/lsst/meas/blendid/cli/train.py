@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._common import CommandError, MisuseError, announce, common_options, describe_error, make_output_folder
-from ._train_checks import check_libraries, check_members, check_options, check_output
+from ._train_checks import check_fit, check_options, check_output
 from ._train_log import TrainingLog, check_checkpoints
 from ._train_options import TrainOptions, train_options
 
@@ -120,9 +120,7 @@ class _Training:
         _apply(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
         # All that could stop the fit after hours of simulation.
         self.untrained = self.cls(self.config)
-        if self.start is None:
-            check_members(self.untrained)
-        check_libraries(name, self.config, goes_on=self.start is not None)
+        check_fit(self.untrained, goes_on=self.start is not None)
         if self.start is not None:
             read_start(self.cls, self.config, self.start)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from .background import BackgroundMesh, estimate_background
 from .build import build_footprints, detect
-from .config import FootprintConfig
+from .config import FootprintConfig, adapt_to_image
 from .footprint_set import PEAK_DTYPE, FootprintSet, labels_to_spans, spans_to_labels
 from .noise import NoiseEstimate
 from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
@@ -31,6 +31,7 @@ __all__ = (
     "NoNoiseError",
     "NoUsablePixelsError",
     "NoiseEstimate",
+    "adapt_to_image",
     "build_footprints",
     "detect",
     "estimate_background",

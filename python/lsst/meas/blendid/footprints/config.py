@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FootprintConfig",)
+__all__ = ("FootprintConfig", "adapt_to_image")
 
 from lsst.pex.config import ChoiceField, Config, Field, FieldValidationError, ListField, RangeField
 
@@ -146,3 +146,19 @@ class FootprintConfig(Config):
                 self,
                 f"backgroundFilterSize={self.backgroundFilterSize} must be odd.",
             )
+
+
+def adapt_to_image(config: FootprintConfig, *, has_variance: bool) -> None:
+    """Take noise and background as ``blendid run`` does for an image, unless somebody says otherwise.
+
+    Parameters
+    ----------
+    config
+        Default settings, for a coadd with variance plane; changed in place.
+    has_variance
+        Whether the image has a variance plane.  Without one the noise is estimated from the pixels and the
+        sky background is subtracted, as in ``config/buchanan2022.py``.
+    """
+    if not has_variance:
+        config.noiseSource = "clipped"
+        config.doSubtractBackground = True

@@ -29,6 +29,7 @@ __all__ = (
     "mixed_dial_scenes",
     "read_labels",
     "read_truth",
+    "settings_of_image",
     "settings_of_model",
     "shipped_scenes",
     "simulated_scenes",
@@ -42,7 +43,7 @@ from .files import FileScene, read_truth
 from .label_tables import read_labels
 from .like import like_scenes, measure_coadd
 from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene, label_scenes
-from .settings import clipped_footprints, footprint_settings
+from .settings import clipped_footprints, footprint_settings, settings_of_image
 from .shipped import shipped_scenes, train_shipped_models
 from .train import simulated_scenes, train_classifier
 from .transfer import fine_tune, settings_of_model

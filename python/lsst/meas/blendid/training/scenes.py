@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 type Progress = Callable[[int, int], None]
 """Called with the number of scenes done and in all."""
 
+type Settings = Sequence[FootprintConfig] | Callable[[Scene], FootprintConfig]
+"""Settings of footprints that are dealt out to scenes in turn, or what gives those of a scene."""
+
 type Prepare = Callable[[FootprintSamples], bool]
 """Called with the footprints of a scene; tells whether the images may be forgotten."""
 
@@ -232,7 +235,7 @@ class LabelledScenes:
 
 def label_scenes(
     sources: Sequence[SceneSource],
-    footprints: Sequence[FootprintConfig],
+    footprints: Settings,
     *,
     snr_min: float = 5.0,
     keep_planes: bool = True,
@@ -247,7 +250,7 @@ def label_scenes(
         The scenes; they are loaded one after the other.
     footprints
         Settings of the footprints, dealt out to the scenes in turn; to scenes without a variance
-        plane, those that do not need one.
+        plane, those that do not need one.  Or a function that gives the settings of a scene.
     snr_min
         Fainter galaxies do not count.
     keep_planes
@@ -332,8 +335,10 @@ def label_scenes(
     )
 
 
-def _choose_settings(footprints: Sequence[FootprintConfig], i: int, scene: Scene) -> FootprintConfig:
+def _choose_settings(footprints: Settings, i: int, scene: Scene) -> FootprintConfig:
     """Footprint settings of a scene: dealt out in turn, among those that it can be searched with."""
+    if callable(footprints):
+        return footprints(scene)
     if not scene.has_variance:
         footprints = [config for config in footprints if config.noiseSource != "variance"]
         if not footprints:

@@ -10,9 +10,9 @@
 
 from __future__ import annotations
 
-__all__ = ("clipped_footprints", "footprint_settings")
+__all__ = ("clipped_footprints", "footprint_settings", "settings_of_image")
 
-from ..footprints import FootprintConfig
+from ..footprints import FootprintConfig, adapt_to_image
 
 
 def clipped_footprints() -> FootprintConfig:
@@ -24,9 +24,24 @@ def clipped_footprints() -> FootprintConfig:
         Noise from the clipped variance of the image, estimated background
         subtracted.
     """
+    return settings_of_image(has_variance=False)
+
+
+def settings_of_image(*, has_variance: bool) -> FootprintConfig:
+    """Make the settings that ``blendid run`` takes for an image.
+
+    Parameters
+    ----------
+    has_variance
+        Whether the image has a variance plane.
+
+    Returns
+    -------
+    config
+        The settings (`.footprints.adapt_to_image`).
+    """
     config = FootprintConfig()
-    config.noiseSource = "clipped"
-    config.doSubtractBackground = True
+    adapt_to_image(config, has_variance=has_variance)
     return config
 
 
