@@ -262,8 +262,8 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
             one_value,
         ),
         "huge": (
-            write_plain(folder / "huge.fits", pixels * np.float32(1e30)),
-            "are too large for single precision; divide the image by a constant",
+            write_plain(folder / "huge.fits", pixels * 1e36),
+            "are too large for single precision; multiply the image by a constant",
         ),
     }
 

@@ -282,13 +282,6 @@ def test_three_dimensional_empty_and_nan(write_plain: WritePlain) -> None:
     check_error(write_plain(np.full(SHAPE, np.nan), name="nan.fits"), "no pixel is finite", psf_fwhm=0.7)
 
 
-@pytest.mark.parametrize("factor", [1e30, -1e29, 1e60])
-def test_values_too_large_for_single_precision(write_plain: WritePlain, factor: float) -> None:
-    check_error(
-        write_plain(make_pixels().astype(float) * factor), "too large for single precision", psf_fwhm=0.7
-    )
-
-
 @pytest.mark.parametrize("blank", [1e30, -1e36, 1e60])
 def test_some_huge_values_are_left_to_the_search(write_plain: WritePlain, blank: float) -> None:
     pixels = make_pixels().astype(float)

@@ -10,27 +10,128 @@
 
 from __future__ import annotations
 
-__all__ = ("check_inputs", "clean_image", "find_pedestal", "mark_variance", "native")
+__all__ = ("Scale", "check_inputs", "clean_image", "find_pedestal", "find_scale", "mark_variance", "native")
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._jit import njit
 from ..psf import PsfSummary
 from .config import FootprintConfig
+from .result import NoUsablePixelsError
+
+# Binary exponents of the noise between which an image is measured as it is.
+_ORDINARY = 20
+
+# Those between which single precision can hold an image: 1e-32 to 1e34.
+_LEAST, _MOST = -106, 113
+
+# Values of more than this times the noise, or than single precision has room for, are bad pixels.
+# The first is low enough for 1e30, with which many programs mark blank pixels, to be one at any usual noise.
+_LARGEST_RATIO, _LARGEST = 1e25, 1e37
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The power of two that an image is divided by before anything is measured on it.
+
+    Squares and sums of an image in units of 1e-21 or 1e17 of its noise leave
+    the range of single precision. Division by a power of two is exact.
+
+    Parameters
+    ----------
+    exponent
+        Binary exponent of the divisor; 0 for an ordinary image.
+    limit, variance_limit
+        Least absolute values, after the division, at which a pixel and its
+        variance count as not finite.
+    """
+
+    exponent: int
+    limit: float
+    variance_limit: float
+
+    def undo(self, value: float) -> float:
+        """Give a value of the divided image in the unit of the original one."""
+        return float(np.ldexp(value, self.exponent))
+
+    def undo_inplace(self, array: np.ndarray) -> None:
+        """Bring a divided image back to the unit of the original one."""
+        if self.exponent:
+            np.ldexp(array, self.exponent, out=array)
+
+
+def find_scale(image: np.ndarray, variance: np.ndarray | None) -> Scale:
+    """Find the scale of an image.
+
+    Parameters
+    ----------
+    image
+        Image ``(ny, nx)`` in any unit.
+    variance
+        Its variance where it is the source of the noise, else `None`.
+
+    Returns
+    -------
+    scale : `Scale`
+        From the median variance, or else the median difference of neighbouring pixels that differ at all,
+        which neither sources nor padding move.
+
+    Raises
+    ------
+    NoUsablePixelsError
+        If the noise is too large or too small for single precision.
+    """
+    noise = float("nan")
+    if variance is not None:
+        values = _grid(variance)[0]
+        values = values[(values > 0.0) & np.isfinite(values)]
+        noise = float(np.sqrt(np.median(values))) if values.size else noise
+    if not noise > 0.0:
+        first, second = _grid(image)
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = np.abs(second - first)
+        steps = steps[np.isfinite(steps) & (steps > 0.0)]
+        # An image without noise has differences in the far wings of its sources that say nothing.
+        noise = float(max(np.median(steps), 1e-6 * np.percentile(steps, 99.0))) if steps.size else 1.0
+    exponent = round(float(np.log2(noise)))
+    if not _LEAST <= exponent <= _MOST:
+        raise NoUsablePixelsError(
+            f"values of about {noise:.1g} are too {'small' if exponent < 0 else 'large'} for single "
+            "precision; multiply the image by a constant"
+        )
+    used = exponent if abs(exponent) > _ORDINARY else 0
+    rest = exponent - used
+    limits = _LARGEST_RATIO * 2.0**rest, _LARGEST * 2.0**-used, _LARGEST_RATIO * 4.0**rest
+    return Scale(used, min(limits[:2]), limits[2])
+
+
+def _grid(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels on a grid of some 40,000 and their right neighbours, float64."""
+    ny, nx = array.shape
+    step = max(1, int(np.sqrt(ny * max(nx - 1, 1) / 40_000)))
+    pair = array[::step, : max(nx - 1, 1) : step], array[::step, min(1, nx - 1) :: step]
+    first, second = (
+        np.ma.filled(v.astype(float), np.nan) if isinstance(v, np.ma.MaskedArray) else np.asarray(v, float)
+        for v in pair
+    )
+    return first.ravel(), second.ravel()
 
 
 @njit(nogil=True)
-def clean_image(image: np.ndarray, bad: np.ndarray, out: np.ndarray) -> int:
+def clean_image(image: np.ndarray, bad: np.ndarray, out: np.ndarray, limit: float) -> int:
     """Copy an image, zero in bad pixels; mark pixels that are not finite as bad and count them.
 
-    Values over 1e30 count as not finite: sums and squares of them would not be.
+    Absolute values from the limit on count as not finite: sums of them would not be.
     """
     ny, nx = image.shape
     n = 0
+    largest = np.float32(limit)
     for y in range(ny):
         for x in range(nx):
             v = np.float32(image[y, x])
-            finite = np.abs(v) < np.float32(1e30)
+            finite = np.abs(v) < largest
             n += not finite
             bad[y, x] |= not finite
             out[y, x] = np.float32(0.0) if bad[y, x] else v
@@ -38,19 +139,20 @@ def clean_image(image: np.ndarray, bad: np.ndarray, out: np.ndarray) -> int:
 
 
 @njit(nogil=True)
-def mark_variance(variance: np.ndarray, bad: np.ndarray) -> int:
-    """Mark pixels whose variance is not positive and finite as bad and count them."""
+def mark_variance(variance: np.ndarray, bad: np.ndarray, limit: float) -> int:
+    """Mark pixels whose variance is not positive and under the limit as bad and count them."""
     ny, nx = variance.shape
     n = 0
+    largest = np.float32(limit)
     for y in range(ny):
         for x in range(nx):
-            usable = (variance[y, x] > 0) & (variance[y, x] < np.float32(1e30))
+            usable = (variance[y, x] > 0) & (variance[y, x] < largest)
             n += not usable
             bad[y, x] |= not usable
     return n
 
 
-def find_pedestal(image: np.ndarray) -> float:
+def find_pedestal(image: np.ndarray, scale: Scale) -> float:
     """Level of an image that is so high over its scatter that single precision loses the latter, or 0.
 
     The limit is a rounding error of a hundredth of the scatter.
@@ -64,7 +166,7 @@ def find_pedestal(image: np.ndarray) -> float:
     sample = array[::step, ::step].astype(float)
     if isinstance(image, np.ma.MaskedArray):
         sample = sample[~np.ma.getmaskarray(image)[::step, ::step]]
-    sample = sample[np.abs(sample) < 1e30]
+    sample = sample[np.abs(sample) < scale.undo(scale.limit)]
     if sample.size == 0:
         return 0.0
     q1, median, q3 = np.percentile(sample, (25.0, 50.0, 75.0))
@@ -72,13 +174,17 @@ def find_pedestal(image: np.ndarray) -> float:
     return float(median) if 0.0 < 0.741301 * (q3 - q1) < 100.0 * rounding else 0.0
 
 
-def native(array: np.ndarray, pedestal: float = 0.0) -> np.ndarray:
-    """The array less a pedestal as contiguous float32 in the machine's byte order, NaN where it is masked."""
-    if np.asarray(array).dtype.kind not in "fiub":
-        raise ValueError(f"an image must hold real numbers, not {np.asarray(array).dtype}")
+def native(array: np.ndarray, pedestal: float = 0.0, exponent: int = 0) -> np.ndarray:
+    """The array less a pedestal as contiguous float32 in the machine's byte order, NaN where it is masked.
+
+    It is divided by two to the power of ``exponent``.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         if pedestal:
             array = array - np.float64(pedestal)
+        if exponent:
+            whole = array.astype(float) if array.dtype.kind != "f" else array
+            array = np.ldexp(whole, -exponent)
         if isinstance(array, np.ma.MaskedArray):
             array = np.ma.filled(array.astype(np.float32), np.nan)
         return np.ascontiguousarray(array, dtype=np.float32)
@@ -91,6 +197,9 @@ def check_inputs(
     planes: dict[str, np.ndarray | None],
 ) -> None:
     """Raise ValueError for arrays that do not fit."""
+    for plane in (image, planes["variance"]):
+        if plane is not None and np.asarray(plane).dtype.kind not in "fiub":
+            raise ValueError(f"an image must hold real numbers, not {np.asarray(plane).dtype}")
     if image.ndim != 2:
         raise ValueError(f"the image must have two dimensions, not {image.ndim}")
     if image.size == 0:

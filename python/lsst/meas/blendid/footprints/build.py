@@ -15,13 +15,14 @@ __all__ = ("build_footprints", "detect")
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..masks import mask_to_bool
 from ..psf import PsfSummary
-from ._inputs import check_inputs, clean_image, find_pedestal, mark_variance, native
+from ._inputs import check_inputs, clean_image, find_pedestal, find_scale, mark_variance, native
 from .background import estimate_background
 from .components import find_runs, label_runs, select_components
 from .config import FootprintConfig
@@ -109,21 +110,25 @@ def build_footprints(
     """
     if config is None:
         config = FootprintConfig()
-    pedestal = find_pedestal(image)
+    image = np.asanyarray(image)
+    check_inputs(
+        image, psf, config, {"variance": variance, "excluded": excluded, "stats_excluded": stats_excluded}
+    )
+    pixel_noise = config.thresholdType == "pixel_stdev"
+    use_variance = pixel_noise and config.noiseSource == "variance"
+    scale = find_scale(image, variance if use_variance else None)
+    pedestal = find_pedestal(image, scale)
     if pedestal and not config.doSubtractBackground:
         raise ValueError(
             f"the image's level of {pedestal:g} is too high over its scatter for single precision; "
             "subtract it, or set doSubtractBackground"
         )
-    image = native(image, pedestal)
-    variance = None if variance is None else native(variance)
-    check_inputs(
-        image, psf, config, {"variance": variance, "excluded": excluded, "stats_excluded": stats_excluded}
+    image = native(image, pedestal, scale.exponent)
+    variance = (
+        native(variance, exponent=2 * scale.exponent) if use_variance and variance is not None else None
     )
     clock = _Clock()
     metadata: dict[str, int | float | str] = {}
-    pixel_noise = config.thresholdType == "pixel_stdev"
-    use_variance = pixel_noise and config.noiseSource == "variance"
     correct = pixel_noise and config.doCorrectCorrelatedNoise
 
     with clock("clean"):
@@ -131,11 +136,11 @@ def build_footprints(
         metadata["n_excluded_pixels"] = int(np.count_nonzero(bad)) if excluded is not None else 0
         if use_variance:
             assert variance is not None
-            metadata["n_bad_variance_pixels"] = mark_variance(variance, bad)
+            metadata["n_bad_variance_pixels"] = mark_variance(variance, bad, scale.variance_limit)
             if metadata["n_bad_variance_pixels"] == image.size:
                 raise NoUsablePixelsError("the variance is nowhere positive and finite")
         clean = np.empty(image.shape, np.float32)
-        metadata["n_nonfinite_pixels"] = clean_image(image, bad, clean)
+        metadata["n_nonfinite_pixels"] = clean_image(image, bad, clean, scale.limit)
         any_bad = bool(bad.any())
         if any_bad and bad.all():
             raise NoUsablePixelsError("no pixel of the image is finite and not excluded by its mask")
@@ -169,7 +174,7 @@ def build_footprints(
             mesh.subtract_from(clean, out=clean)
             if any_bad:
                 clean[bad] = 0.0
-            metadata["background_mean"] = pedestal + float(mesh.values.mean())
+            metadata["background_mean"] = pedestal + scale.undo(float(mesh.values.mean()))
 
     kernel = gaussian_kernel(psf.sigma, size)
     with clock("smooth"):
@@ -254,7 +259,7 @@ def build_footprints(
         table["footprint_id"] = labels[peaks.y, peaks.x]
         table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
         table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
-        table["peak_value"] = peaks.value
+        table["peak_value"] = np.ldexp(peaks.value, scale.exponent)
         sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
         with np.errstate(divide="ignore", over="ignore"):
             table["significance"] = peaks.value / sigma
@@ -268,6 +273,9 @@ def build_footprints(
             footprints = FootprintSet.from_labels(labels, xy0=xy0, peaks=table, area_detected=area_detected)
 
     sky_level = _sky_level(clean, eligible, footprints.labels) / noise.sigma
+    for plane in (clean, smoothed):
+        scale.undo_inplace(plane)
+    noise = replace(noise, sigma=scale.undo(noise.sigma), smoothed_sigma=scale.undo(noise.smoothed_sigma))
     metadata |= {
         "n_eligible_pixels": int(np.count_nonzero(eligible)),
         "n_footprints": len(footprints),

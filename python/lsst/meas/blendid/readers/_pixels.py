@@ -34,9 +34,6 @@ from ._input_image import InputImage, ReadError
 _FWHM_PIXELS = (0.8, 100.0)
 """Seeing in pixels that is taken for meant; beyond lies a mistaken unit."""
 
-_TOO_LARGE = 1e30
-"""Values that footprint detection takes for bad pixels."""
-
 
 def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
     """Pixels of an HDU as a two-dimensional array in native byte order.
@@ -193,8 +190,7 @@ def check_pixels(image: InputImage, name: str) -> InputImage:
     Raises
     ------
     ReadError
-        Raised if no pixel is finite, if values are too large to be squared and
-        summed in single precision, or if finite pixels that are not masked as
+        Raised if no pixel is finite, or if finite pixels that are not masked as
         ``NO_DATA`` have negative variance.
     """
     masked = image.masked_image
@@ -203,7 +199,6 @@ def check_pixels(image: InputImage, name: str) -> InputImage:
     finite = np.isfinite(masked.image.array)
     if not finite.any():
         raise ReadError(f"{name}: no pixel is finite, so nothing can be detected; give another image")
-    _check_size_of_values(masked.image.array, name)
     if image.has_variance:
         negative = finite & (masked.variance.array < 0.0)
         if negative.any() and "NO_DATA" in masked.mask.schema.names:
@@ -214,22 +209,3 @@ def check_pixels(image: InputImage, name: str) -> InputImage:
                 "repair the variance plane, or set such pixels to NaN or the mask plane NO_DATA"
             )
     return image
-
-
-def _check_size_of_values(array: np.ndarray, name: str) -> None:
-    """Refuse an image whose good pixels would be taken for bad ones.
-
-    A few such values, or blank pixels that are marked by one, do no harm.
-    """
-    step = max(1, int(np.sqrt(array.size / 40_000)))
-    size = np.abs(array[::step, ::step])
-    usable = size[size < _TOO_LARGE]
-    if usable.size == 0:
-        size = np.abs(array)
-        usable = size[size < _TOO_LARGE]
-    typical = float(np.median(usable)) if usable.size else float(np.min(size[np.isfinite(size)]))
-    if typical > 0.01 * _TOO_LARGE:
-        raise ReadError(
-            f"{name}: values of about {typical:.1g} are too large for single precision; "
-            "divide the image by a constant"
-        )
