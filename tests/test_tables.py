@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.table import QTable, Table
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.images import Box, GeneralFrame, SkyProjection
@@ -46,14 +47,16 @@ area int32 pix2; area_detected int32 pix2; x float64 pix; y float64 pix; ra floa
 is_patch_inner bool none; is_tract_inner bool none; n_peaks int32 none; max_significance float32;
 p_blended float32; p_blended_first float32; p_blended_second float32;
 p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_expected float32;
+flux float32 nJy; mag float32 mag;
 flag bool none; flag_edge bool none; flag_masked bool none; flag_no_data bool none;
-flag_too_large bool none; flag_too_many_peaks bool none; flag_outside_model_range bool none;
+flag_too_large bool none; flag_too_many_peaks bool none; flag_bright_star bool none;
+flag_outside_model_range bool none;
 flag_classifier_failed bool none
 """
 PEAK_SCHEMA = """
 id int64 none; footprint_id int32 none; peak_id int64 none; i_x int32 pix; i_y int32 pix;
 f_x float32 pix; f_y float32 pix; peak_value float32 nJy; significance float32; probability float32;
-is_inferred bool none
+is_inferred bool none; ra float64 deg; dec float64 deg; flux float32 nJy; mag float32 mag
 """
 SPAN_SCHEMA = "id int64 none; footprint_id int32 none; y int32 pix; x0 int32 pix; x1 int32 pix"
 
@@ -102,6 +105,7 @@ def tables(detection: DetectionResult, projection: SkyProjection) -> BlendTables
         projection=projection,
         inner_box=Box.factory[XY0[1] : XY0[1] + 60, XY0[0] : XY0[0] + 140],
         image_unit=u.nJy,
+        zero_point=31.4,
         first_id=(1 << 40, 1 << 20),
         meta={"band": "i"},
     )
@@ -263,3 +267,52 @@ def test_unknown_flags_are_refused(detection: DetectionResult) -> None:
             primary="only",
             flags={"star_nearby": np.zeros(n, dtype=bool)},
         )
+
+
+def test_sky_positions_of_peaks(tables: BlendTables, projection: SkyProjection) -> None:
+    peaks = tables.blend_peak
+    x, y = projection.sky_to_pixel(_sky_of(peaks))
+    np.testing.assert_allclose(x, peaks["f_x"], atol=2e-4)
+    np.testing.assert_allclose(y, peaks["f_y"], atol=2e-4)
+
+
+def _sky_of(table: Table) -> SkyCoord:
+    return SkyCoord(np.asarray(table["ra"]), np.asarray(table["dec"]), unit="deg")
+
+
+def test_fluxes_of_the_scene(tables: BlendTables) -> None:
+    """Isolated sources of the fixture, by their pixel."""
+    peaks = tables.blend_peak
+    for x, y, flux in [(30, 30, 400), (40, 90, 150), (100, 90, 900)]:
+        row = int(np.argmin(np.hypot(peaks["i_x"] - XY0[0] - x, peaks["i_y"] - XY0[1] - y)))
+        error = peaks["flux"][row] / peaks["significance"][row]
+        assert abs(peaks["flux"][row] - flux) < 3.0 * error
+        assert peaks["mag"][row] == pytest.approx(31.4 - 2.5 * np.log10(peaks["flux"][row]), abs=1e-4)
+        whole = tables.blend[tables.blend["footprint_id"] == peaks["footprint_id"][row]]
+        assert whole["flux"][0] == pytest.approx(flux, rel=0.2)
+        assert whole["mag"][0] == pytest.approx(31.4 - 2.5 * np.log10(whole["flux"][0]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("unit", "zero_point", "flux_unit", "factor"),
+    [(u.uJy, 23.9, u.nJy, 1000.0), (u.electron, 31.4, u.nJy, 1.0), (u.electron, None, u.electron, 1.0),
+     (None, None, u.dimensionless_unscaled, 1.0)],
+)  # fmt: skip
+def test_unit_of_fluxes(
+    detection: DetectionResult,
+    tables: BlendTables,
+    unit: u.UnitBase | None,
+    zero_point: float | None,
+    flux_unit: u.UnitBase,
+    factor: float,
+) -> None:
+    n = len(detection.footprints)
+    made = make_tables(
+        detection, p_blended={"only": np.zeros(n)}, primary="only", flags={}, image_unit=unit,
+        zero_point=zero_point,
+    )  # fmt: skip
+    for table, reference in ((made.blend, tables.blend), (made.blend_peak, tables.blend_peak)):
+        assert table["flux"].unit == flux_unit
+        np.testing.assert_allclose(table["flux"], factor * reference["flux"], rtol=1e-5)
+        assert np.isfinite(table["mag"]).all() == (zero_point is not None)
+    assert made.blend_peak["peak_value"].unit == (unit or u.dimensionless_unscaled)

@@ -154,6 +154,7 @@ class BlendIdentificationTask(PipelineTask):
         *,
         psf: PointSpreadFunction | np.ndarray | None = None,
         band: str | None = None,
+        zero_point: float | None = None,
         first_id: tuple[int, int] = (0, 1 << 63),
         model_packages: Mapping[str, ModelPackage] | None = None,
         patch_inner_box: Box | None = None,
@@ -170,6 +171,9 @@ class BlendIdentificationTask(PipelineTask):
         band
             Band of the coadd; its own if not given.  Where known, it has to
             be among those of the models.
+        zero_point
+            AB magnitude of one unit of the pixels; by default that of their
+            unit, if it is one of flux density.
         first_id
             ID offset and number of counters
             (`.ids.SkyMapIdConfig.first_id`).
@@ -218,9 +222,12 @@ class BlendIdentificationTask(PipelineTask):
         detection = self._detect(coadd, psf_summary)
         timings |= detection.timings
 
-        context = SceneContext(band=band, zero_point=ab_zero_point(coadd.unit))
+        if zero_point is None:
+            zero_point = ab_zero_point(coadd.unit)
+        context = SceneContext(band=band, zero_point=zero_point)
         samples = FootprintSamples([detection], [context])
-        flags = self._find_flags(detection, classifiers, samples)
+        saturated, marked, _ = mask_to_bool(coadd.mask, ["SAT"])
+        flags = self._find_flags(detection, classifiers, samples, saturated if marked else None)
         p_blended: dict[str, np.ndarray] = {}
         p_n = None
         for name, classifier in classifiers.items():
@@ -245,6 +252,7 @@ class BlendIdentificationTask(PipelineTask):
             inner_box=inner_box,
             tract_inner_region=tract_inner_region,
             image_unit=coadd.unit,
+            zero_point=zero_point,
             first_id=first_id,
             meta=meta,
         )
@@ -286,10 +294,14 @@ class BlendIdentificationTask(PipelineTask):
         detection: DetectionResult,
         classifiers: Mapping[str, BlendClassifier],
         samples: FootprintSamples,
+        saturated: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Flags by name: those of any footprint, and those of the primary classifier."""
         flags = find_footprint_flags(
-            detection, max_peaks=self.config.maxPeaks, max_masked_fraction=self.config.maxMaskedFraction
+            detection,
+            max_peaks=self.config.maxPeaks,
+            max_masked_fraction=self.config.maxMaskedFraction,
+            saturated=saturated,
         )
         for name, classifier in classifiers.items():
             own = classifier.find_flags(samples)

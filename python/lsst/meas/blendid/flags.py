@@ -75,6 +75,13 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=True,
     ),
     FlagDefinition(
+        "bright_star",
+        "A bright star dominates: the most significant peak has a point-source S/N of 200 or more and is as "
+        "sharp as the PSF along both axes, or pixels are saturated.  Its wings, spikes and halo may have "
+        "made peaks of their own.",
+        blocking=False,
+    ),
+    FlagDefinition(
         "outside_model_range",
         "The coadd's PSF width or depth lies outside the range that the primary model was trained on, or "
         "footprints are made with other settings.",

@@ -14,14 +14,22 @@ __all__ = ("find_footprint_flags",)
 
 import numpy as np
 
+from .fluxes import are_cores_unresolved
 from .footprints import DetectionResult
 from .footprints.smoothing import dilate_square
 
+_BRIGHT_SIGNIFICANCE = 200.0
+"""Point-source S/N from which on the wings of a star stand above the noise beyond its core."""
+
 
 def find_footprint_flags(
-    detection: DetectionResult, *, max_peaks: int, max_masked_fraction: float
+    detection: DetectionResult,
+    *,
+    max_peaks: int,
+    max_masked_fraction: float,
+    saturated: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Find which footprints may be cut, lack data or have too many peaks.
+    """Find which footprints may be cut, lack data, have too many peaks or belong to a bright star.
 
     Parameters
     ----------
@@ -31,12 +39,14 @@ def find_footprint_flags(
         More peaks are too many.
     max_masked_fraction
         Largest share of pixels that were not searched.
+    saturated
+        Saturated pixels, bool (ny, nx), if they are marked.
 
     Returns
     -------
     flags : `dict` [`str`, `numpy.ndarray`]
-        Bool arrays of shape (n,): ``edge``, ``masked``, ``no_data`` and
-        ``too_many_peaks`` (`.flags.FLAGS`).
+        Bool arrays of shape (n,): ``edge``, ``masked``, ``no_data``,
+        ``too_many_peaks`` and ``bright_star`` (`.flags.FLAGS`).
     """
     footprints = detection.footprints
     unsearched = _count(detection, ~detection.eligible)
@@ -45,6 +55,7 @@ def find_footprint_flags(
         "masked": _is_cut_by_bad_pixels(detection),
         "no_data": unsearched > max_masked_fraction * footprints.area,
         "too_many_peaks": footprints.n_peaks > max_peaks,
+        "bright_star": _is_bright_star(detection, saturated),
     }
 
 
@@ -52,6 +63,13 @@ def _count(detection: DetectionResult, selected: np.ndarray) -> np.ndarray:
     """Number of selected pixels (bool, (ny, nx)) in each footprint, shape (n,)."""
     n = len(detection.footprints)
     return np.bincount(detection.footprints.labels[selected], minlength=n + 1)[1:]
+
+
+def _is_bright_star(detection: DetectionResult, saturated: np.ndarray | None) -> np.ndarray:
+    """Whether the main peak is bright and unresolved, or pixels are saturated."""
+    bright = detection.footprints.max_significance >= _BRIGHT_SIGNIFICANCE
+    star = bright & are_cores_unresolved(detection)
+    return star if saturated is None else star | (_count(detection, saturated) > 0)
 
 
 def _is_cut_by_bad_pixels(detection: DetectionResult) -> np.ndarray:

@@ -35,6 +35,7 @@ from astropy.table import Table
 from lsst.images import Box, SkyProjection
 
 from .flags import FLAGS, flag_names
+from .fluxes import NJY_ZERO_POINT, footprint_fluxes, peak_fluxes, to_magnitudes
 from .footprints import DetectionResult
 from .ids import row_ids
 from .labels import N_CLASSES
@@ -55,7 +56,8 @@ class Column:
         NumPy dtype string.
     unit
         Unit as an astropy string; empty for dimensionless; ``image`` for the
-        unit of the coadd's pixels.  In the tables, dimensionless integers and
+        unit of the coadd's pixels; ``flux`` for nJy, or for the unit of the
+        pixels where their zero point is not known.  In the tables, dimensionless integers and
         booleans have no unit at all: `astropy.table.QTable` would turn
         identifiers with one into floating-point numbers that collide.
     description
@@ -115,6 +117,8 @@ _BLEND_TAIL = (
     Column(
         "n_expected", "f4", "", "Expected number of objects, counting the last class as 4; NaN without P(N)."
     ),
+    Column("flux", "f4", "flux", "Sum of the footprint's pixels less the background, without bad ones."),
+    Column("mag", "f4", "mag", "AB magnitude of flux; NaN without zero point or if flux is not positive."),
     Column("flag", "bool", "", "The footprint was not classified; the other flags say why."),
     *(Column(f.column, "bool", "", f.description) for f in FLAGS),
 )
@@ -167,6 +171,17 @@ PEAK_COLUMNS = (
     Column("significance", "f4", "", "Point-source S/N at the peak's pixel."),
     Column("probability", "f4", "", "Probability that an object is there; NaN until a localiser ran."),
     Column("is_inferred", "bool", "", "The peak was inferred by a localiser, not detected."),
+    Column("ra", "f8", "deg", "Right ascension (ICRS) of the refined position; NaN without WCS."),
+    Column("dec", "f8", "deg", "Declination (ICRS) of the refined position; NaN without WCS."),
+    Column(
+        "flux",
+        "f4",
+        "flux",
+        "Flux of a point source there: the smoothed image over what smoothing leaves of the PSF.  It is that "
+        "of the core for a galaxy, and holds light of close neighbours; its error from the sky is flux / "
+        "significance.",
+    ),
+    Column("mag", "f4", "mag", "AB magnitude of flux; NaN without zero point or if flux is not positive."),
 )
 
 SPAN_COLUMNS = (
@@ -197,15 +212,21 @@ class BlendTables:
 
 
 def _build(
-    columns: Sequence[Column], data: Mapping[str, np.ndarray], image_unit: u.UnitBase | None, meta: dict
+    columns: Sequence[Column],
+    data: Mapping[str, np.ndarray],
+    units: Mapping[str, u.UnitBase | None],
+    meta: dict,
 ) -> Table:
-    """Make a table with exactly the defined columns, dtypes, units and descriptions."""
+    """Make a table with exactly the defined columns, dtypes, units and descriptions.
+
+    Units that depend on the coadd are given by name.
+    """
     table = Table(meta=meta)
     for column in columns:
         values = np.asarray(data[column.name]).astype(column.dtype)
         table[column.name] = values
-        if column.unit == "image":
-            table[column.name].unit = image_unit or u.dimensionless_unscaled
+        if column.unit in units:
+            table[column.name].unit = units[column.unit] or u.dimensionless_unscaled
         elif column.unit or values.dtype.kind == "f":
             table[column.name].unit = u.Unit(column.unit)
         table[column.name].description = column.description
@@ -249,6 +270,7 @@ def make_tables(
     inner_box: Box | None = None,
     tract_inner_region: Region | None = None,
     image_unit: u.UnitBase | None = None,
+    zero_point: float | None = None,
     first_id: tuple[int, int] = (0, 1 << 63),
     meta: Mapping[str, Any] | None = None,
 ) -> BlendTables:
@@ -276,6 +298,8 @@ def make_tables(
         Inner region of the tract on the sky; none without a skymap.
     image_unit
         Unit of the coadd's pixels.
+    zero_point
+        AB magnitude of one of that unit, if known: fluxes are in nJy then.
     first_id
         ID offset and number of counters, as given by
         `.ids.SkyMapIdConfig.first_id`.
@@ -303,6 +327,10 @@ def make_tables(
     blended = {name: np.where(blocked, np.nan, p) for name, p in p_blended.items()}
     p_n = np.full((n, N_CLASSES), np.nan) if p_n is None else np.where(blocked[:, np.newaxis], np.nan, p_n)
 
+    to_flux = 1.0 if zero_point is None else 10.0 ** (0.4 * (NJY_ZERO_POINT - zero_point))
+    flux_zero_point = None if zero_point is None else NJY_ZERO_POINT
+    flux, peak_flux = footprint_fluxes(result) * to_flux, peak_fluxes(result) * to_flux
+
     ids = row_ids(n, *first_id)
     x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
     ra, dec = _sky(projection, x, y)
@@ -324,11 +352,14 @@ def make_tables(
         **{f"p_blended_{name}": values for name, values in blended.items()},
         **{f"p_n_{k}": p_n[:, k] for k in range(N_CLASSES)},
         "n_expected": p_n @ np.arange(N_CLASSES),
+        "flux": flux,
+        "mag": to_magnitudes(flux, flux_zero_point),
         "flag": blocked,
         **{f.column: all_flags[f.name] for f in FLAGS},
     }
     peaks = footprints.peaks
     n_peaks = len(peaks)
+    peak_ra, peak_dec = _sky(projection, peaks["f_x"], peaks["f_y"])
     peak = {
         "id": ids[peaks["footprint_id"] - 1],
         "footprint_id": peaks["footprint_id"],
@@ -336,6 +367,10 @@ def make_tables(
         **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
         "probability": np.full(n_peaks, np.nan),
         "is_inferred": np.zeros(n_peaks, dtype=bool),
+        "ra": peak_ra,
+        "dec": peak_dec,
+        "flux": peak_flux,
+        "mag": to_magnitudes(peak_flux, flux_zero_point),
     }
     spans = footprints.spans
     span = {
@@ -343,8 +378,9 @@ def make_tables(
         **{name: spans[:, k] for k, name in enumerate(("footprint_id", "y", "x0", "x1"))},
     }
     common = dict(meta or {})
+    units = {"image": image_unit, "flux": image_unit if zero_point is None else u.nJy}
     return BlendTables(
-        _build(blend_columns(list(p_blended)), blend, image_unit, dict(common)),
-        _build(PEAK_COLUMNS, peak, image_unit, dict(common)),
-        _build(SPAN_COLUMNS, span, image_unit, dict(common)),
+        _build(blend_columns(list(p_blended)), blend, units, dict(common)),
+        _build(PEAK_COLUMNS, peak, units, dict(common)),
+        _build(SPAN_COLUMNS, span, units, dict(common)),
     )

@@ -1,0 +1,121 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What ``blendid run`` writes besides and instead of Parquet tables, by command."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import astropy.io.fits
+import astropy.wcs
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from click.testing import CliRunner
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.psf import kolmogorov_kernel
+
+NOISE = 5.0
+SOURCES = [(40, 50, 2000.0), (100, 48, 4500.0), (107, 51, 3500.0), (150, 110, 1500.0), (60, 120, 150_000.0)]
+SHAPE = (160, 200)
+
+
+def make_header() -> astropy.io.fits.Header:
+    header = astropy.io.fits.Header()
+    for key, value in {
+        "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg", "CRPIX1": 100.5,
+        "CRPIX2": 80.5, "CRVAL1": 150.1, "CRVAL2": 2.2, "CD1_1": -0.2 / 3600, "CD1_2": 0.0, "CD2_1": 0.0,
+        "CD2_2": 0.2 / 3600, "BUNIT": "nJy", "RADESYS": "ICRS",
+    }.items():  # fmt: skip
+        header[key] = value
+    return header
+
+
+def make_pixels() -> np.ndarray:
+    """White noise, four sources of which two share a footprint, and a bright star."""
+    kernel = kolmogorov_kernel(3.5, 61)
+    padded = np.zeros((SHAPE[0] + 60, SHAPE[1] + 60))
+    for x, y, flux in SOURCES:
+        padded[y : y + 61, x : x + 61] += flux * kernel
+    noise = np.random.default_rng(8).normal(0.0, NOISE, SHAPE)
+    return (padded[30:-30, 30:-30] + noise).astype(np.float32)
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file in the working folder."""
+    monkeypatch.chdir(tmp_path)
+    astropy.io.fits.writeto("IMAGE.fits", make_pixels(), make_header())
+    return "IMAGE.fits"
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, ["run", *map(str, args), "--psf-fwhm", "0.7", "--out", "OUT"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def code_blocks(page: Path, section: str) -> list[str]:
+    """Python code of a section of a page."""
+    text = page.read_text(encoding="utf-8")
+    start = re.search(rf"^{re.escape(section)}\n=+$", text, re.MULTILINE)
+    assert start is not None
+    rest = text[start.end() :]
+    end = re.search(r"^[^\n]+\n(=+)$", rest, re.MULTILINE)
+    rest = rest[: end.start()] if end else rest
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:   .*\n|\n)+)", rest, re.MULTILINE)
+    return [re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in blocks]
+
+
+def true_sky() -> SkyCoord:
+    x, y, _ = np.array(SOURCES).T
+    return astropy.wcs.WCS(make_header()).pixel_to_world(x, y)
+
+
+def test_peaks_have_sky_positions_and_fluxes(image: str) -> None:
+    status, _, err = run(image)
+    assert (status, err) == (0, "")
+    blend = Table.read("OUT/IMAGE.blend.parquet")
+    peaks = Table.read("OUT/IMAGE.blend_peak.parquet")
+    sky = SkyCoord(peaks["ra"], peaks["dec"])
+    nearest, distance, _ = true_sky().match_to_catalog_sky(sky)
+    assert distance.arcsec.max() < 0.1
+    assert peaks["flux"].unit == blend["flux"].unit == "nJy"
+    for k in (0, 3, 4):  # The others lie close together.
+        row = peaks[nearest[k]]
+        # The noise that is estimated from these pixels is a few per cent too large.
+        assert abs(row["flux"] - SOURCES[k][2]) < 3.0 * row["flux"] / row["significance"] + 0.01 * row["flux"]
+        assert row["mag"] == pytest.approx(31.4 - 2.5 * np.log10(row["flux"]), abs=1e-4)
+    star = peaks["footprint_id"][nearest[4]]
+    assert blend["footprint_id"][blend["flag_bright_star"]].tolist() == [star]
+    assert not blend["flag"][blend["flag_bright_star"]].any()
+
+
+def test_join_to_objects_as_documented(image: str, repo_root: Path) -> None:
+    assert run(image)[0] == 0
+    page = repo_root / "doc" / "lsst.meas.blendid" / "tables.rst"
+    (reading,) = code_blocks(page, "Reading")
+    (join,) = code_blocks(page, "Join them to an Object table")
+    assert len([line for line in join.splitlines() if line and "import" not in line]) == 5
+    sky = true_sky()
+    elsewhere = sky[0].directional_offset_by(0.0, 5.0 * sky[0].ra.unit / 3600)
+    ra, dec = np.append(sky.ra.deg, elsewhere.ra.deg), np.append(sky.dec.deg, elsewhere.dec.deg)
+    names: dict[str, Any] = {"objects": Table({"coord_ra": ra, "coord_dec": dec})}
+    exec(reading, names)
+    exec(join, names)
+    blend, found = names["blend"], np.asarray(names["objects"]["p_blended"])
+    assert np.isfinite(found[:5]).all() and np.isnan(found[5])
+    labels = [
+        int(np.argmin(np.hypot(blend["x"] - x, blend["y"] - y))) for x, y, _ in (SOURCES[0], SOURCES[3])
+    ]
+    np.testing.assert_array_equal(found[[0, 3]], np.asarray(blend["p_blended"])[labels])
+    assert found[1] == found[2]
