@@ -17,6 +17,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
 from lsst.meas.blendid.cli._config import apply_options, make_config
-from lsst.meas.blendid.cli.run import _loading
+from lsst.meas.blendid.cli._run import loading
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
@@ -98,7 +99,7 @@ def test_loading_leaves_the_garbage_collector_as_it_was(
     try:
         if not enabled:
             gc.disable()
-        with pytest.raises(KeyError), _loading():
+        with pytest.raises(KeyError), loading():
             assert not gc.isenabled()
             raise KeyError
         assert gc.isenabled() == enabled
@@ -248,7 +249,6 @@ def bad_files(folder: Path) -> dict[str, tuple[str, str]]:
         "missing": (str(folder / "missing.fits"), "no such file"),
         "cut": (str(folder / "cut.fits"), "truncated"),
         "text": (str(folder / "text.fits"), "not a FITS file"),
-        "folder": (str(folder), "folder"),
         "cube": (write_plain(folder / "cube.fits", np.zeros((3, 9, 9), np.float32)), "3 axes"),
         "nan": (
             write_plain(folder / "nan.fits", np.full((50, 50), np.nan, np.float32)),
@@ -291,16 +291,60 @@ def test_each_bad_file_is_one_line_and_does_not_stop_the_others(
     assert names(out) == expected_names("good", "last")
 
 
-def test_two_inputs_with_one_stem(tmp_path: Path, models: tuple[str, ...]) -> None:
-    (tmp_path / "a").mkdir()
-    first, second = write_plain(tmp_path / "x.fits"), write_plain(tmp_path / "a" / "x.fits")
-    for pair in ((first, second), (first, first), (first, tmp_path / "x.fits.gz")):
-        status, out, err = run(*pair, "--out", tmp_path / "out", *OPTIONS, *models)
-        assert (status, out) == (2, "")
-        assert err.count("\n") == 1
-        assert "x.blend.parquet" in err
-        assert str(pair[1]) in err
-        assert not (tmp_path / "out").exists()
+def test_inputs_with_one_stem_and_a_folder(tmp_path: Path, models: tuple[str, ...]) -> None:
+    for name in ("g", "r"):
+        (tmp_path / name).mkdir()
+    first, second = write_plain(tmp_path / "g" / "x.fits"), write_plain(tmp_path / "r" / "x.fits")
+    write_plain(tmp_path / "r" / "y.fits")
+    out = tmp_path / "out"
+    status, text, _ = run(first, second, first, tmp_path / "r", "--out", out, *OPTIONS, *models)
+    assert status == 0
+    assert names(out) == expected_names("g_x", "r_x", "y")
+    assert [line.split(": ")[0] for line in text.splitlines()] == [first, second, f"{tmp_path}/r/y.fits"]
+    status, text, err = run(out, "--out", tmp_path / "none", *OPTIONS, *models)
+    assert (status, text, err) == (2, "", f"Error: {out}: there is no FITS file in this folder\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_hdu_in_brackets_or_with_a_version(tmp_path: Path, models: tuple[str, ...]) -> None:
+    path, empty = tmp_path / "image.fits", np.zeros((100, 120), np.float32) + 1e-3
+    hdus = [astropy.io.fits.ImageHDU(data, name="SCI", ver=i) for i, data in ((1, empty), (2, make_pixels()))]
+    astropy.io.fits.HDUList([astropy.io.fits.PrimaryHDU(), *hdus]).writeto(path)
+    out = tmp_path / "out"
+    for args, name, stem in (
+        ((f"{path}[2]",), f"{path}[2]", "image_2"),
+        ((f"{path}[SCI,2]",), f"{path}[SCI,2]", "image_SCI_2"),
+        ((path, "--hdu", "SCI,2"), str(path), "image"),
+    ):
+        status, text, _ = run(*args, "--out", out, *OPTIONS, *models)
+        assert status == 0
+        assert text.startswith(f"{name}: 3 footprints")
+        assert (out / f"{stem}.blend.parquet").exists()
+    status, text, err = run(f"{path}[SCI,3]", "--out", out, *OPTIONS, *models)
+    assert (status, text) == (1, "")
+    assert "has no HDU 'SCI,3'; it has 0 PRIMARY, 1 SCI, 2 SCI,2" in err
+
+
+def test_several_processes(tmp_path: Path, models: tuple[str, ...]) -> None:
+    """Lines come in order, a bad image stops no other, and the tables are the same to the bit."""
+    images = [write_plain(tmp_path / "large.fits", make_pixels(1, (600, 600)))]
+    (tmp_path / "bad.fits").write_text("nonsense")
+    images += [str(tmp_path / "bad.fits")]
+    images += [write_plain(tmp_path / f"{name}.fits", make_pixels(2)) for name in "ab"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    expected = run(*images, "--out", one, *OPTIONS, *models)
+    status, text, err = run(*images, "--out", two, *OPTIONS, *models, "-j", 2)
+    assert status == 1
+
+    def strip(lines: str) -> list[str]:
+        return [line.rpartition(", ")[0] for line in lines.splitlines()]
+
+    assert strip(text) == strip(expected[1])
+    assert err == expected[2]
+    assert [line.split(":")[0] for line in text.splitlines()] == [images[0], *images[2:]]
+    assert names(two) == names(one) == expected_names("large", "a", "b")
+    for name in names(one):
+        assert Table.read(one / name).pformat(max_lines=-1) == Table.read(two / name).pformat(max_lines=-1)
 
 
 def test_output_that_cannot_be_written(tmp_path: Path, models: tuple[str, ...]) -> None:
@@ -543,22 +587,33 @@ def test_first_classifier_is_primary(models: tuple[str, ...]) -> None:
 # As a process
 
 
-def test_interrupt(tmp_path: Path, models: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_interrupt(tmp_path: Path, models: tuple[str, ...], jobs: int) -> None:
     inputs, out = tmp_path / "in", tmp_path / "out"
     inputs.mkdir()
     images = [write_plain(inputs / f"image{i:03d}.fits", make_pixels(i, (400, 400))) for i in range(60)]
     command = [sys.executable, "-c", "from lsst.meas.blendid.cli import main; main()", "run", *images]
     process = subprocess.Popen(
-        [*command, "--out", str(out), *OPTIONS, *models],
+        [*command, "--out", str(out), *OPTIONS, *models, "-j", str(jobs)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
     )
     assert process.stdout is not None
     assert "image000.fits" in process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    # As a terminal does: to all processes.
+    os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
+    for _ in range(200):  # The tracker of multiprocessing sees it a moment later.
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a process is left")
     assert process.returncode == 130
     assert err == "Interrupted; no half-written file was left behind.\n"
     done = names(out)

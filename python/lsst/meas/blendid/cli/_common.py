@@ -30,6 +30,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,23 +138,18 @@ def _set_verbose(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 class _TerminalHandler(logging.Handler):
     """Shows messages of the task as lines that name the input."""
 
-    def __init__(self, prefix: str, shown: set[str] | None) -> None:
+    def __init__(self, prefix: str, write: Callable[[str], None]) -> None:
         super().__init__()
         self._prefix = f"{prefix}: " if prefix else ""
-        self._shown = shown
+        self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.capitalize()}: "
-        line = f"{level}{self._prefix}{record.getMessage()}"
-        if self._shown is not None:
-            if line in self._shown:
-                return
-            self._shown.add(line)
-        announce(line, err=True)
+        self._write(f"{level}{self._prefix}{record.getMessage()}")
 
 
 @contextmanager
-def show_log(logger_name: str, prefix: str, shown: set[str] | None = None) -> Iterator[None]:
+def show_log(logger_name: str, prefix: str, write: Callable[[str], None] | None = None) -> Iterator[None]:
     """Show what a task logs on standard error: warnings, and with ``--verbose`` all it tells.
 
     Parameters
@@ -162,11 +158,11 @@ def show_log(logger_name: str, prefix: str, shown: set[str] | None = None) -> It
         Name of its logger.
     prefix
         The input that it works on, put before each message if not empty.
-    shown
-        Lines that are not shown again, added to; by default every line is shown.
+    write
+        Called with each line; by default it is printed to standard error.
     """
     logger = logging.getLogger(logger_name)
-    handler = _TerminalHandler(prefix, shown)
+    handler = _TerminalHandler(prefix, write or partial(announce, err=True))
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if get_settings().verbose else logging.WARNING)

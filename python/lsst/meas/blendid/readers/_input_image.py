@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("InputImage", "ReadError")
+__all__ = ("InputImage", "Notes", "ReadError")
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -46,6 +46,8 @@ class InputImage:
         and the noise has to be estimated from the pixels.
     notes
         What was assumed or left out while reading, a sentence each.
+    decisive
+        Those of the notes that decide the result, which a user should see without asking.
     """
 
     masked_image: MaskedImage
@@ -54,3 +56,29 @@ class InputImage:
     kind: Literal["lsst.images", "afw", "plain"]
     has_variance: bool
     notes: list[str] = field(default_factory=list)
+    decisive: list[str] = field(default_factory=list)
+
+
+class Notes(list[str]):
+    """Notes about a file that is read.
+
+    Attributes
+    ----------
+    decisive : `list` [`str`]
+        Those that decide the result.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decisive: list[str] = []
+
+    def decide(self, text: str) -> None:
+        """Add a note that decides the result.
+
+        Parameters
+        ----------
+        text
+            What it says.
+        """
+        self.append(text)
+        self.decisive.append(text)

@@ -35,7 +35,7 @@ def read_plain(
     name: str,
     psf_fwhm: float | None,
     pixel_scale: float | None,
-    hdu: int | str | None,
+    hdu: int | str | tuple[str, int] | None,
 ) -> InputImage:
     """Read one HDU as an image without mask, variance or PSF.
 
@@ -101,16 +101,28 @@ def _find_padding(array: np.ndarray, notes: list[str]) -> np.ndarray:
     return zero
 
 
-def _choose(hdu_list: astropy.io.fits.HDUList, name: str, hdu: int | str | None, notes: list[str]) -> Any:
+def _name(hdu: Any) -> str:
+    """Name of an HDU, with its version if that is not the first."""
+    return f"{hdu.name},{hdu.ver}" if hdu.name and hdu.ver > 1 else str(hdu.name)
+
+
+def _show(hdu: int | str | tuple[str, int]) -> str:
+    """What the user gave for an HDU."""
+    return repr(",".join(map(str, hdu)) if isinstance(hdu, tuple) else hdu)
+
+
+def _choose(
+    hdu_list: astropy.io.fits.HDUList, name: str, hdu: int | str | tuple[str, int] | None, notes: list[str]
+) -> Any:
     """Return the HDU to read."""
     if hdu is not None:
         try:
             chosen = hdu_list[hdu]
         except (IndexError, KeyError) as err:
-            known = ", ".join(f"{i} {h.name}".strip() for i, h in enumerate(hdu_list))
-            raise ReadError(f"{name}: has no HDU {hdu!r}; it has {known}") from err
+            known = ", ".join(f"{i} {_name(h)}".strip() for i, h in enumerate(hdu_list))
+            raise ReadError(f"{name}: has no HDU {_show(hdu)}; it has {known}") from err
         if not chosen.is_image:
-            raise ReadError(f"{name}: HDU {hdu!r} is a table; choose an image with --hdu")
+            raise ReadError(f"{name}: HDU {_show(hdu)} is a table; choose an image with --hdu")
         return chosen
     images = [h for h in hdu_list if h.is_image and h.header.get("NAXIS", 0) > 0]
     if not images:

@@ -35,7 +35,7 @@ def read_image(
     *,
     psf_fwhm: float | None = None,
     pixel_scale: float | None = None,
-    hdu: int | str | None = None,
+    hdu: int | str | tuple[str, int] | None = None,
 ) -> InputImage:
     """Read a FITS image with whatever mask, variance, PSF and WCS it has.
 
@@ -52,7 +52,7 @@ def read_image(
     pixel_scale
         Pixel size in arcsec; by default that of the file's WCS.
     hdu
-        Index or ``EXTNAME`` of the HDU to read as a plain image.
+        Index, ``EXTNAME``, or ``EXTNAME`` and ``EXTVER`` of the HDU to read as a plain image.
 
     Returns
     -------

@@ -1,0 +1,262 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""The work of ``blendid run``: one image after another, in this process or in several."""
+
+from __future__ import annotations
+
+__all__ = ("ImageResult", "ImageRunner", "Reporter", "RunOptions", "loading")
+
+import gc
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ._common import CommandError, Settings, announce, describe_error, get_settings, show_log
+from ._inputs import ImageInput
+
+if TYPE_CHECKING:
+    from ..blend_identification import BlendIdentificationTask
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What the user chose, for all images.
+
+    Parameters
+    ----------
+    directory
+        Folder of the tables.
+    config
+        Arguments of `._config.make_config`.
+    reading
+        Arguments of `..readers.read_image`.
+    settings
+        Common options of commands.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    reading: Mapping[str, Any]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line for the user.
+
+    Parameters
+    ----------
+    text
+        What it says.
+    kind
+        ``"out"`` and ``"err"`` are shown on standard output and error, ``"once"`` only the first time,
+        ``"note"`` too, with the image that it was about and later how many more there are.
+    image
+        Name of the image of a note.
+    """
+
+    text: str
+    kind: Literal["out", "err", "once", "note"]
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of an image.
+
+    Parameters
+    ----------
+    image
+        Its name.
+    failed
+        Whether there are no tables of it.
+    lines
+        What there is to say that was not said yet.
+    """
+
+    image: str
+    failed: bool
+    lines: list[Line] = field(default_factory=list)
+
+
+class Reporter:
+    """Shows lines, those that repeat themselves once."""
+
+    def __init__(self) -> None:
+        self._shown: Counter[tuple[str, str]] = Counter()
+
+    def show(self, line: Line) -> None:
+        """Show a line.
+
+        Parameters
+        ----------
+        line
+            The line.
+        """
+        if line.kind in ("once", "note"):
+            self._shown[line.kind, line.text] += 1
+            if self._shown[line.kind, line.text] > 1 and not (line.kind == "note" and get_settings().verbose):
+                return
+        text = f"{line.image}: {line.text}" if line.image else line.text
+        announce(text, err=line.kind != "out")
+
+    def finish(self) -> None:
+        """Say which notes were true of more images than the first one."""
+        if get_settings().verbose:
+            return
+        for (kind, text), n in self._shown.items():
+            if kind == "note" and n > 1:
+                announce(f"{n - 1} more image{'s' if n > 2 else ''}: {text}", err=True)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Keep the garbage collector from what libraries make when they load.
+
+    It all stays, and to look through it again and again takes a fifth of the time until the first image.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+class ImageRunner:
+    """Finds and classifies the footprints of images and writes their tables.
+
+    It can be sent to another process, where it makes its tasks anew.
+
+    Parameters
+    ----------
+    options
+        What to do.
+    tell
+        Called with each line; by default they are given with the result.
+    """
+
+    def __init__(self, options: RunOptions, tell: Callable[[Line], None] | None = None) -> None:
+        self._options = options
+        self._told: list[Line] = []
+        self._tell = tell or self._told.append
+        self._tasks: dict[bool, BlendIdentificationTask] = {}
+
+    def __reduce__(self) -> tuple[type[ImageRunner], tuple[RunOptions]]:
+        return ImageRunner, (self._options,)
+
+    def get_task(self, *, has_variance: bool) -> BlendIdentificationTask:
+        """Return the task for images with or without variance plane, made once.
+
+        Parameters
+        ----------
+        has_variance
+            Whether they have one.
+
+        Returns
+        -------
+        task
+            The task.
+        """
+        if has_variance not in self._tasks:
+            with loading():
+                from ..blend_identification import BlendIdentificationTask
+                from ._config import make_config
+
+                config = make_config(has_variance=has_variance, **self._options.config)
+                # All tasks have the same to say about the models.
+                name = f"lsst.{BlendIdentificationTask._DefaultName}"
+                with show_log(name, "", write=self._writer("once")):
+                    self._tasks[has_variance] = BlendIdentificationTask(config=config)
+        return self._tasks[has_variance]
+
+    def __call__(self, image: ImageInput) -> ImageResult:
+        """Work on one image; what goes wrong is told and does not stop the others.
+
+        Parameters
+        ----------
+        image
+            The image.
+
+        Returns
+        -------
+        result
+            What became of it.
+        """
+        if click.get_current_context(silent=True) is None:  # In another process.
+            with click.Context(click.Command("run"), obj=self._options.settings):
+                return self(image)
+        self._told.clear()
+        failed = False
+        try:
+            self._tell(Line(self._run_one(image), "out"))
+        except Exception as err:
+            failed = True
+            if self._options.settings.debug:
+                self._tell(Line(traceback.format_exc().rstrip(), "err"))
+            text = describe_error(err) if not isinstance(err, click.ClickException) else err.message
+            if image.name not in text:
+                text = f"{image.name}: {text}"
+            self._tell(Line(f"Error: {text}", "err"))
+        return ImageResult(image.name, failed, list(self._told))
+
+    def _writer(self, kind: Literal["err", "once"]) -> Callable[[str], None]:
+        """Tell text as lines of one kind."""
+
+        def write(text: str) -> None:
+            self._tell(Line(text, kind))
+
+        return write
+
+    def _run_one(self, image: ImageInput) -> str:
+        """Classify one image, write its tables and return a summary in one line."""
+        import numpy as np
+
+        from lsst.pipe.base import NoWorkFound
+
+        from ..readers import read_image
+        from ..table_files import write_tables
+        from ..tables import BlendTables
+
+        start = time.perf_counter()
+        source = read_image(image.path, hdu=image.hdu, **self._options.reading)
+        note = partial(Line, kind="note", image=image.name)
+        for text in source.decisive:
+            self._tell(note(text))
+        if self._options.settings.verbose:
+            shape = " × ".join(map(str, source.masked_image.bbox.shape))
+            self._tell(Line(f"{image.name}: {source.kind} image, {shape}", "err"))
+            for text in source.notes:
+                if text not in source.decisive:
+                    self._tell(note(text))
+        task = self.get_task(has_variance=source.has_variance)
+        try:
+            with show_log(task.log.name, image.name, write=self._writer("err")):
+                struct = task.run(source.masked_image, psf=source.psf, band=source.band)
+        except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
+            raise CommandError(str(err)) from err
+        tables = BlendTables(struct.blend, struct.blendPeak, struct.blendSpans)
+        write_tables(tables, self._options.directory, image.stem)
+        flagged = np.asarray(struct.blend["flag"], dtype=bool)
+        n = len(flagged)
+        text = f"{image.name}: {n} footprint{'' if n == 1 else 's'}"
+        if n > flagged.sum():
+            share = float(np.mean(np.asarray(struct.blend["p_blended"], dtype=float)[~flagged]))
+            text += f", {100.0 * share:.1f} % blended"
+        return f"{text}, {flagged.sum()} not classified, {time.perf_counter() - start:.1f} s"
