@@ -150,7 +150,10 @@ def clipped_statistics(
     q1, median, q3 = np.percentile(sample, (25.0, 50.0, 75.0))
     if q1 == q3:
         return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)
-    guess = float(max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), 1e-6 * np.abs(sample - median).max()))
+    # Where single precision leaves nothing of the scatter it is rounding errors of the level or of the
+    # brighter pixels; not of the brightest, one of which must not blur the noise of all others.
+    bright = float(np.percentile(np.abs(sample - median), 99.0))
+    guess = float(max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), 1e-6 * bright))
     if guess < float(np.finfo(np.float32).tiny):
         return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)
     middle = float(np.float32(median))
