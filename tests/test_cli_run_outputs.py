@@ -23,6 +23,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.table_files import read_tables
 
 NOISE = 5.0
 SOURCES = [(40, 50, 2000.0), (100, 48, 4500.0), (107, 51, 3500.0), (150, 110, 1500.0), (60, 120, 150_000.0)]
@@ -119,3 +120,59 @@ def test_join_to_objects_as_documented(image: str, repo_root: Path) -> None:
     ]
     np.testing.assert_array_equal(found[[0, 3]], np.asarray(blend["p_blended"])[labels])
     assert found[1] == found[2]
+
+
+def test_run_names_what_it_wrote_and_the_model(image: str) -> None:
+    status, out, _ = run(image)
+    assert status == 0
+    assert out.count("\n") == 1
+    assert out.endswith("; model features-i-1 -> OUT/IMAGE.blend{,_peak,_spans}.parquet\n")
+    status, out, _ = run(image, "--format", "ecsv", "--regions", "--segmentation", "--classifier", "peaks")
+    assert status == 0
+    names = "OUT/IMAGE.blend{,_peak,_spans}.ecsv, IMAGE.blend.reg, IMAGE.blend_segmentation.fits"
+    assert out.endswith(f"; model peaks-i-1 -> {names}\n")
+
+
+@pytest.mark.parametrize("format", ["parquet", "fits", "ecsv"])
+def test_format(image: str, format: str) -> None:
+    assert run(image, "--format", format)[0] == 0
+    names = sorted(path.name for path in Path("OUT").iterdir())
+    assert names == [f"IMAGE.{name}.{format}" for name in ("blend", "blend_peak", "blend_spans")]
+    tables = read_tables("OUT", "IMAGE")
+    assert len(tables.blend) == 4
+    assert np.isfinite(tables.blend["p_blended"]).all()
+    assert tables.blend.meta["model_features"] == "features-i-1"
+
+
+def test_unknown_format_is_misuse(image: str) -> None:
+    status, _, err = run(image, "--format", "csv")
+    assert status == 2
+    assert "'csv' is not one of 'parquet', 'fits', 'ecsv'" in err
+
+
+def test_regions_and_segmentation(image: str) -> None:
+    assert run(image, "--regions", "--segmentation")[0] == 0
+    blend = Table.read("OUT/IMAGE.blend.parquet")
+    lines = Path("OUT/IMAGE.blend.reg").read_text().splitlines()
+    assert lines[2] == "icrs"
+    assert sum(line.startswith("polygon(") for line in lines) == len(blend)
+    assert sum(line.startswith("point(") for line in lines) == blend["n_peaks"].sum()
+    with astropy.io.fits.open("OUT/IMAGE.blend_segmentation.fits") as hdus:
+        labels, wcs = hdus[1].data, astropy.wcs.WCS(hdus[1].header)
+    assert np.bincount(labels.ravel())[1:].tolist() == blend["area"].tolist()
+    sky = SkyCoord(blend["ra"], blend["dec"])
+    x, y = wcs.world_to_pixel(sky)
+    np.testing.assert_allclose(x, blend["x"], atol=1e-3)
+    np.testing.assert_allclose(y, blend["y"], atol=1e-3)
+    # The products lie in the folder of the images: another run of the folder leaves them alone.
+    Path("OUT/IMAGE2.fits").write_bytes(Path(image).read_bytes())
+    status, out, _ = run("OUT", "--regions", "--segmentation")
+    assert status == 0
+    assert out.count("footprints") == 1
+
+
+def test_regions_without_wcs_are_in_pixels(image: str) -> None:
+    astropy.io.fits.writeto("bare.fits", make_pixels())
+    status, _, err = run("bare.fits", "--pixel-scale", "0.2", "--regions", "--segmentation")
+    assert status == 0, err
+    assert Path("OUT/bare.blend.reg").read_text().splitlines()[2] == "image"

@@ -49,6 +49,7 @@ ALLOWED_IMPORTS = {
     "fluxes": _CORE,
     "tables": _CORE | {"fluxes", "ids", "labels"},
     "table_files": {"tables"},
+    "product_files": {"tables", "footprints"},
     "footprint_flags": _CORE | {"fluxes"},
     "features": _DATA | {"features"},
     "networks": _DATA | {"networks"},

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import astropy.io.fits
 import astropy.units as u
 import astropy.wcs
 import numpy as np
@@ -27,7 +28,7 @@ from lsst.images import Box, GeneralFrame, SkyProjection
 from lsst.meas.blendid.flags import FLAGS
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
-from lsst.meas.blendid.table_files import read_tables, write_tables
+from lsst.meas.blendid.table_files import TABLE_FORMATS, read_tables, write_tables
 from lsst.meas.blendid.tables import (
     BLEND_COLUMNS,
     PEAK_COLUMNS,
@@ -38,6 +39,7 @@ from lsst.meas.blendid.tables import (
 )
 
 XY0 = (1000, 2000)
+_NAMES = ("blend", "blend_peak", "blend_spans")
 
 # Name, dtype and unit of every column: a change here breaks the users' code.
 BLEND_SCHEMA = """
@@ -316,3 +318,48 @@ def test_unit_of_fluxes(
         np.testing.assert_allclose(table["flux"], factor * reference["flux"], rtol=1e-5)
         assert np.isfinite(table["mag"]).all() == (zero_point is not None)
     assert made.blend_peak["peak_value"].unit == (unit or u.dimensionless_unscaled)
+
+
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_every_format_gives_the_same_tables(tables: BlendTables, tmp_path: Path, format: str) -> None:
+    for name in ("blend", "blend_peak", "blend_spans"):
+        getattr(tables, name).meta |= {
+            "noise_correlation": float("nan"),
+            "long": ", ".join(["0.1234"] * 40),
+            "n": 3,
+        }
+    paths = write_tables(tables, tmp_path, "scene", format=format)
+    assert [p.name for p in paths] == [f"scene.{name}.{format}" for name in _NAMES]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    again = read_tables(tmp_path, "scene")
+    for name in _NAMES:
+        table, expected = getattr(again, name), getattr(tables, name)
+        assert _schema(table) == _schema(expected)
+        assert [c.description for c in table.itercols()] == [c.description for c in expected.itercols()]
+        for column in expected.colnames:
+            assert not np.ma.isMaskedArray(table[column])
+            np.testing.assert_array_equal(np.asarray(table[column]), np.asarray(expected[column]))
+        assert {k: v for k, v in table.meta.items() if v == v} == {
+            k: v for k, v in expected.meta.items() if v == v
+        }
+        assert np.isnan(table.meta["noise_correlation"])
+
+
+def test_fits_tables_describe_their_columns_to_other_programs(tables: BlendTables, tmp_path: Path) -> None:
+    path = write_tables(tables, tmp_path, "scene", format="fits")[0]
+    header = astropy.io.fits.getheader(path, "BLEND")
+    number = [header[f"TTYPE{k}"] for k in range(1, header["TFIELDS"] + 1)].index("p_blended") + 1
+    assert "natural prior" in header[f"TCOMM{number}"]
+    assert header["band"] == "i"
+
+
+def test_tables_in_several_formats_ask_for_one(tables: BlendTables, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"scene\.blend\.parquet: no such file"):
+        read_tables(tmp_path, "scene")
+    with pytest.raises(ValueError, match="unknown format 'csv' of tables; known are parquet, fits, ecsv"):
+        write_tables(tables, tmp_path, "scene", format="csv")
+    write_tables(tables, tmp_path, "scene", format="fits")
+    write_tables(tables, tmp_path, "scene", format="ecsv")
+    with pytest.raises(ValueError, match="as fits and as ecsv; choose one with format="):
+        read_tables(tmp_path, "scene")
+    assert len(read_tables(tmp_path, "scene", format="ecsv").blend) == len(tables.blend)

@@ -71,7 +71,7 @@ def make_toy(
             stamp += flux * np.exp(-0.5 * ((x - dx) ** 2 + (y - dy) ** 2) / 1.6**2)
             if k == 0 or rng.random() < 0.6:
                 px, py = x0 + STEP // 2 + round(dx), y0 + STEP // 2 + round(dy)
-                peaks.append((i + 1, px + xy0[0], py + xy0[1], px, py, flux, flux / 2.0))
+                peaks.append((i + 1, px + xy0[0], py + xy0[1], px + xy0[0], py + xy0[1], flux, flux / 2.0))
         radius = 5.0 + 0.8 * count + rng.normal(0.0, 0.5)
         labels[y0 : y0 + STEP, x0 : x0 + STEP][x**2 + y**2 <= radius**2] = i + 1
         image[y0 : y0 + STEP, x0 : x0 + STEP] = sigma * (stamp + rng.normal(size=stamp.shape))

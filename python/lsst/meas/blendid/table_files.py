@@ -6,16 +6,18 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The output tables as Parquet files."""
+"""The output tables as files: Parquet, FITS or ECSV."""
 
 from __future__ import annotations
 
-__all__ = ("read_tables", "write_tables")
+__all__ = ("TABLE_FORMATS", "read_tables", "table_paths", "write_tables")
 
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import astropy.units as u
 import numpy as np
 from astropy.table import Table
 
@@ -25,17 +27,47 @@ from .tables import BlendTables
 if TYPE_CHECKING:
     import pyarrow
 
-_SUFFIXES = {
-    "blend": ".blend.parquet",
-    "blend_peak": ".blend_peak.parquet",
-    "blend_spans": ".blend_spans.parquet",
-}
+_NAMES = ("blend", "blend_peak", "blend_spans")
+
+TABLE_FORMATS = ("parquet", "fits", "ecsv")
+"""Formats of the tables, which are the suffixes of their files too."""
+
+
+def table_paths(
+    directory: str | os.PathLike[str], stem: str, format: str = "parquet"
+) -> tuple[Path, Path, Path]:
+    """Give the names of the files that the tables of one image are written to.
+
+    Parameters
+    ----------
+    directory
+        Folder.
+    stem
+        Start of the file names.
+    format
+        One of `TABLE_FORMATS`.
+
+    Returns
+    -------
+    paths
+        ``<stem>.blend.<format>``, ``<stem>.blend_peak.<format>`` and
+        ``<stem>.blend_spans.<format>``.
+
+    Raises
+    ------
+    ValueError
+        Raised if the format is not known.
+    """
+    if format not in TABLE_FORMATS:
+        raise ValueError(f"unknown format {format!r} of tables; known are {', '.join(TABLE_FORMATS)}")
+    first, second, third = (Path(directory) / f"{stem}.{name}.{format}" for name in _NAMES)
+    return first, second, third
 
 
 def write_tables(
-    tables: BlendTables, directory: str | os.PathLike[str], stem: str
+    tables: BlendTables, directory: str | os.PathLike[str], stem: str, format: str = "parquet"
 ) -> tuple[Path, Path, Path]:
-    """Write the tables of one image as Parquet files.
+    """Write the tables of one image.
 
     The files are written beside their destination and renamed once all three
     are complete.
@@ -48,30 +80,65 @@ def write_tables(
         Existing folder.
     stem
         Start of the file names.
+    format
+        One of `TABLE_FORMATS`.
 
     Returns
     -------
     paths
-        ``<stem>.blend.parquet``, ``<stem>.blend_peak.parquet`` and
-        ``<stem>.blend_spans.parquet``.
+        As from `table_paths`.
 
     Raises
     ------
     OSError
         Raised if a file cannot be written.
+    ValueError
+        Raised if the format is not known.
     """
-    import pyarrow.parquet
-
-    first, second, third = (Path(directory) / f"{stem}{suffix}" for suffix in _SUFFIXES.values())
-    with atomic_paths([first, second, third]) as temporary:
-        for name, path in zip(_SUFFIXES, temporary, strict=True):
-            arrow = _to_arrow(getattr(tables, name))
+    paths = table_paths(directory, stem, format)
+    write = {"parquet": _write_parquet, "fits": _write_fits, "ecsv": _write_ecsv}[format]
+    with atomic_paths(paths) as temporary:
+        for name, path in zip(_NAMES, temporary, strict=True):
             try:
-                pyarrow.parquet.write_table(arrow, path)
+                write(getattr(tables, name), path)
             except OSError as err:
                 # A full disk, most likely; pyarrow names at best the temporary file.
-                raise OSError(f"cannot write {first.parent / path.name}: {err}") from err
-    return first, second, third
+                raise OSError(f"cannot write {paths[0].parent / path.name}: {err}") from err
+    return paths
+
+
+def _write_parquet(table: Table, path: Path) -> None:
+    """Write one table as the Butler does."""
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(_to_arrow(table), path)
+
+
+def _write_ecsv(table: Table, path: Path) -> None:
+    """Write one table as text with a header in YAML."""
+    table.write(path, format="ascii.ecsv")
+
+
+def _write_fits(table: Table, path: Path) -> None:
+    """Write one table as a binary table of FITS."""
+    import astropy.io.fits
+
+    bare = table.copy(copy_data=False)
+    bare.meta = {}
+    hdu = astropy.io.fits.table_to_hdu(bare, name=path.name.split(".")[-2].upper())
+    for number, column in enumerate(table.itercols(), start=1):
+        hdu.header[f"TCOMM{number}"] = _ascii(column.description or "")
+    for key, value in table.meta.items():
+        # So marked, cards keep long names and small letters, but no card holds what is not a number.
+        is_nan = isinstance(value, float) and math.isnan(value)
+        card = "nan" if is_nan else _ascii(value) if isinstance(value, str) else value
+        hdu.header[f"HIERARCH {key}"] = card
+    hdu.writeto(path)
+
+
+def _ascii(text: str) -> str:
+    """Text with what FITS headers cannot hold replaced."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _to_arrow(table: Table) -> pyarrow.Table:
@@ -99,7 +166,7 @@ def _to_arrow(table: Table) -> pyarrow.Table:
     return pyarrow.Table.from_arrays(arrays, schema=pyarrow.schema(fields, metadata=metadata))
 
 
-def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
+def read_tables(directory: str | os.PathLike[str], stem: str, format: str | None = None) -> BlendTables:
     """Read the tables that `write_tables` wrote.
 
     Parameters
@@ -108,6 +175,8 @@ def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
         Folder of the files.
     stem
         Start of the file names.
+    format
+        One of `TABLE_FORMATS`; by default the one that is there.
 
     Returns
     -------
@@ -118,8 +187,38 @@ def read_tables(directory: str | os.PathLike[str], stem: str) -> BlendTables:
     ------
     FileNotFoundError
         Raised if one of the files is missing.
+    ValueError
+        Raised if there are tables in several formats and none is chosen.
     """
-    folder = Path(directory)
-    return BlendTables(
-        *(Table.read(folder / f"{stem}{suffix}", format="parquet") for suffix in _SUFFIXES.values())
-    )
+    if format is None:
+        there = [known for known in TABLE_FORMATS if table_paths(directory, stem, known)[0].exists()]
+        if len(there) > 1:
+            raise ValueError(
+                f"tables {stem} are in {directory} as {' and as '.join(there)}; choose one with format="
+            )
+        format = there[0] if there else TABLE_FORMATS[0]
+    first, second, third = (_read(path, format) for path in table_paths(directory, stem, format))
+    return BlendTables(first, second, third)
+
+
+def _read(path: Path, format: str) -> Table:
+    """Read one table, with dtypes and units as they were written."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; 'blendid run' writes it")
+    if format == "parquet":
+        return Table.read(path, format="parquet")
+    if format == "ecsv":
+        table = Table.read(path, format="ascii.ecsv")
+    else:
+        table = Table.read(path, format="fits", mask_invalid=False, unit_parse_strict="silent")
+        del table.meta["EXTNAME"]
+        for number, column in enumerate(table.itercols(), start=1):
+            column.description = table.meta.pop(f"TCOMM{number}")
+        table.meta.update({key: math.nan for key, value in table.meta.items() if value == "nan"})
+    for name, column in table.columns.items():
+        if not column.dtype.isnative:
+            table[name] = column.astype(column.dtype.newbyteorder("="))
+        # Neither format tells a unit without dimension from none.
+        if column.unit is None and column.dtype.kind == "f":
+            table[name].unit = u.dimensionless_unscaled
+    return table

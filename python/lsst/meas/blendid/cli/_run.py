@@ -27,6 +27,7 @@ import click
 
 from ._common import CommandError, Settings, announce, describe_error, get_settings, show_log
 from ._inputs import ImageInput
+from ._outputs import OutputOptions, write_outputs
 
 if TYPE_CHECKING:
     from ..blend_identification import BlendIdentificationTask
@@ -46,12 +47,15 @@ class RunOptions:
         Arguments of `..readers.read_image`.
     settings
         Common options of commands.
+    outputs
+        What to write beside the tables, and their format.
     """
 
     directory: Path
     config: Mapping[str, Any]
     reading: Mapping[str, Any]
     settings: Settings
+    outputs: OutputOptions = field(default_factory=OutputOptions)
 
 
 @dataclass(frozen=True)
@@ -225,14 +229,12 @@ class ImageRunner:
         return write
 
     def _run_one(self, image: ImageInput) -> str:
-        """Classify one image, write its tables and return a summary in one line."""
+        """Classify one image, write what there is of it and return a summary in one line."""
         import numpy as np
 
         from lsst.pipe.base import NoWorkFound
 
         from ..readers import read_image
-        from ..table_files import write_tables
-        from ..tables import BlendTables
 
         start = time.perf_counter()
         source = read_image(image.path, hdu=image.hdu, **self._options.reading)
@@ -251,12 +253,15 @@ class ImageRunner:
                 struct = task.run(source.masked_image, psf=source.psf, band=source.band)
         except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
             raise CommandError(str(err)) from err
-        tables = BlendTables(struct.blend, struct.blendPeak, struct.blendSpans)
-        write_tables(tables, self._options.directory, image.stem)
+        written = write_outputs(self._options.outputs, self._options.directory, image.stem, source, struct)
         flagged = np.asarray(struct.blend["flag"], dtype=bool)
         n = len(flagged)
         text = f"{image.name}: {n} footprint{'' if n == 1 else 's'}"
         if n > flagged.sum():
             share = float(np.mean(np.asarray(struct.blend["p_blended"], dtype=float)[~flagged]))
             text += f", {100.0 * share:.1f} % blended"
-        return f"{text}, {flagged.sum()} not classified, {time.perf_counter() - start:.1f} s"
+        primary = struct.blend.meta["primary_classifier"]
+        model = struct.blend.meta[f"model_{primary}"]
+        by = f"classifier {primary}" if model == "none" else f"model {model}"
+        seconds = time.perf_counter() - start
+        return f"{text}, {flagged.sum()} not classified, {seconds:.1f} s; {by} -> {written}"

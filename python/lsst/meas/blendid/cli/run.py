@@ -19,6 +19,7 @@ import click
 from .._processes import map_in_order
 from ._common import CommandError, common_options, get_settings, make_output_folder, progress_bar
 from ._inputs import find_inputs
+from ._outputs import OutputOptions
 from ._run import ImageRunner, Reporter, RunOptions
 
 
@@ -73,6 +74,22 @@ from ._run import ImageRunner, Reporter, RunOptions
     help="Override of one config field, such as maxPeaks=50; applied last.",
 )
 @click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(["parquet", "fits", "ecsv"]),
+    default="parquet",
+    show_default=True,
+    help="Format of the tables.",
+)
+@click.option(
+    "--regions", is_flag=True, help="Write footprints and peaks as regions for DS9: STEM.blend.reg."
+)
+@click.option(
+    "--segmentation",
+    is_flag=True,
+    help="Write a FITS image with the number of the footprint of each pixel: STEM.blend_segmentation.fits.",
+)
+@click.option(
     "-j",
     "--jobs",
     metavar="N",
@@ -92,6 +109,9 @@ def run(
     models: tuple[str, ...],
     config_files: tuple[str, ...],
     config_options: tuple[str, ...],
+    table_format: str,
+    regions: bool,
+    segmentation: bool,
     jobs: int,
 ) -> None:
     """Find footprints in images and the probability that each is a blend.
@@ -112,6 +132,7 @@ def run(
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
       blendid run FOLDER --out tables --jobs 4
+      blendid run image.fits --psf-fwhm 0.7 --out tables --format fits --regions --segmentation
       blendid run coadd.fits --out tables --config-option maxPeaks=50
       blendid run coadd.fits --out tables --config-option classifiers.features.priorBlended=0.2
     """  # noqa: D301
@@ -127,6 +148,7 @@ def run(
         },
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale},
         settings=get_settings(),
+        outputs=OutputOptions(format=table_format, regions=regions, segmentation=segmentation),
     )
     reporter = Reporter()
     runner = ImageRunner(options, tell=reporter.show)

@@ -31,6 +31,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .._colors import PROBABILITY_STOPS, UNKNOWN
+
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
@@ -153,6 +155,5 @@ def probability_colormap() -> Colormap:
     """
     from matplotlib.colors import LinearSegmentedColormap
 
-    stops = [(0.0, "#3f9bff"), (0.25, "#8cc4ff"), (0.5, "#f4f1ea"), (0.75, "#ffb766"), (1.0, "#ff7a14")]
-    colormap = LinearSegmentedColormap.from_list("blend_probability", stops)
-    return colormap.with_extremes(bad="#8d949c")
+    colormap = LinearSegmentedColormap.from_list("blend_probability", list(PROBABILITY_STOPS))
+    return colormap.with_extremes(bad=UNKNOWN)
