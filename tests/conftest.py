@@ -50,3 +50,13 @@ def shared_data(repo_root: Path) -> Path:
     if not path.is_dir():
         pytest.skip(f"reference data not found: neither $BLENDID_DATA nor {default} is a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def shared_cases(repo_root: Path) -> Path:
+    """Folder of the programs that write small inputs; a test that needs one skips where it is absent."""
+    beside = repo_root.parent / "shared" / "data"
+    path = Path(os.environ.get("BLENDID_DATA", beside)).parent / "cases"
+    if not path.is_dir():
+        pytest.skip(f"programs for small inputs not found: {path} is no folder")
+    return path

@@ -8,12 +8,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
+import astropy.io.fits
 import numpy as np
 import pytest
+from astropy.table import Table
+from click.testing import CliRunner
 from lsst.images import YX, Box
 from lsst.images.cells import CellPointSpreadFunction
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
-from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.psf import FWHM_PIXELS, adaptive_sigma, kolmogorov_kernel, summarize_psf
 
 galsim = pytest.importorskip("galsim")
 
@@ -58,7 +66,7 @@ def test_reference_psf(shared_data) -> None:
         (np.zeros((5, 5)), "no positive sum"),
         (np.full((5, 5), np.nan), "not finite"),
         (np.ones((3, 5, 5)), "two dimensions"),
-        (np.pad([[1.0]], 7), "no width"),
+        (np.pad([[1.0]], 7), "hot pixel"),
         (np.zeros((0, 5)), "empty"),
     ],
 )
@@ -73,7 +81,7 @@ def test_bad_images(image: np.ndarray, message: str) -> None:
         (np.zeros((5, 5)), "no positive sum"),
         (np.full((5, 5), np.nan), "not finite"),
         (np.ones((3, 5, 5)), "two dimensions"),
-        (np.pad([[1.0]], 7), "no width"),
+        (np.pad([[1.0]], 7), "hot pixel"),
         (np.ones((6, 5)), "odd sides"),
     ],
 )
@@ -86,6 +94,47 @@ def test_bad_kernels(image: np.ndarray, message: str) -> None:
 def test_bad_kolmogorov(fwhm: float, size: int | None) -> None:
     with pytest.raises(ValueError, match="PSF"):
         kolmogorov_kernel(fwhm, size)
+
+
+@pytest.mark.parametrize("sigma", [0.45, 0.6, 0.8, 1.0, 1.3])
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_undersampled_gaussian_has_its_width(sigma: float, shift: float) -> None:
+    y, x = np.mgrid[-8:9, -8:9].astype(float)
+    image = np.exp(-0.5 * (((x - shift) / (1.1 * sigma)) ** 2 + ((y + shift) * 1.1 / sigma) ** 2))
+    # Beyond a sigma of 1.15 the sums of adaptive moments take over.
+    assert adaptive_sigma(image) == pytest.approx(sigma, rel=1e-4 if sigma < 1.15 else 1e-3)
+
+
+def test_width_grows_smoothly_with_the_seeing() -> None:
+    fwhm = np.arange(FWHM_PIXELS[0], 3.5, 0.1)
+    ratio = np.array([adaptive_sigma(kolmogorov_kernel(f)) for f in fwhm]) / np.hypot(fwhm / 2.25, 0.35)
+    assert (np.abs(np.diff(ratio)) < 0.02).all()
+    assert (np.abs(ratio - 1.0) < 0.1).all()
+
+
+def test_undersampled_images_are_searched(shared_cases: Path, tmp_path: Path) -> None:
+    """Stars of FWHM 1 to 2.5 pixels are found, and nothing else."""
+    subprocess.run([sys.executable, shared_cases / "24_undersampled_psf.py", tmp_path], check=True)
+    images = sorted(tmp_path.glob("fwhm*.fits"))
+    assert len(images) == 8
+    for image in images[::3]:
+        fwhm = image.stem.removeprefix("fwhm")
+        arguments = ["--psf-fwhm", fwhm, "--pixel-scale", "1", "--classifier", "features"]
+        result = CliRunner().invoke(main, ["run", str(image), "--out", str(tmp_path), *arguments])
+        assert result.exit_code == 0, result.output
+        table = Table.read(tmp_path / f"{image.stem}.blend.parquet")
+        assert 24 <= len(table) <= 30
+        assert table["flag_outside_model_range"].all()
+        assert "outside the range" in result.output
+
+
+def test_too_narrow_a_psf_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "image.fits"
+    astropy.io.fits.PrimaryHDU(np.random.default_rng(1).normal(size=(60, 60)).astype("f4")).writeto(path)
+    arguments = ["run", str(path), "--out", str(tmp_path), "--psf-fwhm", "0.7", "--pixel-scale", "1"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "0.7 pixels of 1 arcsec, not 0.8 to 60; check --psf-fwhm and --pixel-scale" in result.output
 
 
 def test_kolmogorov_is_bounded() -> None:

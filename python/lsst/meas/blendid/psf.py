@@ -10,7 +10,14 @@
 
 from __future__ import annotations
 
-__all__ = ("KOLMOGOROV_K0_FWHM", "PsfSummary", "adaptive_sigma", "kolmogorov_kernel", "summarize_psf")
+__all__ = (
+    "FWHM_PIXELS",
+    "KOLMOGOROV_K0_FWHM",
+    "PsfSummary",
+    "adaptive_sigma",
+    "kolmogorov_kernel",
+    "summarize_psf",
+)
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,7 +37,18 @@ _MAX_ITERATIONS = 100
 
 # Largest image that a kernel is cut from; it takes a second and some hundred MB.
 _MAX_FIELD = 4096
-_MAX_FWHM = 60.0
+
+FWHM_PIXELS = (0.8, 60.0)
+"""Least and largest seeing that can be used [pixel]."""
+
+_SAMPLED_SIGMA = 1.15
+"""Width [pixel] under which sums over pixels stand badly for the integrals of adaptive moments."""
+
+_WORST_FIT = 0.2
+"""Largest share of the squared pixels of a PSF that a Gaussian may leave."""
+
+_LEAST_SIGMA = 0.4
+"""Width [pixel] under which a star cannot be told from a single hot pixel."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +115,73 @@ def _adaptive_sigmas(stack: np.ndarray) -> np.ndarray:
         return np.where(converged, np.abs(det) ** 0.25, np.nan)
 
 
+def _gaussian_sigma(image: np.ndarray) -> float:
+    """Determinant radius of the pixel-sampled elliptical Gaussian that fits an image best; NaN if none does.
+
+    That Gaussian has the adaptive moments where pixels are small against it.
+    """
+    import scipy.optimize
+
+    ny, nx = image.shape
+    y, x = np.mgrid[:ny, :nx]
+    peak_y, peak_x = np.unravel_index(int(np.argmax(image)), image.shape)
+    norm = (image**2).sum()
+
+    def misfit(p: np.ndarray) -> float:
+        # Inverse of exp(2 p0) exp([[p1, p2], [p2, -p1]]), whose determinant is exp(4 p0).
+        e = float(np.hypot(p[1], p[2]))
+        c, s = np.cosh(e), np.sinh(e) / e if e > 0.0 else 1.0
+        dx, dy = x - p[3], y - p[4]
+        r2 = (c - s * p[1]) * dx**2 + (c + s * p[1]) * dy**2 - 2.0 * s * p[2] * dx * dy
+        model = np.exp(-0.5 * r2 * np.exp(-2.0 * p[0]))
+        return 1.0 - (image * model).sum() ** 2 / max(float((model**2).sum()) * norm, 1e-300)
+
+    # A first guess from the noise-equivalent area, which is 4 pi sigma².
+    sigma = np.sqrt(image.sum() ** 2 / norm / (4.0 * np.pi))
+    start = np.array([np.log(sigma), 0.0, 0.0, peak_x, peak_y])
+    steps = np.vstack([start, start + np.diag([0.2, 0.1, 0.1, 0.1, 0.1])])
+    with np.errstate(all="ignore"):
+        fit = scipy.optimize.minimize(
+            misfit,
+            start,
+            method="Nelder-Mead",
+            options={"initial_simplex": steps, "xatol": 1e-6, "fatol": 1e-12, "maxiter": 2000},
+        )
+        return float(np.exp(fit.x[0])) if fit.fun < _WORST_FIT else float("nan")
+
+
+def _widths(stack: np.ndarray) -> np.ndarray:
+    """Determinant radii of a stack of images ``(n, ny, nx)`` of sum 1.
+
+    Raises
+    ------
+    ValueError
+        If one has none, or too small a one.
+    """
+    sigmas = _adaptive_sigmas(stack)
+    for i in np.flatnonzero(~(sigmas > _SAMPLED_SIGMA)):
+        fitted = _gaussian_sigma(stack[i])
+        if fitted < _LEAST_SIGMA:
+            raise ValueError(
+                f"the PSF has a sigma of {fitted:.2g} pixels; under {_LEAST_SIGMA:g} a star cannot be told "
+                "from a single hot pixel: check the width of the PSF and the pixel scale"
+            )
+        if fitted < _SAMPLED_SIGMA:
+            sigmas[i] = fitted
+    if not (sigmas > 0.0).all():
+        raise ValueError("the PSF has no width: its adaptive moments do not converge or vanish")
+    return sigmas
+
+
 def adaptive_sigma(image: np.ndarray) -> float:
     """Determinant radius of the adaptive moments of an image.
 
     The moments are those of the elliptical Gaussian that, as a weight, gives
     moments that match itself (Bernstein & Jarvis 2002, AJ 123, 583; Hirata &
-    Seljak 2003, MNRAS 343, 459), summed over pixels without interpolation.
+    Seljak 2003, MNRAS 343, 459), summed over pixels without interpolation. A
+    PSF narrower than 1.15 pixels, for which these sums fail, has the width of
+    the pixel-sampled Gaussian that fits it best, which is the same thing for
+    wider ones.
 
     Parameters
     ----------
@@ -118,7 +197,7 @@ def adaptive_sigma(image: np.ndarray) -> float:
     ------
     ValueError
         If the image is not two-dimensional or not finite, has no positive sum,
-        or has no width.
+        or has no width, or one under 0.4 pixels.
     """
     array = np.asarray(image, dtype=float)
     if array.ndim != 2:
@@ -127,10 +206,7 @@ def adaptive_sigma(image: np.ndarray) -> float:
         raise ValueError("the PSF image is empty or has values that are not finite")
     if not array.sum() > 0.0:
         raise ValueError("the PSF image has no positive sum")
-    sigma = float(_adaptive_sigmas(array[None] / array.sum())[0])
-    if not sigma > 0.0:
-        raise ValueError("the PSF image has no width: its adaptive moments do not converge or vanish")
-    return sigma
+    return float(_widths(array[None] / array.sum())[0])
 
 
 def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray:
@@ -161,10 +237,10 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
     """
     if not (np.isfinite(fwhm_pixels) and fwhm_pixels > 0.0):
         raise ValueError(f"the PSF's FWHM must be positive and finite, not {fwhm_pixels} pixels")
-    if fwhm_pixels > _MAX_FWHM:
+    if fwhm_pixels > FWHM_PIXELS[1]:
         raise ValueError(
-            f"the PSF's FWHM is {fwhm_pixels:g} pixels; at most {_MAX_FWHM:g} are supported: check the pixel "
-            "scale, or bin the image"
+            f"the PSF's FWHM is {fwhm_pixels:g} pixels; at most {FWHM_PIXELS[1]:g} are supported: check the "
+            "pixel scale, or bin the image"
         )
     if size is None:
         size = max(25, 2 * int(np.ceil(4.0 * fwhm_pixels)) + 1)
@@ -243,7 +319,7 @@ def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None
     ------
     ValueError
         If the kernel is not a finite two-dimensional image of odd sides with a
-        positive sum and a width.
+        positive sum and a width of at least 0.4 pixels.
     """
     stack = _kernel_stack(psf, bbox)
     if stack.shape[1] % 2 == 0 or stack.shape[2] % 2 == 0:
@@ -254,9 +330,7 @@ def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None
     if not (sums > 0.0).all():
         raise ValueError("the PSF kernel has no positive sum")
     stack = stack / sums[:, None, None]
-    sigmas = _adaptive_sigmas(stack)
-    if not (sigmas > 0.0).all():
-        raise ValueError("the PSF kernel has no width: its adaptive moments do not converge or vanish")
+    sigmas = _widths(stack)
     constant = bool((sigmas == sigmas[0]).all())
     return PsfSummary(
         image=stack.mean(axis=0),

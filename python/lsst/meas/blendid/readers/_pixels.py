@@ -28,11 +28,8 @@ import numpy as np
 from lsst.images import Box, Image, SkyProjection
 from lsst.images.fits import parse_legacy_bunit
 
-from ..psf import kolmogorov_kernel
+from ..psf import FWHM_PIXELS, kolmogorov_kernel
 from ._input_image import InputImage, ReadError
-
-_FWHM_PIXELS = (0.8, 100.0)
-"""Seeing in pixels that is taken for meant; beyond lies a mistaken unit."""
 
 
 def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
@@ -164,10 +161,10 @@ def make_psf(
         )
     # Rounded, so that the kernel does not depend on the last digits of a WCS.
     fwhm = round(psf_fwhm / scale, 6)
-    if not _FWHM_PIXELS[0] <= fwhm <= _FWHM_PIXELS[1]:
+    if not FWHM_PIXELS[0] <= fwhm <= FWHM_PIXELS[1]:
         raise ReadError(
-            f"{name}: a PSF FWHM of {psf_fwhm:g} arcsec is {fwhm:.3g} pixels of {scale:.4g} arcsec; "
-            "check --psf-fwhm and --pixel-scale, both in arcsec"
+            f"{name}: a PSF FWHM of {psf_fwhm:g} arcsec is {fwhm:.3g} pixels of {scale:.4g} arcsec, not "
+            f"{FWHM_PIXELS[0]:g} to {FWHM_PIXELS[1]:g}; check --psf-fwhm and --pixel-scale, both in arcsec"
         )
     return kolmogorov_kernel(fwhm)
 
