@@ -17,6 +17,7 @@ from lsst.meas.blendid.classifiers._tree_tuning import tune_trees
 from lsst.meas.blendid.classifiers.trees import (
     TREE_ARRAYS,
     TreeSettings,
+    _rounded,
     average_trees,
     fit_trees,
     nested_probabilities,
@@ -56,8 +57,10 @@ def make_reference(settings: TreeSettings, seed: int = 1) -> HistGradientBoostin
 @pytest.mark.parametrize("missing", [0.0, 0.1])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_each_step_is_scikit_learn(missing: float, weighted: bool) -> None:
-    x, counts = make_data(missing=missing)
+    x, counts = make_data(1500, missing=missing)
     other, _ = make_data(1000, seed=5, missing=missing)
+    # Few values, each of them in each part of the training data: there is nothing to round.
+    x, other = (np.clip(np.round(4.0 * rows) / 4.0, -1.5, 1.5) for rows in (x, other))
     weights = np.random.default_rng(3).uniform(0.2, 3.0, counts.size) if weighted else None
     arrays = fit_trees(x, counts, weights=weights, settings=FEW)
     p = predict_trees(arrays, other)
@@ -76,20 +79,45 @@ def test_each_step_is_scikit_learn(missing: float, weighted: bool) -> None:
     np.testing.assert_allclose(of_blends, reference(several, np.minimum(counts[several], 4)), atol=1e-6)
 
 
-def test_thresholds_are_exact_at_values_of_the_training_data() -> None:
-    """Values that lie on, or next to, a threshold go where scikit-learn sends them."""
-    x, counts = make_data(missing=0.0)
+def test_thresholds_divide_features_as_they_are() -> None:
+    """The trees of rounded features give the features themselves what scikit-learn gives the rounded ones."""
+    x, counts = make_data(2000)
+    rounded = _rounded(x, x)
+    assert len(np.unique(rounded[:, 0])) > 255 and np.any(rounded[~np.isnan(x)] != x[~np.isnan(x)])
     arrays = fit_trees(x, counts, settings=FEW)
-    model = make_reference(FEW).fit(x, counts > 1)
-    split = arrays["node_feature"] >= 0
-    edges = arrays["node_value"][split]
-    rows = np.zeros((3 * edges.size, 5), np.float32)
-    near = np.stack(
-        [np.nextafter(edges, np.float32(-np.inf)), edges, np.nextafter(edges, np.float32(np.inf))], 1
-    )
-    rows[np.arange(rows.shape[0]), np.repeat(arrays["node_feature"][split], 3)] = near.ravel()
-    p = predict_trees(arrays, rows)[:, 2:].sum(axis=1)
-    np.testing.assert_allclose(p, model.predict_proba(rows)[:, 1], atol=1e-6)
+    model = make_reference(FEW).fit(rounded, counts > 1)
+    expected = model.predict_proba(rounded)[:, 1]
+    np.testing.assert_allclose(predict_trees(arrays, x)[:, 2:].sum(axis=1), expected, atol=1e-6)
+    # No footprint of the training data is so near to a threshold that its last bits decide.
+    for sign in (-np.inf, np.inf):
+        moved = predict_trees(arrays, np.nextafter(x, np.float32(sign)))
+        np.testing.assert_allclose(moved[:, 2:].sum(axis=1), expected, atol=1e-6)
+
+
+def test_last_bits_do_not_change_the_trees() -> None:
+    """Neither of numbers that many footprints share, nor of those that each has for itself."""
+    x, counts = make_data(2000)
+    x[:, 3] += np.float32(0.1)
+    x[:, 4] = np.where(x[:, 4] > 0.0, x[:, 4], 12.0)
+    held_out = make_data(500, seed=3)
+    settings = TreeSettings(iterations=40, leaves=15, least_samples=8, patience=5)
+    rng = np.random.default_rng(0)
+
+    def touch(rows: np.ndarray) -> np.ndarray:
+        return np.where(rng.random(rows.shape) < 0.5, rows, np.nextafter(rows, np.float32(np.inf)))
+
+    one = fit_trees(x, counts, validation=held_out, settings=settings)
+    two = fit_trees(touch(x), counts, validation=(touch(held_out[0]), held_out[1]), settings=settings)
+    np.testing.assert_array_equal(one["node_feature"], two["node_feature"])
+    np.testing.assert_allclose(one["node_value"], two["node_value"], rtol=1e-6)
+
+
+def test_rounding() -> None:
+    x = np.array([[1.0, 12.0], [1.0 + 1e-6, -3.3], [0.0, np.nan], [-1e-9, 0.0], [3e4, 1.0]], np.float32)
+    rounded = _rounded(x, x)
+    assert rounded[0, 0] == rounded[1, 0] == 1.0 and rounded[2, 0] == rounded[3, 0] == 0.0
+    np.testing.assert_allclose(rounded, x, rtol=2.0**-12, atol=2.0**-24)
+    np.testing.assert_array_equal(_rounded(rounded, rounded), rounded)
 
 
 @given(st.integers(0, 1000), st.integers(0, 130))
@@ -121,7 +149,8 @@ def test_validation_data_end_the_fit() -> None:
     assert len(lines) == 3 and lines[0].startswith("blended: ")
     blended = held_out[1] > 1
     p = predict_trees(arrays, held_out[0])[:, 2:].sum(axis=1)
-    assert -np.mean(np.log(np.where(blended, p, 1.0 - p))) == pytest.approx(min(curve), abs=1e-5)
+    # Some held-out footprints lie between a threshold and the training data beside it.
+    assert -np.mean(np.log(np.where(blended, p, 1.0 - p))) == pytest.approx(min(curve), abs=1e-2)
 
 
 def test_seed_makes_the_fit_and_means_of_fits_are_of_scores() -> None:

@@ -35,7 +35,7 @@ from scipy.special import expit
 from .._arrays import check_array
 from ..calibration import replace_blended
 from ..labels import N_CLASSES
-from ._multinomial import softmax, spread_classes, standardize, usable_scale
+from ._multinomial import fit_regression, softmax, spread_classes, standardize, usable_scale
 from ._stack_inputs import MAX_LOGIT, StackInputs, logit
 from ._tree_scores import BLENDED
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
@@ -68,12 +68,9 @@ def _fit_regression(
     inputs: np.ndarray, counts: np.ndarray, settings: StackSettings, weights: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Multinomial logistic regression on standardised columns."""
-    from sklearn.linear_model import LogisticRegression
-
     center, scale = standardize(inputs)
     classes = np.minimum(counts, N_CLASSES - 1)
-    regression = LogisticRegression(C=settings.regularization, tol=1e-5, max_iter=2000)
-    regression.fit((inputs - center) / scale, classes, sample_weight=weights)
+    regression = fit_regression((inputs - center) / scale, classes, settings.regularization, weights)
     slopes, intercepts = spread_classes(regression.classes_, regression.coef_, regression.intercept_)
     return {"center": center, "scale": scale, "slopes": slopes, "intercepts": intercepts}
 
@@ -197,7 +194,6 @@ def fit_stack(
     ValueError
         Raised if there are fewer images than folds, or a fold or ``natural`` lacks one kind.
     """
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
     settings = StackSettings() if settings is None else settings
@@ -243,9 +239,10 @@ def fit_stack(
             logits, inputs.own, inputs.conditions, arrays["condition_center"], arrays["condition_scale"]
         )
         center, scale = standardize(joined)
-        regression = LogisticRegression(C=settings.regularization, tol=1e-6, max_iter=1000)
         # Without weights: the probabilities refer to the natural shares.
-        regression.fit(((joined - center) / scale)[chosen], blended[chosen])
+        regression = fit_regression(
+            ((joined - center) / scale)[chosen], blended[chosen], settings.regularization
+        )
     slopes = regression.coef_[0] / scale
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
     arrays["join"] = np.append(slopes, regression.intercept_[0] - slopes @ center)

@@ -29,7 +29,7 @@ from .._arrays import check_array
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
 from ._centred_regression import fit_centred
-from ._multinomial import softmax, spread_classes, standardize
+from ._multinomial import fit_regression, softmax, spread_classes, standardize
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -147,7 +147,6 @@ class LogisticClassifier(BlendClassifier):
         options: FitOptions | None = None,
     ) -> None:
         from sklearn.decomposition import PCA
-        from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 
         self.config.validate()
@@ -176,9 +175,8 @@ class LogisticClassifier(BlendClassifier):
             inputs, classes = inputs[finite], classes[finite]
             weights = None if weights is None else weights[finite]
             center, scale = standardize(inputs)
-            regression = LogisticRegression(C=self.config.regularization, tol=1e-6, max_iter=10_000)
             inputs = (inputs - center) / scale
-            regression.fit(inputs, classes, sample_weight=weights)
+            regression = fit_regression(inputs, classes, self.config.regularization, weights)
             coefficients, intercepts = spread_classes(
                 regression.classes_, regression.coef_, regression.intercept_
             )

@@ -91,6 +91,50 @@ type _Trees = list[tuple[int, np.ndarray]]
 """Score that a tree adds to, and its nodes as scikit-learn has them."""
 
 
+_BITS = 12
+"""Binary digits that features are rounded to before trees are fitted: sixteen times as fine as the bins."""
+
+
+def _rounded(x: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Round features, so that what differs in last bits alone is one number.
+
+    To the trees such numbers would be different, and a feature may be divided between them.  In each column,
+    what is small beside the median of those in ``like`` is rounded as that is.
+    """
+    rounded = np.empty_like(x)
+    for j in range(x.shape[1]):
+        size = np.abs(like[:, j], dtype=np.float64)
+        size = size[size > 0.0]
+        least = np.ldexp(np.median(size), -_BITS) if size.size else 0.0
+        column = x[:, j].astype(np.float64)
+        _, exponent = np.frexp(np.maximum(np.abs(column), least))
+        step = np.ldexp(1.0, exponent - _BITS)
+        rounded[:, j] = np.round(column / step) * step
+    return rounded
+
+
+def _divide_between(trees: _Trees, x: np.ndarray, rounded: np.ndarray) -> _Trees:
+    """Move thresholds of trees of rounded features to the middle between the features that they divide."""
+    if not trees:
+        return trees
+    nodes = np.concatenate([nodes for _, nodes in trees])
+    split = np.flatnonzero(~nodes["is_leaf"].astype(bool))
+    split = split[np.argsort(nodes["feature_idx"][split], kind="stable")]
+    edges = np.searchsorted(nodes["feature_idx"][split], np.arange(x.shape[1] + 1))
+    for j in np.flatnonzero(np.diff(edges)):
+        chosen = split[edges[j] : edges[j + 1]]
+        known = ~np.isnan(x[:, j])
+        # Rounding keeps the order.
+        value, coarse = np.sort(x[known, j]).astype(np.float64), np.sort(rounded[known, j])
+        above = np.searchsorted(coarse.astype(np.float64), nodes["num_threshold"][chosen], side="right")
+        # A threshold above all of them divides them from NaN.
+        inside = (above > 0) & (above < len(value))
+        chosen, above = chosen[inside], above[inside]
+        nodes["num_threshold"][chosen] = 0.5 * (value[above - 1] + value[above])
+    ends = np.cumsum([len(one) for _, one in trees])
+    return [(score, part) for (score, _), part in zip(trees, np.split(nodes, ends[:-1]), strict=True)]
+
+
 def _flatten(trees: _Trees) -> dict[str, np.ndarray]:
     """Arrays of nodes and trees."""
     columns: dict[str, list[np.ndarray]] = {name: [] for name in NODE_COLUMNS}
@@ -242,7 +286,10 @@ def fit_trees(
     blended = classes > 1
     if blended.all() or not blended.any():
         raise ValueError("all or none of the footprints are blended; both kinds are needed")
+    given, x = x, _rounded(x, x)
     held_out = None if validation is None else _check_rows(*validation)
+    if held_out is not None:
+        held_out = _rounded(held_out[0], given), held_out[1]
     trees: _Trees = []
     baseline = np.zeros(N_SCORES)
 
@@ -280,7 +327,7 @@ def fit_trees(
         of = labels if len(labels) > 2 else labels[1:]
         trees += [(SEVERAL + of[k] - 2, tree.nodes) for step in steps for k, tree in enumerate(step)]
     baseline[SEVERAL:] = scores
-    return _flatten(trees) | {
+    return _flatten(_divide_between(trees, given, x)) | {
         "baseline": baseline,
         "class_factors": np.ones(N_CLASSES),
         "n_features": np.array([x.shape[1]], dtype=np.int64),

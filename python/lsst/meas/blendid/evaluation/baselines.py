@@ -54,7 +54,9 @@ def _peaks(samples: FootprintSamples) -> np.ndarray:
 def _fit_area(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=1e6).fit(x, blended).predict_proba(new)[:, 1]
+    # Newton's method ends at the minimum, whatever the last bits of sums are.
+    model = LogisticRegression(C=1e6, solver="newton-cholesky", tol=1e-9, max_iter=200)
+    return model.fit(x, blended).predict_proba(new)[:, 1]
 
 
 def _fit_areas_and_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
