@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index
+from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index, choose_units
 from lsst.meas.blendid.evaluation.metrics import score
 
 
@@ -29,6 +29,24 @@ def test_block_index() -> None:
     block = block_index(x, y)
     assert block[0] == block[1] and len(set(block)) == 3 and block.max() == 2
     assert len(set(block_index(x, y, np.array([0, 1, 0, 0])))) == 4
+
+
+def test_units_are_the_largest_blocks_of_which_there_are_enough() -> None:
+    rng = np.random.default_rng(0)
+
+    def units(side: float, *, n: int = 3000, skies: int = 1, size: int = 512) -> tuple[int | None, int]:
+        found = choose_units(*rng.uniform(0.0, side, (2, n)), np.arange(n) % skies, size=size)
+        assert found.index.min() == 0 and len(np.unique(found.index)) == found.n
+        return found.size, found.n
+
+    assert units(4096.0) == (512, 64)
+    assert units(1024.0, skies=5) == (512, 20)
+    assert units(2048.0) == (256, 64)
+    # Twenty-five blocks, nine of them slivers, are fewer than twenty.
+    assert units(1060.0) == (128, 81)
+    assert units(1024.0) == (128, 64)
+    assert units(500.0) == (None, 3000) and units(500.0, n=20) == (None, 20)
+    assert units(2048.0, size=100) == (None, 3000)
 
 
 def test_bootstrap_is_paired_seeded_and_about_right() -> None:

@@ -90,14 +90,22 @@ def test_spares_older_files(evaluated: tuple[Path, str]) -> None:
 
 
 def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -> None:
-    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0, "--model", "peaks-i-1")
+    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 5, "--model", "peaks-i-1")
     status, _, err = run("--out", tmp_path, *args, "--psf-fwhm", 1.7, "--visits", 20, "--noise", "variance")
     assert status == 0, err
     assert "100 % of the footprints lie in images with another seeing or depth" in err
     section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
     assert section["psf_sigma"][0] == pytest.approx(1.6 * 1.7 / 0.7, rel=0.05)
     assert section["scenes"][0]["noise"] == "variance"
-    assert "another seeing or depth" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "another seeing or depth" in report
+    # One piece of sky of 500 x 500 pixels is too small for errors that can be trusted.
+    caution = "There is too little sky for 20 blocks of it: errors are from resamples of the"
+    assert f"Warning: {caution}" in err and caution in report
+    assert section["caution"].startswith(caution) and section["block_size"] is None
+    table = Table.read(tmp_path / "scores.ecsv", format="ascii.ecsv")
+    assert any(caution in note for note in table.meta["notes"])
+    assert not table["auc_difference_certain"].any() and set(table["block_size"]) == {0}
 
 
 def test_coadds_with_truth(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,13 +138,83 @@ def test_table_and_document() -> None:
     assert f"{found['good'].value('auc'):.4f} ± " in text
 
 
-def test_one_block_has_no_errors() -> None:
+def test_few_blocks_are_divided() -> None:
+    """One piece of sky of 1152 x 1152 pixels has nine blocks of 512 pixels."""
     scored = toy_scored()
     one_sky = dataclasses.replace(scored.labelled, sky=np.zeros(len(scored.labelled.counts), dtype=int))
-    found = compare(one_sky, scored.predictions, reference="noisy", bootstrap=10, block_size=10_000)
-    assert (found.n_blocks, found.n_draws) == (1, 0)
-    assert math.isnan(found["good"].differences["auc"].error)
-    assert "good" in found.format()
+    found = compare(one_sky, scored.predictions, reference="noisy", bootstrap=10)
+    assert (found.n_blocks, found.block_size, found.caution) == (25, 256, None)
+    assert found["good"].differences["auc"].certain
+
+
+def test_one_footprint_has_no_errors() -> None:
+    found = compare(**sky_of(2, 0), bootstrap=10)
+    assert (found.n_blocks, found.n_draws, found.block_size) == (2, 10, None)
+    assert "too little sky for 20 blocks" in str(found.caution)
+
+
+def sky_of(n: int, seed: int, *, size: float = 1024.0, cells: int = 8) -> dict[str, Any]:
+    """Arguments of `compare` for footprints on one square of sky, with two models that are equally good.
+
+    What models see of the footprints in a cell of the sky has something in common.
+    """
+    rng = np.random.default_rng(seed)
+    xy = rng.uniform(0.0, size, (n, 2))
+    cell = (xy * cells / size).astype(int) @ [1, cells]
+    counts = 1 + (np.arange(n) % 3 == 0)
+    common = rng.normal(0.0, 0.3, cells**2)[cell]
+    seen = 3.0 * (counts - 1.5) + common + rng.normal(0.0, 1.2, n)
+    models = {name: 1.0 / (1.0 + np.exp(-seen - rng.normal(0.0, 1.0, n))) for name in ("a", "b")}
+    labelled = SimpleNamespace(
+        samples=SimpleNamespace(n_peaks=np.ones(n, int), centroid=xy, results=[None]),
+        **{"counts": counts, "sky": np.zeros(n, int), "mix": {}, "inside": [1.0], "snr_min": 5.0},
+    )
+    return {"labelled": labelled, "predictions": models}
+
+
+def test_errors_of_one_small_piece_of_sky_are_what_realisations_scatter() -> None:
+    """With four blocks of 512 pixels, a fifth of the errors are below half of what they should be."""
+    found = [compare(**sky_of(400, seed), reference="a", bootstrap=40) for seed in range(100)]
+    assert all(c.block_size == 128 and c.caution is None for c in found)
+    for key in ("auc", "cross_entropy", "balanced_accuracy"):
+        spread = np.std([c["a"].value(key) for c in found])
+        errors = np.array([c["a"].errors[key] for c in found])
+        assert errors.mean() == pytest.approx(spread, rel=0.25), key
+        assert errors.min() > 0.5 * spread, key
+        gaps = [c["b"].differences[key] for c in found]
+        # Five in a hundred models that are equal differ for certain, and not a fifth of them.
+        assert sum(gap.certain for gap in gaps) <= 12, key
+        assert np.mean([gap.error for gap in gaps]) == pytest.approx(
+            np.std([gap.value for gap in gaps]), rel=0.25
+        )
+
+
+def test_errors_where_there_is_too_little_sky() -> None:
+    """Those of footprints, with a warning, and nothing is certain, however different the models are."""
+    found = []
+    for seed in range(60):
+        given = sky_of(60, seed, size=400.0, cells=1)
+        found.append(compare(**given, bootstrap=40))
+    assert all(c.n_blocks == 60 and c.block_size is None for c in found)
+    spread = np.std([c["a"].value("auc") for c in found])
+    assert np.mean([c["a"].errors["auc"] for c in found]) == pytest.approx(spread, rel=0.25)
+    given["predictions"]["b"] = np.where(given["labelled"].counts > 1, 0.2, 0.8)
+    opposite = compare(**given, reference="a", bootstrap=60)
+    assert opposite["b"].differences["auc"].high < 0.0
+    assert not opposite["b"].differences["auc"].certain
+    assert not opposite.table()["auc_difference_certain"].any()
+    assert opposite.to_dict()["models"]["b"]["differences"]["auc"]["certain"] is False
+    assert opposite.table().meta["caution"] == opposite.to_dict()["caution"] == opposite.caution
+
+
+def test_few_of_a_kind_are_not_enough_to_be_certain() -> None:
+    given = sky_of(400, 1)
+    counts = given["labelled"].counts
+    counts[np.flatnonzero(counts > 1)[8:]] = 1
+    given["predictions"] = {"a": np.full(400, 0.3), "b": np.where(counts > 1, 0.9, 0.1)}
+    found = compare(**given, reference="a", bootstrap=30)
+    assert found.block_size == 128 and "Only 8 footprints" in str(found.caution)
+    assert not any(gap.certain for gap in found["b"].differences.values())
 
 
 def test_bad_comparisons() -> None:

@@ -372,10 +372,10 @@ def _baselines(
 ) -> dict[str, np.ndarray]:
     """Predictions of the baselines."""
     from ..evaluation.baselines import baselines, cross_fitted_baselines
-    from ..evaluation.bootstrap import block_index
+    from ..evaluation.bootstrap import choose_units
 
     if fit is not None:
         return baselines(fit.samples, fit.counts, labelled.samples, sep=request.sep)
     x, y = labelled.samples.centroid.T
-    blocks = block_index(x, y, labelled.sky)
-    return cross_fitted_baselines(labelled.samples, labelled.counts, blocks, sep=request.sep)
+    units = choose_units(x, y, labelled.sky)
+    return cross_fitted_baselines(labelled.samples, labelled.counts, units.index, sep=request.sep)

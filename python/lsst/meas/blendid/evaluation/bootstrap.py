@@ -9,16 +9,24 @@
 """Errors of scores by resampling blocks of sky.
 
 Neighbouring footprints share galaxies, seeing and clustering, so that whole
-blocks are drawn, and not footprints.
+blocks are drawn, and not footprints.  A few blocks say next to nothing about
+their own scatter: `choose_units` divides a small piece of sky into smaller ones.
 """
 
 from __future__ import annotations
 
-__all__ = ("block_bootstrap", "block_index", "resampled_weights")
+__all__ = ("LEAST_UNITS", "Units", "block_bootstrap", "block_index", "choose_units", "resampled_weights")
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+
+LEAST_UNITS = 20
+"""With fewer blocks of sky their scatter is hardly known: that of 20 is known to 16 %."""
+
+_SMALLEST_BLOCK = 128
+"""Side of the smallest blocks, pixels: several footprints across."""
 
 
 def block_index(
@@ -44,6 +52,52 @@ def block_index(
     scene = np.zeros(np.shape(x), dtype=np.int64) if scene is None else np.asarray(scene)
     corner = np.column_stack([scene, np.asarray(y) // size, np.asarray(x) // size]).astype(np.int64)
     return np.unique(corner, axis=0, return_inverse=True)[1].ravel()
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is drawn in a bootstrap."""
+
+    index: np.ndarray
+    """Unit of each footprint, numbered from 0: int64 array `(n,)`."""
+    size: int | None
+    """Side of the blocks of sky in pixels; `None` if each footprint is a unit of its own."""
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return int(self.index.max()) + 1 if self.index.size else 0
+
+
+def _effective_number(index: np.ndarray) -> float:
+    """Number of equal blocks in which as few pairs of footprints would share one."""
+    n = np.bincount(index).astype(np.float64)
+    pairs, blocks = float(n @ (n - 1.0)), float(len(n))
+    return min(blocks, float(n.sum() * (n.sum() - 1.0)) / pairs) if pairs > 0.0 else blocks
+
+
+def choose_units(x: np.ndarray, y: np.ndarray, scene: np.ndarray | None = None, *, size: int = 512) -> Units:
+    """Divide footprints into blocks of sky of which there are enough.
+
+    Parameters
+    ----------
+    x, y, scene
+        As for `block_index`.
+    size
+        Side of the largest blocks, pixels.  It is halved, down to 128 pixels, until there are 20 blocks or
+        nearly so; blocks with few footprints count in part.
+
+    Returns
+    -------
+    units
+        The blocks; the footprints themselves if there are too few of the smallest blocks.
+    """
+    while size >= _SMALLEST_BLOCK:
+        index = block_index(x, y, scene, size=size)
+        if _effective_number(index) >= 0.95 * LEAST_UNITS:
+            return Units(index, size)
+        size //= 2
+    return Units(np.arange(np.size(x), dtype=np.int64), None)
 
 
 def resampled_weights(blocks: np.ndarray, *, draws: int = 200, seed: int = 20220101) -> np.ndarray:

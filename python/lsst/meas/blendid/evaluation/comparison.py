@@ -21,7 +21,7 @@ import numpy as np
 
 from ..classifiers import split_probabilities
 from ._weighted_scores import WeightedScores
-from .bootstrap import block_index, resampled_weights
+from .bootstrap import LEAST_UNITS, Units, choose_units, resampled_weights
 from .comparison_table import METRICS, Comparison, Difference, Metric, ModelRow
 from .metrics import score, score_one_peak
 
@@ -55,7 +55,8 @@ def compare(
     seed
         Seed of the resamples; the same for all models.
     block_size
-        Side of a block, pixels.
+        Side of the largest blocks, pixels; smaller ones are taken for small pieces of sky, or the footprints
+        themselves (`.bootstrap.choose_units`), which `.comparison_table.Comparison.caution` tells.
     progress
         Called with the number of models done and in all.
 
@@ -91,13 +92,13 @@ def compare(
             else f"none of the {n} footprints holds a galaxy; scores need blended and unblended ones"
         )
     x, y = labelled.samples.centroid.T
-    blocks = block_index(x, y, labelled.sky, size=block_size)
-    n_blocks = int(blocks.max()) + 1
-    n_draws = bootstrap if n_blocks > 1 else 0
-    weights = resampled_weights(blocks, draws=n_draws, seed=seed) if n_draws else None
+    units = choose_units(x, y, labelled.sky, size=block_size)
+    n_draws = bootstrap if units.n > 1 else 0
+    weights = resampled_weights(units.index, draws=n_draws, seed=seed) if n_draws else None
+    known = _trusted(counts, n_peaks) if units.size is not None else frozenset()
 
     def sample(p: np.ndarray, use: np.ndarray) -> _Sample:
-        return _Sample.draw(WeightedScores(p[use], counts[use], n_peaks[use]), use, weights, blocks)
+        return _Sample.draw(WeightedScores(p[use], counts[use], n_peaks[use]), use, weights, units.index)
 
     finite = {name: np.isfinite(p) for name, p in p_of.items()}
     samples: dict[str, _Sample] = {}
@@ -116,12 +117,12 @@ def compare(
                 samples[key] if np.array_equal(common, finite[key]) else sample(p_of[key], common)
                 for key in (name, reference)
             )
-            differences = one.minus(other)
+            differences = one.minus(other, units.n, known)
         rows[name] = ModelRow(
             name,
             score(p, counts),
             score_one_peak(p, counts, n_peaks),
-            samples[name].errors(),
+            samples[name].errors(units.n),
             differences,
         )
         if progress is not None:
@@ -134,9 +135,44 @@ def compare(
         float(np.mean(labelled.inside)),
         labelled.snr_min,
         len(labelled.samples.results),
-        n_blocks,
+        units.n,
         n_draws,
+        units.size,
+        _caution(units, counts) if n_draws else None,
     )
+
+
+_LEAST_OF_A_KIND = 10
+"""With fewer footprints of a kind, resamples of them are too much alike."""
+
+
+def _trusted(counts: np.ndarray, n_peaks: np.ndarray) -> frozenset[str]:
+    """Metrics of which there are enough footprints of both kinds for errors to be believed."""
+    one_peak = n_peaks == 1
+    few = {
+        metric.key
+        for metric in METRICS
+        for kind in (counts > 1, counts == 1)
+        if np.count_nonzero(kind & one_peak if metric.key.startswith("one_peak") else kind) < _LEAST_OF_A_KIND
+    }
+    return frozenset(metric.key for metric in METRICS) - few
+
+
+def _caution(units: Units, counts: np.ndarray) -> str | None:
+    """Say why errors cannot be trusted."""
+    if units.size is None:
+        return (
+            f"There is too little sky for {LEAST_UNITS} blocks of it: errors are from resamples of the "
+            f"{units.n:,} footprints as if they were independent, and are too small where neighbours are "
+            "alike. No difference is called certain; take more or larger scenes."
+        )
+    fewest = min(int(np.count_nonzero(counts > 1)), int(np.count_nonzero(counts == 1)))
+    if fewest < _LEAST_OF_A_KIND:
+        return (
+            f"Only {fewest} footprints are of one of the kinds, blended and unblended: errors may be too "
+            "small, and no difference is called certain; take more or larger scenes."
+        )
+    return None
 
 
 @dataclass(frozen=True)
@@ -159,18 +195,25 @@ class _Sample:
                     collected[key].append(value)
         return cls(values, {key: np.array(v) for key, v in collected.items() if np.isfinite(v).any()})
 
-    def errors(self) -> dict[str, float]:
-        return {key: float(np.nanstd(values)) for key, values in self.draws.items()}
+    def errors(self, n: int) -> dict[str, float]:
+        """Errors by resamples of n units, whose scatter is about their own mean."""
+        return {key: float(np.nanstd(values)) * math.sqrt(n / (n - 1)) for key, values in self.draws.items()}
 
-    def minus(self, other: _Sample) -> dict[str, Difference]:
-        """Paired differences."""
+    def minus(self, other: _Sample, n: int, known: frozenset[str]) -> dict[str, Difference]:
+        """Paired differences, certain ones only of the metrics that are ``known``."""
+        from scipy.stats import t
+
         found = {}
+        # Quantiles of the draws themselves would need far more draws.
+        reach = float(t.ppf(0.975, n - 1)) if n > 1 else math.nan
         for key, value in self.values.items():
-            error = low = high = math.nan
+            error = math.nan
+            difference = value - other.values[key]
             if key in self.draws and key in other.draws:
                 gap = self.draws[key] - other.draws[key]
                 if np.isfinite(gap).any():
-                    error = float(np.nanstd(gap))
-                    low, high = (float(v) for v in np.nanpercentile(gap, (2.5, 97.5)))
-            found[key] = Difference(value - other.values[key], error, low, high)
+                    error = float(np.nanstd(gap)) * math.sqrt(n / (n - 1))
+            low, high = difference - reach * error, difference + reach * error
+            certain = key in known and (low > 0.0 or high < 0.0)
+            found[key] = Difference(difference, error, low, high, certain)
         return found

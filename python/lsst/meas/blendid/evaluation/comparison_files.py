@@ -124,7 +124,9 @@ def score_table(sections: Sequence[Section]) -> Table:
     Returns
     -------
     table
-        The tables of `.comparison.Comparison`, with columns ``group`` and ``snr_min`` before.
+        The tables of `.comparison.Comparison`, with columns ``group`` and ``snr_min`` before, and
+        ``n_blocks`` and ``block_size`` that errors are from (0 for footprints) behind; ``meta["notes"]`` has
+        what to beware of.
     """
     from astropy.table import vstack
 
@@ -133,10 +135,15 @@ def score_table(sections: Sequence[Section]) -> Table:
         table = section.comparison.table()
         table.add_column(np.full(len(table), section.comparison.snr_min), index=0, name="snr_min")
         table.add_column(np.full(len(table), section.scored.name), index=0, name="group")
+        table["n_blocks"] = section.comparison.n_blocks
+        table["block_size"] = section.comparison.block_size or 0
         table.meta = {}
         parts.append(table)
     joined = vstack(parts) if len(parts) > 1 else parts[0]
-    joined.meta = {"reference": sections[0].comparison.reference}
+    joined.meta = {
+        "reference": sections[0].comparison.reference,
+        "notes": [f"{s.title}: {note.replace('**', '')}" for s in sections for note in s.notes],
+    }
     return joined
 
 

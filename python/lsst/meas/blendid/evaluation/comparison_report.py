@@ -150,10 +150,17 @@ def _how_to_read(page: Page, sections: Sequence[Section]) -> None:
     )
     if comparison.n_draws:
         page.paragraph(
-            f"Errors are standard deviations over {comparison.n_draws} resamples of blocks of 512² pixels of "
-            f"sky. Differences are from **{comparison.reference}**, in the same resamples: much that two "
-            "models share cancels. Those whose central 95 % exclude zero are set in bold."
+            f"Errors are standard deviations over {comparison.n_draws} resamples of {_units(sections)}. "
+            f"Differences are from **{comparison.reference}**, in the same resamples: much that two "
+            "models share cancels. Those that differ from zero with 95 % confidence are set in bold, where "
+            "there are enough blocks of sky and footprints of both kinds to say so."
         )
+
+
+def _units(sections: Sequence[Section]) -> str:
+    """What was drawn, with the numbers."""
+    kinds = {f"{s.comparison.n_blocks:,} {s.comparison.units}": None for s in sections}
+    return " and of ".join(kinds)
 
 
 def _scenes(page: Page, sections: Sequence[Section]) -> None:
@@ -231,8 +238,7 @@ def _scores(page: Page, section: Section) -> None:
         for key in _DIFFERENCES:
             difference = row.differences.get(key)
             text, _, error = format_difference(difference, digits[key]).partition(" ± ")
-            sure = difference is not None and (difference.low > 0.0 or difference.high < 0.0)
-            text = f"**{text}**" if sure else text
+            text = f"**{text}**" if difference is not None and difference.certain else text
             cells.append(f"{text} {{error|± {error}}}" if error else text)
         difference = row.differences.get("cross_entropy")
         base = comparison[comparison.reference].scores.cross_entropy

@@ -99,6 +99,7 @@ def make_section(
     if truth is not None and (truth.n_stars.any() or truth.n_clumpy.any()):
         kinds = tuple(kind_scores(p, labelled.counts, truth))
     samples = labelled.samples
+    cautions = [] if comparison.caution is None else [comparison.caution]
     sigmas = [result.psf.sigma for result in samples.results]
     depths = [
         point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
@@ -114,7 +115,7 @@ def make_section(
         (min(sigmas), max(sigmas)),
         (min(depths), max(depths)) if len(depths) == len(sigmas) else None,
         baseline,
-        tuple(note for model in models for note in model_notes(model, scored)),
+        tuple(cautions + [note for model in models for note in model_notes(model, scored)]),
     )
 
 

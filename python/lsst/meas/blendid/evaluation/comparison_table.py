@@ -87,9 +87,11 @@ class Difference:
     error: float
     """Standard deviation over resamples of blocks of sky."""
     low: float
-    """Lower end of the central 95 % of the resamples."""
+    """Lower end of the interval of 95 % confidence, by Student's distribution for as many blocks."""
     high: float
     """Upper end of it."""
+    certain: bool = False
+    """Whether that is on one side of zero, and there are enough blocks of sky and footprints to say so."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,18 @@ class Comparison:
     """Objects fainter than this did not count."""
     n_scenes: int
     n_blocks: int
-    """Blocks of sky that errors are from."""
+    """Blocks of sky that errors are from, or footprints."""
     n_draws: int
     """Resamples of them; 0 for no errors."""
+    block_size: int | None = None
+    """Side of the blocks, pixels; `None` if footprints were drawn."""
+    caution: str | None = None
+    """Why errors cannot be trusted; `None` if they can."""
+
+    @property
+    def units(self) -> str:
+        """What errors are from, in words."""
+        return "footprints" if self.block_size is None else f"blocks of {self.block_size}² pixels of sky"
 
     def __getitem__(self, name: str) -> ModelRow:
         return self.rows[name]
@@ -154,8 +165,8 @@ class Comparison:
         -------
         table
             A row for each model: each metric with ``<metric>_error`` and, if there is a reference,
-            ``<metric>_difference``, ``…_difference_error``, ``…_difference_low`` and
-            ``…_difference_high``.
+            ``<metric>_difference``, ``…_difference_error``, ``…_difference_low``,
+            ``…_difference_high`` and ``…_difference_certain``.
         """
         from astropy.table import Table
 
@@ -173,6 +184,9 @@ class Comparison:
                         entry[f"{metric.key}_difference_{part}"] = (
                             math.nan if difference is None else getattr(difference, part)
                         )
+                    if self.n_draws:
+                        certain = difference is not None and difference.certain
+                        entry[f"{metric.key}_difference_certain"] = certain
             rows.append(entry)
         table = Table(rows)
         for metric in METRICS:
@@ -187,6 +201,8 @@ class Comparison:
             "n_scenes": self.n_scenes,
             "n_blocks": self.n_blocks,
             "n_draws": self.n_draws,
+            "block_size": self.block_size,
+            "caution": self.caution,
             "snr_min": self.snr_min,
             "inside": self.inside,
             "mix": dict(self.mix),
@@ -211,7 +227,10 @@ class Comparison:
                 "scores": {m.key: plain(row.value(m.key)) for m in METRICS},
                 "errors": {key: plain(value) for key, value in row.errors.items()},
                 "differences": {
-                    key: {part: plain(value) for part, value in dataclasses.asdict(difference).items()}
+                    key: {
+                        part: value if isinstance(value, bool) else plain(value)
+                        for part, value in dataclasses.asdict(difference).items()
+                    }
                     for key, difference in row.differences.items()
                 },
             }
