@@ -16,11 +16,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := python tests benchmarks doc .ci
 
-.PHONY: help demo test install lint format types doc scons requirements clean
+.PHONY: help demo test test-numbers install lint format types doc scons requirements clean
 
 help:
 	@echo "make demo          simulate two coadds, run the pipeline on them, write a report (DEMO_ARGS=...)"
 	@echo "make test          run the tests (PYTEST_ARGS=..., JOBS=$(JOBS))"
+	@echo "make test-numbers  run the tests that compare numbers as other processors would round"
 	@echo "make install       only make the virtual environment in $(VENV) (PYTHON=... chooses the interpreter)"
 	@echo "make lint types    check style with ruff, annotations with mypy; make format rewrites"
 	@echo "make doc           build the user guide into doc/_build/html"
@@ -33,6 +34,17 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal $(PYTEST_ARGS)
+
+# OpenBLAS and numba choose code by the processor; here they take that of others, where this one can run it.
+test-numbers: $(STAMP)
+	@status=0; \
+	has() { grep -qsw -- "$$1" /proc/cpuinfo; }; \
+	numbers() { echo "Numbers with $$1"; env "$$@" OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m numbers \
+	    --numprocesses=$(JOBS) --dist=worksteal $(PYTEST_ARGS) || status=$$?; }; \
+	if has avx2; then numbers OPENBLAS_CORETYPE=Haswell; fi; \
+	if has avx512f; then numbers OPENBLAS_CORETYPE=SkylakeX; fi; \
+	numbers NUMBA_CPU_NAME=generic NUMBA_CACHE_DIR=$(CURDIR)/build/numba-generic; \
+	exit $$status
 
 install: $(STAMP)
 

@@ -36,6 +36,30 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("blendid")
 
 
+_NUMBERS = frozenset(
+    f"test_{name}.py"
+    for name in (
+        *("baselines", "bootstrap", "calibration", "metrics"),
+        *("classifiers_centers", "classifiers_centred_regression", "classifiers_cnn"),
+        *("classifiers_ensemble", "classifiers_features", "classifiers_logistic"),
+        *("classifiers_muygps", "classifiers_peaks", "classifiers_trees"),
+        *("features_measure", "features_strips", "features_two_component"),
+        *("footprints_background", "footprints_noise", "footprints_significance", "footprints_smoothing"),
+        *("psf", "training", "training_like", "training_transfer"),
+    )
+)
+"""Files of the tests marked ``numbers``: ``make test-numbers`` runs them as other processors would."""
+
+for _name in _NUMBERS:
+    assert Path(__file__).with_name(_name).is_file(), f"{_name} of the tests of numbers is gone"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in _NUMBERS:
+            item.add_marker("numbers")
+
+
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
     """Top folder of the source tree."""
