@@ -19,6 +19,7 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.footprint_flags import find_footprint_flags
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from scipy import ndimage
@@ -94,3 +95,83 @@ def test_command_with_an_absurd_pixel(tmp_path: Path) -> None:
     other |= (absurd["bbox_y0"] > SPOT[0]) | (absurd["bbox_y1"] < SPOT[0])
     assert len(clean) == other.sum() == len(absurd) - 1
     np.testing.assert_allclose(absurd["p_blended"][other], clean["p_blended"], atol=0.05)
+
+
+# Holes
+
+
+@cache
+def star_with_hole(radius: float) -> np.ndarray:
+    """A bright star whose core is NaN, amid the others."""
+    pixels = make_pixels().copy()
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    kernel = kolmogorov_kernel(3.5, 101)
+    pixels[SPOT[0] - 50 : SPOT[0] + 51, SPOT[1] - 50 : SPOT[1] + 51] += np.float32(1e5) * kernel.astype("f4")
+    pixels[np.hypot(y - SPOT[0], x - SPOT[1]) <= radius] = np.nan
+    return pixels
+
+
+def of_star(result: DetectionResult) -> np.ndarray:
+    """Footprints within 20 pixels of the spot."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return np.setdiff1d(result.footprints.labels[np.hypot(y - SPOT[0], x - SPOT[1]) < 20], [0]) - 1
+
+
+@pytest.mark.parametrize("source", ["variance", "clipped"])
+@pytest.mark.parametrize("radius", [0, 3, 7])
+def test_no_peaks_on_the_border_of_a_hole(radius: float, source: str) -> None:
+    result = build(star_with_hole(radius), source)
+    kept = build(star_with_hole(radius), source, doKeepPeaksAtHoles=True)
+    own = of_star(result)
+    assert own.size >= 1
+    np.testing.assert_array_equal(result.footprints.labels, kept.footprints.labels)
+    assert not result.footprints.n_peaks[own].any()
+    assert kept.footprints.n_peaks[own].sum() >= 4
+    other = np.setdiff1d(np.arange(len(result.footprints)), own)
+    np.testing.assert_array_equal(result.footprints.n_peaks[other], kept.footprints.n_peaks[other])
+    for detection in (result, kept):
+        flags = find_footprint_flags(detection, max_peaks=600, max_masked_fraction=0.99)
+        assert flags["core_missing"][own].all()
+        assert flags["masked"][own].all()
+        assert not flags["core_missing"][other].any()
+
+
+def test_a_hole_beside_the_core_leaves_it() -> None:
+    """Pixels over the threshold border on the hole, and the peak is there."""
+    pixels = star_with_hole(-1).copy()
+    pixels[SPOT[0] - 2 : SPOT[0] + 3, SPOT[1] + 8 : SPOT[1] + 11] = np.nan
+    result = build(pixels, "variance")
+    (own,) = of_star(result)
+    assert result.footprints.n_peaks[own] == 1
+    flags = find_footprint_flags(result, max_peaks=600, max_masked_fraction=0.99)
+    assert flags["masked"][own]
+    assert not flags["core_missing"][own]
+
+
+def test_temporary_local_background_makes_no_peaks_at_holes() -> None:
+    options = {"doTempLocalBackground": True, "tempLocalBackgroundBinSize": 32}
+    result = build(star_with_hole(7), "variance", **options)
+    kept = build(star_with_hole(7), "variance", doKeepPeaksAtHoles=True, **options)
+    assert not result.footprints.n_peaks[of_star(result)].any()
+    assert kept.footprints.n_peaks[of_star(kept)].any()
+
+
+def test_command_with_a_hole(tmp_path: Path) -> None:
+    """The star has its row, is not classified and says why; the others are classified."""
+    path = tmp_path / "star.fits"
+    astropy.io.fits.PrimaryHDU(star_with_hole(5)).writeto(path)
+    arguments = ["run", str(path), "--out", str(tmp_path), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"]
+    for name in ("features", "logistic", "peaks"):
+        arguments += ["--classifier", name]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    blend = Table.read(tmp_path / "star.blend.parquet")
+    peaks = Table.read(tmp_path / "star.blend_peak.parquet")
+    near = np.hypot(blend["x"] - SPOT[1], blend["y"] - SPOT[0]) < 20
+    assert near.any()
+    assert blend["flag"][near].all()
+    assert blend["flag_core_missing"][near].all()
+    assert np.isnan(blend["p_blended"][near]).all()
+    assert not blend["flag_core_missing"][~near].any()
+    assert np.isfinite(blend["p_blended"][~near]).all()
+    assert np.hypot(peaks["f_x"] - SPOT[1], peaks["f_y"] - SPOT[0]).min() > 15

@@ -57,7 +57,7 @@ def matching_peaks(result: DetectionResult, peaks: np.ndarray) -> int:
 
 def run_reference(shared_data: Path, run: str) -> tuple[DetectionResult, np.ndarray, np.ndarray]:
     config = FootprintConfig()
-    config.update(**RUNS[run])
+    config.update(doKeepPeaksAtHoles=True, **RUNS[run])
     with np.load(shared_data / "afw_reference" / "source_detection.npz") as data:
         result = build_footprints(
             data["image"],

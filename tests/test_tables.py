@@ -50,7 +50,8 @@ is_patch_inner bool none; is_tract_inner bool none; n_peaks int32 none; max_sign
 p_blended float32; p_blended_first float32; p_blended_second float32;
 p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_expected float32;
 flux float32 nJy; mag float32 mag;
-flag bool none; flag_edge bool none; flag_masked bool none; flag_no_data bool none;
+flag bool none; flag_edge bool none; flag_masked bool none; flag_core_missing bool none;
+flag_no_data bool none;
 flag_too_large bool none; flag_too_many_peaks bool none; flag_bright_star bool none;
 flag_outside_model_range bool none;
 flag_classifier_failed bool none

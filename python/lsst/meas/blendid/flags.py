@@ -59,6 +59,13 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=False,
     ),
     FlagDefinition(
+        "core_missing",
+        "The brightest pixel that was searched borders on masked pixels, or on others that are not finite or "
+        "within reach of the smoothing kernel of such pixels: what lies there is brighter, its peak is not "
+        "known, and there may be none in the table.",
+        blocking=True,
+    ),
+    FlagDefinition(
         "no_data",
         "More than maxMaskedFraction of the footprint's pixels could not be searched: masked, not finite, or "
         "within reach of the smoothing kernel of such pixels or of the edge.",

@@ -45,14 +45,16 @@ def find_footprint_flags(
     Returns
     -------
     flags : `dict` [`str`, `numpy.ndarray`]
-        Bool arrays of shape (n,): ``edge``, ``masked``, ``no_data``,
-        ``too_many_peaks`` and ``bright_star`` (`.flags.FLAGS`).
+        Bool arrays of shape (n,): ``edge``, ``masked``, ``core_missing``,
+        ``no_data``, ``too_many_peaks`` and ``bright_star`` (`.flags.FLAGS`).
     """
     footprints = detection.footprints
+    cut, core_missing = _find_cut_by_bad_pixels(detection)
     unsearched = _count(detection, ~detection.eligible)
     return {
         "edge": _is_cut_by_edge(detection),
-        "masked": _is_cut_by_bad_pixels(detection),
+        "masked": cut,
+        "core_missing": core_missing,
         "no_data": unsearched > max_masked_fraction * footprints.area,
         "too_many_peaks": footprints.n_peaks > max_peaks,
         "bright_star": _is_bright_star(detection, saturated),
@@ -72,14 +74,28 @@ def _is_bright_star(detection: DetectionResult, saturated: np.ndarray | None) ->
     return star if saturated is None else star | (_count(detection, saturated) > 0)
 
 
-def _is_cut_by_bad_pixels(detection: DetectionResult) -> np.ndarray:
-    """Whether pixels over the threshold border on those that bad pixels kept from being searched."""
+def _find_cut_by_bad_pixels(detection: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
+    """Whether pixels over the threshold border on those that bad pixels kept from being searched.
+
+    Also whether the brightest of them does, bool (n,) each: what lies under the bad pixels is brighter still.
+    """
+    labels, smoothed = detection.footprints.labels, detection.smoothed
+    n = len(detection.footprints)
     if not detection.bad.any():
-        return np.zeros(len(detection.footprints), dtype=bool)
+        return np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     border = dilate_square(detection.bad, _kernel_reach(detection) + 1)
     # NaN, where nothing was searched, compares as false.
     border &= detection.significance >= float(detection.metadata["threshold"])
-    return _count(detection, border) > 0
+    highest = np.full(n + 1, -np.inf)
+    np.maximum.at(highest, labels[border], smoothed[border].astype(float))
+    cut = highest[1:] > -np.inf
+    rest = np.full(n + 1, -np.inf)
+    # Pixels that were not searched are 0 in the smoothed image.
+    touched = highest > -np.inf
+    touched[0] = False
+    inside = touched[labels] & ~border
+    np.maximum.at(rest, labels[inside], smoothed[inside].astype(float))
+    return cut, cut & (highest >= rest)[1:]
 
 
 def _is_cut_by_edge(detection: DetectionResult) -> np.ndarray:

@@ -230,7 +230,9 @@ def build_footprints(
         metadata |= dropped
 
     with clock("peaks"):
-        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1)
+        # At the edge of the image the margin does the same.
+        searched = eligible if any_bad and not config.doKeepPeaksAtHoles else None
+        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1, searched=searched)
         peaks = refine_peaks(peaks, smoothed)
         if config.doTempLocalBackground:
             peaks = replace_peaks(
@@ -243,6 +245,7 @@ def build_footprints(
                 lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
                 radius,
                 config,
+                searched,
             )
 
     growth = growth_radius(psf.sigma, config.nSigmaToGrow)

@@ -77,11 +77,15 @@ class FootprintConfig(Config):
     )
     excludeMaskPlanes = ListField[str](
         doc="Mask planes to leave out of statistics and, widened by the smoothing kernel, out of detection. "
-        "Growth may re-enter them. The rim of such an area, where the smoothed image breaks off, counts as a "
-        "slope that falls to 0, so that a star with a masked or NaN core gets peaks along it; "
-        "SourceDetectionTask gives it the same. EDGE, in coadds that were searched before, marks the "
-        "half-kernel border that is left out here in any case, and would widen it a second time.",
+        "Growth may re-enter them. EDGE, in coadds that were searched before, marks the half-kernel border "
+        "that is left out here in any case, and would widen it a second time.",
         default=["NO_DATA"],
+    )
+    doKeepPeaksAtHoles = Field[bool](
+        doc="Keep maxima that border on pixels that were not searched (masked, not finite or within reach of "
+        "the kernel of such pixels)? Where the smoothed image breaks off, a star with a masked core "
+        "has a ring of them. SourceDetectionTask keeps them.",
+        default=False,
     )
     noiseSource = ChoiceField[str](
         doc="Where the noise of a pixel comes from.",

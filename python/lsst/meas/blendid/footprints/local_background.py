@@ -33,6 +33,7 @@ def replace_peaks(
     noise_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     radius: int,
     config: FootprintConfig,
+    searched: np.ndarray | None = None,
 ) -> Peaks:
     """Find the peaks of footprints with several anew, over a temporary local background.
 
@@ -58,6 +59,8 @@ def replace_peaks(
         Half-width of the smoothing kernel [pixel].
     config
         Settings.
+    searched
+        As for `.peaks.find_peaks`.
 
     Returns
     -------
@@ -72,7 +75,9 @@ def replace_peaks(
     difference = mesh.subtract_from(smoothed)
     n_components = int(component.max(initial=0))
     new = refine_peaks(
-        find_peaks(runs, component, n_components, difference, margin=radius + 1, use_maximum=False),
+        find_peaks(
+            runs, component, n_components, difference, margin=radius + 1, use_maximum=False, searched=searched
+        ),
         difference,
     )
     over = (new.value >= config.thresholdValue * noise_of(new.x, new.y)) & (new.value > 0.0)

@@ -62,8 +62,13 @@ def _find_peaks(
     image: np.ndarray,
     margin: int,
     use_maximum: bool,
+    searched: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Local maxima within runs, and the highest pixel of a component without one."""
+    """Local maxima within runs, and the highest pixel of a component without one.
+
+    None of them beside a pixel that was not searched, if there is a mask of those that were.
+    """
+    all_searched = searched.size == 0
     ny, nx = image.shape
     limit = n_components
     for i in range(x0.size):
@@ -97,6 +102,7 @@ def _find_peaks(
                     and v >= image[y + 1, x - 1]
                     and v >= image[y + 1, x]
                     and v >= image[y + 1, x + 1]
+                    and (all_searched or searched[y - 1 : y + 2, x - 1 : x + 2].all())
                 ):
                     out_c[n] = c
                     out_x[n] = x
@@ -105,11 +111,17 @@ def _find_peaks(
                     has_peak[c] = True
     if use_maximum:
         for c in range(1, n_components + 1):
-            if not has_peak[c] and top[c] > -np.inf:
-                out_c[n] = c
-                out_x[n] = top_x[c]
-                out_y[n] = top_y[c]
-                n += 1
+            if has_peak[c] or not top[c] > -np.inf:
+                continue
+            x, y = top_x[c], top_y[c]
+            # Those within the margin of the image's edge stand in.
+            inside = y >= margin and y < ny - margin and x >= margin and x < nx - margin
+            if inside and not all_searched and not searched[y - 1 : y + 2, x - 1 : x + 2].all():
+                continue
+            out_c[n] = c
+            out_x[n] = x
+            out_y[n] = y
+            n += 1
     return out_c[:n].copy(), out_x[:n].copy(), out_y[:n].copy()
 
 
@@ -121,6 +133,7 @@ def find_peaks(
     *,
     margin: int = 1,
     use_maximum: bool = True,
+    searched: np.ndarray | None = None,
 ) -> Peaks:
     """Find the pixels without a greater one among their eight neighbours.
 
@@ -139,6 +152,9 @@ def find_peaks(
     use_maximum
         Give a component without a peak, for instance one that rises towards
         the edge, its highest pixel.
+    searched
+        True for pixels that were searched, bool ``(ny, nx)``; there is no peak
+        beside another one. All of them if `None`.
 
     Returns
     -------
@@ -147,7 +163,15 @@ def find_peaks(
         first in raster order can be one.
     """
     c, x, y = _find_peaks(
-        runs.start, runs.x0, runs.x1, component, n_components, image, max(margin, 1), use_maximum
+        runs.start,
+        runs.x0,
+        runs.x1,
+        component,
+        n_components,
+        image,
+        max(margin, 1),
+        use_maximum,
+        np.zeros((0, 0), dtype=bool) if searched is None else searched,
     )
     return Peaks(c, x, y, image[y, x], x.astype(float), y.astype(float))
 

@@ -148,9 +148,12 @@ def _label_part(
     if unit == "footprint":
         counts = count_galaxies(result.footprints, mosaic.truth, snr_min=snr_min)
         n_true = int(np.count_nonzero(np.asarray(mosaic.truth["snr"]) >= snr_min))
-        # The stamp of a footprint is that of its first peak; one in a gap belongs to none.
-        peaks = result.footprints.peaks[result.footprints.peak_start[:-1]]
-        tile = tiles[peaks["i_y"], peaks["i_x"]]
+        # The stamp of a footprint is that of its first peak; one in a gap or without peak belongs to none.
+        start = result.footprints.peak_start
+        has_peak = start[1:] > start[:-1]
+        peaks = result.footprints.peaks[start[:-1][has_peak]]
+        tile = np.zeros(len(result.footprints), dtype=tiles.dtype)
+        tile[has_peak] = tiles[peaks["i_y"], peaks["i_x"]]
         sky = np.where(tile > 0, ids[np.maximum(tile, 1) - 1], -1)
         return result, counts, sky, float(counts.sum()) / max(n_true, 1)
     peaks = result.footprints.peaks.copy()
