@@ -10,7 +10,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.table_files import read_tables
+from PIL import Image
 
 NOISE = 5.0
 SOURCES = [(40, 50, 2000.0), (100, 48, 4500.0), (107, 51, 3500.0), (150, 110, 1500.0), (60, 120, 150_000.0)]
@@ -176,3 +180,99 @@ def test_regions_without_wcs_are_in_pixels(image: str) -> None:
     status, _, err = run("bare.fits", "--pixel-scale", "0.2", "--regions", "--segmentation")
     assert status == 0, err
     assert Path("OUT/bare.blend.reg").read_text().splitlines()[2] == "image"
+
+
+def read_page(path: str) -> str:
+    """A page, after a look whether all elements end and nothing is fetched from elsewhere."""
+    text = Path(path).read_text(encoding="utf-8")
+
+    class Checker(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "link", "img"):
+                self.open.append(tag)
+            for name, value in attrs:
+                assert name not in ("src", "href") or str(value).startswith("data:")
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert "url(" not in text and "<script" not in text
+    return text
+
+
+def pictures(text: str) -> list[tuple[int, int]]:
+    """Sizes of the pictures of a page."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    return [Image.open(io.BytesIO(base64.b64decode(data))).size for data in found]
+
+
+def test_report(image: str) -> None:
+    pytest.importorskip("matplotlib", reason="the page has figures")
+    status, out, err = run(image, "--report", "--classifier", "features", "--classifier", "peaks")
+    assert (status, err) == (0, "")
+    assert out.endswith("-> OUT/IMAGE.blend{,_peak,_spans}.parquet, IMAGE.blend.html\n")
+    page = read_page("OUT/IMAGE.blend.html")
+    tables = read_tables("OUT", "IMAGE")
+    assert "<h1>Blends in IMAGE.fits</h1>" in page
+    assert "4 footprints, each with the probability" in page
+    # Outlines over all of it, cutouts, histogram.
+    assert len(pictures(page)) == 3
+    for number in tables.blend["footprint_id"]:
+        assert f"<td>{number}</td>" in page
+    for text in (
+        "model features-i-1",
+        "model peaks-i-1",
+        "31.400",
+        "0.2″",
+        "No variance plane",
+        "flag_bright_star",
+    ):
+        assert text in page
+    assert f"{tables.blend.meta['noise_sigma']:.4g} per pixel, from the clipped scatter" in page
+    assert "flag_too_many_peaks" not in page  # Only those that are set.
+    assert "OUT/IMAGE.blend{,_peak,_spans}.parquet" in page
+
+
+def test_report_of_a_large_image_shows_it_whole_and_enlarged(image: str) -> None:
+    pytest.importorskip("matplotlib", reason="the page has figures")
+    astropy.io.fits.writeto("long.fits", np.tile(make_pixels(), (1, 5)))
+    astropy.io.fits.writeto("high.fits", np.tile(make_pixels(), (5, 1)))
+    status, _, err = run(
+        "long.fits", "high.fits", "--pixel-scale", "0.2", "--report", "--classifier", "peaks"
+    )
+    assert status == 0, err
+    for name in ("long", "high"):
+        sizes = pictures(read_page(f"OUT/{name}.blend.html"))
+        assert len(sizes) == 4
+        # No picture is much higher than a screen.
+        assert all(height < 1.5 * width for width, height in sizes)
+
+
+def test_report_of_nothing_and_of_what_is_not_classified(image: str) -> None:
+    pytest.importorskip("matplotlib", reason="the page has figures")
+    astropy.io.fits.writeto("noise.fits", np.random.default_rng(2).normal(0.0, 1.0, (90, 80)))
+    options = ("--pixel-scale", "0.2", "--report", "--classifier", "peaks")
+    assert run("noise.fits", *options)[0] == 0
+    assert "No footprint was found" in read_page("OUT/noise.blend.html")
+    astropy.io.fits.writeto("pair.fits", make_pixels()[20:90, 60:145])
+    status, out, _ = run("pair.fits", *options, "--config-option", "maxPeaks=1")
+    assert status == 0
+    assert "1 footprint, 1 not classified" in out
+    page = read_page("OUT/pair.blend.html")
+    assert "flag_too_many_peaks" in page
+    assert "The probabilities" not in page
+
+
+def test_report_without_matplotlib(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, out, err = run(image, "--report")
+    assert (status, out) == (1, "")
+    assert err == "Error: --report needs matplotlib; install it with pip install 'lsst-meas-blendid[plots]'\n"
+    assert not Path("OUT").exists()

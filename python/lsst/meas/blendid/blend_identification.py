@@ -242,6 +242,8 @@ class BlendIdentificationTask(PipelineTask):
         if inner_box is None:
             self.log.verbose("The inner region of the patch is not known; is_patch_inner is true everywhere.")
         meta = self._table_metadata(detection, classifiers, band)
+        if zero_point is not None:
+            meta["zero_point"] = zero_point
         tables = make_tables(
             detection,
             p_blended=p_blended,

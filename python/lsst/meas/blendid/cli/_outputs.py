@@ -12,9 +12,12 @@ from __future__ import annotations
 
 __all__ = ("OutputOptions", "write_outputs")
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ._common import CommandError
 
 if TYPE_CHECKING:
     from lsst.pipe.base import Struct
@@ -30,17 +33,39 @@ class OutputOptions:
     ----------
     format
         Format of the tables (`..table_files.TABLE_FORMATS`).
-    regions, segmentation
-        Whether there are to be regions for DS9 and a label image.
+    regions, segmentation, report
+        Whether there are to be regions for DS9, a label image and a page to look at.
     """
 
     format: str = "parquet"
     regions: bool = False
     segmentation: bool = False
+    report: bool = False
+
+    def check(self) -> None:
+        """See, before any work is done, whether all that is needed is installed.
+
+        Raises
+        ------
+        CommandError
+            Raised if it is not.
+        """
+        if self.report and importlib.util.find_spec("matplotlib") is None:
+            raise CommandError(
+                "--report needs matplotlib; install it with pip install 'lsst-meas-blendid[plots]'"
+            )
 
 
 def write_outputs(
-    options: OutputOptions, directory: Path, stem: str, source: InputImage, struct: Struct
+    options: OutputOptions,
+    directory: Path,
+    stem: str,
+    source: InputImage,
+    struct: Struct,
+    *,
+    name: str,
+    pixel_scale: float | None,
+    seconds: float,
 ) -> str:
     """Write what there is to write of one image.
 
@@ -54,6 +79,12 @@ def write_outputs(
         The image.
     struct
         What the task made of it.
+    name
+        What the image is called.
+    pixel_scale
+        Pixel size in arcsec as the user gave it; by default that of the WCS.
+    seconds
+        How long it took to read and classify the image.
 
     Returns
     -------
@@ -74,4 +105,23 @@ def write_outputs(
     if options.segmentation:
         names.append(f"{stem}.blend_segmentation.fits")
         write_segmentation(directory / names[-1], footprints, projection=projection)
+    if options.report:
+        from ..evaluation.image_report import ReportedImage, write_image_report
+        from ..readers import projection_scale
+
+        names.append(f"{stem}.blend.html")
+        if pixel_scale is None and projection is not None:
+            pixel_scale = projection_scale(projection, source.masked_image.bbox)
+        image = ReportedImage(
+            name=name,
+            kind=f"{source.kind} FITS" if source.kind == "plain" else f"written by {source.kind}",
+            tables=tables,
+            detection=struct.detection,
+            zero_point=struct.blend.meta.get("zero_point"),
+            pixel_scale=pixel_scale,
+            notes=source.notes,
+            files=[str(directory / file) for file in names],
+            seconds=seconds,
+        )
+        write_image_report(directory / names[-1], image)
     return f"{directory / names[0]}{''.join(f', {name}' for name in names[1:])}"

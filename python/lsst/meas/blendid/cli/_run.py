@@ -253,7 +253,16 @@ class ImageRunner:
                 struct = task.run(source.masked_image, psf=source.psf, band=source.band)
         except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
             raise CommandError(str(err)) from err
-        written = write_outputs(self._options.outputs, self._options.directory, image.stem, source, struct)
+        written = write_outputs(
+            self._options.outputs,
+            self._options.directory,
+            image.stem,
+            source,
+            struct,
+            name=image.name,
+            pixel_scale=self._options.reading.get("pixel_scale"),
+            seconds=time.perf_counter() - start,
+        )
         flagged = np.asarray(struct.blend["flag"], dtype=bool)
         n = len(flagged)
         text = f"{image.name}: {n} footprint{'' if n == 1 else 's'}"

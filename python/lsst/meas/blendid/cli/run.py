@@ -82,6 +82,11 @@ from ._run import ImageRunner, Reporter, RunOptions
     help="Format of the tables.",
 )
 @click.option(
+    "--report",
+    is_flag=True,
+    help="Write a page with pictures of what was found and what was assumed: STEM.blend.html.",
+)
+@click.option(
     "--regions", is_flag=True, help="Write footprints and peaks as regions for DS9: STEM.blend.reg."
 )
 @click.option(
@@ -110,6 +115,7 @@ def run(
     config_files: tuple[str, ...],
     config_options: tuple[str, ...],
     table_format: str,
+    report: bool,
     regions: bool,
     segmentation: bool,
     jobs: int,
@@ -131,11 +137,13 @@ def run(
       blendid run coadd.fits --out tables
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
-      blendid run FOLDER --out tables --jobs 4
+      blendid run FOLDER --out tables --jobs 4 --report
       blendid run image.fits --psf-fwhm 0.7 --out tables --format fits --regions --segmentation
       blendid run coadd.fits --out tables --config-option maxPeaks=50
       blendid run coadd.fits --out tables --config-option classifiers.features.priorBlended=0.2
     """  # noqa: D301
+    outputs = OutputOptions(format=table_format, regions=regions, segmentation=segmentation, report=report)
+    outputs.check()
     inputs = find_inputs(images, hdu)
     make_output_folder(directory)
     options = RunOptions(
@@ -148,7 +156,7 @@ def run(
         },
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale},
         settings=get_settings(),
-        outputs=OutputOptions(format=table_format, regions=regions, segmentation=segmentation),
+        outputs=outputs,
     )
     reporter = Reporter()
     runner = ImageRunner(options, tell=reporter.show)

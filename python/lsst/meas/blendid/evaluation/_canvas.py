@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-__all__ = ("MARK", "Window", "draw_outlines", "image_figure", "rasterize_table", "show_image")
+__all__ = ("MARK", "Window", "draw_outlines", "image_figure", "rasterize_table", "show_image", "to_png")
 
+import io
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -130,3 +131,23 @@ def draw_outlines(
     lines.set_color(list(map(tuple, probability_colormap()(np.ma.masked_invalid(probability[ids])))))
     lines.set_alpha(alpha)
     axes.add_collection(lines, autolim=False)
+
+
+def to_png(figure: Figure, dpi: int = 150) -> bytes:
+    """Give a figure as the bytes of a PNG file.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+    dpi
+        Dots per inch.
+
+    Returns
+    -------
+    png
+        The file, the same for the same figure.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()

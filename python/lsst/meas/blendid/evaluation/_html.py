@@ -54,6 +54,7 @@ th:first-child, td:first-child {{ text-align: left; white-space: nowrap; padding
 .error {{ display: block; color: {MUTED}; font-size: 0.8rem; font-weight: 400; white-space: nowrap; }}
 td {{ line-height: 1.35; }}
 tr.strong td {{ font-weight: 600; }}
+table.text th, table.text td {{ text-align: left; }} table.text td:first-child {{ color: {MUTED}; }}
 table.cutouts td {{ vertical-align: middle; }} table.cutouts img {{ display: block; width: 7.5rem; }}
 ul.notes {{ margin: 0 0 1.4rem; padding: 0.8rem 1.1rem 0.8rem 2rem; max-width: 48rem; font-size: 0.92rem;
   background: #fff7ed; border-left: 4px solid {BLENDED}; border-radius: 0 8px 8px 0; }}
@@ -155,6 +156,23 @@ class Page:
             body += f"<tr class='strong'>{cells}</tr>" if index == strong else f"<tr>{cells}</tr>"
         self._parts.append(
             f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
+
+    def facts(self, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> None:
+        """Add a table of words, which stand at the left of their columns.
+
+        Parameters
+        ----------
+        rows
+            Cells of each row; the first is what it is about.
+        header
+            Names of the columns, if they need any.
+        """
+        head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in header)
+        body = "".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in row)}</tr>" for row in rows)
+        self._parts.append(
+            f'<div class="scroll"><table class="text">{f"<thead><tr>{head}</tr></thead>" if head else ""}'
+            f"<tbody>{body}</tbody></table></div>"
         )
 
     def cutouts(self, header: Sequence[str], rows: Sequence[tuple[bytes, str, Sequence[str]]]) -> None:

@@ -52,6 +52,8 @@ class Stamp:
     """True positions of stars, which ``truth`` leaves out then."""
     peaks: np.ndarray | None = None
     """Positions of the peaks of the footprint."""
+    name: str = ""
+    """What to call it in the caption, if anything."""
 
 
 def make_stamp(
@@ -205,7 +207,9 @@ def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
     for positions, look in looks:
         if positions is not None and len(positions):
             axes.plot(*positions.T, ls="none", zorder=4, path_effects=halo, **look)
-    text = f"p = {stamp.probability:.2f}"
+    text = f"p = {stamp.probability:.2f}" if np.isfinite(stamp.probability) else "not classified"
+    if stamp.name:
+        text = f"{stamp.name}      {text}"
     if stamp.count is not None:
         text += f"      true N = {stamp.count}"
     axes.text(0.5, -0.03, text, transform=axes.transAxes, ha="center", va="top", fontsize=9)

@@ -14,7 +14,7 @@ shows or saves it, and none touches the global state of matplotlib.
 
 from __future__ import annotations
 
-__all__ = ("Window", "footprint_overlay", "patch_overview")
+__all__ = ("Window", "footprint_overlay", "patch_overview", "probability_map")
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -97,6 +97,94 @@ def footprint_overlay(
         zorder=3,
     )
     _scale_bar(axes, window, pixel_scale)
+    _probability_bar(figure)
+    return figure
+
+
+@styled
+def probability_map(
+    image: np.ndarray,
+    noise: float,
+    xy0: tuple[int, int],
+    blend: Table,
+    *,
+    window: Window | None = None,
+    pixel_scale: float | None = None,
+    max_pixels: int = 1200,
+    width: float = 10.0,
+) -> Figure:
+    """Draw a whole coadd with a dot for each footprint in the colour of its probability.
+
+    Parameters
+    ----------
+    image
+        Coadd `(ny, nx)`, NaN where there are no data.
+    noise
+        Noise of a pixel in the same unit.
+    xy0
+        Parent pixel ``(x, y)`` of its first element.
+    blend
+        Table of its footprints.
+    window
+        Region to mark, that another figure shows enlarged.
+    pixel_scale
+        Arcseconds per pixel, for a scale bar in arcseconds instead of pixels.
+    max_pixels
+        The image is averaged down to at most about this many pixels across.
+    width
+        Width of the figure in inches; the figure is at most as high, with empty margins at the sides of a
+        higher image.
+
+    Returns
+    -------
+    figure
+        The figure.
+    """
+    from matplotlib.patches import Rectangle
+
+    ny, nx = image.shape
+    step = max(1, -(-max(ny, nx) // max_pixels))
+    # Columns beside a high image, and what a whole number of blocks lacks.
+    columns, rows = max(nx, ny) + -max(nx, ny) % step, ny + -ny % step
+    left = (columns - nx) // 2
+    corner = (xy0[0] - left, xy0[1])
+    full: Window = (*corner, corner[0] + columns - 1, corner[1] + rows - 1)
+    padded = cut_window(np.asarray(image, dtype=np.float32), xy0, full) / np.float32(noise)
+    blocks = padded.reshape(rows // step, step, columns // step, step)
+    finite = np.isfinite(blocks)
+    total = np.where(finite, blocks, 0.0).sum(axis=(1, 3))
+    mean = total / np.maximum(finite.sum(axis=(1, 3)), 1)
+    brightness = np.where(finite.any(axis=(1, 3)), asinh_stretch(mean * step, 1.0, softening=4.0), 0.0)
+
+    figure, axes = image_figure(width, (rows, columns), room=0.55)
+    # The dots stand out against a dimmed image.
+    show_image(axes, 0.75 * brightness, full)
+    probability = np.asarray(blend["p_blended"], dtype=float)
+    # Those that are not classified first, the surest blends last and on top.
+    order = np.argsort(np.where(np.isfinite(probability), probability, -1.0), kind="stable")
+    axes.scatter(
+        np.asarray(blend["x"])[order],
+        np.asarray(blend["y"])[order],
+        c=probability[order],
+        cmap=probability_colormap(),
+        vmin=0.0,
+        vmax=1.0,
+        s=float(np.clip(6e4 / max(len(blend), 1), 6.0, 30.0)),
+        linewidths=0.4,
+        edgecolors="#10151b",
+        plotnonfinite=True,
+        zorder=3,
+    )
+    if window is not None:
+        x0, y0, x1, y1 = window
+        frame = Rectangle(
+            (x0 - 0.5, y0 - 0.5), x1 - x0 + 1, y1 - y0 + 1, fill=False, ec="#ffffff", lw=1.6, zorder=4
+        )
+        frame.set_linestyle((0, (4, 2.5)))
+        axes.add_patch(frame)
+    axes.set_xlim(full[0] - 0.5, full[2] + 0.5)
+    axes.set_ylim(full[1] - 0.5, full[3] + 0.5)
+    _scale_bar(axes, full, pixel_scale)
     _probability_bar(figure)
     return figure
 

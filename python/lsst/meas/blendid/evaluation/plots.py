@@ -14,7 +14,14 @@ saves it, and none touches the global state of matplotlib.
 
 from __future__ import annotations
 
-__all__ = ("accuracy_by_magnitude", "reliability_diagram", "roc_curve", "roc_points", "wilson_interval")
+__all__ = (
+    "accuracy_by_magnitude",
+    "probability_histogram",
+    "reliability_diagram",
+    "roc_curve",
+    "roc_points",
+    "wilson_interval",
+)
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -238,6 +245,58 @@ def accuracy_by_magnitude(
     if drawn.any():
         lower.set_xlim(edges[:-1][drawn].min() - 0.5, edges[1:][drawn].max() + 0.25)
     figure.align_ylabels()
+    return figure
+
+
+@styled
+def probability_histogram(
+    probability: np.ndarray, n_peaks: np.ndarray, *, n_bins: int = 20, width: float = 10.0
+) -> Figure:
+    """Draw how many footprints have which probability, those with one peak beside those with more.
+
+    Parameters
+    ----------
+    probability
+        Probabilities `(n,)`; NaN ones are left out.
+    n_peaks
+        Number of peaks of each footprint `(n,)`.
+    n_bins
+        Number of bins between 0 and 1.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        The figure, with logarithmic counts.
+    """
+    probability, n_peaks = _finite(probability, n_peaks)
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    figure = new_figure(width, 0.34 * width)
+    panels = figure.subplots(1, 2, sharey=True)
+    largest = 10.0
+    for axes, name, chosen in (
+        (panels[0], "One peak", n_peaks <= 1),
+        (panels[1], "Several peaks", n_peaks > 1),
+    ):
+        counts, _ = np.histogram(probability[chosen], edges)
+        largest = max(largest, 1.6 * float(counts.max()))
+        axes.bar(
+            edges[:-1],
+            np.maximum(counts, 0.5),
+            width=1.0 / n_bins,
+            align="edge",
+            color=[_on_white(e) for e in _mid(edges)],
+            ec="white",
+            lw=1.0,
+        )
+        axes.set_title(f"{name}: {int(chosen.sum()):,} footprints")
+        axes.set(xlabel="Probability of a blend", xlim=(-0.02, 1.02))
+        axes.grid(axis="x", visible=False)
+    # Empty bins end below the axis: a logarithmic scale cannot show zero.
+    panels[0].set_yscale("log")
+    panels[0].set_ylim(0.8, largest)
+    panels[0].set_ylabel("Footprints")
     return figure
 
 

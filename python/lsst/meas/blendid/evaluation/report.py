@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = ("ReportFigure", "make_figures", "write_report")
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._files import atomic_path
+from ._canvas import to_png
 from ._html import Page
 from .gallery import Stamp, cutout_gallery, make_stamp
 from .matching import MatchedCoadd
@@ -152,7 +152,10 @@ def make_figures(
             "Accuracy by magnitude.",
         ),
     ]
-    return {name: ReportFigure(name, _to_png(figure), caption, alt) for name, figure, caption, alt in made}
+    # At this resolution 4 x 4 dots make a pixel of the enlarged coadd.
+    return {
+        name: ReportFigure(name, to_png(figure, dpi=168), caption, alt) for name, figure, caption, alt in made
+    }
 
 
 def write_report(
@@ -375,10 +378,3 @@ def _showable(coadd: MatchedCoadd) -> np.ndarray:
     fits = np.all(high - low < _STAMP_SIZE - 4, axis=0)
     within = np.all((centre > half) & (centre < np.array([[nx], [ny]]) - half), axis=0)
     return coadd.inner & fits & within & np.isfinite(np.asarray(blend["p_blended"], dtype=float))
-
-
-def _to_png(figure: Figure, dpi: int = 168) -> bytes:
-    """PNG file of a figure; at this resolution 4 x 4 dots make a pixel of the enlarged coadd."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()

@@ -13,7 +13,8 @@
 
 from __future__ import annotations
 
-__all__ = ("InputImage", "ReadError", "read_image")
+__all__ = ("InputImage", "ReadError", "projection_scale", "read_image", "read_projection")
 
 from ._input_image import InputImage, ReadError
 from ._read import read_image
+from ._wcs import projection_scale, read_projection
