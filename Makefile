@@ -59,9 +59,8 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install -qq --no-deps --requirement requirements.txt
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pip check
-	@# Compile the numba kernels now, so that the first run is as fast as the next.
-	@$(BIN)/python .ci/warm-up.py >/dev/null 2>&1 \
-	    || echo "Note: .ci/warm-up.py failed, so the first run will be slower." >&2
+	@# Compile the loops now, so that the first run is as fast as the next.
+	@$(BIN)/blendid compile || echo "Note: the first run will be slower." >&2
 	@touch $(STAMP)
 
 lint: $(STAMP)

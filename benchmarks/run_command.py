@@ -10,8 +10,8 @@
 
 Each program is started anew on one core with one thread, reads a plain
 2048 × 2048 FITS image of a simulated coadd and writes its table.  The first
-run of ``blendid`` starts with empty caches, so that it also compiles Python
-and Numba code, as once after an installation; the others find the caches.
+run of ``blendid`` starts with empty caches of the user, so that it also compiles Python code, and loops
+where ``blendid compile`` was not called; the others find the caches.
 
     python benchmarks/run_command.py [--size N] [--repeats N]
 """

@@ -6,13 +6,12 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Compilation of loops, with a cache where one can be written.
+"""Compilation of loops, with a cache that may be read-only.
 
-Compiled code is kept beside the source, or in the user's cache folder. Where
-neither can be written, as in an installation that is read-only for a user
-without a home, loops are compiled anew in each process, which takes some
-seconds; set the environment variable ``NUMBA_CACHE_DIR`` to a writable folder
-to avoid that.
+Compiled code is looked for beside the source, where ``blendid compile`` puts it once for all users of an
+installation, in the folder that the environment variable ``NUMBA_CACHE_DIR`` names, and in the user's cache
+folder. What is in none of them is compiled, and kept in the first of them that can be written: that of the
+environment variable before the others. Where none can, it is compiled anew in each process.
 
 Arrays of the size of an image are best made by NumPy and handed to a loop, which asks the system for huge
 pages; compiled code does not, and spends more on page faults than on filling them.
@@ -26,6 +25,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+
+from ._jit_cache import KernelCache
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -45,11 +46,10 @@ def njit(**options: Any) -> Callable[[_Function], _Function]:
     """
 
     def decorate(function: _Function) -> _Function:
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError as err:
-            if "cannot cache" not in str(err):
-                raise
-            return numba.njit(**options)(function)
+        kernel = numba.njit(**options)(function)
+        if hasattr(kernel, "_cache"):  # It is the function itself where NUMBA_DISABLE_JIT is set.
+            # The same as numba's `enable_caching`, which would look for a folder to write to.
+            kernel._cache = KernelCache(function, options)
+        return kernel
 
     return decorate

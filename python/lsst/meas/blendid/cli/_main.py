@@ -28,6 +28,7 @@ _COMMANDS = {
     "stamps": "Make the sets of postage stamps of other systems.",
     "train": "Train a classifier and write it as a model package.",
     "evaluate": "Score models on scenes whose galaxies are known.",
+    "compile": "Compile all loops once, for every user of this installation.",
 }
 """Commands in the order of the help, with their summary.  The command NAME is
 the attribute NAME of the module of that name in this package."""
