@@ -42,7 +42,6 @@ def _command(
     """Run a command of the environment that runs the tests, as a user would."""
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    environment["MEAS_BLENDID_DIR"] = str(ROOT)
     # bps takes its submit folder from here.
     environment["PWD"] = str(cwd)
     if path is not None:
@@ -67,7 +66,8 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _pipetask(repo: Path, output: str, *extra: str, inputs: str = INPUT, **options: Any) -> Any:
     return _command(
-        "pipetask", "run", "-b", repo, "-i", inputs, "-o", output, "-p", ROOT / "pipelines" / "blendid.yaml",
+        "pipetask", "run", "-b", repo, "-i", inputs, "-o", output,
+        "-p", "resource://lsst.meas.blendid/pipelines/blendid.yaml",
         "--register-dataset-types", *extra, cwd=repo.parent, **options,
     )  # fmt: skip
 
@@ -141,8 +141,8 @@ def test_bps_gives_the_same(repo: Path, tables: dict[tuple[str, int], Table], tm
     pipeline = tmp_path / "both.yaml"
     pipeline.write_text("\n".join(["description: Both.", "imports:", *pipelines, ""]))
     _command(
-        "bps", "submit", ROOT / "config" / "bps_parsl.yaml", "-b", repo, "-i", INPUT, "-o", "batch",
-        "-p", pipeline, "-d", ONE, cwd=repo.parent,
+        "bps", "submit", "resource://lsst.meas.blendid/config/bps_parsl.yaml",
+        "-b", repo, "-i", INPUT, "-o", "batch", "-p", pipeline, "-d", ONE, cwd=repo.parent,
     )  # fmt: skip
     _assert_same({key: table for key, table in tables.items() if key[1] == 0}, _read(repo, "batch"))
     coadds = []

@@ -29,6 +29,7 @@ _COMMANDS = {
     "train": "Train a classifier and write it as a model package.",
     "evaluate": "Score models on scenes whose galaxies are known.",
     "compile": "Compile all loops once, for every user of this installation.",
+    "where": "Print the folder that has pipelines/, config/ and models/.",
 }
 """Commands in the order of the help, with their summary.  The command NAME is
 the attribute NAME of the module of that name in this package."""

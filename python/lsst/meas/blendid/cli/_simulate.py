@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 from astropy.table import Table
 
-from .._paths import pipeline_path
+from .._paths import pipeline_uri
 from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, ParametricCatalog, as_source
 from ..simulation.catalogs.catalog_files import FileSource
 from ..simulation.config import SceneConfig
@@ -216,7 +216,7 @@ def _pipetask_command(request: Request, repository: Path, layout: TractLayout, c
     return (
         f"  pipetask run -j {request.processes} -b {shlex.quote(str(repository))} "
         f"-i {shlex.quote(collection)} -o {shlex.quote(collection + '_coadds')} \\\n"
-        f"    -p {shlex.quote(str(pipeline_path('simulate.yaml')))} --register-dataset-types \\\n"
+        f"    -p {pipeline_uri('simulate.yaml')} --register-dataset-types \\\n"
         f"{kept}"
         f'    -d "{where}"'
     )

@@ -150,9 +150,6 @@ def _check_extras() -> None:
         raise CommandError(
             f"the demo needs {' and '.join(missing)}; install what is missing, or everything with 'make'"
         )
-    from .._paths import pipeline_path
-
-    pipeline_path()
     _find_pipetask()
 
 
@@ -191,7 +188,7 @@ def _find_pipetask() -> str:
 
 def _pipetask_command(repository: DemoRepository) -> list[str]:
     """Command line of the pipeline run."""
-    from .._paths import pipeline_path
+    from .._paths import pipeline_uri
 
     return [
         _readable(Path(_find_pipetask())),
@@ -199,7 +196,7 @@ def _pipetask_command(repository: DemoRepository) -> list[str]:
         "-b",
         _readable(repository.root),
         "-p",
-        _readable(pipeline_path()),
+        pipeline_uri(),
         "-i",
         repository.collection,
         "-o",
