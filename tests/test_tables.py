@@ -215,7 +215,9 @@ def test_files_are_those_of_the_butler(tables: BlendTables, tmp_path: Path) -> N
     for name, path in zip(("blend", "blend_peak", "blend_spans"), paths, strict=True):
         written = pyarrow.parquet.read_table(path)
         written.validate(full=True)
-        expected = astropy_to_arrow(getattr(tables, name))
+        table = getattr(tables, name).copy()
+        table.meta["table_set"] = Table.read(path).meta["table_set"]
+        expected = astropy_to_arrow(table)
         assert written.schema.equals(expected.schema, check_metadata=True)
         for column in expected.column_names:
             np.testing.assert_array_equal(written[column].to_numpy(), expected[column].to_numpy())
@@ -247,6 +249,35 @@ def test_no_half_written_output(tables: BlendTables, tmp_path: Path, monkeypatch
     with pytest.raises(OSError, match=r"cannot write .*scene\.blend_spans\.parquet: disk full"):
         write_tables(tables, tmp_path, "scene")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", TABLE_FORMATS)
+def test_files_of_different_runs_are_no_set(tables: BlendTables, tmp_path: Path, format: str) -> None:
+    """As where a run was killed between two renames."""
+    paths = write_tables(tables, tmp_path, "scene", format=format)
+    first = paths[1].read_bytes()
+    write_tables(tables, tmp_path, "scene", format=format)
+    # The same content is the same set.
+    assert "table_set" not in read_tables(tmp_path, "scene").blend.meta
+    other = BlendTables(tables.blend.copy(), tables.blend_peak, tables.blend_spans)
+    other.blend["p_blended"][0] = 0.123
+    write_tables(other, tmp_path, "scene", format=format)
+    read_tables(tmp_path, "scene")
+    paths[1].write_bytes(first)
+    with pytest.raises(ValueError, match=rf"scene\.blend_peak\.{format} was not written together .*repeat"):
+        read_tables(tmp_path, "scene")
+
+
+def test_tables_without_a_set_are_read(tables: BlendTables, tmp_path: Path) -> None:
+    """As those of a Butler, and older ones; but not beside newer ones."""
+    paths = write_tables(tables, tmp_path, "scene")
+    for name, path in zip(_NAMES, paths, strict=True):
+        pyarrow.parquet.write_table(astropy_to_arrow(getattr(tables, name)), path)
+    assert len(read_tables(tmp_path, "scene").blend) == len(tables.blend)
+    write_tables(tables, tmp_path, "scene")
+    pyarrow.parquet.write_table(astropy_to_arrow(tables.blend), paths[0])
+    with pytest.raises(ValueError, match=r"scene\.blend\.parquet was not written together"):
+        read_tables(tmp_path, "scene")
 
 
 def test_no_footprint(detection: DetectionResult) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_paths(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, ...]]:
-    """Write several files under temporary names and rename them together.
+    """Write several files under temporary names and rename them together, all of them or none.
 
     Parameters
     ----------
@@ -33,7 +33,9 @@ def atomic_paths(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path
     temporary
         Where to write each, in a hidden folder beside it.  On success the
         files are renamed; on failure they are removed, and what existed
-        before is left as it was.
+        before is left as it was, or put back where it was replaced already.
+        Only an end of the process between two renames leaves some new and
+        some old files.
 
     Raises
     ------
@@ -53,8 +55,33 @@ def atomic_paths(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path
                 raise type(err)(f"cannot write {target}: {err.strerror}") from None
             temporary.append(Path(stack.enter_context(folder)) / target.name)
         yield tuple(temporary)
-        for source, target in zip(temporary, targets, strict=True):
-            os.replace(source, target)
+        with ExitStack() as undo:
+            for source, target in zip(temporary, targets, strict=True):
+                try:
+                    _replace(source, target, undo)
+                except OSError as err:
+                    raise type(err)(f"cannot write {target}: {err.strerror}") from None
+            undo.pop_all()
+
+
+def _replace(source: Path, target: Path, undo: ExitStack) -> None:
+    """Rename a file to one that may exist, and note how to undo it."""
+    if not os.path.lexists(target):
+        undo.callback(target.unlink, missing_ok=True)
+    else:
+        old = source.with_name(f"{source.name}.old")
+        # Before there is anything to put back, lest an interrupt comes between.
+        undo.callback(_put_back, old, target)
+        try:
+            os.link(target, old, follow_symlinks=False)
+        except OSError:  # Not on every file system, nor for the file of another user.
+            os.rename(target, old)
+    os.replace(source, target)
+
+
+def _put_back(old: Path, target: Path) -> None:
+    if os.path.lexists(old):
+        os.replace(old, target)
 
 
 @contextmanager

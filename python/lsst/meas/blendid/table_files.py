@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("TABLE_FORMATS", "read_tables", "table_paths", "write_tables")
 
+import hashlib
 import math
 import os
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 _NAMES = ("blend", "blend_peak", "blend_spans")
+
+_SET_KEY = "table_set"
+"""Entry of the metadata of each file that tells which three belong together."""
 
 TABLE_FORMATS = ("parquet", "fits", "ecsv")
 """Formats of the tables, which are the suffixes of their files too."""
@@ -70,7 +74,8 @@ def write_tables(
     """Write the tables of one image.
 
     The files are written beside their destination and renamed once all three
-    are complete.
+    are complete.  Each holds in its metadata, as ``table_set``, a hash of the
+    content of all three, by which `read_tables` knows that they belong together.
 
     Parameters
     ----------
@@ -97,14 +102,29 @@ def write_tables(
     """
     paths = table_paths(directory, stem, format)
     write = {"parquet": _write_parquet, "fits": _write_fits, "ecsv": _write_ecsv}[format]
+    identity = _identify(tables)
     with atomic_paths(paths) as temporary:
         for name, path in zip(_NAMES, temporary, strict=True):
+            table = getattr(tables, name).copy(copy_data=False)
+            table.meta[_SET_KEY] = identity
             try:
-                write(getattr(tables, name), path)
+                write(table, path)
             except OSError as err:
                 # A full disk, most likely; pyarrow names at best the temporary file.
                 raise OSError(f"cannot write {paths[0].parent / path.name}: {err}") from err
     return paths
+
+
+def _identify(tables: BlendTables) -> str:
+    """Hash the content of the tables: the same content gives the same files."""
+    digest = hashlib.sha256()
+    for name in _NAMES:
+        table = getattr(tables, name)
+        digest.update(f"{name} {sorted((k, repr(v)) for k, v in table.meta.items())}".encode())
+        for key, column in table.columns.items():
+            digest.update(f"{key} {column.dtype}".encode())
+            digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()[:16]
 
 
 def _write_parquet(table: Table, path: Path) -> None:
@@ -188,7 +208,8 @@ def read_tables(directory: str | os.PathLike[str], stem: str, format: str | None
     FileNotFoundError
         Raised if one of the files is missing.
     ValueError
-        Raised if there are tables in several formats and none is chosen.
+        Raised if there are tables in several formats and none is chosen, or
+        if the three were not written together.
     """
     if format is None:
         there = [known for known in TABLE_FORMATS if table_paths(directory, stem, known)[0].exists()]
@@ -197,7 +218,16 @@ def read_tables(directory: str | os.PathLike[str], stem: str, format: str | None
                 f"tables {stem} are in {directory} as {' and as '.join(there)}; choose one with format="
             )
         format = there[0] if there else TABLE_FORMATS[0]
-    first, second, third = (_read(path, format) for path in table_paths(directory, stem, format))
+    paths = table_paths(directory, stem, format)
+    first, second, third = (_read(path, format) for path in paths)
+    # Tables that a Butler wrote have none.
+    identities = [table.meta.pop(_SET_KEY, None) for table in (first, second, third)]
+    if len(set(identities)) > 1:
+        odd = next((k for k in range(3) if identities.count(identities[k]) == 1), 0)
+        raise ValueError(
+            f"{paths[odd]} was not written together with the other tables of {stem}; "
+            "repeat 'blendid run', which replaces all three"
+        )
     return BlendTables(first, second, third)
 
 
