@@ -10,14 +10,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import PeaksClassifier
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.cli._evaluate import find_coadds
 from lsst.meas.blendid.model_package import ModelPackage
 from toy_stamps import toy_stamps
 
@@ -108,16 +113,88 @@ def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -
     assert not table["auc_difference_certain"].any() and set(table["block_size"]) == {0}
 
 
-def test_coadds_with_truth(tmp_path: Path) -> None:
-    made = CliRunner().invoke(main, ["simulate", "--out", str(tmp_path), "--name", "a", "--size", "1100"])
-    assert made.exit_code == 0
-    args = ("--out", tmp_path / "out", "--model", "logistic-i-1", "--bootstrap", 5)
-    status, out, err = run(*args, "--coadd", tmp_path / "a.fits", "--truth", tmp_path / "a.truth.parquet")
-    assert (status, err) == (0, "")
-    assert "coadds, S/N ≥ 5: " in out
-    section = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+@pytest.fixture(scope="module")
+def coadds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with two coadds and their true galaxies."""
+    folder = tmp_path_factory.mktemp("coadds")
+    for name, seed, band in (("a", "1", "i"), ("b", "2", "i"), ("red", "3", "r")):
+        where = folder / "red" if band == "r" else folder
+        args = ("--out", str(where), "--name", name, "--size", "600", "--seed", seed, "--band", band)
+        made = CliRunner().invoke(main, ["simulate", *args])
+        assert made.exit_code == 0, made.stderr
+    return folder
+
+
+def test_coadds_with_truth(coadds: Path, tmp_path: Path) -> None:
+    """A folder is the same as the files in it, also in two processes."""
+    args = ("--model", "logistic-i-1", "--bootstrap", 5)
+    named = ("--coadd", coadds / "a.fits", "--coadd", coadds / "b.fits")
+    tables = []
+    for out, which in (
+        ("files", (*named, "--truth", coadds / "a.truth.parquet", "--truth", coadds / "b.truth.parquet")),
+        ("folder", ("--coadd", coadds, "--jobs", 2)),
+    ):
+        status, text, err = run(*args, *which, "--out", tmp_path / out)
+        assert (status, err) == (0, "")
+        assert "coadds, S/N ≥ 5: " in text and "footprints of 2 scenes" in text
+        tables.append((tmp_path / out / "predictions.parquet").read_bytes())
+        assert tables[0] == tables[-1]
+    assert set(Table.read(tmp_path / "files" / "predictions.parquet")["band"]) == {"i"}
+    section = json.loads((tmp_path / "folder" / "scores.json").read_text(encoding="utf-8"))["sections"][0]
     assert section["models"]["area only"]["scores"]["auc"] > 0.7
     assert section["bins"]["magnitude"]["n_blended"]
+    assert [scene["image"] for scene in section["scenes"]] == ["a.fits", "b.fits"]
+
+
+def test_coadds_and_truths_by_pattern_and_folder(coadds: Path) -> None:
+    expected = [(str(coadds / f"{name}.fits"), str(coadds / f"{name}.truth.parquet")) for name in "ab"]
+    for images, tables in (
+        (["[ab].fits"], ["*.truth.parquet"]),
+        (["a.fits", "b.fits"], [""]),
+        (["b.fits", "a.fits"], [""]),
+        (["a.fits", "b.fits"], ["a.truth.parquet", "b.truth.parquet"]),
+    ):
+        chosen = SimpleNamespace(
+            coadds=[str(coadds / one) for one in images], tables=[str(coadds / one) for one in tables]
+        )
+        found = [(image.path, table) for image, table in find_coadds(chosen)]
+        assert sorted(found) == expected and found[0][0].endswith(
+            "b.fits" if images[0] == "b.fits" else "a.fits"
+        )
+
+
+def test_another_band(coadds: Path, tmp_path: Path) -> None:
+    """It is refused, with the remedy; or measured, and said so."""
+    args = ("--coadd", coadds / "red", "--model", "logistic-i-1", "--bootstrap", 5)
+    assert "see how it does there with --any-band" in fails(1, "--out", tmp_path / "no", *args)
+    status, _, err = run("--out", tmp_path / "out", *args, "--any-band")
+    note = "logistic-i-1 is for band i and was applied to band r: its probabilities are not calibrated there."
+    assert status == 0 and f"Warning: {note}" in err
+    section = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    assert note in section["notes"]
+    assert 0.5 < section["models"]["logistic-i-1"]["scores"]["auc"] < 1.0
+    assert note[12:] in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert set(Table.read(tmp_path / "out" / "predictions.parquet")["band"]) == {"r"}
+
+
+def test_full_disk_leaves_all_files_or_none(
+    coadds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def fill(path: Path, text: str, **options: Any) -> int:
+        if path.name != "report.html":
+            return write(path, text, **options)
+        write(path, text[:1000], **options)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    args = ("--out", tmp_path, "--coadd", coadds, "--model", "peaks-i-1", "--bootstrap", 0, "--overwrite")
+    for name in FILES:
+        (tmp_path / name).write_text("old")
+    monkeypatch.setattr(Path, "write_text", fill)
+    code, _, err = run(*args)
+    assert code == 1 and "No space left on device" in err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(FILES, "old")
 
 
 def test_stamps(tmp_path: Path) -> None:
@@ -168,6 +245,9 @@ def test_misuse(tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
     assert "exclude each other" in fails(2, *out, "--parametric", 1, "--dial", 2)
     assert "each coadd needs its truth" in fails(2, *out, "--coadd", "a.fits")
+    line = fails(2, *out, "--coadd", "a.fits", "--truth", "a.csv", "--truth", "b.csv")
+    assert "1 coadd and 2 tables of --truth" in line
+    assert "--truth goes with --coadd" in fails(2, *out, "--truth", "a.csv")
     assert "--visits" in fails(2, *out, "--visits", 3, "--dial", 1)
     assert "--stamp-noise" in fails(2, *out, "--stamp-noise", 3)
     assert "--baseline-scenes" in fails(2, *out, "--dial", 1, "--baseline-scenes", "1")

@@ -13,6 +13,8 @@ from __future__ import annotations
 __all__ = ("Request", "run_evaluation")
 
 import dataclasses
+import glob
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ import click
 import numpy as np
 
 from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder
+from ._inputs import ImageInput, find_inputs
 
 if TYPE_CHECKING:
     from ..evaluation.scored_scenes import NamedModel, ScoredScenes
@@ -68,6 +71,8 @@ class Request:
     noise: str
     bootstrap: int
     options: tuple[str, ...]
+    any_band: bool
+    jobs: int
     out: Path
     overwrite: bool
 
@@ -91,10 +96,8 @@ class Request:
         given = [name for name, one in kinds.items() if one]
         if len(given) > 1:
             raise MisuseError(f"{' and '.join(given)} exclude each other; evaluate them one after the other")
-        if len(self.coadds) != len(self.tables):
-            raise MisuseError(
-                f"{len(self.coadds)} --coadd and {len(self.tables)} --truth; each coadd needs its truth"
-            )
+        if self.tables and not self.coadds:
+            raise MisuseError("--truth goes with --coadd")
         if self.stamp_noise and not self.stamp_sets:
             raise MisuseError("--stamp-noise goes with --stamps")
         if self.visits is not None and (self.coadds or self.stamp_sets or self.n_dial is not None):
@@ -105,6 +108,8 @@ class Request:
             raise MisuseError("--baseline-scenes goes with --scenes and --parametric")
         if self.labels != (5.0,) and self.stamp_sets and self.unit == "stamp":
             raise MisuseError("stamps as a whole have one label; leave out --both-labels and --snr-min")
+        if self.coadds:
+            find_coadds(self)
         for folder in self.stamp_sets:
             if not (Path(folder) / "stamp_set.json").is_file():
                 raise CommandError(f"{folder} is not a set of stamps: it has no stamp_set.json")
@@ -112,6 +117,61 @@ class Request:
         for name in OUTPUTS:
             if (self.out / name).exists() and not self.overwrite:
                 raise CommandError(f"{self.out / name} exists; choose another --out or give --overwrite")
+
+
+_TRUTH_ENDINGS = tuple(f".truth.{suffix}" for suffix in ("parquet", "ecsv", "fits", "csv"))
+
+
+def find_coadds(request: Request) -> list[tuple[ImageInput, str]]:
+    """Find the coadds that were named, each with its table of true galaxies.
+
+    Parameters
+    ----------
+    request
+        Options of the command.
+
+    Returns
+    -------
+    coadds
+        Images and paths of tables.
+
+    Raises
+    ------
+    MisuseError
+        Raised if there are not as many tables as coadds, or one has none.
+    """
+    # Tables of true galaxies may lie beside the coadds, as FITS too.
+    images = [image for image in find_inputs(request.coadds) if not image.path.endswith(_TRUTH_ENDINGS)]
+    tables: list[str] = []
+    for table in request.tables:
+        path = os.path.expanduser(table)
+        if os.path.isdir(path):
+            tables += [_truth_beside(image, path) for image in images]
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            tables += sorted(glob.glob(path, recursive=True)) or [table]
+        else:
+            tables.append(table)
+    if not request.tables:
+        tables = [_truth_beside(image, None) for image in images]
+    if len(images) != len(tables):
+        raise MisuseError(
+            f"{len(images)} coadd{'' if len(images) == 1 else 's'} and {len(tables)} tables of --truth; each "
+            "coadd needs its truth"
+        )
+    return list(zip(images, tables, strict=True))
+
+
+def _truth_beside(image: ImageInput, folder: str | None) -> str:
+    """Table of true galaxies in a folder, by default that of the coadd."""
+    where = Path(os.path.expanduser(image.path)).parent if folder is None else Path(folder)
+    (alone,) = find_inputs([image.path])
+    names = [alone.stem + ending for ending in _TRUTH_ENDINGS]
+    for name in names:
+        if (where / name).is_file():
+            return str(where / name)
+    raise MisuseError(
+        f"{image.name}: each coadd needs its truth, and there is no {names[0]} in {where}; give --truth"
+    )
 
 
 @dataclass(frozen=True)
@@ -159,8 +219,8 @@ def _groups(request: Request, config: SceneConfig) -> list[_Group]:
     cross = "each footprint by a fit to the other blocks of sky of the same scenes"
     if request.coadds:
         files = [
-            FileScene(coadd, table, request.psf_fwhm, request.pixel_scale)
-            for coadd, table in zip(request.coadds, request.tables, strict=True)
+            FileScene(coadd.path, table, request.psf_fwhm, request.pixel_scale, hdu=coadd.hdu)
+            for coadd, table in find_coadds(request)
         ]
         return [_Group("coadds", files, (), cross)]
     if request.stamp_sets:
@@ -227,7 +287,7 @@ def run_evaluation(request: Request, command: str) -> None:
 
     from .. import __version__
     from ..evaluation.comparison_files import write_scores
-    from ..evaluation.comparison_report import write_comparison_report
+    from ..evaluation.comparison_report import render_comparison_report
     from ..evaluation.comparison_section import make_section
     from ..evaluation.scored_scenes import load_models
     from ..model_package import list_shipped
@@ -257,13 +317,12 @@ def run_evaluation(request: Request, command: str) -> None:
             for note in section.notes:
                 announce(f"Warning: {note.replace('**', '')}", err=True)
     facts = {"command": command, "version": __version__}
-    write_scores(request.out, sections, facts=facts)
-    report = request.out / OUTPUTS[0]
     made_by = f"lsst.meas.blendid {__version__}, {time.perf_counter() - start:.0f} s"
-    write_comparison_report(
-        report, sections, [model.name for model in models], command=command, made_by=made_by
+    page = render_comparison_report(
+        sections, [model.name for model in models], command=command, made_by=made_by
     )
-    announce(f"{report}: {time.perf_counter() - start:.1f} s")
+    paths = write_scores(request.out, sections, facts=facts, page=page)
+    announce(f"{paths[-1]}: {time.perf_counter() - start:.1f} s")
 
 
 def _check_reference(request: Request, models: Sequence[NamedModel]) -> None:
@@ -299,6 +358,8 @@ def _score(
         models,
         [footprints],
         snr_min=first,
+        any_band=request.any_band,
+        processes=request.jobs,
         skip=_skip(request),
         progress=stderr_progress(f"Scenes of {group.name}"),
     )
@@ -312,6 +373,7 @@ def _score(
             snr_min=first,
             # SEP looks at the images.
             keep_images=request.sep,
+            processes=request.jobs,
             progress=stderr_progress("Scenes for baselines"),
         )
     for label in request.labels:
@@ -345,7 +407,9 @@ def _score_stamps(
             for split, sets in parts.items()
             if sets
         }
-        scored = score_labelled(group.name, labelled["test"], models, skip=_skip(request))
+        scored = score_labelled(
+            group.name, labelled["test"], models, any_band=request.any_band, skip=_skip(request)
+        )
         yield scored.with_predictions(_baselines(request, scored.labelled, labelled.get("train")))
 
 

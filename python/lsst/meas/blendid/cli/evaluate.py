@@ -66,7 +66,12 @@ from ._evaluate import Request, run_evaluation
     help="Simulate N skies, each with galaxies, seeing and depth of its own.",
 )
 @click.option(
-    "--coadd", "coadds", metavar="FITS", multiple=True, help="Score on this coadd; repeat for several."
+    "--coadd",
+    "coadds",
+    metavar="FITS",
+    multiple=True,
+    help="Score on this coadd, on those of a folder, or on those that a pattern in quotes fits; repeat for "
+    "several.",
 )
 @click.option(
     "--truth",
@@ -74,7 +79,8 @@ from ._evaluate import Request, run_evaluation
     metavar="TABLE",
     multiple=True,
     help="Its true galaxies: columns x, y (parent pixels), snr or flux; also mag, is_star and n_knots, if "
-    "known; one for each --coadd, in order.",
+    "known.  One for each coadd, in order; or a folder with NAME.truth.parquet (ecsv, fits, csv) of each "
+    "NAME.fits, by default that of the coadd.",
 )
 @click.option(
     "--stamps", "stamp_sets", metavar="DIR", multiple=True, help="Score on the test stamps of this set."
@@ -160,6 +166,20 @@ from ._evaluate import Request, run_evaluation
     help="Override of a field of the simulation, such as population.starDensity=4, or of the footprints, "
     "such as footprints.thresholdValue=6.",
 )
+@click.option(
+    "--any-band",
+    is_flag=True,
+    help="Apply models to scenes of other bands than theirs, too, and say so in the report.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Scenes to work on at the same time, each in a process of its own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace older files.")
 @common_options
 def evaluate(snr_min: str, both_labels: bool, **options: Any) -> None:
@@ -177,6 +197,7 @@ def evaluate(snr_min: str, both_labels: bool, **options: Any) -> None:
       blendid evaluate --out report --psf-fwhm 1.0 --visits 25 --sizes large
       blendid evaluate --out report -c population.starDensity=4 -c population.clumpyFraction=0.3
       blendid evaluate --out report --coadd a.fits --truth a.truth.parquet
+      blendid evaluate --out report --coadd FOLDER --any-band --jobs 4
     """  # noqa: D301
     labels = (5.0, 4.0) if both_labels else (float(snr_min),)
     words = sys.argv[1:] if Path(sys.argv[0]).stem == "blendid" else []

@@ -65,6 +65,7 @@ def prediction_table(sections: Sequence[Section]) -> Table:
             {
                 "group": np.full(n, section.scored.name),
                 "scene": samples.scene_index.astype(np.int32),
+                "band": np.array([c.band or "" for c in samples.contexts], dtype=str)[samples.scene_index],
                 "sky": labelled.sky.astype(np.int32),
                 "footprint_id": (np.arange(n) - first + 1).astype(np.int32),
                 "x": samples.centroid[:, 0].astype(np.float32),
@@ -97,6 +98,7 @@ def prediction_table(sections: Sequence[Section]) -> Table:
 _DESCRIPTIONS: dict[str, tuple[str | None, str]] = {
     "group": (None, "Kind of scenes."),
     "scene": (None, "Number of the scene in its group, from 0."),
+    "band": (None, "Band of the scene; empty if unknown."),
     "sky": (None, "Number of the piece of sky in its group; noise draws of one sky share it."),
     "footprint_id": (None, "Number of the footprint in its scene, from 1."),
     "x": ("pix", "Column of the centroid, parent pixels."),
@@ -194,22 +196,26 @@ def scores_document(sections: Sequence[Section], *, facts: dict[str, Any]) -> di
     }
 
 
-def write_scores(folder: Path, sections: Sequence[Section], *, facts: dict[str, Any]) -> tuple[Path, ...]:
-    """Write ``scores.json``, ``scores.ecsv`` and ``predictions.parquet``.
+def write_scores(
+    folder: Path, sections: Sequence[Section], *, facts: dict[str, Any], page: str | None = None
+) -> tuple[Path, ...]:
+    """Write ``scores.json``, ``scores.ecsv`` and ``predictions.parquet``, with the page ``report.html``.
 
     Parameters
     ----------
     folder
-        Existing folder; files of these names are replaced, all three at once.
+        Existing folder; files of these names are replaced, all at once or none.
     sections
         Kinds of scenes.
     facts
         As for `scores_document`.
+    page
+        The page (`.comparison_report.render_comparison_report`); none is written if `None`.
 
     Returns
     -------
     paths
-        The files.
+        The files; the page is the last one.
 
     Raises
     ------
@@ -220,12 +226,15 @@ def write_scores(folder: Path, sections: Sequence[Section], *, facts: dict[str, 
 
     from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 
-    paths = tuple(folder / name for name in ("scores.json", "scores.ecsv", "predictions.parquet"))
-    with atomic_paths(paths) as (document, table, predictions):
+    names = ("scores.json", "scores.ecsv", "predictions.parquet", "report.html")
+    paths = tuple(folder / name for name in names[: 3 if page is None else 4])
+    with atomic_paths(paths) as (document, table, predictions, *report):
         text = json.dumps(
             scores_document(sections, facts=facts), indent=1, ensure_ascii=False, allow_nan=False
         )
         document.write_text(text + "\n", encoding="utf-8")
         score_table(sections).write(table, format="ascii.ecsv")
         pyarrow.parquet.write_table(astropy_to_arrow(prediction_table(sections)), predictions)
+        if page is not None:
+            report[0].write_text(page, encoding="utf-8")
     return paths

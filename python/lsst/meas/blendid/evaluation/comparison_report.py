@@ -10,16 +10,14 @@
 
 from __future__ import annotations
 
-__all__ = ("write_comparison_report",)
+__all__ = ("render_comparison_report",)
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._files import atomic_path
 from ._html import Page
 from .comparison_gallery import find_disagreements, find_mistakes, footprint_stamp
 from .comparison_plots import bin_panels, confusion_panels, reliability_panels, roc_panels
@@ -51,15 +49,13 @@ _DIFFERENCES = (
 )
 
 
-def write_comparison_report(
-    path: Path, sections: Sequence[Section], models: Sequence[str], *, command: str, made_by: str
-) -> None:
-    """Write the page; a page of that name is replaced when the new one is complete.
+def render_comparison_report(
+    sections: Sequence[Section], models: Sequence[str], *, command: str, made_by: str
+) -> str:
+    """Make the page.
 
     Parameters
     ----------
-    path
-        HTML file to write.
     sections
         Kinds of scenes, in the order of the page; those whose scenes have images give the pictures.
     models
@@ -69,10 +65,10 @@ def write_comparison_report(
     made_by
         Last line of the page.
 
-    Raises
-    ------
-    OSError
-        Raised if the file cannot be written.
+    Returns
+    -------
+    page
+        HTML.
     """
     comparison = sections[0].comparison
     n = sum(s.comparison.n_footprints for s in sections if s.comparison.snr_min == comparison.snr_min)
@@ -98,8 +94,7 @@ def write_comparison_report(
         "differences, and **predictions.parquet** has a row for each footprint."
     )
     page.footer(made_by)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page.render(), encoding="utf-8")
+    return page.render()
 
 
 def _tiles(page: Page, sections: Sequence[Section], models: Sequence[str], n: int) -> None:

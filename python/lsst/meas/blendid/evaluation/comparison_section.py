@@ -132,11 +132,17 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:
     Returns
     -------
     notes
-        A sentence each: other seeing or depth, other footprints, another label, sky that it was
+        A sentence each: another band, other seeing or depth, other footprints, another label, sky that it was
         trained on, footprints that it did not classify.
     """
     package, labelled = model.package, scored.labelled
     notes = []
+    bands = {context.band for context in labelled.samples.contexts if context.band is not None}
+    if others := sorted(band for band in bands if not package.supports_band(band)):
+        notes.append(
+            f"**{model.name}** is for band {', '.join(package.bands)} and was applied to band "
+            f"{', '.join(others)}: its probabilities are not calibrated there."
+        )
     outside = float(np.mean(scored.outside[model.name]))
     if outside > 0.0:
         notes.append(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._processes import map_in_order
 from ..classifiers import BlendClassifier, classifier_registry, split_probabilities
 from ..footprints import FootprintConfig
 from ..model_package import SUFFIX, ModelPackage
@@ -159,14 +160,16 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
 
 
 class _Recorded:
-    """A scene that keeps a copy of its truth when it is loaded."""
+    """A scene that keeps a copy of its truth, and the name of its sky, when it is loaded."""
 
     def __init__(self, source: SceneSource) -> None:
         self._source = source
         self.truth: Table | None = None
+        self.sky = ""
 
     def load(self) -> Scene:
         scene = self._source.load()
+        self.sky = scene.sky
         rows = np.ma.filled(np.ma.asarray(scene.truth["snr"]).astype(np.float64), np.nan) >= _FAINTEST
         self.truth = scene.truth[[c for c in _TRUTH_COLUMNS if c in scene.truth.colnames]][rows]
         return scene
@@ -175,20 +178,24 @@ class _Recorded:
 class _Predictor:
     """Runs models on the footprints of one scene after the other."""
 
-    def __init__(self, models: Sequence[NamedModel], skip: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, models: Sequence[NamedModel], skip: Callable[[str], None] | None, any_band: bool
+    ) -> None:
         self._models = list(models)
         self._skip = skip
+        self._any_band = any_band
         self._parts: dict[str, list[np.ndarray]] = {model.name: [] for model in models}
         self._outside: dict[str, list[np.ndarray]] = {model.name: [] for model in models}
 
     def __call__(self, samples: FootprintSamples) -> bool:
         """Predict; the images are needed later."""
         for model in list(self._models):
-            for context in samples.contexts:
+            for context in () if self._any_band else samples.contexts:
                 if context.band is not None and not model.package.supports_band(context.band):
                     raise ValueError(
                         f"model {model.name} is for band {', '.join(model.package.bands)}, "
-                        f"and the scenes are of band {context.band}; leave it out or take other scenes"
+                        f"and the scenes are of band {context.band}; leave it out, take other scenes, or see "
+                        "how it does there with --any-band"
                     )
             try:
                 self._parts[model.name].append(np.asarray(model.classifier.probabilities(samples)))
@@ -210,6 +217,63 @@ class _Predictor:
         return {model.name: np.concatenate(self._outside[model.name]) for model in self._models}
 
 
+@dataclass(frozen=True)
+class _Scenes:
+    """Finds and labels the footprints of one scene, and runs models on them: here or in another process."""
+
+    name: str
+    models: Sequence[NamedModel]
+    snr_min: float
+    keep_images: bool
+    may_skip: bool
+    any_band: bool
+
+    def __call__(self, job: tuple[SceneSource, FootprintConfig]) -> tuple[ScoredScenes, str, list[str]]:
+        """Give what was found, the name of the sky, and a line on each model that was left out."""
+        source, footprints = job
+        recorded, skipped = _Recorded(source), list[str]()
+        predictor = _Predictor(self.models, skipped.append if self.may_skip else None, self.any_band)
+
+        def run(samples: FootprintSamples) -> bool:
+            predictor(samples)
+            return not self.keep_images
+
+        labelled = label_scenes(
+            [recorded], [footprints], snr_min=self.snr_min, keep_planes=False, prepare=run
+        )
+        assert recorded.truth is not None
+        scored = ScoredScenes(
+            self.name, labelled, (recorded.truth,), predictor.predictions, predictor.outside
+        )
+        return scored, recorded.sky, skipped
+
+
+def _join(parts: Sequence[ScoredScenes], skies: Sequence[str]) -> ScoredScenes:
+    """Put scenes with labels of one kind together."""
+    labelled = [part.labelled for part in parts]
+    names = sorted(set(skies))
+    sky = np.repeat([names.index(name) for name in skies], [len(one.counts) for one in labelled])
+    models = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
+    truths = [part.truths for part in parts]
+    return ScoredScenes(
+        parts[0].name,
+        LabelledScenes(
+            FootprintSamples.join([one.samples for one in labelled]),
+            np.concatenate([one.counts for one in labelled]),
+            sky.astype(np.int64),
+            tuple(share for one in labelled for share in one.inside),
+            tuple(facts for one in labelled for facts in one.provenance),
+            tuple(config for one in labelled for config in one.footprints),
+            labelled[0].snr_min,
+            tuple(found for one in labelled for found in one.centers or ()),
+            sum(one.n_unlabelled for one in labelled),
+        ),
+        tuple(table for tables in truths for table in tables or ()),
+        {name: np.concatenate([part.predictions[name] for part in parts]) for name in models},
+        {name: np.concatenate([part.outside[name] for part in parts]) for name in models},
+    )
+
+
 def score_scenes(
     name: str,
     sources: Sequence[SceneSource],
@@ -218,6 +282,8 @@ def score_scenes(
     *,
     snr_min: float = 5.0,
     keep_images: bool = True,
+    any_band: bool = False,
+    processes: int = 1,
     skip: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ScoredScenes:
@@ -237,6 +303,10 @@ def score_scenes(
         Fainter objects do not count.
     keep_images
         Keep the image and the label image of each scene, for pictures.
+    any_band
+        Run models on scenes of other bands than theirs, too.
+    processes
+        Number of processes, each with a scene at a time; the result is the same.
     skip
         Called with a line for each model that needs a package which is not installed; it is left
         out then.  By default that is an error.
@@ -255,19 +325,24 @@ def score_scenes(
     ValueError
         Raised if there is no scene, a model is for another band, or no footprint is found.
     """
-    recorded, predictor = [_Recorded(source) for source in sources], _Predictor(models, skip)
-
-    def run(samples: FootprintSamples) -> bool:
-        predictor(samples)
-        return not keep_images
-
-    labelled = label_scenes(
-        recorded, footprints, snr_min=snr_min, keep_planes=False, prepare=run, progress=progress
-    )
-    if not len(labelled.samples):
+    if not sources or not footprints:
+        raise ValueError("no scene was given to score models on")
+    parts, skies, skipped = [], [], list[str]()
+    jobs = [(source, footprints[i % len(footprints)]) for i, source in enumerate(sources)]
+    work = _Scenes(name, models, snr_min, keep_images, skip is not None, any_band)
+    for part, sky, lines in map_in_order(work, jobs, processes):
+        parts.append(part)
+        skies.append(sky)
+        skipped += [line for line in lines if line not in skipped]
+        if progress is not None:
+            progress(len(parts), len(sources))
+    if skip is not None:
+        for line in skipped:
+            skip(line)
+    scored = _join(parts, skies)
+    if not len(scored.labelled.samples):
         raise ValueError(f"no footprint was found in {name}; there is nothing to score")
-    truths = tuple(source.truth for source in recorded if source.truth is not None)
-    return ScoredScenes(name, labelled, truths, predictor.predictions, predictor.outside)
+    return scored
 
 
 def score_labelled(
@@ -275,6 +350,7 @@ def score_labelled(
     labelled: LabelledScenes,
     models: Sequence[NamedModel],
     *,
+    any_band: bool = False,
     skip: Callable[[str], None] | None = None,
 ) -> ScoredScenes:
     """Run models on footprints that are labelled, such as stamps.
@@ -287,7 +363,7 @@ def score_labelled(
         The footprints with all images that the models need.
     models
         The models.
-    skip
+    any_band, skip
         As for `score_scenes`.
 
     Returns
@@ -304,6 +380,6 @@ def score_labelled(
     """
     if not len(labelled.samples):
         raise ValueError(f"no footprint was found in {name}; there is nothing to score")
-    predictor = _Predictor(models, skip)
+    predictor = _Predictor(models, skip, any_band)
     predictor(labelled.samples)
     return ScoredScenes(name, labelled, None, predictor.predictions, predictor.outside)

@@ -46,6 +46,8 @@ class FileScene:
     labels
         Instead of the truth a table with the columns ``x``, ``y`` (parent pixels) and ``n_galaxies``: labels
         of some of the footprints (`.label_tables.read_labels`).
+    hdu
+        HDU of the image, as `.readers.read_image` takes it.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class FileScene:
     psf_fwhm: float | None = None
     pixel_scale: float | None = None
     labels: str | Path | None = None
+    hdu: int | str | tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         if (self.truth is None) == (self.labels is None):
@@ -82,7 +85,7 @@ class FileScene:
 
         from ..readers import read_image
 
-        read = read_image(str(self.image), psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
+        read = read_image(str(self.image), hdu=self.hdu, psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
         psf = summarize_psf(read.psf, read.masked_image.bbox)
         facts: dict[str, Any] = {"image": Path(self.image).name}
         if self.labels is not None:
