@@ -42,6 +42,7 @@ def make_header() -> astropy.io.fits.Header:
         "CD2_2": 0.2 / 3600, "BUNIT": "nJy", "RADESYS": "ICRS",
     }.items():  # fmt: skip
         header[key] = value
+    header["FILTER"] = "i"
     return header
 
 

@@ -237,11 +237,13 @@ def test_mask_planes_are_renamed_and_unknown_ones_kept(tmp_path: Path) -> None:
         assert np.argwhere(result.get(plane)).tolist() == pixel
 
 
-def test_mask_without_names_is_ignored_with_a_note(tmp_path: Path) -> None:
-    path = write_exposure(tmp_path / "a.fits", mask=np.ones(SHAPE, np.int32), planes={})
+def test_nonzero_pixels_of_a_mask_without_names_have_no_data(tmp_path: Path) -> None:
+    mask = np.zeros(SHAPE, np.int32)
+    mask[3:5] = 4
+    path = write_exposure(tmp_path / "a.fits", mask=mask, planes={})
     image = read_image(path, psf_fwhm=0.7, pixel_scale=0.2)
-    assert any("no named planes" in note for note in image.notes)
-    assert not image.masked_image.mask.array.any()
+    assert any("no named planes" in note for note in image.decisive)
+    np.testing.assert_array_equal(image.masked_image.mask.get("NO_DATA"), mask != 0)
 
 
 @pytest.mark.parametrize("bit", [-1, 64, 1.5, "x"])

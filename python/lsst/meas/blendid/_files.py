@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("atomic_path", "atomic_paths")
+__all__ = ("atomic_path", "atomic_paths", "irregular_kind")
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -100,3 +101,25 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     with atomic_paths([path]) as (temporary,):
         yield temporary
+
+
+def irregular_kind(path: str | os.PathLike[str]) -> str | None:
+    """Tell whether a path is something that may be read without end, or waits for a writer.
+
+    Parameters
+    ----------
+    path
+        The path.
+
+    Returns
+    -------
+    kind
+        ``"a device"``, ``"a pipe"`` or ``"a socket"``; `None` for files, folders and what does not exist.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    return "a pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else None

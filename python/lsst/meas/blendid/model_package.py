@@ -194,7 +194,14 @@ class ModelPackage:
             if key in settings and settings[key] != value
         ]
         variants = self.inputs.get("footprint_variants") or []
-        if variants and not any(all(settings.get(k) == v for k, v in one.items()) for one in variants):
+        # A background that is subtracted leaves an image as if it had none.
+        if variants and not any(
+            all(
+                settings.get(k) == v or (k == "doSubtractBackground" and settings.get(k))
+                for k, v in one.items()
+            )
+            for one in variants
+        ):
             known = " or ".join(", ".join(f"{k}={v!r}" for k, v in one.items()) for one in variants)
             now = ", ".join(f"{key}={settings.get(key)!r}" for key in variants[0])
             differences.append(f"trained with {known}, now {now}")

@@ -53,11 +53,12 @@ def ab_zero_point(unit: u.UnitBase | None) -> float | None:
     Returns
     -------
     zero_point
-        31.4 for nJy; `None` if the unit is none of flux density.
+        31.4 for nJy, 22.5 for nanomaggies; `None` if the unit is none of flux density.
     """
-    if unit is None or not unit.is_equivalent(u.nJy):
+    maggies = u.zero_point_flux(3631.0 * u.Jy)
+    if unit is None or not unit.is_equivalent(u.nJy, maggies):
         return None
-    return float((1.0 * unit).to_value(u.ABmag))
+    return float((1.0 * unit).to(u.nJy, maggies).to_value(u.ABmag))
 
 
 class FootprintSamples:

@@ -44,6 +44,7 @@ def make_config(
     classifiers: Sequence[str] = (),
     models: Sequence[str] = (),
     has_variance: bool = True,
+    has_sky: bool | None = None,
 ) -> BlendIdentificationConfig:
     """Make the config of one kind of input.
 
@@ -61,8 +62,12 @@ def make_config(
         models run instead of the configured ones if one of them is not among these.
     has_variance
         Whether the images have a variance plane.  Without one, the noise is
-        estimated from the pixels and the sky background is subtracted, as in
-        ``config/buchanan2022.py``, unless files or options set otherwise.
+        estimated from the pixels, as in ``config/buchanan2022.py``, unless
+        files or options set otherwise.
+    has_sky
+        Whether the sky background may still be in them, so that it is
+        subtracted unless files or options set otherwise; by default where
+        they have no variance plane.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def make_config(
         Raised if a file cannot be read or the result does not work.
     """
     config = BlendIdentificationConfig()
-    adapt_to_image(config.footprints, has_variance=has_variance)
+    adapt_to_image(config.footprints, has_variance=has_variance, has_sky=has_sky)
     for file in files:
         apply_file(config, file)
     if classifiers:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ImageInput", "find_inputs", "parse_hdu", "split_hdu")
+__all__ = ("ImageInput", "find_inputs", "parse_hdu", "parse_plane", "split_hdu")
 
 import glob
 import os
@@ -18,8 +18,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ._common import MisuseError
+
+if TYPE_CHECKING:
+    from ..readers import PlaneSource
 
 _SUFFIX = re.compile(r"(\.(fits|fit|fts)(\.fz)?|\.fz)?(\.(gz|bz2|xz|z|zip))?$", re.IGNORECASE)
 """Endings of a name that say that it is FITS, and how it is compressed."""
@@ -113,6 +117,36 @@ def split_hdu(argument: str) -> tuple[str, int | str | tuple[str, int] | None]:
     if "://" in path or os.path.lexists(os.path.expanduser(path)) or _FITS.search(path):
         return path, parse_hdu(match["hdu"])
     return argument, None
+
+
+def parse_plane(text: str | None) -> PlaneSource:
+    """Read where a variance, a mask or a PSF is.
+
+    Parameters
+    ----------
+    text
+        What the user gave: an HDU, a file, also with an HDU in brackets, or ``none``.
+
+    Returns
+    -------
+    source
+        As `..readers.read_image` takes it.
+
+    Raises
+    ------
+    MisuseError
+        Raised as by `parse_hdu`.
+    """
+    from ..readers import PlaneFile
+
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return False
+    path, hdu = split_hdu(text)
+    if hdu is not None or "/" in path or _FITS.search(path) or os.path.lexists(os.path.expanduser(path)):
+        return PlaneFile(path, hdu)
+    return parse_hdu(text)
 
 
 def find_inputs(arguments: Sequence[str], hdu: str | None = None) -> list[ImageInput]:

@@ -160,35 +160,38 @@ class ImageRunner:
         self._options = options
         self._told: list[Line] = []
         self._tell = tell or self._told.append
-        self._tasks: dict[bool, BlendIdentificationTask] = {}
+        self._tasks: dict[tuple[bool, bool], BlendIdentificationTask] = {}
 
     def __reduce__(self) -> tuple[type[ImageRunner], tuple[RunOptions]]:
         return ImageRunner, (self._options,)
 
-    def get_task(self, *, has_variance: bool) -> BlendIdentificationTask:
-        """Return the task for images with or without variance plane, made once.
+    def get_task(self, *, has_variance: bool, has_sky: bool) -> BlendIdentificationTask:
+        """Return the task for one kind of image, made once.
 
         Parameters
         ----------
         has_variance
-            Whether they have one.
+            Whether they have a variance plane.
+        has_sky
+            Whether the sky background may still be in them.
 
         Returns
         -------
         task
             The task.
         """
-        if has_variance not in self._tasks:
+        kind = (has_variance, has_sky)
+        if kind not in self._tasks:
             with loading():
                 from ..blend_identification import BlendIdentificationTask
                 from ._config import make_config
 
-                config = make_config(has_variance=has_variance, **self._options.config)
+                config = make_config(has_variance=has_variance, has_sky=has_sky, **self._options.config)
                 # All tasks have the same to say about the models.
                 name = f"lsst.{BlendIdentificationTask._DefaultName}"
                 with show_log(name, "", write=self._writer("once")):
-                    self._tasks[has_variance] = BlendIdentificationTask(config=config)
-        return self._tasks[has_variance]
+                    self._tasks[kind] = BlendIdentificationTask(config=config)
+        return self._tasks[kind]
 
     def __call__(self, image: ImageInput) -> ImageResult:
         """Work on one image; what goes wrong is told and does not stop the others.
@@ -247,7 +250,7 @@ class ImageRunner:
             for text in source.notes:
                 if text not in source.decisive:
                     self._tell(note(text))
-        task = self.get_task(has_variance=source.has_variance)
+        task = self.get_task(has_variance=source.has_variance, has_sky=source.has_sky)
         try:
             with show_log(task.log.name, image.name, write=self._writer("err")):
                 struct = task.run(source.masked_image, psf=source.psf, band=source.band)

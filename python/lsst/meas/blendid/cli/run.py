@@ -13,14 +13,18 @@ from __future__ import annotations
 __all__ = ("run",)
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .._processes import map_in_order
-from ._common import CommandError, common_options, get_settings, make_output_folder, progress_bar
-from ._inputs import find_inputs
+from ._common import CommandError, MisuseError, common_options, get_settings, make_output_folder, progress_bar
+from ._inputs import find_inputs, parse_plane
 from ._outputs import OutputOptions
 from ._run import ImageRunner, Reporter, RunOptions
+
+if TYPE_CHECKING:
+    from ..readers import PlaneSource
 
 
 @click.command()
@@ -42,7 +46,33 @@ from ._run import ImageRunner, Reporter, RunOptions
 )
 @click.option("--pixel-scale", metavar="ARCSEC", type=float, help="Pixel size; by default that of the WCS.")
 @click.option(
-    "--hdu", metavar="N|NAME", help="Read this HDU as a plain image instead of what the file has as a whole."
+    "--hdu",
+    metavar="N|NAME[,VERSION]",
+    help="Read this HDU as a plain image instead of what the file has as a whole.",
+)
+@click.option(
+    "--psf",
+    metavar="FILE|HDU",
+    help="Image of the PSF, with the pixels of the image, instead of --psf-fwhm.",
+)
+@click.option(
+    "--variance",
+    metavar="HDU|FILE",
+    help="Variance of the pixels of a plain image; 'none' for no use of one that is found.",
+)
+@click.option("--error", metavar="HDU|FILE", help="The same as standard deviations.")
+@click.option(
+    "--weight",
+    metavar="HDU|FILE",
+    help="The same as inverse variance; up to a factor, which is measured.",
+)
+@click.option(
+    "--mask",
+    metavar="HDU|FILE",
+    help="Mask of a plain image: pixels that are not 0 have no data; 'none' for no use of one that is found.",
+)
+@click.option(
+    "--mask-bits", metavar="N", type=int, help="Only these bits of the mask count: the sum of their values."
 )
 @click.option(
     "--classifier",
@@ -110,6 +140,12 @@ def run(
     psf_fwhm: float | None,
     pixel_scale: float | None,
     hdu: str | None,
+    psf: str | None,
+    variance: str | None,
+    error: str | None,
+    weight: str | None,
+    mask: str | None,
+    mask_bits: int | None,
     classifiers: tuple[str, ...],
     models: tuple[str, ...],
     config_files: tuple[str, ...],
@@ -123,19 +159,24 @@ def run(
     """Find footprints in images and the probability that each is a blend.
 
     IMAGE is a FITS file written by lsst.images or lsst.afw, or a plain
-    two-dimensional FITS image, which needs --psf-fwhm, and --pixel-scale if it
-    has no WCS; also a folder with such files, a pattern, or a file with an HDU
+    two-dimensional FITS image, which needs --psf or --psf-fwhm, and
+    --pixel-scale if it has no WCS; also a folder with such files, a pattern, or a file with an HDU
     in brackets, as image.fits[SCI].  For each, three tables are written: STEM.blend.parquet (a row
     per footprint), STEM.blend_peak.parquet and STEM.blend_spans.parquet.
 
+    Beside a plain image, HDUs with the usual names of variance, errors, weight,
+    mask and PSF (VAR, ERR, WHT, IVM, DQ, MSK, PSF, ...) are used.  What is
+    assumed about an image and decides the result is told once.
+
     An image without variance plane gets its noise from the clipped variance of
-    the pixels and its sky background subtracted, unless --config or
-    --config-option says otherwise.  An image that fails does not stop the others.
+    the pixels, and a plain one its sky background subtracted, unless --config
+    or --config-option says otherwise.  An image that fails does not stop the others.
 
     \b
     Examples:
       blendid run coadd.fits --out tables
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
+      blendid run image.fits --psf psf.fits --weight image.weight.fits --mask DQ --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
       blendid run FOLDER --out tables --jobs 4 --report
       blendid run image.fits --psf-fwhm 0.7 --out tables --format fits --regions --segmentation
@@ -145,6 +186,9 @@ def run(
     outputs = OutputOptions(format=table_format, regions=regions, segmentation=segmentation, report=report)
     outputs.check()
     inputs = find_inputs(images, hdu)
+    planes = _find_planes(
+        len(inputs), {"psf": psf, "variance": variance, "error": error, "weight": weight, "mask": mask}
+    )
     make_output_folder(directory)
     options = RunOptions(
         directory=directory,
@@ -154,13 +198,14 @@ def run(
             "classifiers": classifiers,
             "models": models,
         },
-        reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale},
+        reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale, "mask_bits": mask_bits, **planes},
         settings=get_settings(),
         outputs=outputs,
     )
     reporter = Reporter()
     runner = ImageRunner(options, tell=reporter.show)
-    runner.get_task(has_variance=True)  # A config or model that cannot work fails before any image is read.
+    # A config or model that cannot work fails before any image is read.
+    runner.get_task(has_variance=True, has_sky=False)
     failed: list[str] = []
     with progress_bar(map_in_order(runner, inputs, jobs), "Images", len(inputs)) as bar:
         for result in bar:
@@ -173,3 +218,16 @@ def run(
         raise CommandError(f"{len(failed)} of {len(inputs)} images failed: {', '.join(failed)}")
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _find_planes(n_images: int, given: dict[str, str | None]) -> dict[str, PlaneSource]:
+    """What belongs to the images, as the readers take it; a file of noise belongs to one image."""
+    from ..readers import PlaneFile
+
+    planes = {role: parse_plane(text) for role, text in given.items()}
+    if planes["psf"] is False:
+        raise MisuseError("--psf none: there is no image without a PSF; give --psf-fwhm ARCSEC, or a file")
+    for role in ("variance", "error", "weight"):
+        if n_images > 1 and isinstance(planes[role], PlaneFile):
+            raise MisuseError(f"--{role} {given[role]} belongs to one image; name an HDU, or run one by one")
+    return planes

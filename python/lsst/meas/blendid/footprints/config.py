@@ -152,7 +152,7 @@ class FootprintConfig(Config):
             )
 
 
-def adapt_to_image(config: FootprintConfig, *, has_variance: bool) -> None:
+def adapt_to_image(config: FootprintConfig, *, has_variance: bool, has_sky: bool | None = None) -> None:
     """Take noise and background as ``blendid run`` does for an image, unless somebody says otherwise.
 
     Parameters
@@ -160,9 +160,13 @@ def adapt_to_image(config: FootprintConfig, *, has_variance: bool) -> None:
     config
         Default settings, for a coadd with variance plane; changed in place.
     has_variance
-        Whether the image has a variance plane.  Without one the noise is estimated from the pixels and the
-        sky background is subtracted, as in ``config/buchanan2022.py``.
+        Whether the image has a variance plane.  Without one the noise is estimated from the pixels, as in
+        ``config/buchanan2022.py``.
+    has_sky
+        Whether the sky background may still be in the image and is subtracted; by default where there is no
+        variance plane.
     """
     if not has_variance:
         config.noiseSource = "clipped"
+    if not has_variance if has_sky is None else has_sky:
         config.doSubtractBackground = True

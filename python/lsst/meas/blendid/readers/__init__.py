@@ -13,8 +13,16 @@
 
 from __future__ import annotations
 
-__all__ = ("InputImage", "ReadError", "projection_scale", "read_image", "read_projection")
+__all__ = (
+    "HduKey",
+    "InputImage",
+    "PlaneFile",
+    "PlaneSource",
+    "ReadError",
+    "projection_scale",
+    "read_image",
+)
 
-from ._input_image import InputImage, ReadError
+from ._input_image import HduKey, InputImage, PlaneFile, PlaneSource, ReadError
 from ._read import read_image
-from ._wcs import projection_scale, read_projection
+from ._wcs import projection_scale

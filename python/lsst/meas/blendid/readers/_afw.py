@@ -17,6 +17,8 @@ from __future__ import annotations
 
 __all__ = ("is_afw", "read_afw")
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import astropy.io.fits
@@ -33,12 +35,14 @@ from lsst.images.psfs import PointSpreadFunction
 
 from ..masks import legacy_mask_planes
 from ._afw_archive import AfwArchive, UnreadablePsfError
-from ._input_image import InputImage, ReadError
-from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
+from ._band import read_band
+from ._input_image import InputImage, Notes, ReadError
+from ._pixels import PsfSource, find_unit, make_image, native_array, read_origin
 from ._wcs import read_projection
 
 _PLANES = ("IMAGE", "MASK", "VARIANCE")
 _MAX_BIT = 63
+_NO_DATA = MaskPlane("NO_DATA", "The pixel is marked in a mask without named planes.")
 
 
 def is_afw(hdu_list: astropy.io.fits.HDUList) -> bool:
@@ -48,7 +52,10 @@ def is_afw(hdu_list: astropy.io.fits.HDUList) -> bool:
 
 
 def read_afw(
-    hdu_list: astropy.io.fits.HDUList, name: str, psf_fwhm: float | None, pixel_scale: float | None
+    hdu_list: astropy.io.fits.HDUList,
+    name: str,
+    psf_source: PsfSource,
+    open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
 ) -> InputImage:
     """Read an exposure or masked image.
 
@@ -58,10 +65,10 @@ def read_afw(
         The open file.
     name
         Its name, for messages.
-    psf_fwhm
-        Seeing in arcsec; by default the PSF of the file.
-    pixel_scale
-        Pixel size in arcsec; by default from the WCS.
+    psf_source
+        Where the PSF comes from; by default the file.
+    open_file
+        Opens another file by its path.
 
     Returns
     -------
@@ -75,16 +82,14 @@ def read_afw(
         Raised if the planes do not fit together, or the PSF is missing or not
         readable without lsst.afw.
     """
-    notes: list[str] = []
+    notes = Notes()
     planes = _find_planes(hdu_list)
     hdu = planes["IMAGE"]
     array = native_array(hdu, "the image plane", name)
     x0, y0 = read_origin(hdu.header)
     box = Box.from_shape(array.shape, start=(y0, x0))
-    projection, wcs_scale = read_projection(hdu.header, box, notes)
-    if projection is None:
-        notes.append("no celestial WCS in the image header: ra and dec are NaN")
-    image = make_image(array, box, find_unit(hdu.header, notes), projection)
+    sky = read_projection(hdu.header, box, notes, hdu_list)
+    image = make_image(array, box, find_unit(hdu.header, notes), sky.projection)
     mask = _read_mask(planes.get("MASK"), box, name, notes)
 
     variance = None
@@ -95,28 +100,29 @@ def read_afw(
         if (pixels != 0.0).any():
             variance = make_image(pixels, box, None if image.unit is None else image.unit**2, None)
         else:
-            notes.append("the variance plane is zero everywhere: the noise is estimated from the pixels")
+            notes.decide("the variance plane is zero everywhere: the noise is estimated from the pixels")
     else:
         notes.append("no variance plane: the noise is estimated from the pixels")
 
     archive = AfwArchive(hdu_list)
-    psf: PointSpreadFunction | np.ndarray
-    if psf_fwhm is not None:
-        psf = make_psf(name, psf_fwhm, pixel_scale, wcs_scale, notes)
+    psf: PointSpreadFunction | np.ndarray | None = psf_source.read(name, box, sky, notes, None, open_file)
+    if psf is not None:
         if archive.psf_name is not None:
-            notes.append(f"the {archive.psf_name} of the file is replaced by the given FWHM")
+            notes.append(f"the {archive.psf_name} of the file is replaced by the given PSF")
     else:
         try:
             psf = archive.read_psf(box)
         except UnreadablePsfError as err:
             raise ReadError(f"{name}: {err}; give --psf-fwhm ARCSEC") from err
+    band = archive.read_band() or read_band([hdu.header, hdu_list[0].header], notes)
     return InputImage(
         masked_image=MaskedImage(image, mask=mask, variance=variance),
         psf=psf,
-        band=archive.read_band(),
+        band=band,
         kind="afw",
         has_variance=variance is not None,
         notes=notes,
+        decisive=notes.decisive,
     )
 
 
@@ -140,7 +146,7 @@ def _find_planes(hdu_list: astropy.io.fits.HDUList) -> dict[str, Any]:
     return {}
 
 
-def _read_mask(hdu: Any, box: Box, name: str, notes: list[str]) -> Mask:
+def _read_mask(hdu: Any, box: Box, name: str, notes: Notes) -> Mask:
     """Read a mask, renaming its planes; planes that lsst.images does not know keep their name."""
     if hdu is None:
         notes.append("no mask plane: no pixel is masked")
@@ -157,7 +163,13 @@ def _read_mask(hdu: Any, box: Box, name: str, notes: list[str]) -> Mask:
             raise ReadError(f"{name}: mask plane {legacy_name} has bit {bit!r}, not 0 to {_MAX_BIT}")
         planes.append((plane, bit))
     if not planes and bits.any():
-        notes.append("the mask has no named planes (MP_ cards); it is ignored")
+        notes.decide(
+            f"the mask has no named planes (MP_ cards): its nonzero pixels "
+            f"({100.0 * (bits != 0).mean():.2g} %) are taken for pixels without data"
+        )
+        mask = Mask(0, schema=MaskSchema([_NO_DATA]), bbox=box)
+        mask.set("NO_DATA", bits != 0)
+        return mask
     mask = Mask(0, schema=MaskSchema([plane for plane, _ in planes]), bbox=box)
     for plane, bit in planes:
         # A plane beyond the width of the stored integers is set nowhere.

@@ -25,7 +25,7 @@ import numpy as np
 from lsst.images import Box
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
-_BANDS = frozenset("ugrizy")
+from ._band import parse_band
 
 
 class UnreadablePsfError(ValueError):
@@ -108,8 +108,7 @@ class AfwArchive:
         Returns
         -------
         band
-            From the filter label, or in old files from the ``FILTER`` card if
-            that is one of ugrizy.
+            From the filter label: its band, or what its physical filter tells.
         """
         found = self._find("FILTER")
         if found is not None and found[0] == "FilterLabel" and len(found[1]):
@@ -117,8 +116,9 @@ class AfwArchive:
             # The first flag says whether the band is set, the second the physical filter.
             if bool(row["flags"][0]):
                 return str(row["band"]).strip() or None
-        text = str(self._header.get("FILTER", "")).strip()
-        return text if text in _BANDS else None
+            if bool(row["flags"][1]):
+                return parse_band(str(row["physical"]))
+        return None
 
 
 def _double_gaussian(rows: Any) -> np.ndarray:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("InputImage", "Notes", "ReadError")
+__all__ = ("HduKey", "InputImage", "Notes", "PlaneFile", "PlaneSource", "ReadError")
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,6 +19,30 @@ import numpy as np
 
 from lsst.images import MaskedImage
 from lsst.images.psfs import PointSpreadFunction
+
+type HduKey = int | str | tuple[str, int]
+"""An HDU: its index, its ``EXTNAME``, or ``EXTNAME`` and ``EXTVER``."""
+
+
+@dataclass(frozen=True)
+class PlaneFile:
+    """An image in another file than the one that it belongs to.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    hdu
+        HDU; by default the first two-dimensional image.
+    """
+
+    path: str
+    hdu: HduKey | None = None
+
+
+type PlaneSource = HduKey | PlaneFile | Literal[False] | None
+"""Where a variance, a mask, … comes from: an HDU of the same file, another file, `False` for nowhere, `None`
+for what is found by its usual name."""
 
 
 class ReadError(ValueError):
@@ -57,6 +81,11 @@ class InputImage:
     has_variance: bool
     notes: list[str] = field(default_factory=list)
     decisive: list[str] = field(default_factory=list)
+
+    @property
+    def has_sky(self) -> bool:
+        """Whether the sky background may still be in the pixels (`bool`)."""
+        return self.kind == "plain" or not self.has_variance
 
 
 class Notes(list[str]):

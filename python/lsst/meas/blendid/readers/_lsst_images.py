@@ -14,6 +14,8 @@ __all__ = ("is_lsst_images", "read_lsst_images")
 
 import gzip
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import IO
 
 import astropy.io.fits
@@ -23,9 +25,10 @@ from lsst.images import MaskedImage
 from lsst.images.psfs import PointSpreadFunction
 from lsst.images.serialization import ArchiveReadError, read_archive
 
-from ._input_image import InputImage, ReadError
-from ._pixels import make_psf
-from ._wcs import projection_scale
+from ._band import read_band
+from ._input_image import InputImage, Notes, ReadError
+from ._pixels import PsfSource
+from ._wcs import SkyPlacement, projection_scale
 
 
 def is_lsst_images(hdu_list: astropy.io.fits.HDUList) -> bool:
@@ -46,7 +49,13 @@ def _open(path: str) -> IO[bytes]:
             return io.BytesIO(unpacked.read())
 
 
-def read_lsst_images(path: str, name: str, psf_fwhm: float | None, pixel_scale: float | None) -> InputImage:
+def read_lsst_images(
+    path: str,
+    name: str,
+    psf_source: PsfSource,
+    header: astropy.io.fits.Header,
+    open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
+) -> InputImage:
     """Read any masked image that lsst.images has a schema for.
 
     Parameters
@@ -55,10 +64,12 @@ def read_lsst_images(path: str, name: str, psf_fwhm: float | None, pixel_scale: 
         Path of the file.
     name
         Its name, for messages.
-    psf_fwhm
-        Seeing in arcsec; by default the PSF of the file.
-    pixel_scale
-        Pixel size in arcsec; by default from the sky projection.
+    psf_source
+        Where the PSF comes from; by default the file.
+    header
+        Primary header, which may tell the band.
+    open_file
+        Opens another file by its path.
 
     Returns
     -------
@@ -79,13 +90,18 @@ def read_lsst_images(path: str, name: str, psf_fwhm: float | None, pixel_scale: 
             f"{name}: holds an lsst.images {type(obj).__name__}; "
             "a MaskedImage, VisitImage or CellCoadd is needed (or --hdu IMAGE for its bare pixels)"
         )
-    notes: list[str] = []
-    psf: PointSpreadFunction | np.ndarray | None
-    if psf_fwhm is not None:
-        wcs_scale = None if obj.sky_projection is None else projection_scale(obj.sky_projection, obj.bbox)
-        psf = make_psf(name, psf_fwhm, pixel_scale, wcs_scale, notes)
+    notes = Notes()
+    sky = SkyPlacement()
+    if obj.sky_projection is not None:
+        sky = SkyPlacement(obj.sky_projection, projection_scale(obj.sky_projection, obj.bbox))
+    else:
+        notes.decide("no celestial WCS: ra and dec are NaN")
+    psf: PointSpreadFunction | np.ndarray | None = psf_source.read(
+        name, obj.bbox, sky, notes, None, open_file
+    )
+    if psf is not None:
         if getattr(type(obj), "psf", None) is not None:
-            notes.append("the PSF of the file is replaced by the given FWHM")
+            notes.append("the PSF of the file is replaced by the given one")
     else:
         try:
             psf = getattr(obj, "psf", None)
@@ -97,8 +113,9 @@ def read_lsst_images(path: str, name: str, psf_fwhm: float | None, pixel_scale: 
     return InputImage(
         masked_image=obj,
         psf=psf,
-        band=band if isinstance(band, str) else None,
+        band=band if isinstance(band, str) and band else read_band([header], notes),
         kind="lsst.images",
         has_variance=True,
         notes=notes,
+        decisive=notes.decisive,
     )

@@ -11,14 +11,23 @@
 from __future__ import annotations
 
 __all__ = (
+    "PsfSource",
     "check_pixels",
+    "find_hdu",
     "find_unit",
     "make_image",
     "make_psf",
     "native_array",
+    "pixel_flux_factor",
     "read_origin",
+    "show_hdu",
+    "squeezed_shape",
 )
 
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import astropy.io.fits
@@ -29,7 +38,31 @@ from lsst.images import Box, Image, SkyProjection
 from lsst.images.fits import parse_legacy_bunit
 
 from ..psf import FWHM_PIXELS, kolmogorov_kernel
-from ._input_image import InputImage, ReadError
+from ._input_image import HduKey, InputImage, Notes, PlaneFile, ReadError
+from ._psf_image import prepare_psf
+from ._wcs import SkyPlacement
+
+_PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*(pix|pixel|px)$", re.IGNORECASE)
+"""End of a unit that says nothing more than that it is one of pixels."""
+
+_SPELLINGS = {
+    "nanomaggies": "nmgy",
+    "nanomaggie": "nmgy",
+    "nanomaggy": "nmgy",
+    "nanomgy": "nmgy",
+    "nmgy": "nmgy",
+    "maggies": "mgy",
+    "maggie": "mgy",
+    "maggy": "mgy",
+    "jy": "Jy",
+    "njy": "nJy",
+    "ujy": "uJy",
+    "microjy": "uJy",
+    "microjansky": "uJy",
+    "nanojansky": "nJy",
+    "jansky": "Jy",
+}
+"""Units that surveys write otherwise than the standard, in small letters."""
 
 
 def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
@@ -60,14 +93,90 @@ def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
     if data is None or data.size == 0:
         raise ReadError(f"{name}: {what} is empty; give the image with --hdu if it is in another HDU")
     shape = data.shape
-    while data.ndim > 2 and 1 in data.shape:
-        data = data.squeeze(axis=data.shape.index(1))
+    data = data.reshape(squeezed_shape(shape))
     if data.ndim != 2:
         raise ReadError(
             f"{name}: {what} has {len(shape)} axes ({' × '.join(map(str, shape[::-1]))}); "
             "a two-dimensional image is needed, extract one plane"
         )
     return np.array(data, dtype=data.dtype.newbyteorder("="))
+
+
+def squeezed_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Drop axes of length one as long as more than two are left.
+
+    Parameters
+    ----------
+    shape
+        Shape of an array.
+
+    Returns
+    -------
+    shape
+        Shape of the same pixels.
+    """
+    sides = list(shape)
+    while len(sides) > 2 and 1 in sides:
+        sides.remove(1)
+    return tuple(sides)
+
+
+def find_hdu(hdu_list: astropy.io.fits.HDUList, key: HduKey, name: str) -> Any:
+    """Find an image HDU.
+
+    Parameters
+    ----------
+    hdu_list
+        The open file.
+    key
+        What the user gave.
+    name
+        Name of the file, for messages.
+
+    Returns
+    -------
+    hdu
+        The HDU.
+
+    Raises
+    ------
+    ReadError
+        Raised if there is none, or it is a table.
+    """
+    try:
+        hdu = hdu_list[key]
+    except (IndexError, KeyError) as err:
+        known = ", ".join(f"{i} {_name(h)}".strip() for i, h in enumerate(hdu_list))
+        raise ReadError(f"{name}: has no HDU {_quote(key)}; it has {known}") from err
+    if not hdu.is_image:
+        raise ReadError(f"{name}: HDU {_quote(key)} is a table; choose an image")
+    return hdu
+
+
+def _name(hdu: Any) -> str:
+    """Name of an HDU, with its version if that is not the first."""
+    return f"{hdu.name},{hdu.ver}" if hdu.name and hdu.ver > 1 else str(hdu.name)
+
+
+def _quote(key: HduKey) -> str:
+    """Write an HDU, in quotes if it is a name."""
+    return str(key) if isinstance(key, int) else repr(show_hdu(key))
+
+
+def show_hdu(key: HduKey) -> str:
+    """Write an HDU as a user gives it.
+
+    Parameters
+    ----------
+    key
+        The HDU.
+
+    Returns
+    -------
+    text
+        As ``SCI,2``.
+    """
+    return ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def make_image(
@@ -97,16 +206,48 @@ def make_image(
     return Image(array, bbox=box, unit=unit, sky_projection=projection)
 
 
-def find_unit(header: astropy.io.fits.Header, notes: list[str]) -> u.UnitBase | None:
+def find_unit(header: astropy.io.fits.Header, notes: Notes) -> u.UnitBase | None:
     """Unit of an image from its ``BUNIT`` card; none, with a note, if it is not understood."""
     text = header.get("BUNIT")
     if not isinstance(text, str) or not text.strip():
         return None
+    text = _PER_PIXEL.sub("", text.strip())
     try:
-        return parse_legacy_bunit(text.strip())
+        return parse_legacy_bunit("MJy/sr" if text == "MJY/SR" else _SPELLINGS.get(text.lower(), text))
     except (ValueError, TypeError):
-        notes.append(f"unit {text.strip()!r} (BUNIT) is not understood; the image is taken as without unit")
+        notes.append(f"unit {text!r} (BUNIT) is not understood; the image is taken as without unit")
         return None
+
+
+def pixel_flux_factor(
+    unit: u.UnitBase | None, pixel_scale: float | None, notes: Notes
+) -> tuple[u.UnitBase | None, float]:
+    """Turn a surface brightness into the flux density of a pixel.
+
+    Parameters
+    ----------
+    unit
+        Unit of the pixels.
+    pixel_scale
+        Pixel size in arcsec, if known.
+    notes
+        Told if there is something to turn.
+
+    Returns
+    -------
+    unit
+        Unit of the pixels times the factor.
+    factor
+        1 for anything else.
+    """
+    if unit is None or not unit.is_equivalent(u.MJy / u.sr):
+        return unit, 1.0
+    if pixel_scale is None:
+        notes.decide(f"unit {unit} needs the pixel size for fluxes; the depth is not checked")
+        return unit, 1.0
+    factor = float((1.0 * unit * (pixel_scale * u.arcsec) ** 2).to_value(u.nJy))
+    notes.append(f"pixels in {unit} are multiplied by their area, to nJy")
+    return u.nJy, factor
 
 
 def read_origin(header: astropy.io.fits.Header) -> tuple[int, int]:
@@ -126,7 +267,7 @@ def read_origin(header: astropy.io.fits.Header) -> tuple[int, int]:
 
 
 def make_psf(
-    name: str, psf_fwhm: float, pixel_scale: float | None, wcs_scale: float | None, notes: list[str]
+    name: str, psf_fwhm: float, pixel_scale: float | None, sky: SkyPlacement, notes: Notes
 ) -> np.ndarray:
     """Image of a Kolmogorov PSF convolved with the pixel.
 
@@ -136,9 +277,10 @@ def make_psf(
         Name of the file, for messages.
     psf_fwhm
         Full width at half maximum of the seeing in arcsec.
-    pixel_scale, wcs_scale
-        Pixel size in arcsec as given by the user and by the WCS; the first
-        one wins.
+    pixel_scale
+        Pixel size in arcsec as given by the user, instead of that of the WCS.
+    sky
+        What the WCS says.
     notes
         Appended to if the two differ.
 
@@ -152,11 +294,15 @@ def make_psf(
     ReadError
         Raised if there is no pixel size or the width in pixels is absurd.
     """
+    wcs_scale = sky.pixel_scale
     scale = pixel_scale if pixel_scale is not None else wcs_scale
     if scale is None:
-        raise ReadError(f"{name}: has no WCS to take the pixel scale from; give --pixel-scale ARCSEC")
+        why = "has no WCS to take the pixel scale from"
+        if sky.problem is not None:
+            why = f"its WCS cannot be used ({sky.problem})"
+        raise ReadError(f"{name}: {why}; give --pixel-scale ARCSEC")
     if pixel_scale is not None and wcs_scale is not None and abs(pixel_scale / wcs_scale - 1.0) > 0.02:
-        notes.append(
+        notes.decide(
             f"the WCS has pixels of {wcs_scale:.4g} arcsec; the given {pixel_scale:g} arcsec are used"
         )
     # Rounded, so that the kernel does not depend on the last digits of a WCS.
@@ -167,6 +313,91 @@ def make_psf(
             f"{FWHM_PIXELS[0]:g} to {FWHM_PIXELS[1]:g}; check --psf-fwhm and --pixel-scale, both in arcsec"
         )
     return kolmogorov_kernel(fwhm)
+
+
+@dataclass(frozen=True)
+class PsfSource:
+    """Where the user says that the PSF comes from.
+
+    Parameters
+    ----------
+    fwhm
+        Seeing in arcsec.
+    pixel_scale
+        Pixel size in arcsec; by default that of the WCS.
+    image
+        Image of the PSF: another file, or an HDU of the same.
+    """
+
+    fwhm: float | None = None
+    pixel_scale: float | None = None
+    image: HduKey | PlaneFile | None = None
+
+    def read(
+        self,
+        name: str,
+        box: Box,
+        sky: SkyPlacement,
+        notes: Notes,
+        hdu_list: astropy.io.fits.HDUList | None,
+        open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
+    ) -> np.ndarray | None:
+        """Read or make the PSF.
+
+        Parameters
+        ----------
+        name
+            Name of the file of the image, for messages.
+        box
+            Pixels of the image.
+        sky
+            Where they lie on the sky.
+        notes
+            Told what was done.
+        hdu_list
+            The open file, if its HDU ``PSF`` may be taken where the user gave nothing.
+        open_file
+            Opens another file by its path.
+
+        Returns
+        -------
+        psf : `numpy.ndarray`, shape (odd, odd), or `None`
+            Kernel with sum 1; none if there is none.
+
+        Raises
+        ------
+        ReadError
+            Raised if what was given cannot be used.
+        """
+        if self.fwhm is not None:
+            return make_psf(name, self.fwhm, self.pixel_scale, sky, notes)
+        if isinstance(self.image, PlaneFile):
+            with open_file(self.image.path) as other:
+                hdu = self._find(other, self.image.hdu, self.image.path)
+                return prepare_psf(native_array(hdu, "the PSF", self.image.path), self.image.path, notes)
+        if hdu_list is None:
+            return None
+        if self.image is not None:
+            hdu = self._find(hdu_list, self.image, name)
+        else:
+            found = [h for h in hdu_list if h.is_image and h.name.upper() == "PSF" and len(h.shape) == 2]
+            if not found:
+                return None
+            hdu = found[0]
+            if min(hdu.shape) >= min(box.shape):
+                return None
+        return prepare_psf(native_array(hdu, "the PSF", name), f"HDU {hdu.name}".strip(), notes)
+
+    @staticmethod
+    def _find(hdu_list: astropy.io.fits.HDUList, key: HduKey | None, name: str) -> Any:
+        """HDU with the image of the PSF."""
+        if key is not None:
+            return find_hdu(hdu_list, key, name)
+        images = [h for h in hdu_list if h.is_image and len(squeezed_shape(h.shape)) == 2]
+        if not images:
+            kind = "a model of PSFEx" if any(h.name == "PSF_DATA" for h in hdu_list) else "no image"
+            raise ReadError(f"{name}: holds {kind}; --psf needs a two-dimensional image of the PSF")
+        return images[0]
 
 
 def check_pixels(image: InputImage, name: str) -> InputImage:

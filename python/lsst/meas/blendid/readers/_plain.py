@@ -12,32 +12,50 @@ from __future__ import annotations
 
 __all__ = ("read_plain",)
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import astropy.io.fits
+import astropy.units as u
 import numpy as np
 
 from lsst.images import Box, Mask, MaskedImage, MaskPlane, MaskSchema
 
-from ._input_image import InputImage, ReadError
-from ._pixels import find_unit, make_image, make_psf, native_array, read_origin
+from ._band import read_band
+from ._companions import AUXILIARY, find_role, read_companions
+from ._input_image import HduKey, InputImage, Notes, PlaneSource, ReadError
+from ._padding import find_blank, find_padding
+from ._pixels import (
+    PsfSource,
+    find_hdu,
+    find_unit,
+    make_image,
+    native_array,
+    pixel_flux_factor,
+    read_origin,
+    squeezed_shape,
+)
 from ._wcs import read_projection
 
-_SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is not finite in the file, or padding.")])
+_SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is not finite in the file, masked there, or padding.")])
 
-_PADDING_SHARE = 0.01
-"""Where a larger share of the pixels of a floating-point image is exactly 0, zeros are taken for padding:
-noise makes them about as rare as any other single number, and left in they make the noise look smaller."""
+_SCIENCE = ("SCI", "SCIENCE", "IMAGE", "DATA")
+"""Names of HDUs that hold the image, whatever lies before them."""
 
 
 def read_plain(
     hdu_list: astropy.io.fits.HDUList,
     name: str,
-    psf_fwhm: float | None,
-    pixel_scale: float | None,
-    hdu: int | str | tuple[str, int] | None,
+    psf: PsfSource,
+    hdu: HduKey | None,
+    *,
+    planes: dict[str, PlaneSource],
+    mask_bits: int | None,
+    automatic: bool,
+    open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
 ) -> InputImage:
-    """Read one HDU as an image without mask, variance or PSF.
+    """Read one HDU as an image, and what belongs to it.
 
     Parameters
     ----------
@@ -45,88 +63,132 @@ def read_plain(
         The open file.
     name
         Its name, for messages.
-    psf_fwhm
-        Seeing in arcsec.
-    pixel_scale
-        Pixel size in arcsec; by default from the WCS.
+    psf
+        Where the PSF comes from.
     hdu
-        Index or ``EXTNAME``; by default the first HDU with an image.
+        HDU of the image; by default one that is named as such, else the first two-dimensional one.
+    planes
+        Variance, error, weight and mask, as the user gave them.
+    mask_bits
+        Bits of the mask that count; by default all.
+    automatic
+        Whether to take other HDUs by their usual names.
+    open_file
+        Opens another file by its path.
 
     Returns
     -------
     image
-        The image; pixels that are not finite, or exactly 0 where that is padding, are masked as ``NO_DATA``.
+        The image; pixels that are not finite, masked, or padding, are masked as ``NO_DATA``.
 
     Raises
     ------
     ReadError
         Raised if there is no such image, or the PSF is missing.
     """
-    notes: list[str] = []
-    chosen = _choose(hdu_list, name, hdu, notes)
+    notes = Notes()
+    chosen = _choose(hdu_list, name, hdu)
+    blank = {key: chosen.header.get(key) for key in ("BLANK", "ZBLANK", "BSCALE", "BZERO")}
     array = native_array(chosen, "the image", name)
     x0, y0 = read_origin(chosen.header)
     if (x0, y0) != (0, 0):
         notes.append(f"the first pixel is ({x0}, {y0}) of the parent image (LTV1, LTV2)")
     box = Box.from_shape(array.shape, start=(y0, x0))
-    projection, wcs_scale = read_projection(chosen.header, box, notes)
-    if projection is None:
-        notes.append("no celestial WCS: ra and dec are NaN")
-    if psf_fwhm is None:
-        raise ReadError(f"{name}: a plain FITS image has no PSF; give --psf-fwhm ARCSEC")
-    image = make_image(array, box, find_unit(chosen.header, notes), projection)
+    sky = read_projection(chosen.header, box, notes, hdu_list)
+    kernel = psf.read(name, box, sky, notes, hdu_list if automatic else None, open_file)
+    if kernel is None:
+        raise ReadError(f"{name}: a plain FITS image has no PSF; give --psf-fwhm ARCSEC, or --psf FILE")
+    bad = ~np.isfinite(array)
+    if (of_header := find_blank(array, blank)) is not None and of_header.any():
+        bad |= of_header
+        notes.append(f"{100.0 * of_header.mean():.2g} % of the pixels are blank (BLANK)")
+    bad |= find_padding(array, bad, notes)
+    companions = read_companions(
+        hdu_list,
+        chosen,
+        array,
+        name,
+        notes,
+        sources=planes,
+        mask_bits=mask_bits,
+        automatic=automatic,
+        open_file=open_file,
+        bad=bad,
+    )
+    if automatic:
+        _tell_unused(hdu_list, chosen, companions.used, hdu, notes)
+    if companions.variance is None:
+        notes.append("no variance plane: the noise is estimated from the pixels")
+    scale = sky.pixel_scale if psf.pixel_scale is None else psf.pixel_scale
+    unit, factor = pixel_flux_factor(find_unit(chosen.header, notes), scale, notes)
+    image = make_image(array, box, unit, sky.projection)
+    variance = companions.variance
+    if factor != 1.0:
+        image.array *= factor
+        variance = None if variance is None else variance * factor**2
     mask = Mask(0, schema=_SCHEMA, bbox=box)
-    mask.set("NO_DATA", ~np.isfinite(image.array) | _find_padding(array, notes))
-    notes.append("no variance plane: the noise is estimated from the pixels")
+    mask.set("NO_DATA", companions.bad)
     return InputImage(
-        masked_image=MaskedImage(image, mask=mask),
-        psf=make_psf(name, psf_fwhm, pixel_scale, wcs_scale, notes),
-        band=None,
+        masked_image=MaskedImage(
+            image,
+            mask=mask,
+            variance=None if variance is None else make_image(variance, box, _square(unit), None),
+        ),
+        psf=kernel,
+        band=read_band([chosen.header, hdu_list[0].header], notes),
         kind="plain",
-        has_variance=False,
+        has_variance=variance is not None,
         notes=notes,
+        decisive=notes.decisive,
     )
 
 
-def _find_padding(array: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Pixels without data that are filled with zeros, as around a mosaic: bool (ny, nx)."""
-    zero = array == 0
-    share = zero.mean()
-    # Padding comes in areas; zeros of coarsely rounded noise stand among other values.
-    pairs = zero[:, 1:] & zero[:, :-1]
-    is_area = (pairs[1:] & pairs[:-1]).mean() > 0.9 * share
-    if array.dtype.kind != "f" or not _PADDING_SHARE < share < 1.0 or not is_area:
-        return np.zeros(array.shape, dtype=bool)
-    notes.append(f"{100 * share:.0f} % of the pixels are exactly 0; they are taken for padding without data")
-    return zero
+def _square(unit: u.UnitBase | None) -> u.UnitBase | None:
+    """Unit of the variance of what has a unit."""
+    return None if unit is None else unit**2
 
 
-def _name(hdu: Any) -> str:
-    """Name of an HDU, with its version if that is not the first."""
-    return f"{hdu.name},{hdu.ver}" if hdu.name and hdu.ver > 1 else str(hdu.name)
+def _is_flat(hdu: Any) -> bool:
+    """Whether an image HDU is two-dimensional, but for axes of length one."""
+    return len(squeezed_shape(hdu.shape)) == 2
 
 
-def _show(hdu: int | str | tuple[str, int]) -> str:
-    """What the user gave for an HDU."""
-    return repr(",".join(map(str, hdu)) if isinstance(hdu, tuple) else hdu)
-
-
-def _choose(
-    hdu_list: astropy.io.fits.HDUList, name: str, hdu: int | str | tuple[str, int] | None, notes: list[str]
-) -> Any:
+def _choose(hdu_list: astropy.io.fits.HDUList, name: str, key: HduKey | None) -> Any:
     """Return the HDU to read."""
-    if hdu is not None:
-        try:
-            chosen = hdu_list[hdu]
-        except (IndexError, KeyError) as err:
-            known = ", ".join(f"{i} {_name(h)}".strip() for i, h in enumerate(hdu_list))
-            raise ReadError(f"{name}: has no HDU {_show(hdu)}; it has {known}") from err
-        if not chosen.is_image:
-            raise ReadError(f"{name}: HDU {_show(hdu)} is a table; choose an image with --hdu")
-        return chosen
+    if key is not None:
+        return find_hdu(hdu_list, key, name)
     images = [h for h in hdu_list if h.is_image and h.header.get("NAXIS", 0) > 0]
     if not images:
         raise ReadError(f"{name}: has no image, all its HDUs are empty or tables; give a file with an image")
-    if len(images) > 1:
-        notes.append(f"{len(images)} images in the file; the first is used (--hdu chooses another)")
-    return images[0]
+    flat = [h for h in images if _is_flat(h) and h.name.upper() not in AUXILIARY]
+    science = [h for h in flat if find_role(h) is None]
+    named = [h for h in science if h.name.upper() in _SCIENCE]
+    return (named or science or flat or images)[0]
+
+
+def _tell_unused(
+    hdu_list: astropy.io.fits.HDUList, chosen: Any, used: tuple[Any, ...], key: HduKey | None, notes: Notes
+) -> None:
+    """Say which images of a file are not looked at."""
+    others = [
+        (i, h)
+        for i, h in enumerate(hdu_list)
+        if h.is_image
+        and h.header.get("NAXIS", 0) > 0
+        and h is not chosen
+        and not any(h is one for one in used)
+        and h.name.upper() not in AUXILIARY
+    ]
+    if not others:
+        return
+    shown = ", ".join(
+        f"{i}{f' {h.name}' if h.name else ''} ({' × '.join(map(str, h.shape[::-1]))})" for i, h in others
+    )
+    text = f"HDU {shown} of the file {'is' if len(others) == 1 else 'are'} not used"
+    if key is not None or all(len(squeezed_shape(h.shape)) < 2 for _, h in others):
+        # The user chose, or there was nothing to choose.
+        notes.append(text)
+        return
+    index = next(i for i, h in enumerate(hdu_list) if h is chosen)
+    label = f"{index} {chosen.name}".strip()
+    notes.decide(f"the image is HDU {label}; {text} (--hdu, --variance, --error, --weight and --mask choose)")

@@ -23,10 +23,11 @@ from astropy.utils.exceptions import AstropyWarning
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
+from .._files import irregular_kind
 from ._afw import is_afw, read_afw
-from ._input_image import InputImage, ReadError
+from ._input_image import HduKey, InputImage, PlaneFile, PlaneSource, ReadError
 from ._lsst_images import is_lsst_images, read_lsst_images
-from ._pixels import check_pixels
+from ._pixels import PsfSource, check_pixels
 from ._plain import read_plain
 
 
@@ -35,7 +36,13 @@ def read_image(
     *,
     psf_fwhm: float | None = None,
     pixel_scale: float | None = None,
-    hdu: int | str | tuple[str, int] | None = None,
+    hdu: HduKey | None = None,
+    psf: HduKey | PlaneFile | None = None,
+    variance: PlaneSource = None,
+    error: PlaneSource = None,
+    weight: PlaneSource = None,
+    mask: PlaneSource = None,
+    mask_bits: int | None = None,
 ) -> InputImage:
     """Read a FITS image with whatever mask, variance, PSF and WCS it has.
 
@@ -53,6 +60,18 @@ def read_image(
         Pixel size in arcsec; by default that of the file's WCS.
     hdu
         Index, ``EXTNAME``, or ``EXTNAME`` and ``EXTVER`` of the HDU to read as a plain image.
+    psf
+        Image of the PSF instead of ``psf_fwhm``: another file, or an HDU of
+        this one if it is plain.
+    variance, error, weight
+        One of them: variance, standard deviation, or inverse variance of the
+        pixels of a plain image, the last up to a factor, which is taken from
+        the pixels.
+    mask
+        Mask of a plain image.
+    mask_bits
+        Sum of the values of the bits of the mask that mark bad pixels; by
+        default all.
 
     Returns
     -------
@@ -68,18 +87,48 @@ def read_image(
         finite, negative variance), and if the PSF or the pixel scale is
         missing.
     """
-    for name, value in (("PSF FWHM", psf_fwhm), ("pixel scale", pixel_scale)):
+    for label, value in (("PSF FWHM", psf_fwhm), ("pixel scale", pixel_scale)):
         if value is not None and not 0.0 < value < float("inf"):
-            raise ReadError(f"{name} is {value:g} arcsec; it must be positive and finite")
+            raise ReadError(f"{label} is {value:g} arcsec; it must be positive and finite")
+    if psf is not None and psf_fwhm is not None:
+        raise ReadError("give --psf-fwhm or an image of the PSF, not both")
+    planes: dict[str, PlaneSource] = {"variance": variance, "error": error, "weight": weight, "mask": mask}
+    psf_source = PsfSource(psf_fwhm, pixel_scale, psf)
     with _local_path(uri) as (path, name), _read_errors(name):
         with _open(path, name) as hdu_list:
-            if hdu is not None or not is_lsst_images(hdu_list):
-                if hdu is None and is_afw(hdu_list):
-                    image = read_afw(hdu_list, name, psf_fwhm, pixel_scale)
-                else:
-                    image = read_plain(hdu_list, name, psf_fwhm, pixel_scale, hdu)
+            by_lsst_images = is_lsst_images(hdu_list)
+            has_layout = by_lsst_images or is_afw(hdu_list)
+            if hdu is not None or not has_layout:
+                image = read_plain(
+                    hdu_list,
+                    name,
+                    psf_source,
+                    hdu,
+                    planes=planes,
+                    mask_bits=mask_bits,
+                    # The masks of these layouts mark more than what is bad.
+                    automatic=not has_layout,
+                    open_file=_open_other,
+                )
                 return check_pixels(image, name)
-        return check_pixels(read_lsst_images(path, name, psf_fwhm, pixel_scale), name)
+            if given := [role for role, source in planes.items() if source is not None]:
+                raise ReadError(
+                    f"{name}: --{given[0]} is for plain images, and this one brings its own planes; "
+                    "leave it out, or choose the pixels with --hdu"
+                )
+            if psf is not None and not isinstance(psf, PlaneFile):
+                raise ReadError(f"{name}: --psf must be a file here; it is none of the plain images")
+            if not by_lsst_images:
+                return check_pixels(read_afw(hdu_list, name, psf_source, _open_other), name)
+            header = hdu_list[0].header
+        return check_pixels(read_lsst_images(path, name, psf_source, header, _open_other), name)
+
+
+@contextmanager
+def _open_other(uri: str) -> Iterator[astropy.io.fits.HDUList]:
+    """Open a file that belongs to an image."""
+    with _local_path(uri) as (path, name), _read_errors(name), _open(path, name) as hdu_list:
+        yield hdu_list
 
 
 @contextmanager
@@ -103,19 +152,39 @@ def _local_path(uri: ResourcePathExpression) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _open(path: str, name: str) -> Iterator[astropy.io.fits.HDUList]:
-    """Open a file, read all headers and refuse it if it is cut short, of which astropy only warns."""
+    """Open a file, read all headers and refuse it if pixels are cut off, of which astropy only warns."""
+    if kind := irregular_kind(path):
+        raise ReadError(f"{name}: is {kind}, which may have no end; copy it into a file")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        hdu_list = astropy.io.fits.open(path, mode="readonly")
+        try:
+            hdu_list = astropy.io.fits.open(path, mode="readonly")
+        except OSError as err:
+            if "Empty or corrupt" in str(err) and _is_compressed(path):
+                raise EOFError from err
+            raise
         try:
             len(hdu_list)
         except BaseException:
             hdu_list.close()
             raise
     with hdu_list:
-        if any("truncated" in str(warning.message) for warning in caught):
+        if any("truncated" in str(warning.message) for warning in caught) and _lacks_pixels(hdu_list, path):
             raise ReadError(f"{name}: is truncated; copy or download it again")
         yield hdu_list
+
+
+def _is_compressed(path: str) -> bool:
+    """Whether a file starts as gzip, bzip2 or xz do."""
+    with open(path, "rb") as stream:
+        return stream.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ"))
+
+
+def _lacks_pixels(hdu_list: astropy.io.fits.HDUList, path: str) -> bool:
+    """Whether more is missing at the end of a file than what fills its last block up."""
+    last = hdu_list[-1]
+    end = last.fileinfo()["datLoc"] + last.size
+    return os.path.getsize(path) < end
 
 
 @contextmanager

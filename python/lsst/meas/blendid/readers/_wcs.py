@@ -10,8 +10,9 @@
 
 from __future__ import annotations
 
-__all__ = ("projection_scale", "read_projection")
+__all__ = ("SkyPlacement", "projection_scale", "read_projection")
 
+from dataclasses import dataclass
 from typing import Any
 
 import astropy.io.fits
@@ -19,18 +20,48 @@ import astropy.units as u
 import astropy.wcs
 import numpy as np
 from astropy.coordinates import ICRS, SkyCoord
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs.utils import fit_wcs_from_points, wcs_to_celestial_frame
 
 from lsst.images import Box, GeneralFrame, SkyProjection
+
+from ._input_image import Notes
 
 _MAX_FRAME_ERROR = 0.005
 """Largest error of a change of the celestial frame, arcsec."""
 
+_MAX_ERROR = 0.1
+"""Largest difference from astropy's reading of a WCS that goes unsaid, pixels."""
+
+_DEGREES = (None, 2, 3, 5)
+"""Degrees of the polynomials that are tried, none for a plain projection."""
+
+
+@dataclass(frozen=True)
+class SkyPlacement:
+    """Where an image lies on the sky.
+
+    Parameters
+    ----------
+    projection
+        From parent pixels to ICRS, if it is known.
+    pixel_scale
+        Pixel size at the centre of the image in arcsec: the root of its area.
+    problem
+        Why it is not known, if there is a WCS that cannot be used.
+    """
+
+    projection: SkyProjection[Any] | None = None
+    pixel_scale: float | None = None
+    problem: str | None = None
+
 
 def read_projection(
-    header: astropy.io.fits.Header, box: Box, notes: list[str]
-) -> tuple[SkyProjection[Any] | None, float | None]:
-    """Sky projection and pixel size from the FITS WCS of a header.
+    header: astropy.io.fits.Header, box: Box, notes: Notes, hdu_list: astropy.io.fits.HDUList | None = None
+) -> SkyPlacement:
+    """Read the FITS WCS of a header.
+
+    What `SkyProjection` makes of the cards is compared with astropy's reading; where they differ, as with
+    tables of distortions in other HDUs, astropy's is taken, approximated by a polynomial.
 
     Parameters
     ----------
@@ -39,38 +70,159 @@ def read_projection(
     box
         Parent pixels of the image.
     notes
-        Appended to if the file has a WCS that cannot be used.
+        Told if there is no WCS, or one that cannot be used or is not taken as it stands.
+    hdu_list
+        The open file, for tables of distortions.
 
     Returns
     -------
-    projection
-        From parent pixels to ICRS; none if the header has no celestial WCS.
-    pixel_scale
-        Pixel size at the centre of the image in arcsec: the root of its area.
+    sky
+        Projection and pixel size, or why there are none.
     """
     try:
-        wcs = astropy.wcs.WCS(header)
-        if wcs.naxis > 2:
-            wcs = wcs.celestial
+        wcs = astropy.wcs.WCS(_read_scamp(header, notes), hdu_list)
+        if wcs.has_celestial and wcs.naxis > 2:
+            # Not `celestial`, which turns the image if latitude comes first.
+            wcs = wcs.sub(sorted((wcs.wcs.lng + 1, wcs.wcs.lat + 1)))
         if not wcs.has_celestial:
-            return None, None
-        projection: SkyProjection[Any] = SkyProjection.from_fits_wcs(
-            _to_icrs(wcs, header), GeneralFrame(unit=u.pix), pixel_bounds=box, x0=box.x.min, y0=box.y.min
-        )
+            notes.decide("no celestial WCS: ra and dec are NaN")
+            return SkyPlacement()
+        projection = _project(wcs, header, box, notes)
         scale = projection_scale(projection, box)
+        if not (np.isfinite(scale) and scale > 0.0):
+            raise ValueError("it has no finite pixel size")
     except Exception as err:  # wcslib and AST raise many classes for a bad header.
-        notes.append(f"the WCS cannot be used ({' '.join(str(err).split())[:200]}); no sky positions")
-        return None, None
-    if not (np.isfinite(scale) and scale > 0.0):
-        notes.append("the WCS has no finite pixel size; no sky positions")
-        return None, None
-    return projection, scale
+        problem = " ".join(str(err).split())[:200]
+        notes.decide(f"the WCS cannot be used ({problem}): ra and dec are NaN")
+        return SkyPlacement(problem=problem)
+    return SkyPlacement(projection, scale)
+
+
+def _read_scamp(header: astropy.io.fits.Header, notes: Notes) -> astropy.io.fits.Header:
+    """Call a TAN projection with the polynomial of old versions of SCAMP what it is, TPV.
+
+    The standard takes these cards, of which some are near 1, for places of the projection's origin.
+    Astropy renames the projection itself where there are terms that the standard lacks.
+    """
+    axes = [str(header.get(f"CTYPE{i}", "")).strip() for i in (1, 2)]
+    linear = [header.get(f"PV{i}_1", 0.0) for i in (1, 2)]
+    if not all(axis.endswith("-TAN") for axis in axes) or not all(0.5 < term < 2.0 for term in linear):
+        return header
+    notes.decide(
+        "the WCS is not standard: TAN with PV cards is read as TPV, as old versions of SCAMP meant it"
+    )
+    header = header.copy()
+    for i, axis in enumerate(axes, 1):
+        header[f"CTYPE{i}"] = f"{axis[:-3]}TPV"
+    return header
+
+
+def _project(
+    wcs: astropy.wcs.WCS, header: astropy.io.fits.Header, box: Box, notes: Notes
+) -> SkyProjection[Any]:
+    """Turn a WCS into a projection that agrees with it.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is none.
+    """
+    x, y = _grid(box, 3)
+    sky = _positions(wcs, x, y)
+    if not np.isfinite(sky.ra.deg).all():
+        raise ValueError("it gives no positions for all of the image")
+    scale = _mean_scale(wcs, box)
+    if not scale > 0.0:
+        raise ValueError("it has no finite pixel size")
+    differs: float | None = None
+    try:
+        projection = _from_fits_wcs(_to_icrs(wcs, header), box)
+        differs = _difference(projection, sky, x, y, box) / scale
+    except Exception as err:
+        reason = " ".join(str(err).split())[:200]
+    else:
+        if differs <= _MAX_ERROR:
+            return projection
+        reason = f"its cards alone would be off by {differs:.3g} pixels"
+    projection, error = _fit(wcs, box, scale, reason)
+    if differs is None:
+        notes.append(f"the WCS is approximated by a polynomial, to {error:.1g} pixels ({reason})")
+    else:
+        notes.decide(
+            f"the WCS is not standard, or has distortions outside its cards: read plainly it would be up to "
+            f"{differs:.3g} pixels off; ra and dec follow astropy, to {error:.1g} pixels"
+        )
+    return projection
+
+
+def _from_fits_wcs(wcs: astropy.wcs.WCS, box: Box) -> SkyProjection[Any]:
+    """Make a projection of parent pixels from a WCS in ICRS."""
+    return SkyProjection.from_fits_wcs(
+        wcs, GeneralFrame(unit=u.pix), pixel_bounds=box, x0=box.x.min, y0=box.y.min
+    )
+
+
+def _grid(box: Box, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Array coordinates of n × n points from corner to corner of an image."""
+    x, y = np.meshgrid(np.linspace(0.0, box.x.size - 1.0, n), np.linspace(0.0, box.y.size - 1.0, n))
+    return x.ravel(), y.ravel()
+
+
+def _positions(wcs: astropy.wcs.WCS, x: np.ndarray, y: np.ndarray) -> SkyCoord:
+    """What astropy makes of array coordinates."""
+    return wcs.pixel_to_world(x, y).icrs
+
+
+def _mean_scale(wcs: astropy.wcs.WCS, box: Box) -> float:
+    """Pixel size at the centre of the image in arcsec, by astropy."""
+    x, y = 0.5 * (box.x.size - 1.0), 0.5 * (box.y.size - 1.0)
+    sky = _positions(wcs, np.array([x, x + 1.0, x]), np.array([y, y, y + 1.0]))
+    return _root_area(sky)
+
+
+def _difference(
+    projection: SkyProjection[Any], sky: SkyCoord, x: np.ndarray, y: np.ndarray, box: Box
+) -> float:
+    """Largest distance of what a projection gives from true positions, arcsec."""
+    found = projection.pixel_to_sky(x=x + box.x.min, y=y + box.y.min)
+    distance = float(found.separation(sky).arcsec.max())
+    return distance if np.isfinite(distance) else np.inf
+
+
+def _fit(wcs: astropy.wcs.WCS, box: Box, scale: float, reason: str) -> tuple[SkyProjection[Any], float]:
+    """Fit a TAN projection with a polynomial (SIP) to astropy's positions; it, and its error in pixels."""
+    # Of a narrow image some pixels beside it, so that the fit has a second dimension.
+    margin = [max(0.0, 10.0 - size) for size in (box.x.size, box.y.size)]
+    points = []
+    for n in (16, 23):
+        x, y = np.meshgrid(
+            np.linspace(-margin[0], box.x.size - 1.0 + margin[0], n),
+            np.linspace(-margin[1], box.y.size - 1.0 + margin[1], n),
+        )
+        points.append((x.ravel(), y.ravel()))
+    sky, check = (_positions(wcs, *point) for point in points)
+    best: tuple[SkyProjection[Any], float] | None = None
+    for degree in _DEGREES:
+        fitted = fit_wcs_from_points(points[0], sky, sip_degree=degree)
+        projection = _from_fits_wcs(fitted, box)
+        error = _difference(projection, check, *points[1], box) / scale
+        if best is None or error < best[1]:
+            best = projection, error
+        if error < 0.01 * _MAX_ERROR:
+            break
+    if best is None or not best[1] <= _MAX_ERROR:
+        raise ValueError(f"{reason}, and no polynomial comes near; resample the image to a plain projection")
+    return best
 
 
 def projection_scale(projection: SkyProjection[Any], box: Box) -> float:
     """Pixel size in arcsec at the centre of a box: the root of the pixel's area."""
     x, y = (box.x.min + box.x.max) / 2.0, (box.y.min + box.y.max) / 2.0
-    sky = projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0]))
+    return _root_area(projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0])))
+
+
+def _root_area(sky: SkyCoord) -> float:
+    """Root of the area of a pixel in arcsec, from the positions of a point, its right and its upper one."""
     d_ra = ((sky.ra.deg[1:] - sky.ra.deg[0] + 180.0) % 360.0 - 180.0) * np.cos(sky.dec.rad[0])
     d_dec = sky.dec.deg[1:] - sky.dec.deg[0]
     return float(3600.0 * np.sqrt(abs(d_ra[0] * d_dec[1] - d_ra[1] * d_dec[0])))
