@@ -10,11 +10,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import astropy.io.fits
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from lsst.meas.blendid import __version__
@@ -138,6 +142,106 @@ def test_interrupt_exits_130(failing_command: list[BaseException]) -> None:
     assert "Interrupted" in err
 
 
+# Arguments and streams that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("run", "a.fits", "--out", ""), "empty argument after --out"),
+        (("run", "a.fits", "--out="), "empty argument after --out"),
+        (("run", "", "--out", "x"), "empty argument;"),
+        (("train", "--classifier", "peaks", "--out", " "), "empty argument after --out"),
+        (("simulate", "--butler", ""), "empty argument after --butler"),
+        (("models", "show", ""), "empty argument;"),
+        (("evaluate", "--out", os.fsdecode(b"caf\xe9")), r"caf\udce9 is not valid UTF-8; give"),
+        (("run", os.fsdecode(b"\xff.fits"), "--out", "x"), r"\udcff.fits is not valid UTF-8; give"),
+    ],
+)
+def test_names_that_are_none_are_told_before_the_work(
+    args: tuple[str, ...], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*args)
+    assert (status, out) == (2, "")
+    assert text in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_in_a_folder_that_are_not_utf8(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.fits")).touch()
+    except OSError as err:
+        pytest.skip(f"this file system refuses such names: {err}")
+    status, _, err = run("run", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert status == 2
+    assert err.endswith("caf\\udce9.fits is not valid UTF-8; give the file or folder another name\n")
+
+
+def shell(command: str, folder: Path) -> tuple[int, str, str]:
+    """Run a command line of bash in which $BLENDID is the program."""
+    program = f"{shlex.quote(sys.executable)} -c 'from lsst.meas.blendid.cli import main; main()'"
+    line = f"set -o pipefail; {command.replace('$BLENDID', program)}"
+    done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+FULL = "Error: standard output cannot be written (No space left on device)\n"
+
+
+@needs_full
+@pytest.mark.parametrize("command", ["--help", "models list", "models show peaks-i-1", "where"])
+def test_full_output_is_told_in_one_line(command: str, tmp_path: Path) -> None:
+    assert shell(f"$BLENDID {command} > /dev/full", tmp_path) == (1, "", FULL)
+
+
+@needs_full
+@pytest.mark.parametrize("command", ["models show nonsense", "nonsense", "run a.fits --out x", "evaluate"])
+@pytest.mark.parametrize("stream", ["2>&-", "2>/dev/full", ">&- 2>&-"])
+def test_errors_that_cannot_be_printed_keep_their_status(command: str, stream: str, tmp_path: Path) -> None:
+    status, out, err = shell(f"$BLENDID {command} {stream}", tmp_path)
+    assert (status, out, err) == (2 if command in ("nonsense", "evaluate") else 1, "", "")
+
+
+@pytest.mark.parametrize("command", ["models show features-i-1", "models list", "--help"])
+def test_a_reader_that_has_gone_is_no_error(command: str, tmp_path: Path) -> None:
+    status, out, err = shell(f"$BLENDID {command} | true", tmp_path)
+    assert (status, out, err) == (0, "", "")
+    assert shell(f"$BLENDID {command} >&-", tmp_path) == (0, "", "")
+
+
+@pytest.mark.parametrize("streams", ["> /dev/full", "2>&-", ">&- 2>&- <&-", "| true"])
+def test_images_do_not_depend_on_what_becomes_of_messages(streams: str, tmp_path: Path) -> None:
+    if "full" in streams and not Path("/dev/full").exists():
+        pytest.skip("the system has no /dev/full")
+    noise = np.random.default_rng(3).normal(size=(2, 60, 70)).astype(np.float32)
+    for name, pixels in zip(("a", "b"), noise, strict=True):
+        astropy.io.fits.writeto(tmp_path / f"{name}.fits", pixels)
+    before = (tmp_path / "a.fits").read_bytes()
+    options = "--classifier peaks --psf-fwhm 0.7 --pixel-scale 0.2"
+    status, out, err = shell(
+        f"$BLENDID run a.fits nothing.fits b.fits --out out {options} {streams}", tmp_path
+    )
+    assert status == 1
+    assert ("nothing.fits" in err) == ("2>&-" not in streams)
+    assert (FULL in err) == ("full" in streams)
+    assert (tmp_path / "a.fits").read_bytes() == before
+    assert sorted({path.name.split(".")[0] for path in (tmp_path / "out").iterdir()}) == ["a", "b"]
+
+
+def test_any_name_can_be_printed(tmp_path: Path) -> None:
+    noise = np.random.default_rng(3).normal(size=(60, 70)).astype(np.float32)
+    astropy.io.fits.writeto(tmp_path / "Łd.fits", noise)
+    options = "--classifier peaks --psf-fwhm 0.7 --pixel-scale 0.2"
+    command = f"PYTHONUTF8=0 PYTHONIOENCODING=latin-1 $BLENDID run *.fits --out out {options}"
+    status, out, err = shell(command, tmp_path)
+    assert (status, err) == (0, "")
+    assert out.startswith(r"\u0141d.fits: 0 footprints")
+
+
 def test_output_folder(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     make_output_folder(folder)
@@ -182,8 +286,6 @@ def package(tmp_path: Path) -> Path:
         "validation": {"auc": 0.9},
         "versions": {},
     }
-    import numpy as np
-
     path = tmp_path / "toy.blendid"
     ModelPackage("peaks", metadata, {"table": np.zeros((3, 5))}).write(path)
     return path

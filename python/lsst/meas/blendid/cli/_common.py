@@ -16,6 +16,7 @@ __all__ = (
     "SceneNumbers",
     "Settings",
     "announce",
+    "check_name",
     "common_options",
     "describe_error",
     "get_settings",
@@ -238,6 +239,26 @@ def describe_error(err: BaseException) -> str:
     if expected and len(text) > 10:
         return text
     return f"unexpected {type(err).__name__}: {text} (--debug shows the traceback)"
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of a file that not every library can open.
+
+    Parameters
+    ----------
+    name
+        The name.
+
+    Raises
+    ------
+    MisuseError
+        Raised if it is not UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = name.encode(errors="backslashreplace").decode()
+        raise MisuseError(f"{shown} is not valid UTF-8; give the file or folder another name") from None
 
 
 def make_output_folder(path: Path) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ._common import MisuseError
+from ._common import MisuseError, check_name
 
 if TYPE_CHECKING:
     from ..readers import PlaneSource
@@ -169,13 +169,14 @@ def find_inputs(arguments: Sequence[str], hdu: str | None = None) -> list[ImageI
     Raises
     ------
     MisuseError
-        Raised if a folder has no FITS file, or an HDU is none.
+        Raised if a folder has no FITS file, a name is not UTF-8, or an HDU is none.
     """
     default = parse_hdu(hdu)
     found: dict[tuple[str, object], ImageInput] = {}
     for argument in arguments:
         path, own = split_hdu(argument)
         for file in _expand(path):
+            check_name(file)
             name = file if own is None else f"{file}{argument[len(path) :]}"
             chosen = default if own is None else own
             key = (file if "://" in file else os.path.realpath(os.path.expanduser(file)), chosen)

@@ -13,12 +13,15 @@ from __future__ import annotations
 __all__ = ("main",)
 
 import importlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from ._common import CommandError, common_options, describe_error, get_settings
+from ._common import CommandError, MisuseError, check_name, common_options, describe_error, get_settings
 from ._interrupt import keep_interrupts
+from ._streams import tolerant_streams
 
 _COMMANDS = {
     "run": "Find footprints in images and the probability that each is a blend.",
@@ -37,6 +40,18 @@ the attribute NAME of the module of that name in this package."""
 
 class _LazyGroup(click.Group):
     """A group that imports a command when it is called and turns errors into one line."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        arguments = list(sys.argv[1:] if args is None else args)
+        with tolerant_streams():
+            try:
+                _check_arguments(arguments)
+            except MisuseError as err:
+                if not more.get("standalone_mode", True):
+                    raise
+                err.show()
+                sys.exit(err.exit_code)
+            return super().main(arguments, *rest, **more)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -64,6 +79,16 @@ class _LazyGroup(click.Group):
             if get_settings(ctx).debug:
                 raise
             raise CommandError(describe_error(err)) from err
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what names no file in any command, before anything is done."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        check_name(argument)
+        option, sign, value = argument.partition("=") if argument.startswith("--") else (before, "", argument)
+        if not value.strip() and (sign or not argument.strip()):
+            after = f" after {option}" if option.startswith("-") else ""
+            raise MisuseError(f"there is an empty argument{after}; give a name or a value, or leave it out")
 
 
 @click.group(
