@@ -161,6 +161,7 @@ def test_module_stays_in_its_layer(path: Path) -> None:
             "blend_identification",
             "blend_identification_config",
             "cli",
+            "identify",
             "simulate_coadd",
             "simulate_coadd_config",
         }, f"{part} is in no layer; add it to ALLOWED_IMPORTS"

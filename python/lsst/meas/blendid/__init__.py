@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .blend_identification_config import BlendIdentificationConfig, BlendIdentificationConnections
     from .classifiers import BlendClassifier, classifier_registry
     from .footprints import DetectionResult, FootprintConfig, FootprintSet, build_footprints
+    from .identify import IdentifiedBlends, find_footprints, identify_blends, measure_features
     from .model_package import ModelPackage
     from .simulate_coadd import SimulateCoaddTask
     from .simulate_coadd_config import SimulateCoaddConfig, SimulateCoaddConnections
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from .tables import BlendTables
 
 __all__ = (
+    "IdentifiedBlends",
+    "find_footprints",
+    "identify_blends",
+    "measure_features",
     "BlendIdentificationConfig",
     "BlendIdentificationConnections",
     "BlendIdentificationTask",
@@ -48,6 +53,10 @@ __all__ = (
 )
 
 _HOME = {
+    "IdentifiedBlends": "identify",
+    "find_footprints": "identify",
+    "identify_blends": "identify",
+    "measure_features": "identify",
     "BlendIdentificationConfig": "blend_identification_config",
     "BlendIdentificationConnections": "blend_identification_config",
     "BlendIdentificationTask": "blend_identification",

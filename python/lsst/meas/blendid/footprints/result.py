@@ -29,7 +29,7 @@ class NoNoiseError(NoUsablePixelsError):
     """Raised if the noise of an image cannot be measured."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DetectionResult:
     """Footprints, and the images that they were made from.
 
@@ -80,6 +80,18 @@ class DetectionResult:
     metadata: dict[str, int | float | str]
     xy0: tuple[int, int]
     timings: dict[str, float]
+
+    def __repr__(self) -> str:
+        footprints = self.footprints
+        return (
+            f"<DetectionResult: {len(footprints)} footprints with {len(footprints.peaks)} peaks, noise "
+            f"{self.noise.sigma:.4g} per pixel, PSF sigma {self.psf.sigma:.3g} pixels>"
+        )
+
+    @property
+    def segmentation(self) -> np.ndarray:
+        """Footprint of each pixel, 0 for none: int32 ``(ny, nx)``."""
+        return self.footprints.labels
 
     def without_planes(self) -> DetectionResult:
         """Drop the images beside the one that cutouts are made of, most of the memory.

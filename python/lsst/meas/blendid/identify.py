@@ -1,0 +1,282 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Blends in arrays: the functions for programs and notebooks."""
+
+from __future__ import annotations
+
+__all__ = ("IdentifiedBlends", "find_footprints", "identify_blends", "measure_features")
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+from astropy.table import Table
+
+from lsst.images import SkyProjection
+from lsst.images.psfs import PointSpreadFunction
+from lsst.pipe.base import InvalidQuantumError, NoWorkFound
+
+from ._image_inputs import ImageInputs
+from .blend_identification import BlendIdentificationTask
+from .blend_identification_config import BlendIdentificationConfig
+from .classifiers import classifier_registry
+from .features import FEATURE_DOCS
+from .features import measure_features as measure_rows
+from .footprints import DetectionResult, FootprintConfig, adapt_to_image, detect
+from .model_package import ModelPackage
+from .psf import summarize_psf
+from .samples import FootprintSamples, SceneContext
+from .tables import BlendTables
+
+
+@dataclass(frozen=True, repr=False)
+class IdentifiedBlends(BlendTables):
+    """What was found in an image.
+
+    Parameters
+    ----------
+    blend, blend_peak, blend_spans
+        Tables of footprints, peaks and spans (`.tables`).
+    segmentation : `numpy.ndarray`, shape (ny, nx), int32
+        The ``footprint_id`` of each pixel, 0 for none.
+    detection
+        Footprints, and the images that they were made from.
+    """
+
+    segmentation: np.ndarray
+    detection: DetectionResult
+
+    def __repr__(self) -> str:
+        p = np.asarray(self.blend["p_blended"], dtype=float)
+        known = p[np.isfinite(p)]
+        text = f"{len(p)} footprint{'' if len(p) == 1 else 's'}, {len(self.blend_peak)} peaks"
+        if known.size:
+            text += f", {known.sum():.1f} blends expected"
+        if known.size < p.size:
+            text += f", {p.size - known.size} not classified"
+        meta = self.blend.meta
+        return f"<IdentifiedBlends: {text}; model {meta['model_' + meta['primary_classifier']]}>"
+
+
+def identify_blends(
+    image: Any,
+    *,
+    variance: Any = None,
+    mask: Any = None,
+    psf: PointSpreadFunction | np.ndarray | None = None,
+    psf_fwhm: float | u.Quantity | None = None,
+    pixel_scale: float | u.Quantity | None = None,
+    wcs: astropy.wcs.WCS | SkyProjection[Any] | None = None,
+    band: str | None = None,
+    zero_point: float | None = None,
+    subtract_background: bool | None = None,
+    model: str | os.PathLike[str] | None = None,
+    config: BlendIdentificationConfig | None = None,
+) -> IdentifiedBlends:
+    """Find footprints in an image and the probability that each is a blend.
+
+    Parameters
+    ----------
+    image
+        Two-dimensional image (ny, nx) of real numbers: a `numpy.ndarray` of
+        any dtype and byte order, a masked array, a `~astropy.units.Quantity`,
+        an `~astropy.nddata.NDData` or `~astropy.nddata.CCDData` with its mask,
+        uncertainty, unit, WCS and PSF, or an `lsst.images` image, masked image
+        or coadd with what it has.  It is not changed.
+    variance
+        Variance of the pixels (ny, nx), or one number for all, in the square
+        of the image's unit; that of ``image`` if not given.  Without one the
+        noise is estimated from the pixels.
+    mask
+        True, or not 0, for pixels to leave out (ny, nx), as in NumPy and
+        photutils; in addition to those that ``image`` masks, and to those that
+        are not finite.
+    psf
+        Image of the PSF, odd sides, its peak in the middle, any
+        normalisation; or a PSF of `lsst.images`.  That of ``image`` if neither
+        it nor ``psf_fwhm`` is given.
+    psf_fwhm
+        Full width at half maximum of the seeing, in pixels if it is a number;
+        or a quantity in pixels or, with ``pixel_scale`` or a WCS, an angle.
+        Stands for a Kolmogorov profile convolved with the pixel.
+    pixel_scale
+        Pixel size, in arcsec if it is a number; that of the WCS if not given.
+    wcs
+        Celestial WCS, for positions on the sky; that of ``image`` if not
+        given.
+    band
+        Band of the image, such as ``"i"``; it is taken for that of the model
+        if not known.
+    zero_point
+        AB magnitude of one unit of the pixels, for magnitudes and for a look
+        whether the depth is one that the model knows; that of the unit, if it
+        is one of flux density, if not given.
+    subtract_background
+        Whether the image still has its sky background.  By default it is
+        subtracted from images without variance only, as ``blendid run`` does.
+    model
+        Name or path of a model package (``blendid models list``); the default
+        of the configuration if not given.
+    config
+        Configuration of the task, instead of ``model`` and
+        ``subtract_background``.
+
+    Returns
+    -------
+    blends : `IdentifiedBlends`
+        Tables of footprints, peaks and spans, and the label image.
+
+    Raises
+    ------
+    TypeError
+        Raised if the image is of no kind that is understood.
+    ValueError
+        Raised, with the remedy, if the image is not two-dimensional or holds
+        no real numbers, if a plane does not fit it, if there is no PSF, or if
+        no model fits.
+    BlendIdentificationError
+        Raised if nothing can be measured: no usable pixel, no noise, or a PSF
+        without width.
+    """
+    inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, wcs, band)
+    if config is None:
+        config = _make_config(model, subtract_background, inputs.has_variance)
+    elif model is not None or subtract_background is not None:
+        raise ValueError("config= replaces model= and subtract_background=; set these in the config")
+    _check_noise_source(config.footprints, inputs.has_variance)
+    try:
+        struct = BlendIdentificationTask(config=config).run(
+            inputs.masked_image, psf=inputs.psf, band=inputs.band, zero_point=zero_point
+        )
+    except (InvalidQuantumError, NoWorkFound) as err:  # What they mean to a pipeline does not matter here.
+        raise ValueError(str(err)) from err
+    return IdentifiedBlends(
+        struct.blend,
+        struct.blendPeak,
+        struct.blendSpans,
+        segmentation=struct.detection.segmentation,
+        detection=struct.detection,
+    )
+
+
+def find_footprints(
+    image: Any,
+    *,
+    variance: Any = None,
+    mask: Any = None,
+    psf: PointSpreadFunction | np.ndarray | None = None,
+    psf_fwhm: float | u.Quantity | None = None,
+    pixel_scale: float | u.Quantity | None = None,
+    threshold: float | None = None,
+    subtract_background: bool | None = None,
+    config: FootprintConfig | None = None,
+) -> DetectionResult:
+    """Find footprints and their peaks, as `SourceDetectionTask` does, without classifying them.
+
+    Parameters
+    ----------
+    image, variance, mask, psf, psf_fwhm, pixel_scale, subtract_background
+        As for `identify_blends`.
+    threshold
+        Point-source S/N of a pixel of the smoothed image from which on it
+        belongs to a footprint; 5 if not given.
+    config
+        All settings, instead of ``threshold`` and ``subtract_background``.
+
+    Returns
+    -------
+    found : `.footprints.DetectionResult`
+        ``segmentation`` (label image), ``footprints`` (columns of footprints
+        and peaks) and the smoothed image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Raised as by `identify_blends`, and if no pixel can be searched.
+    """
+    inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, None, None)
+    if config is None:
+        config = FootprintConfig()
+        adapt_to_image(config, has_variance=inputs.has_variance)
+        if threshold is not None:
+            config.thresholdValue = threshold
+        if subtract_background is not None:
+            config.doSubtractBackground = subtract_background
+    elif threshold is not None or subtract_background is not None:
+        raise ValueError("config= replaces threshold= and subtract_background=; set these in the config")
+    _check_noise_source(config, inputs.has_variance)
+    summary = summarize_psf(inputs.psf, inputs.masked_image.bbox)
+    return detect(inputs.masked_image, psf=summary, config=config)
+
+
+def measure_features(
+    found: DetectionResult | IdentifiedBlends, *, band: str | None = None, zero_point: float | None = None
+) -> Table:
+    """Measure the features that the classifier ``features`` looks at.
+
+    Parameters
+    ----------
+    found
+        What `find_footprints` or `identify_blends` returned.
+    band
+        Band of the image, if known.
+    zero_point
+        AB magnitude of one unit of the pixels, if known.
+
+    Returns
+    -------
+    features : `astropy.table.Table`
+        A row for each footprint: ``footprint_id`` and the features, float32,
+        each with its description.
+    """
+    detection = found.detection if isinstance(found, IdentifiedBlends) else found
+    samples = FootprintSamples([detection], [SceneContext(band=band, zero_point=zero_point)])
+    rows = np.array(measure_rows(samples))
+    table = Table(rows, names=list(FEATURE_DOCS))
+    for name, description in FEATURE_DOCS.items():
+        table[name].description = description
+    table.add_column(np.arange(1, len(rows) + 1, dtype=np.int32), name="footprint_id", index=0)
+    table["footprint_id"].description = "Number of the footprint; its label in the segmentation."
+    return table
+
+
+def _make_config(
+    model: str | os.PathLike[str] | None, subtract_background: bool | None, has_variance: bool
+) -> BlendIdentificationConfig:
+    """Make the config for one image."""
+    config = BlendIdentificationConfig()
+    adapt_to_image(config.footprints, has_variance=has_variance)
+    if subtract_background is not None:
+        config.footprints.doSubtractBackground = subtract_background
+    if model is not None:
+        source = os.fspath(model)
+        package = ModelPackage.read(source)
+        if package.classifier not in classifier_registry:
+            raise ValueError(
+                f"model {source} needs the classifier {package.classifier!r}, which is not installed"
+            )
+        own = classifier_registry[package.classifier].config_from_package(package)
+        own.modelPackage = source
+        config.classifiers.names = [package.classifier]
+        config.classifiers[package.classifier] = own
+        config.primaryClassifier = package.classifier
+    config.validate()
+    return config
+
+
+def _check_noise_source(config: FootprintConfig, has_variance: bool) -> None:
+    """Refuse a config that needs a variance that is not there."""
+    if not has_variance and config.noiseSource == "variance" and config.thresholdType == "pixel_stdev":
+        raise ValueError(
+            "the config takes the noise from the variance, but there is none; give variance=, or set "
+            "noiseSource of the footprints to 'clipped'"
+        )
