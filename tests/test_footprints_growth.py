@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from lsst.meas.blendid.footprints.components import find_runs, label_runs
-from lsst.meas.blendid.footprints.growth import grow_labels, growth_radius, stencil_half_widths
+from lsst.meas.blendid.footprints.components import find_runs, label_runs, paint_runs
+from lsst.meas.blendid.footprints.growth import grow_apart, grow_merged, growth_radius, stencil_half_widths
 from scipy import ndimage
 
 
@@ -26,7 +26,8 @@ def structure(radius: int, isotropic: bool) -> np.ndarray:
 def grow(mask: np.ndarray, radius: int, isotropic: bool, merge: bool = True) -> np.ndarray:
     runs = find_runs(mask.astype(np.float32), 0.5)
     component, _ = label_runs(runs)
-    return grow_labels(runs, component, stencil_half_widths(radius, isotropic), merge=merge)[0]
+    half_widths = stencil_half_widths(radius, isotropic)
+    return paint_runs(*grow_merged(runs, half_widths)) if merge else grow_apart(runs, component, half_widths)
 
 
 @given(

@@ -159,6 +159,7 @@ class BlendIdentificationTask(PipelineTask):
         model_packages: Mapping[str, ModelPackage] | None = None,
         patch_inner_box: Box | None = None,
         tract_inner_region: Region | None = None,
+        overwrite: bool = False,
     ) -> Struct:
         """Find footprints and classify them.
 
@@ -185,6 +186,9 @@ class BlendIdentificationTask(PipelineTask):
             if not given.
         tract_inner_region
             Inner region of the tract on the sky.
+        overwrite
+            Whether the pixels of the coadd may become those of ``detection``,
+            without background and bad pixels, which saves a copy.
 
         Returns
         -------
@@ -212,14 +216,13 @@ class BlendIdentificationTask(PipelineTask):
             band = getattr(coadd, "band", None)
         classifiers = self._get_classifiers(model_packages)
         _check_bands(classifiers, band)
-        no_data, _, _ = mask_to_bool(coadd.mask, ["NO_DATA"])
-        if no_data.size and no_data.all():
+        if coadd.mask.bbox.area and mask_to_bool(coadd.mask, ["NO_DATA"])[0].all():
             raise NoWorkFound("every pixel of the coadd is NO_DATA")
 
         start = time.perf_counter()
         psf_summary = _summarize_psf(coadd, psf)
         timings = {"psf": time.perf_counter() - start}
-        detection = self._detect(coadd, psf_summary)
+        detection = self._detect(coadd, psf_summary, overwrite)
         timings |= detection.timings
 
         if zero_point is None:
@@ -282,10 +285,10 @@ class BlendIdentificationTask(PipelineTask):
         except ModelPackageError as err:
             raise InvalidQuantumError(str(err)) from err
 
-    def _detect(self, coadd: MaskedImage, psf: PsfSummary) -> DetectionResult:
+    def _detect(self, coadd: MaskedImage, psf: PsfSummary, overwrite: bool) -> DetectionResult:
         """Find footprints; what makes that impossible becomes an error of this task."""
         try:
-            return detect(coadd, psf=psf, config=self.config.footprints)
+            return detect(coadd, psf=psf, config=self.config.footprints, overwrite=overwrite)
         except NoUsablePixelsError as err:
             finite = np.isfinite(coadd.image.array)
             error = NoNoiseMeasuredError if isinstance(err, NoNoiseError) else NoFinitePixelsError

@@ -15,6 +15,7 @@ __all__ = ("NJY_ZERO_POINT", "are_cores_unresolved", "footprint_fluxes", "peak_f
 import numpy as np
 
 from .footprints import DetectionResult
+from .footprints.footprint_set import sum_in_spans
 from .footprints.smoothing import gaussian_kernel
 
 NJY_ZERO_POINT = 31.4
@@ -38,13 +39,7 @@ def footprint_fluxes(detection: DetectionResult) -> np.ndarray:
     fluxes : `numpy.ndarray`, shape (n,)
         Sums over the background-subtracted image, bad pixels 0, in its unit.
     """
-    labels = detection.footprints.labels
-    n = len(detection.footprints)
-    inside = np.flatnonzero(labels)
-    sums = np.bincount(
-        labels.ravel()[inside], weights=detection.image.ravel()[inside].astype(float), minlength=n + 1
-    )
-    return sums[1:]
+    return sum_in_spans(detection.footprints, detection.image)
 
 
 def peak_fluxes(detection: DetectionResult) -> np.ndarray:
@@ -67,7 +62,7 @@ def peak_fluxes(detection: DetectionResult) -> np.ndarray:
     return peaks["peak_value"].astype(float) / height * np.exp(0.5 * curvature.mean() * offset)
 
 
-def are_cores_unresolved(detection: DetectionResult) -> np.ndarray:
+def are_cores_unresolved(detection: DetectionResult, asked: np.ndarray | None = None) -> np.ndarray:
     """Tell which footprints are as sharp at their most significant peak as a point source.
 
     The curvature of the logarithm of the smoothed image, which does not depend on where in its pixel a source
@@ -77,23 +72,31 @@ def are_cores_unresolved(detection: DetectionResult) -> np.ndarray:
     ----------
     detection
         An image with its n footprints.
+    asked : `numpy.ndarray`, shape (n,), bool, optional
+        The footprints to look at; all by default.
 
     Returns
     -------
     unresolved : `numpy.ndarray`, shape (n,), bool
-        False for footprints without peak, or where a pixel next to the peak is not positive.
+        False for others, for footprints without peak, or where a pixel next to the peak is not positive.
     """
-    footprints, smoothed = detection.footprints, detection.smoothed
+    footprints = detection.footprints
     unresolved = np.zeros(len(footprints), dtype=bool)
-    has = np.flatnonzero(footprints.n_peaks > 0)
+    has = np.flatnonzero((footprints.n_peaks > 0) if asked is None else asked & (footprints.n_peaks > 0))
+    if not has.size:
+        return unresolved
     _, expected = _response(detection)
     first = footprints.peaks[footprints.peak_start[has]]
     x, y = first["i_x"] - detection.xy0[0], first["i_y"] - detection.xy0[1]
-    ny, nx = smoothed.shape
+    ny, nx = detection.image.shape
     within = (x > 0) & (x < nx - 1) & (y > 0) & (y < ny - 1)
     has, x, y = has[within], x[within], y[within]
     steps = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
-    values = smoothed[y + steps[:, 1:], x + steps[:, :1]].astype(float)
+    x, y = x + steps[:, :1], y + steps[:, 1:]
+    values = np.zeros(x.shape)
+    for first, rows in detection.smoothed_strips():
+        here = (y >= first) & (y < first + len(rows))
+        values[here] = rows[y[here] - first, x[here]]
     good = (values > 0.0).all(axis=0)
     centre, right, left, above, below = np.log(np.where(good, values, 1.0))
     sharp = (2.0 * centre - right - left > _MIN_SHARPNESS * expected[0]) & (

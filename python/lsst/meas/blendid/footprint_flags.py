@@ -14,8 +14,10 @@ __all__ = ("find_footprint_flags",)
 
 import numpy as np
 
+from ._jit import njit
 from .fluxes import are_cores_unresolved
 from .footprints import DetectionResult
+from .footprints.footprint_set import sum_in_spans
 from .footprints.smoothing import dilate_square
 
 _BRIGHT_SIGNIFICANCE = 200.0
@@ -49,10 +51,11 @@ def find_footprint_flags(
         ``no_data``, ``too_many_peaks`` and ``bright_star`` (`.flags.FLAGS`).
     """
     footprints = detection.footprints
-    cut, core_missing = _find_cut_by_bad_pixels(detection)
-    unsearched = _count(detection, ~detection.eligible)
+    detected = detection.detected
+    cut, core_missing = _find_cut_by_bad_pixels(detection, detected)
+    unsearched = footprints.area - sum_in_spans(footprints, detection.eligible)
     return {
-        "edge": _is_cut_by_edge(detection),
+        "edge": _is_cut_by_edge(detection, detected),
         "masked": cut,
         "core_missing": core_missing,
         "no_data": unsearched > max_masked_fraction * footprints.area,
@@ -61,54 +64,58 @@ def find_footprint_flags(
     }
 
 
-def _count(detection: DetectionResult, selected: np.ndarray) -> np.ndarray:
-    """Number of selected pixels (bool, (ny, nx)) in each footprint, shape (n,)."""
-    n = len(detection.footprints)
-    return np.bincount(detection.footprints.labels[selected], minlength=n + 1)[1:]
-
-
 def _is_bright_star(detection: DetectionResult, saturated: np.ndarray | None) -> np.ndarray:
     """Whether the main peak is bright and unresolved, or pixels are saturated."""
     bright = detection.footprints.max_significance >= _BRIGHT_SIGNIFICANCE
-    star = bright & are_cores_unresolved(detection)
-    return star if saturated is None else star | (_count(detection, saturated) > 0)
+    star = are_cores_unresolved(detection, bright)
+    return star if saturated is None else star | (sum_in_spans(detection.footprints, saturated) > 0)
 
 
-def _find_cut_by_bad_pixels(detection: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
+@njit(nogil=True)
+def _find_highest(
+    rows: np.ndarray, first: int, spans: np.ndarray, x0: int, y0: int, border: np.ndarray, out: np.ndarray
+) -> None:
+    """Highest value in some rows of an image, of each footprint's pixels in (out[0]) and outside a border."""
+    for i in range(spans.shape[0]):
+        y = spans[i, 1] - y0
+        if y < first or y >= first + rows.shape[0]:
+            continue
+        for x in range(spans[i, 2] - x0, spans[i, 3] - x0 + 1):
+            k = 0 if border[y, x] else 1
+            out[k, spans[i, 0] - 1] = max(out[k, spans[i, 0] - 1], rows[y - first, x])
+
+
+def _find_cut_by_bad_pixels(
+    detection: DetectionResult, detected: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Whether pixels over the threshold border on those that bad pixels kept from being searched.
 
     Also whether the brightest of them does, bool (n,) each: what lies under the bad pixels is brighter still.
     """
-    labels, smoothed = detection.footprints.labels, detection.smoothed
-    n = len(detection.footprints)
+    footprints = detection.footprints
     if not detection.bad.any():
-        return np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        return np.zeros(len(footprints), dtype=bool), np.zeros(len(footprints), dtype=bool)
     border = dilate_square(detection.bad, _kernel_reach(detection) + 1)
-    # NaN, where nothing was searched, compares as false.
-    border &= detection.significance >= float(detection.metadata["threshold"])
-    highest = np.full(n + 1, -np.inf)
-    np.maximum.at(highest, labels[border], smoothed[border].astype(float))
-    cut = highest[1:] > -np.inf
-    rest = np.full(n + 1, -np.inf)
+    border &= detected
     # Pixels that were not searched are 0 in the smoothed image.
-    touched = highest > -np.inf
-    touched[0] = False
-    inside = touched[labels] & ~border
-    np.maximum.at(rest, labels[inside], smoothed[inside].astype(float))
-    return cut, cut & (highest >= rest)[1:]
+    highest = np.full((2, len(footprints)), -np.inf)
+    for first, rows in detection.smoothed_strips():
+        _find_highest(rows, first, footprints.spans, *footprints.xy0, border, highest)
+    cut = highest[0] > -np.inf
+    return cut, cut & (highest[0] >= highest[1])
 
 
-def _is_cut_by_edge(detection: DetectionResult) -> np.ndarray:
+def _is_cut_by_edge(detection: DetectionResult, detected: np.ndarray) -> np.ndarray:
     """Whether pixels over the threshold border on the rim that is not searched, or growth on the edge."""
-    labels, significance = detection.footprints.labels, detection.significance
-    threshold, reach = float(detection.metadata["threshold"]), _kernel_reach(detection)
-    cut = np.zeros(len(detection.footprints) + 1, dtype=bool)
-    for direction in (1, -1):
-        for axis in (0, 1):
-            lines, values = (np.moveaxis(a, axis, 0)[::direction] for a in (labels, significance))
-            cut[lines[0]] = True
-            cut[lines[reach][values[reach] >= threshold]] = True
-    return cut[1:]
+    reach = _kernel_reach(detection)
+    rim = np.zeros(detected.shape, dtype=bool)
+    for k in (reach, -1 - reach):
+        rim[k], rim[:, k] = detected[k], detected[:, k]
+    ny, nx = detected.shape
+    x0, y0 = detection.xy0
+    first, last = detection.footprints.bbox[:, :2], detection.footprints.bbox[:, 2:]
+    grown = (first == (x0, y0)).any(axis=1) | (last == (x0 + nx - 1, y0 + ny - 1)).any(axis=1)
+    return grown | (sum_in_spans(detection.footprints, rim) > 0)
 
 
 def _kernel_reach(detection: DetectionResult) -> int:

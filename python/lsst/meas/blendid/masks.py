@@ -89,6 +89,8 @@ def mask_to_bool(mask: Mask, planes: Iterable[str]) -> tuple[np.ndarray, tuple[s
         if name not in names:
             ignored.append(plane)
             continue
-        selected |= mask.get(name)
+        plane_pixels = mask.get(name)
+        if plane_pixels.any():  # Memory of zeros that nobody wrote to takes no room.
+            selected |= plane_pixels
         used.append(plane)
     return selected, tuple(used), tuple(ignored)

@@ -253,7 +253,7 @@ class ImageRunner:
         task = self.get_task(has_variance=source.has_variance, has_sky=source.has_sky)
         try:
             with show_log(task.log.name, image.name, write=self._writer("err")):
-                struct = task.run(source.masked_image, psf=source.psf, band=source.band)
+                struct = task.run(source.masked_image, psf=source.psf, band=source.band, overwrite=True)
         except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
             raise CommandError(str(err)) from err
         written = write_outputs(

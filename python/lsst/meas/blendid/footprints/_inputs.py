@@ -132,8 +132,10 @@ def clean_image(image: np.ndarray, bad: np.ndarray, out: np.ndarray, limit: floa
         for x in range(nx):
             v = np.float32(image[y, x])
             finite = np.abs(v) < largest
-            n += not finite
-            bad[y, x] |= not finite
+            # Only what changes is written: memory of zeros that nobody wrote to takes no room.
+            if not finite:
+                n += 1
+                bad[y, x] = True
             out[y, x] = np.float32(0.0) if bad[y, x] else v
     return n
 
@@ -147,8 +149,9 @@ def mark_variance(variance: np.ndarray, bad: np.ndarray, limit: float) -> int:
     for y in range(ny):
         for x in range(nx):
             usable = (variance[y, x] > 0) & (variance[y, x] < largest)
-            n += not usable
-            bad[y, x] |= not usable
+            if not usable:
+                n += 1
+                bad[y, x] = True
     return n
 
 

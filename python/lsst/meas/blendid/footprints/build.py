@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,16 +27,18 @@ from ._inputs import check_inputs, clean_image, find_pedestal, find_scale, mark_
 from .background import estimate_background
 from .components import find_runs, label_runs, select_components
 from .config import FootprintConfig
-from .footprint_set import PEAK_DTYPE, FootprintSet
-from .growth import grow_labels, growth_radius, stencil_half_widths
+from .footprint_set import PEAK_DTYPE, FootprintSet, cover_grid
+from .growth import grow_apart, grow_merged, growth_radius, stencil_half_widths
 from .local_background import replace_peaks
 from .peaks import find_peaks, refine_peaks
 from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 from .significance import (
-    border_slices,
     check_scatter,
     divide_by_root,
+    eligible_pixels,
     estimate_noise,
+    make_significance,
+    make_smoothed,
     noise_at,
     significance_image,
     smooth_variance,
@@ -70,6 +73,7 @@ def build_footprints(
     excluded: np.ndarray | None = None,
     stats_excluded: np.ndarray | None = None,
     xy0: tuple[int, int] = (0, 0),
+    overwrite: bool = False,
 ) -> DetectionResult:
     """Make footprints from an image.
 
@@ -93,11 +97,15 @@ def build_footprints(
         True for pixels to leave out of statistics, bool ``(ny, nx)``.
     xy0
         Parent coordinates ``(x0, y0)`` of the first pixel.
+    overwrite
+        Whether the image may become that of the result, without background
+        and bad pixels, and ``excluded`` its bad pixels, which saves copies.
 
     Returns
     -------
     result : `DetectionResult`
-        Footprints, peaks and the images behind them.
+        Footprints, peaks and the images behind them; it keeps the variance
+        where that is the source of the noise.
 
     Raises
     ------
@@ -123,6 +131,7 @@ def build_footprints(
             f"the image's level of {pedestal:g} is too high over its scatter for single precision; "
             "subtract it, or set doSubtractBackground"
         )
+    given = image
     image = native(image, pedestal, scale.exponent)
     variance = (
         native(variance, exponent=2 * scale.exponent) if use_variance and variance is not None else None
@@ -132,31 +141,41 @@ def build_footprints(
     correct = pixel_noise and config.doCorrectCorrelatedNoise
 
     with clock("clean"):
-        bad = np.zeros(image.shape, dtype=bool) if excluded is None else np.array(excluded, dtype=bool)
-        metadata["n_excluded_pixels"] = int(np.count_nonzero(bad)) if excluded is not None else 0
+        n_excluded = 0 if excluded is None else int(np.count_nonzero(excluded))
+        metadata["n_excluded_pixels"] = n_excluded
+        # Memory of zeros that nobody wrote to takes no room.
+        bad = np.zeros(image.shape, dtype=bool)
+        if excluded is not None and n_excluded:
+            bad = np.array(excluded, dtype=bool, copy=None if overwrite else True)
         if use_variance:
             assert variance is not None
             metadata["n_bad_variance_pixels"] = mark_variance(variance, bad, scale.variance_limit)
             if metadata["n_bad_variance_pixels"] == image.size:
                 raise NoUsablePixelsError("the variance is nowhere positive and finite")
-        clean = np.empty(image.shape, np.float32)
+        if not image.flags.writeable or (not overwrite and np.may_share_memory(image, given)):
+            clean = np.empty(image.shape, np.float32)
+        else:
+            clean = image
         metadata["n_nonfinite_pixels"] = clean_image(image, bad, clean, scale.limit)
+        # Arrays as large as the image are let go once they have served: they are what memory is needed for.
+        del given, image
         any_bad = bool(bad.any())
         if any_bad and bad.all():
             raise NoUsablePixelsError("no pixel of the image is finite and not excluded by its mask")
 
     size = kernel_size(psf.sigma, config.nSigmaForKernel)
     radius = size // 2
-    if min(image.shape) < size:
+    if min(clean.shape) < size:
         raise NoUsablePixelsError(
-            f"the image of shape {image.shape} is smaller than the smoothing kernel of {size} pixels"
+            f"the image of shape {clean.shape} is smaller than the smoothing kernel of {size} pixels"
         )
 
     skip = bad if any_bad else None
-    if stats_excluded is not None and stats_excluded.any():
+    if stats_excluded is not None and np.any(stats_excluded > bad):
         skip = bad | stats_excluded
         if skip.all():
             raise NoNoiseError("no pixel is left to measure the noise from; take planes off statsMask")
+    del excluded, stats_excluded
 
     if config.doSubtractBackground:
         with clock("background"):
@@ -178,40 +197,52 @@ def build_footprints(
 
     kernel = gaussian_kernel(psf.sigma, size)
     with clock("smooth"):
-        smoothed = smooth(clean, kernel)
         smoothed_variance = None
         if use_variance:
             assert variance is not None
             smoothed_variance = smooth_variance(variance, bad if any_bad else None, kernel)
+        smoothed = smooth(clean, kernel)
 
     with clock("eligible"):
-        eligible = ~dilate_square(bad, radius) if any_bad else np.ones(image.shape, dtype=bool)
-        for edge in border_slices(radius):
-            eligible[edge] = False
+        near_bad = None
+        inner = tuple(slice(radius, length - radius) for length in clean.shape)
+        n_eligible = (clean.shape[0] - 2 * radius) * (clean.shape[1] - 2 * radius)
         if any_bad:
-            if not eligible.any():
+            near_bad = dilate_square(bad, radius)
+            n_eligible -= int(np.count_nonzero(near_bad[inner]))
+            if n_eligible == 0:
                 raise NoUsablePixelsError(
                     "no pixel is farther from bad pixels and the edge than the smoothing kernel reaches"
                 )
-            smoothed[~eligible] = 0.0
+            smoothed[near_bad] = 0.0
 
     with clock("noise"):
         ratio = None
         if isinstance(smoothed_variance, np.ndarray):
             ratio = divide_by_root(smoothed, smoothed_variance)
-        noise = estimate_noise(clean, smoothed, variance, smoothed_variance, skip, kernel, config, ratio)
+        noise = estimate_noise(
+            clean,
+            smoothed,
+            variance,
+            smoothed_variance,
+            skip,
+            kernel,
+            config,
+            ratio,
+            near_bad if skip is bad else None,
+        )
+        del skip
 
     with clock("threshold"):
-        significance = (
-            significance_image(smoothed, smoothed_variance, noise, correct)
-            if ratio is None or correct
-            else ratio
-        )
-        if any_bad:
-            significance[~eligible] = np.nan
-        for edge in border_slices(radius):
-            significance[edge] = np.nan
-        runs = find_runs(significance, config.thresholdValue)
+        # The signal to noise is the smoothed image times a number, or the ratio; 0, which is under any
+        # threshold, where a pixel is not eligible.
+        if ratio is None:
+            values, factor = smoothed, 1.0 / noise.smoothed_sigma
+        else:
+            values, factor = ratio, 1.0
+            if correct:
+                significance_image(smoothed, smoothed_variance, noise, correct, out=ratio)
+        over = runs = find_runs(values, config.thresholdValue, factor)
 
     with clock("components"):
         component, n_components = label_runs(runs)
@@ -219,7 +250,8 @@ def build_footprints(
             runs,
             component,
             n_components,
-            significance,
+            values,
+            factor=factor,
             min_pixels=config.minPixels,
             include_threshold=(
                 config.thresholdValue * config.includeThresholdMultiplier
@@ -228,11 +260,12 @@ def build_footprints(
             ),
         )
         metadata |= dropped
+        del values, ratio
 
     with clock("peaks"):
         # At the edge of the image the margin does the same.
-        searched = eligible if any_bad and not config.doKeepPeaksAtHoles else None
-        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1, searched=searched)
+        holes = None if config.doKeepPeaksAtHoles else near_bad
+        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1, holes=holes)
         peaks = refine_peaks(peaks, smoothed)
         if config.doTempLocalBackground:
             peaks = replace_peaks(
@@ -245,42 +278,42 @@ def build_footprints(
                 lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
                 radius,
                 config,
-                searched,
+                holes,
             )
+        del smoothed
 
     growth = growth_radius(psf.sigma, config.nSigmaToGrow)
     with clock("growth"):
-        labels, grown, run_labels = grow_labels(
-            runs,
-            component,
-            stencil_half_widths(growth, config.isotropicGrow),
-            merge=config.combinedGrow,
-        )
+        half_widths = stencil_half_widths(growth, config.isotropicGrow)
+        if config.combinedGrow:
+            grown, labels = grow_merged(runs, half_widths)
+        else:
+            label_image = grow_apart(runs, component, half_widths)
 
     with clock("footprints"):
         table = np.zeros(peaks.x.size, PEAK_DTYPE)
-        table["footprint_id"] = labels[peaks.y, peaks.x]
         table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
         table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
         table["peak_value"] = np.ldexp(peaks.value, scale.exponent)
         sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
         with np.errstate(divide="ignore", over="ignore"):
             table["significance"] = peaks.value / sigma
-        n = int(run_labels.max(initial=0)) if run_labels is not None else n_components
-        area_detected = np.bincount(labels[runs.y, runs.x0], weights=runs.length, minlength=n + 1)[1:]
-        if grown is not None and run_labels is not None:
-            footprints = FootprintSet.from_runs(
-                labels, grown, run_labels, xy0=xy0, peaks=table, area_detected=area_detected
-            )
+        if config.combinedGrow:
+            table["footprint_id"] = labels[grown.find(peaks.x, peaks.y)]
+            n = int(labels.max(initial=0))
+            area = np.bincount(labels[grown.find(runs.x0, runs.y)], weights=runs.length, minlength=n + 1)[1:]
+            footprints = FootprintSet.from_runs(grown, labels, xy0=xy0, peaks=table, area_detected=area)
         else:
-            footprints = FootprintSet.from_labels(labels, xy0=xy0, peaks=table, area_detected=area_detected)
+            table["footprint_id"] = label_image[peaks.y, peaks.x]
+            area = np.bincount(component, weights=runs.length, minlength=n_components + 1)[1:]
+            footprints = FootprintSet.from_labels(label_image, xy0=xy0, peaks=table, area_detected=area)
 
-    sky_level = _sky_level(clean, eligible, footprints.labels) / noise.sigma
-    for plane in (clean, smoothed):
-        scale.undo_inplace(plane)
+    sky_level = _sky_level(clean, near_bad, radius, footprints) / noise.sigma
+    scale.undo_inplace(clean)
+    make = partial(make_significance, clean, variance, bad, kernel, scale.exponent, noise, correct)
     noise = replace(noise, sigma=scale.undo(noise.sigma), smoothed_sigma=scale.undo(noise.smoothed_sigma))
     metadata |= {
-        "n_eligible_pixels": int(np.count_nonzero(eligible)),
+        "n_eligible_pixels": n_eligible,
         "n_footprints": len(footprints),
         "n_peaks": len(footprints.peaks),
         "psf_sigma": psf.sigma,
@@ -299,9 +332,9 @@ def build_footprints(
     return DetectionResult(
         footprints=footprints,
         image=clean,
-        smoothed=smoothed,
-        significance=significance,
-        eligible=eligible,
+        smoothed=partial(make_smoothed, clean, bad, kernel, scale.exponent),
+        significance=make,
+        eligible=partial(eligible_pixels, bad, radius),
         bad=bad,
         noise=noise,
         sky_level=sky_level,
@@ -310,22 +343,36 @@ def build_footprints(
         metadata=metadata,
         xy0=(int(xy0[0]), int(xy0[1])),
         timings=clock.seconds,
+        runs=over,
     )
 
 
-def _sky_level(image: np.ndarray, eligible: np.ndarray, labels: np.ndarray) -> float:
+def _sky_level(
+    image: np.ndarray, near_bad: np.ndarray | None, radius: int, footprints: FootprintSet
+) -> float:
     """Median of the searched pixels outside footprints, 0 if there are none."""
     # A sixteenth of the pixels is plenty for a median in a large image.
     for step in (4, 1):
         few = (slice(None, None, step), slice(None, None, step))
-        sky = image[few][eligible[few] & (labels[few] == 0)]
+        use = ~cover_grid(footprints, step)
+        for axis, length in enumerate(image.shape):
+            place = np.arange(0, length, step)
+            outside = (place < radius) | (place >= length - radius)
+            use[(slice(None),) * axis + (outside,)] = False
+        if near_bad is not None:
+            use &= ~near_bad[few]
+        sky = image[few][use]
         if sky.size >= 1000:
             break
     return float(np.median(sky)) if sky.size else 0.0
 
 
 def detect(
-    masked_image: MaskedImage, *, psf: PsfSummary, config: FootprintConfig | None = None
+    masked_image: MaskedImage,
+    *,
+    psf: PsfSummary,
+    config: FootprintConfig | None = None,
+    overwrite: bool = False,
 ) -> DetectionResult:
     """Make footprints from a masked image.
 
@@ -337,6 +384,8 @@ def detect(
         Width of its PSF.
     config
         Settings; the defaults if `None`.
+    overwrite
+        As for `build_footprints`.
 
     Returns
     -------
@@ -355,14 +404,17 @@ def detect(
         config = FootprintConfig()
     excluded, used, lacking = mask_to_bool(masked_image.mask, config.excludeMaskPlanes)
     stats_excluded, stats_used, stats_lacking = mask_to_bool(masked_image.mask, config.statsMask)
+    more_for_stats = stats_excluded if np.any(stats_excluded > excluded) else None
+    del stats_excluded
     result = build_footprints(
         masked_image.image.array,
         psf=psf,
         config=config,
         variance=masked_image.variance.array,
         excluded=excluded,
-        stats_excluded=stats_excluded,
+        stats_excluded=more_for_stats,
         xy0=(masked_image.bbox.x.start, masked_image.bbox.y.start),
+        overwrite=overwrite,
     )
     result.metadata["excluded_mask_planes"] = ",".join(used)
     result.metadata["stats_mask_planes"] = ",".join(stats_used)

@@ -52,6 +52,18 @@ class Runs:
         """Number of pixels of each run, int32 ``(m,)``."""
         return self.x1 - self.x0 + 1
 
+    def find(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Index of the run that each of some pixels is in, int64 ``(k,)``; all of them are in one."""
+        nx = self.shape[1]
+        first = self.y * np.int64(nx) + self.x0
+        return np.searchsorted(first, np.asarray(y) * np.int64(nx) + x, side="right") - 1
+
+    def to_image(self) -> np.ndarray:
+        """Pixels of the runs, bool ``(ny, nx)``."""
+        out = np.zeros(self.shape, dtype=bool)
+        _paint_runs(self.start, self.x0, self.x1, np.ones(len(self), dtype=bool), out)
+        return out
+
     def select(self, keep: np.ndarray) -> Runs:
         """Only the runs where the mask ``keep`` ``(m,)`` is true (`Runs`)."""
         start = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.start]
@@ -59,16 +71,19 @@ class Runs:
 
 
 @njit(nogil=True)
-def _find_runs(values: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs with values >= threshold; NaN is not."""
+def _find_runs(
+    values: np.ndarray, threshold: float, factor: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs with factor * values >= threshold; NaN is not."""
     ny, nx = values.shape
     limit = np.float32(threshold)
+    scale = np.float32(factor)
     start = np.zeros(ny + 1, np.int64)
     for y in range(ny):
         row = values[y]
-        count = np.int32(row[0] >= limit)
+        count = np.int32(row[0] * scale >= limit)
         for x in range(1, nx):
-            count += np.int32((row[x] >= limit) & (not (row[x - 1] >= limit)))
+            count += np.int32((row[x] * scale >= limit) & (not (row[x - 1] * scale >= limit)))
         start[y + 1] = start[y] + count
     x0 = np.empty(start[ny], np.int32)
     x1 = np.empty(start[ny], np.int32)
@@ -76,16 +91,16 @@ def _find_runs(values: np.ndarray, threshold: float) -> tuple[np.ndarray, np.nda
         row = values[y]
         x = 0
         for i in range(start[y], start[y + 1]):
-            while not row[x] >= limit:
+            while not row[x] * scale >= limit:
                 x += 1
             x0[i] = x
-            while x < nx and row[x] >= limit:
+            while x < nx and row[x] * scale >= limit:
                 x += 1
             x1[i] = x - 1
     return start, x0, x1
 
 
-def find_runs(values: np.ndarray, threshold: float) -> Runs:
+def find_runs(values: np.ndarray, threshold: float, factor: float = 1.0) -> Runs:
     """Find runs of pixels at or over a threshold.
 
     Parameters
@@ -94,13 +109,15 @@ def find_runs(values: np.ndarray, threshold: float) -> Runs:
         Image, float32 ``(ny, nx)``; NaN is under any threshold.
     threshold
         The threshold, compared in single precision.
+    factor
+        Factor on the image, in single precision too.
 
     Returns
     -------
     runs : `Runs`
         The runs.
     """
-    start, x0, x1 = _find_runs(values, threshold)
+    start, x0, x1 = _find_runs(values, threshold, factor)
     return Runs(start, x0, x1, (values.shape[0], values.shape[1]))
 
 
@@ -197,10 +214,11 @@ def select_components(
     runs: Runs,
     component: np.ndarray,
     n_components: int,
-    significance: np.ndarray,
+    values: np.ndarray,
     *,
     min_pixels: int,
     include_threshold: float | None,
+    factor: float = 1.0,
 ) -> tuple[Runs, np.ndarray, int, dict[str, int | float | str]]:
     """Leave out components that are too small or nowhere significant enough.
 
@@ -212,12 +230,14 @@ def select_components(
         1-based component of each run, int32 ``(m,)``.
     n_components
         Number of components.
-    significance
-        Image that was thresholded, ``(ny, nx)``.
+    values
+        Image that was thresholded, float32 ``(ny, nx)``.
     min_pixels
         Least number of pixels.
     include_threshold
-        Least significance of a component's best pixel; not asked if `None`.
+        Least value of a component's best pixel; not asked if `None`.
+    factor
+        Positive factor on the image, as for `find_runs`.
 
     Returns
     -------
@@ -232,8 +252,8 @@ def select_components(
     if include_threshold is not None:
         best = np.full(n_components + 1, -np.inf, dtype=np.float32)
         for x0, x1, y, c in zip(runs.x0, runs.x1, runs.y, component, strict=True):
-            best[c] = max(best[c], significance[y, x0 : x1 + 1].max())
-        high = best >= np.float32(include_threshold)
+            best[c] = max(best[c], values[y, x0 : x1 + 1].max())
+        high = best * np.float32(factor) >= np.float32(include_threshold)
     keep = large & high
     keep[0] = False
     dropped: dict[str, int | float | str] = {

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PEAK_DTYPE", "FootprintSet", "labels_to_spans", "spans_to_labels")
+__all__ = ("PEAK_DTYPE", "FootprintSet", "cover_grid", "labels_to_spans", "spans_to_labels", "sum_in_spans")
 
 import dataclasses
 from dataclasses import dataclass
@@ -105,6 +105,64 @@ def _fill_spans(spans: np.ndarray, x0: int, y0: int, out: np.ndarray) -> None:
             out[y, x] = spans[i, 0]
 
 
+@njit(nogil=True)
+def _sum_in_spans(image: np.ndarray, spans: np.ndarray, x0: int, y0: int, out: np.ndarray) -> None:
+    for i in range(spans.shape[0]):
+        y = spans[i, 1] - y0
+        for x in range(spans[i, 2] - x0, spans[i, 3] - x0 + 1):
+            out[spans[i, 0] - 1] += image[y, x]
+
+
+def sum_in_spans(footprints: FootprintSet, image: np.ndarray) -> np.ndarray:
+    """Sum the pixels of each footprint, without a label image.
+
+    Parameters
+    ----------
+    footprints
+        The n footprints of an image.
+    image
+        Image, or pixels to count, ``(ny, nx)``.
+
+    Returns
+    -------
+    sums
+        Sum over the pixels of each footprint in raster order, float64
+        ``(n,)``; their number if the image is bool.
+    """
+    sums = np.zeros(len(footprints))
+    _sum_in_spans(np.asarray(image), footprints.spans, *footprints.xy0, sums)
+    return sums
+
+
+@njit(nogil=True)
+def _cover_grid(spans: np.ndarray, x0: int, y0: int, step: int, out: np.ndarray) -> None:
+    for i in range(spans.shape[0]):
+        y = spans[i, 1] - y0
+        if y % step == 0:
+            for k in range((spans[i, 2] - x0 + step - 1) // step, (spans[i, 3] - x0) // step + 1):
+                out[y // step, k] = True
+
+
+def cover_grid(footprints: FootprintSet, step: int) -> np.ndarray:
+    """Tell which of every ``step``-th pixel along both axes lie in footprints.
+
+    Parameters
+    ----------
+    footprints
+        The footprints.
+    step
+        Distance of the pixels, of which the first is that of the image.
+
+    Returns
+    -------
+    covered
+        As ``labels[::step, ::step] > 0``, bool.
+    """
+    covered = np.zeros(tuple(-(-n // step) for n in footprints.shape), dtype=bool)
+    _cover_grid(footprints.spans, *footprints.xy0, step, covered)
+    return covered
+
+
 def labels_to_spans(labels: np.ndarray, xy0: tuple[int, int] = (0, 0)) -> np.ndarray:
     """Turn a label image into spans.
 
@@ -184,8 +242,8 @@ class FootprintSet:
 
     Parameters
     ----------
-    labels
-        Footprint of each pixel, 0 for none, int32 ``(ny, nx)``.
+    shape
+        ``(ny, nx)`` of the image.
     xy0
         Parent coordinates of its first pixel.
     spans
@@ -205,9 +263,11 @@ class FootprintSet:
     peak_start
         Index of the first peak of each footprint, and ``k``, int64
         ``(n + 1,)``.
+    label_image
+        The label image, if it is at hand.
     """
 
-    labels: np.ndarray
+    shape: tuple[int, int]
     xy0: tuple[int, int]
     spans: np.ndarray
     bbox: np.ndarray
@@ -216,9 +276,20 @@ class FootprintSet:
     centroid: np.ndarray
     peaks: np.ndarray
     peak_start: np.ndarray
+    label_image: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.area.size
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Footprint of each pixel, 0 for none, int32 ``(ny, nx)``; painted when it is first asked for."""
+        if self.label_image is None:
+            spans = self.spans if self.shape != (0, 0) else self.spans[:0]
+            # As large as the image itself, and most uses of footprints need spans only.
+            object.__setattr__(self, "label_image", spans_to_labels(spans, self.shape, self.xy0))
+        assert self.label_image is not None
+        return self.label_image
 
     @property
     def n_peaks(self) -> np.ndarray:
@@ -277,12 +348,14 @@ class FootprintSet:
             raise ValueError(f"label {missing[0] + 1} is missing: labels must run from 1 without gaps")
         spans[:, 1] += xy0[1]
         spans[:, 2:] += xy0[0]
-        return cls._from_columns(labels, xy0, spans, counts[1:], peaks, area_detected)
+        made = cls._from_columns(
+            (labels.shape[0], labels.shape[1]), xy0, spans, counts[1:], peaks, area_detected
+        )
+        return dataclasses.replace(made, label_image=labels)
 
     @classmethod
     def from_runs(
         cls,
-        labels: np.ndarray,
         runs: Runs,
         run_labels: np.ndarray,
         *,
@@ -290,15 +363,12 @@ class FootprintSet:
         peaks: np.ndarray | None = None,
         area_detected: np.ndarray | None = None,
     ) -> FootprintSet:
-        """Make footprints from a label image whose runs are known, which saves a pass over it.
+        """Make footprints from the runs of their pixels.
 
         Parameters
         ----------
-        labels
-            Label image, int32 ``(ny, nx)``.
         runs
-            All runs of labelled pixels; no two of one label may touch in a
-            row.
+            All runs; no two of one label may touch in a row.
         run_labels
             Label of each run, int32 ``(m,)``.
         xy0, peaks, area_detected
@@ -310,19 +380,19 @@ class FootprintSet:
             The footprints.
         """
         spans, counts = _sort_runs(runs.start, runs.x0, runs.x1, run_labels, int(xy0[0]), int(xy0[1]))
-        return cls._from_columns(labels, xy0, spans, counts[1:], peaks, area_detected)
+        return cls._from_columns(runs.shape, xy0, spans, counts[1:], peaks, area_detected)
 
     @classmethod
     def _from_columns(
         cls,
-        labels: np.ndarray,
+        shape: tuple[int, int],
         xy0: tuple[int, int],
         spans: np.ndarray,
         counts: np.ndarray,
         peaks: np.ndarray | None,
         area_detected: np.ndarray | None,
     ) -> FootprintSet:
-        """Make footprints from a label image and its sorted spans, ``counts`` for each footprint."""
+        """Make footprints from their sorted spans, ``counts`` for each footprint."""
         n = counts.size
         bbox = np.zeros((n, 4), np.int32)
         area = np.zeros(n, np.int32)
@@ -344,7 +414,7 @@ class FootprintSet:
         if detected.shape != (n,):
             raise ValueError(f"area_detected has shape {detected.shape}; there are {n} footprints")
         bare = cls(
-            labels=labels,
+            shape=shape,
             xy0=(int(xy0[0]), int(xy0[1])),
             spans=spans,
             bbox=bbox,
@@ -385,9 +455,7 @@ class FootprintSet:
         ids = columns["footprint_id"]
         if ids.size and (ids.min() < 1 or ids.max() > len(self)):
             raise ValueError(f"a peak has a footprint_id outside 1…{len(self)}")
-        y, x = columns["i_y"].astype(int) - self.xy0[1], columns["i_x"].astype(int) - self.xy0[0]
-        inside = (y >= 0) & (y < self.labels.shape[0]) & (x >= 0) & (x < self.labels.shape[1])
-        inside[inside] = self.labels[y[inside], x[inside]] == ids[inside]
+        inside = self._contain(ids, columns["i_x"], columns["i_y"])
         if not inside.all():
             i = int(np.argmin(inside))
             raise ValueError(
@@ -398,6 +466,27 @@ class FootprintSet:
         start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))
         return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64))
 
+    def _contain(self, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether each of some footprints has a pixel (parent coordinates), bool ``(k,)``."""
+        inside = np.zeros(ids.size, dtype=bool)
+        if not len(self.spans):
+            return inside
+        # Within the range of the spans, so that footprint, row and column make one number in their order.
+        low, high = self.spans[:, 1:].min(axis=0).astype(np.int64), self.spans[:, 1:].max(axis=0)
+        known = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[2])
+        width, height = int(high[2] - low[1] + 1), int(high[0] - low[0] + 1)
+
+        def number(ids: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+            return (ids.astype(np.int64) * height + (y - low[0])) * width + (x - low[1])
+
+        first = number(*self.spans[:, :3].T)
+        span = np.searchsorted(first, number(ids[known], y[known], x[known]), side="right") - 1
+        found = self.spans[np.maximum(span, 0)]
+        inside[known] = (
+            (span >= 0) & (found[:, 0] == ids[known]) & (found[:, 1] == y[known]) & (x[known] <= found[:, 3])
+        )
+        return inside
+
     def without_labels(self) -> FootprintSet:
         """Drop the label image, most of the memory.
 
@@ -406,4 +495,4 @@ class FootprintSet:
         footprints
             The same footprints with an empty label image; `spans_to_labels` makes it anew.
         """
-        return dataclasses.replace(self, labels=np.zeros((0, 0), np.int32))
+        return dataclasses.replace(self, shape=(0, 0), label_image=None)

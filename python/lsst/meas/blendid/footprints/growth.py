@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("grow_labels", "grow_runs", "growth_radius", "stencil_half_widths")
+__all__ = ("grow_apart", "grow_merged", "grow_runs", "growth_radius", "stencil_half_widths")
 
 import numpy as np
 
@@ -115,10 +115,30 @@ def grow_runs(runs: Runs, half_widths: np.ndarray) -> Runs:
     return Runs(start, x0, x1, runs.shape)
 
 
-def grow_labels(
-    runs: Runs, component: np.ndarray, half_widths: np.ndarray, *, merge: bool = True
-) -> tuple[np.ndarray, Runs | None, np.ndarray | None]:
-    """Grow components into a label image.
+def grow_merged(runs: Runs, half_widths: np.ndarray) -> tuple[Runs, np.ndarray]:
+    """Grow runs; those that touch then, corners included, belong together.
+
+    Parameters
+    ----------
+    runs
+        Detected pixels.
+    half_widths
+        Stencil, from `stencil_half_widths`.
+
+    Returns
+    -------
+    grown : `Runs`
+        The grown runs.
+    labels
+        Footprint of each, int32 ``(m,)``: 1-based in raster order of first
+        pixels.
+    """
+    grown = grow_runs(runs, half_widths)
+    return grown, label_runs(grown)[0]
+
+
+def grow_apart(runs: Runs, component: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
+    """Grow components that stay apart where they meet.
 
     Parameters
     ----------
@@ -128,29 +148,18 @@ def grow_labels(
         1-based component of each run, int32 ``(m,)``.
     half_widths
         Stencil, from `stencil_half_widths`.
-    merge
-        Whether components that touch after growth, corners included, become
-        one. If not, a pixel that several reach goes to the component with the
-        nearest detected pixel.
 
     Returns
     -------
     labels
-        Label image, int32 ``(ny, nx)``: 1-based in raster order of first
-        pixels when merged, the components' numbers otherwise.
-    grown, run_labels
-        The grown runs and the label of each, int32, when merged; `None`
-        otherwise.
+        Component of each pixel, int32 ``(ny, nx)``; one that several reach
+        goes to the component with the nearest detected pixel.
     """
-    grown = grow_runs(runs, half_widths)
-    if merge:
-        run_labels, _ = label_runs(grown)
-        return paint_runs(grown, run_labels), grown, run_labels
     seeds = paint_runs(runs, component)
     if len(runs) == 0:
-        return seeds, None, None
+        return seeds
     from scipy.ndimage import distance_transform_edt
 
     nearest = distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
-    covered = paint_runs(grown, np.ones(len(grown), np.int32)) > 0
-    return np.where(covered, seeds[nearest[0], nearest[1]], 0).astype(np.int32), None, None
+    covered = grow_runs(runs, half_widths).to_image()
+    return np.where(covered, seeds[nearest[0], nearest[1]], 0).astype(np.int32)

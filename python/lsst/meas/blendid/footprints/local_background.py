@@ -33,7 +33,7 @@ def replace_peaks(
     noise_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     radius: int,
     config: FootprintConfig,
-    searched: np.ndarray | None = None,
+    holes: np.ndarray | None = None,
 ) -> Peaks:
     """Find the peaks of footprints with several anew, over a temporary local background.
 
@@ -46,7 +46,8 @@ def replace_peaks(
     peaks
         Peaks of the smoothed image.
     image, smoothed
-        Image before and after smoothing, float32 ``(ny, nx)``.
+        Image before and after smoothing, float32 ``(ny, nx)``; the latter is
+        overwritten.
     bad
         Pixels without a value, bool ``(ny, nx)``.
     runs
@@ -59,7 +60,7 @@ def replace_peaks(
         Half-width of the smoothing kernel [pixel].
     config
         Settings.
-    searched
+    holes
         As for `.peaks.find_peaks`.
 
     Returns
@@ -72,11 +73,11 @@ def replace_peaks(
     for edge in border_slices(radius):
         skip[edge] = True
     mesh = estimate_background(image, skip, bin_size=config.tempLocalBackgroundBinSize)
-    difference = mesh.subtract_from(smoothed)
+    difference = mesh.subtract_from(smoothed, out=smoothed)
     n_components = int(component.max(initial=0))
     new = refine_peaks(
         find_peaks(
-            runs, component, n_components, difference, margin=radius + 1, use_maximum=False, searched=searched
+            runs, component, n_components, difference, margin=radius + 1, use_maximum=False, holes=holes
         ),
         difference,
     )

@@ -62,13 +62,13 @@ def _find_peaks(
     image: np.ndarray,
     margin: int,
     use_maximum: bool,
-    searched: np.ndarray,
+    holes: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Local maxima within runs, and the highest pixel of a component without one.
 
-    None of them beside a pixel that was not searched, if there is a mask of those that were.
+    None of them beside a pixel that was not searched, if there is a mask of those.
     """
-    all_searched = searched.size == 0
+    all_searched = holes.size == 0
     ny, nx = image.shape
     limit = n_components
     for i in range(x0.size):
@@ -102,7 +102,7 @@ def _find_peaks(
                     and v >= image[y + 1, x - 1]
                     and v >= image[y + 1, x]
                     and v >= image[y + 1, x + 1]
-                    and (all_searched or searched[y - 1 : y + 2, x - 1 : x + 2].all())
+                    and (all_searched or not holes[y - 1 : y + 2, x - 1 : x + 2].any())
                 ):
                     out_c[n] = c
                     out_x[n] = x
@@ -116,7 +116,7 @@ def _find_peaks(
             x, y = top_x[c], top_y[c]
             # Those within the margin of the image's edge stand in.
             inside = y >= margin and y < ny - margin and x >= margin and x < nx - margin
-            if inside and not all_searched and not searched[y - 1 : y + 2, x - 1 : x + 2].all():
+            if inside and not all_searched and holes[y - 1 : y + 2, x - 1 : x + 2].any():
                 continue
             out_c[n] = c
             out_x[n] = x
@@ -133,7 +133,7 @@ def find_peaks(
     *,
     margin: int = 1,
     use_maximum: bool = True,
-    searched: np.ndarray | None = None,
+    holes: np.ndarray | None = None,
 ) -> Peaks:
     """Find the pixels without a greater one among their eight neighbours.
 
@@ -152,9 +152,9 @@ def find_peaks(
     use_maximum
         Give a component without a peak, for instance one that rises towards
         the edge, its highest pixel.
-    searched
-        True for pixels that were searched, bool ``(ny, nx)``; there is no peak
-        beside another one. All of them if `None`.
+    holes
+        True for pixels within the image that were not searched, bool ``(ny,
+        nx)``; there is no peak beside one. None of them if `None`.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def find_peaks(
         image,
         max(margin, 1),
         use_maximum,
-        np.zeros((0, 0), dtype=bool) if searched is None else searched,
+        np.zeros((0, 0), dtype=bool) if holes is None else holes,
     )
     return Peaks(c, x, y, image[y, x], x.astype(float), y.astype(float))
 

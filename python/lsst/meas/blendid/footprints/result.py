@@ -12,11 +12,13 @@ from __future__ import annotations
 
 __all__ = ("DetectionResult", "NoNoiseError", "NoUsablePixelsError")
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..psf import PsfSummary
+from .components import Runs
 from .footprint_set import FootprintSet
 from .noise import NoiseEstimate
 
@@ -29,7 +31,23 @@ class NoNoiseError(NoUsablePixelsError):
     """Raised if the noise of an image cannot be measured."""
 
 
-@dataclass(frozen=True, repr=False)
+class _Plane:
+    """Field of a dataclass that holds an image, or a function that makes it each time it is asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._key = f"_{name}"
+
+    def __get__(self, instance: DetectionResult | None, owner: type) -> np.ndarray:
+        if instance is None:  # A dataclass asks for the default; there is none.
+            raise AttributeError(self._key)
+        value = instance.__dict__[self._key]
+        return value() if callable(value) else value
+
+    def __set__(self, instance: DetectionResult, value: np.ndarray | Callable[[], np.ndarray]) -> None:
+        instance.__dict__[self._key] = value
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
 class DetectionResult:
     """Footprints, and the images that they were made from.
 
@@ -39,6 +57,9 @@ class DetectionResult:
         Footprints and peaks, in parent pixels.
     image
         Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
+        ``smoothed``, ``significance`` and ``eligible`` are computed from it
+        whenever they are asked for, as they would take twice its memory; they
+        may be given as arrays or as functions that make them.
     smoothed
         The image convolved with the Gaussian of the PSF's width, 0 where not
         eligible, float32 ``(ny, nx)``.
@@ -65,13 +86,15 @@ class DetectionResult:
         Parent coordinates of the first pixel.
     timings
         Seconds of each stage.
+    runs
+        Pixels over the threshold, if they are at hand.
     """
 
     footprints: FootprintSet
     image: np.ndarray
-    smoothed: np.ndarray
-    significance: np.ndarray
-    eligible: np.ndarray
+    smoothed: _Plane = _Plane()
+    significance: _Plane = _Plane()
+    eligible: _Plane = _Plane()
     bad: np.ndarray
     noise: NoiseEstimate
     sky_level: float
@@ -80,6 +103,35 @@ class DetectionResult:
     metadata: dict[str, int | float | str]
     xy0: tuple[int, int]
     timings: dict[str, float]
+    runs: Runs | None = None
+
+    @property
+    def detected(self) -> np.ndarray:
+        """Pixels over the threshold, before growth, bool ``(ny, nx)``."""
+        if self.runs is not None:
+            return self.runs.to_image()
+        # NaN, where nothing was searched, compares as false.
+        return self.significance >= float(self.metadata["threshold"])
+
+    def smoothed_strips(self, n_rows: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+        """Give the smoothed image in strips, for which there is room where there is none for all of it.
+
+        Parameters
+        ----------
+        n_rows
+            Rows of a strip.
+
+        Yields
+        ------
+        first : `int`
+            First row of the strip.
+        rows
+            Rows of ``smoothed``, float32 ``(n_rows, nx)``; fewer at the end.
+        """
+        smoothed = self.__dict__["_smoothed"]
+        for first in range(0, self.image.shape[0], n_rows):
+            rows = slice(first, first + n_rows)
+            yield first, smoothed(rows=rows) if callable(smoothed) else smoothed[rows]
 
     def __repr__(self) -> str:
         footprints = self.footprints
@@ -103,8 +155,29 @@ class DetectionResult:
         """
         none = np.zeros((0, 0))
         return replace(
-            self, smoothed=none, significance=none, eligible=none.astype(bool), bad=none.astype(bool)
+            self,
+            smoothed=none,
+            significance=none,
+            eligible=none.astype(bool),
+            bad=none.astype(bool),
+            runs=None,
         )
+
+    def with_footprints(self, footprints: FootprintSet) -> DetectionResult:
+        """Replace the footprints; the images stay, computed or not.
+
+        Parameters
+        ----------
+        footprints
+            Footprints of the same image.
+
+        Returns
+        -------
+        result
+            The same images with these footprints.
+        """
+        planes = {name: self.__dict__[f"_{name}"] for name in ("smoothed", "significance", "eligible")}
+        return replace(self, footprints=footprints, **planes)
 
     def without_images(self) -> DetectionResult:
         """Drop all images, the label image included.

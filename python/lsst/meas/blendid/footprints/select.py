@@ -52,7 +52,7 @@ def select_footprints(result: DetectionResult, rows: np.ndarray) -> DetectionRes
     start = np.searchsorted(peaks["footprint_id"], np.arange(1, int(rows.sum()) + 2))
     footprints = dataclasses.replace(
         old,
-        labels=numbers[old.labels],
+        label_image=None,
         spans=spans[spans[:, 0] > 0],
         bbox=old.bbox[rows],
         area=old.area[rows],
@@ -61,4 +61,4 @@ def select_footprints(result: DetectionResult, rows: np.ndarray) -> DetectionRes
         peaks=peaks,
         peak_start=start.astype(np.int64),
     )
-    return dataclasses.replace(result, footprints=footprints)
+    return result.with_footprints(footprints)

@@ -14,7 +14,10 @@ __all__ = (
     "border_slices",
     "check_scatter",
     "divide_by_root",
+    "eligible_pixels",
     "estimate_noise",
+    "make_significance",
+    "make_smoothed",
     "noise_at",
     "significance_image",
     "smooth_variance",
@@ -65,10 +68,104 @@ def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.nda
     first = variance[0, 0]
     if bad is None and bool((variance[0] == first).all()) and bool((variance == first).all()):
         return float(first) * float((kernel**2).sum()) ** 2
-    plane = np.array(variance, dtype=np.float32)
+    plane = np.asarray(variance, dtype=np.float32)
     if bad is not None:
-        plane[bad] = 0.0
+        plane = np.where(bad, np.float32(0.0), plane)
     return smooth(plane, kernel**2)
+
+
+def eligible_pixels(bad: np.ndarray, radius: int) -> np.ndarray:
+    """Pixels at least a half-kernel away from bad ones and the edge.
+
+    Parameters
+    ----------
+    bad
+        Pixels without a value, bool ``(ny, nx)``.
+    radius
+        Half-width of the smoothing kernel [pixel].
+
+    Returns
+    -------
+    eligible
+        Bool ``(ny, nx)``.
+    """
+    near = dilate_square(bad, radius) if bad.any() else np.zeros(bad.shape, dtype=bool)
+    for edge in border_slices(radius):
+        near[edge] = True
+    return np.logical_not(near, out=near)
+
+
+def _smooth_divided(image: np.ndarray, bad: np.ndarray, kernel: np.ndarray, exponent: int) -> np.ndarray:
+    """Divide an image by a power of two and smooth it, with 0 where a pixel is not eligible."""
+    smoothed = smooth(np.ldexp(image, -exponent) if exponent else image, kernel)
+    if bad.any():
+        smoothed[dilate_square(bad, kernel.size // 2)] = 0.0
+    return smoothed
+
+
+def make_smoothed(
+    image: np.ndarray, bad: np.ndarray, kernel: np.ndarray, exponent: int, *, rows: slice = slice(None)
+) -> np.ndarray:
+    """Smooth an image, with 0 where a pixel is not eligible.
+
+    Parameters
+    ----------
+    image
+        Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
+    bad
+        Pixels without a value, bool ``(ny, nx)``.
+    kernel
+        One-dimensional smoothing kernel, ``(size,)``.
+    exponent
+        Binary exponent of what the image is divided by meanwhile.
+    rows
+        Rows that are wanted.
+
+    Returns
+    -------
+    smoothed
+        These rows, float32 ``(ny, nx)``.
+    """
+    first, last, _ = rows.indices(image.shape[0])
+    # Rows within the reach of the kernel count too.
+    low, high = max(first - kernel.size // 2, 0), last + kernel.size // 2
+    smoothed = _smooth_divided(image[low:high], bad[low:high], kernel, exponent)[first - low : last - low]
+    return np.ldexp(smoothed, exponent, out=smoothed) if exponent else smoothed
+
+
+def make_significance(
+    image: np.ndarray,
+    variance: np.ndarray | None,
+    bad: np.ndarray,
+    kernel: np.ndarray,
+    exponent: int,
+    noise: NoiseEstimate,
+    correct: bool,
+) -> np.ndarray:
+    """Signal to noise of each pixel of the smoothed image, from the image itself.
+
+    Parameters
+    ----------
+    image, bad, kernel, exponent
+        As for `make_smoothed`.
+    variance
+        Variance of each pixel of the divided image ``(ny, nx)``, if it is the
+        source of the noise.
+    noise, correct
+        As for `significance_image`, of the divided image.
+
+    Returns
+    -------
+    significance
+        float32 ``(ny, nx)``, NaN where a pixel is not eligible.
+    """
+    significance = _smooth_divided(image, bad, kernel, exponent)
+    smoothed_variance = None
+    if variance is not None:
+        smoothed_variance = smooth_variance(variance, bad if bad.any() else None, kernel)
+    significance_image(significance, smoothed_variance, noise, correct, out=significance)
+    significance[~eligible_pixels(bad, kernel.size // 2)] = np.nan
+    return significance
 
 
 @njit(nogil=True)
@@ -80,7 +177,9 @@ def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float, out:
             out[y, x] = image[y, x] * scale / np.sqrt(v) if v > 0 else np.float32(0.0)
 
 
-def divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float = 1.0) -> np.ndarray:
+def divide_by_root(
+    image: np.ndarray, variance: np.ndarray, factor: float = 1.0, out: np.ndarray | None = None
+) -> np.ndarray:
     """Divide an image by the root of its variance.
 
     Parameters
@@ -89,13 +188,15 @@ def divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float = 1.0)
         Image and variance, float32 ``(ny, nx)``.
     factor
         Factor on the image.
+    out
+        Where the result goes, which may be the image; a new array if `None`.
 
     Returns
     -------
     ratio
         float32 ``(ny, nx)``; 0 where the variance is 0.
     """
-    out = np.empty(image.shape, np.float32)
+    out = np.empty(image.shape, np.float32) if out is None else out
     _divide_by_root(image, variance, factor, out)
     return out
 
@@ -109,6 +210,7 @@ def estimate_noise(
     kernel: np.ndarray,
     config: FootprintConfig,
     ratio: np.ndarray | None = None,
+    near_skip: np.ndarray | None = None,
 ) -> NoiseEstimate:
     """Estimate the noise that a threshold is a multiple of.
 
@@ -130,6 +232,8 @@ def estimate_noise(
         Settings.
     ratio
         From `divide_by_root`, if it is at hand.
+    near_skip
+        ``skip`` dilated by the square kernel, if it is at hand.
 
     Returns
     -------
@@ -156,7 +260,9 @@ def estimate_noise(
     """
     radius = kernel.size // 2
     stdev = config.thresholdType == "stdev"
-    smoothed_skip = None if skip is None else dilate_square(skip, radius)
+    smoothed_skip = near_skip
+    if skip is not None and near_skip is None:
+        smoothed_skip = dilate_square(skip, radius)
     white = float((kernel**2).sum())  # one-dimensional sum of squares: root of the two-dimensional one
     # Where the variance differs from pixel to pixel, so does the scatter: that of the ratio is the same.
     varies = isinstance(smoothed_variance, np.ndarray)
@@ -251,6 +357,7 @@ def significance_image(
     smoothed_variance: np.ndarray | float | None,
     noise: NoiseEstimate,
     correct: bool,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Signal to noise of each pixel of the smoothed image.
 
@@ -265,6 +372,9 @@ def significance_image(
     correct
         Whether the variance is to be corrected for correlated noise; the
         number in ``noise`` already is.
+    out
+        Where the result goes, which may be ``smoothed``; a new array if
+        `None`.
 
     Returns
     -------
@@ -272,8 +382,8 @@ def significance_image(
         float32 ``(ny, nx)``.
     """
     if isinstance(smoothed_variance, np.ndarray):
-        return divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0))
-    return smoothed * np.float32(1.0 / noise.smoothed_sigma)
+        return divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0), out)
+    return np.multiply(smoothed, np.float32(1.0 / noise.smoothed_sigma), out=out)
 
 
 def noise_at(

@@ -22,6 +22,7 @@ __all__ = (
     "read_origin",
     "show_hdu",
     "squeezed_shape",
+    "unit_variance",
 )
 
 import re
@@ -99,7 +100,16 @@ def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
             f"{name}: {what} has {len(shape)} axes ({' × '.join(map(str, shape[::-1]))}); "
             "a two-dimensional image is needed, extract one plane"
         )
-    return np.array(data, dtype=data.dtype.newbyteorder("="))
+    array = np.array(data, dtype=data.dtype.newbyteorder("="))
+    # What the file was mapped or unpacked into takes as much memory again.
+    del data, hdu.data
+    return array
+
+
+def unit_variance(image: Image) -> Image:
+    """Variance of 1 for an image without, as lsst.images would make it, but that takes no memory."""
+    ones = np.broadcast_to(np.float32(1.0), image.array.shape)
+    return Image(ones, bbox=image.bbox, unit=None if image.unit is None else image.unit**2)
 
 
 def squeezed_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -35,6 +35,7 @@ from ._pixels import (
     pixel_flux_factor,
     read_origin,
     squeezed_shape,
+    unit_variance,
 )
 from ._wcs import read_projection
 
@@ -126,13 +127,17 @@ def read_plain(
     if factor != 1.0:
         image.array *= factor
         variance = None if variance is None else variance * factor**2
-    mask = Mask(0, schema=_SCHEMA, bbox=box)
-    mask.set("NO_DATA", companions.bad)
+    # Memory of zeros that nobody wrote to takes no room.
+    mask = Mask(np.zeros((*box.shape, _SCHEMA.mask_size), _SCHEMA.dtype), schema=_SCHEMA, bbox=box)
+    if companions.bad.any():
+        mask.set("NO_DATA", companions.bad)
     return InputImage(
         masked_image=MaskedImage(
             image,
             mask=mask,
-            variance=None if variance is None else make_image(variance, box, _square(unit), None),
+            variance=(
+                unit_variance(image) if variance is None else make_image(variance, box, _square(unit), None)
+            ),
         ),
         psf=kernel,
         band=read_band([chosen.header, hdu_list[0].header], notes),
