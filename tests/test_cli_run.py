@@ -34,6 +34,7 @@ from lsst.meas.blendid.cli._common import CommandError, MisuseError
 from lsst.meas.blendid.cli._config import apply_options, make_config
 from lsst.meas.blendid.cli._run import loading
 from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
 
@@ -338,6 +339,68 @@ def test_hdu_in_brackets_or_with_a_version(tmp_path: Path, models: tuple[str, ..
     status, text, err = run(f"{path}[SCI,3]", "--out", out, *OPTIONS, *models)
     assert (status, text) == (1, "")
     assert "has no HDU 'SCI,3'; it has 0 PRIMARY, 1 SCI, 2 SCI,2" in err
+
+
+def test_planes_and_psf_by_option(tmp_path: Path, models: tuple[str, ...]) -> None:
+    """A trail that a mask marks, noise from a weight in another file, and an image of the PSF."""
+    pixels, mask = make_pixels(), np.zeros((100, 120), np.int16)
+    pixels[:, 60] += 50.0
+    mask[:, 54:67] = 8
+    image = write_plain(tmp_path / "plain.fits", pixels + 300.0)
+    astropy.io.fits.writeto(tmp_path / "mask.fits", mask)
+    astropy.io.fits.writeto(tmp_path / "weight.fits", np.full((100, 120), 4e3, np.float32))
+    astropy.io.fits.writeto(tmp_path / "psf.fits", kolmogorov_kernel(3.5, 40 + 1)[1:])
+    out = tmp_path / "out"
+    planes = ("--mask", tmp_path / "mask.fits", "--weight", tmp_path / "weight.fits")
+    status, text, err = run(image, "--out", out, *planes, "--psf", tmp_path / "psf.fits[0]", *models)
+    assert status == 0
+    assert text.startswith(f"{image}: 3 footprints")
+    assert err.count("\n") == 1
+    assert err.startswith(f"{image}: weight: noise from {tmp_path}/weight.fits, taken as relative weight: ")
+    blend = Table.read(out / "plain.blend.parquet")
+    assert blend.meta["noise_source"] == "variance"
+    assert not blend["flag_outside_model_range"].any()
+    peaks = Table.read(out / "plain.blend_peak.parquet")
+    assert not (abs(peaks["i_x"] - 60) < 5).any()
+    assert run(image, "--out", out, *planes, *OPTIONS, *models, "--mask-bits", 4)[0] == 0
+    peaks = Table.read(out / "plain.blend_peak.parquet")
+    assert (abs(peaks["i_x"] - 60) < 5).any()
+    write_plain(tmp_path / "other.fits")
+    status, _, err = run(image, tmp_path / "other.fits", "--out", out, *planes, *OPTIONS, *models)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "belongs to one image" in err
+
+
+def test_what_decides_the_result_is_told_once(tmp_path: Path, models: tuple[str, ...]) -> None:
+    images = [tmp_path / f"{name}.fits" for name in "abc"]
+    for image in images:
+        write_plain(image, header=astropy.io.fits.Header())
+    args = (*images, "--out", tmp_path / "out", *OPTIONS, *models)
+    no_wcs = "no celestial WCS: ra and dec are NaN"
+    no_band = "the band is not known (no FILTER or BAND card); that of the models is assumed"
+    expected = [f"{images[0]}: {no_wcs}", f"{images[0]}: {no_band}"]
+    expected += [f"2 more images: {no_wcs}", f"2 more images: {no_band}"]
+    status, _, err = run(*args)
+    assert (status, err.splitlines()) == (0, expected)
+    assert np.isnan(Table.read(tmp_path / "out" / "a.blend.parquet")["ra"]).all()
+    _, _, err = run(*args, "-v")
+    for image in images:
+        assert err.count(f"{image}: {no_wcs}\n") == err.count(f"{image}: no variance plane") == 1
+
+
+def test_things_without_end_are_refused(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    for args in (
+        ("/dev/zero", *OPTIONS, *models),
+        (image, *OPTIONS, *models, "--mask", "/dev/zero"),
+        (image, "--psf", "/dev/zero", *models),
+        (image, *OPTIONS, "--model", "/dev/zero"),
+        (image, *OPTIONS, *models, "--config", "/dev/zero"),
+    ):
+        status, out, err = run(*args, "--out", tmp_path / "out")
+        assert (status, out, err.count("\n")) == (1, "", 1)
+        assert "/dev/zero" in err
+        assert "is a device" in err
 
 
 def test_several_processes(tmp_path: Path, models: tuple[str, ...]) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import astropy.io.fits
 import numpy as np
 import pytest
+from lsst.meas.blendid.footprints import FootprintConfig, adapt_to_image, detect
+from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.readers import read_image
 from lsst.meas.blendid.readers._input_image import Notes
 from lsst.meas.blendid.readers._padding import find_padding
@@ -67,6 +69,21 @@ def test_photon_counts_are_data(mean: float, dtype: str) -> None:
     padding, notes = find(counts)
     assert not padding.any()
     assert notes == []
+
+
+@pytest.mark.parametrize("mean", [0.0005, 0.02, 0.1, 0.5])
+def test_photons_of_the_sky_are_no_sources(tmp_path: Path, mean: float) -> None:
+    """Five sigma of few photons are not those of the square root of their mean."""
+    counts = np.random.default_rng(4).poisson(mean, (700, 700)).astype(np.float32)
+    y, x = np.mgrid[:700, :700]
+    source = 20.0 * np.exp(-0.5 * ((x - 350) ** 2 + (y - 200) ** 2) / 1.8**2)
+    counts += np.random.default_rng(5).poisson(source)
+    image = read_image(write(tmp_path / "a.fits", counts), psf_fwhm=0.8, pixel_scale=0.2)
+    config = FootprintConfig()
+    adapt_to_image(config, has_variance=image.has_variance, has_sky=image.has_sky)
+    found = detect(image.masked_image, psf=summarize_psf(image.psf), config=config)
+    assert len(found.footprints) == 1
+    assert any("photon counts" in note for note in image.decisive)
 
 
 def test_photon_counts_of_two_depths_are_data() -> None:

@@ -40,7 +40,7 @@ import numpy as np
 
 from lsst.resources import ResourcePath, ResourcePathExpression
 
-from ._files import atomic_path
+from ._files import atomic_path, irregular_kind
 from ._package_format import (
     FORMAT_NAME,
     FORMAT_VERSION,
@@ -305,6 +305,8 @@ class ModelPackage:
         """
         uri = resolve(name_or_uri)
         source = uri.ospath if uri.isLocal and uri.scheme in ("file", "") else str(uri)
+        if kind := irregular_kind(source):
+            raise ModelPackageError(f"model package {source} is {kind}, which may have no end; give a file")
         try:
             # Not uri.size(), which package resources do not have.
             data = uri.read(MAX_BYTES + 1)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from lsst.pex.config import Config, FieldValidationError, ListField
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
+from .._files import irregular_kind
 from ..blend_identification import BlendIdentificationConfig
 from ..classifiers import classifier_registry
 from ..footprints import adapt_to_image
@@ -132,6 +133,8 @@ def apply_file(config: Config, file: str) -> None:
     CommandError
         Raised if the file cannot be read, or fails in any way.
     """
+    if kind := irregular_kind(file):
+        raise CommandError(f"config file {file}: is {kind}, which may have no end; give a file")
     overrides = ConfigOverrides()
     overrides.addFileOverride(file)
     try:

@@ -22,8 +22,10 @@ import numpy as np
 
 from lsst.images import Box, Mask, MaskedImage, MaskPlane, MaskSchema
 
+from ..psf import adaptive_sigma
 from ._band import read_band
 from ._companions import AUXILIARY, find_role, read_companions
+from ._counts import counting_variance
 from ._input_image import HduKey, InputImage, Notes, PlaneSource, ReadError
 from ._padding import find_blank, find_padding
 from ._pixels import (
@@ -118,12 +120,16 @@ def read_plain(
     )
     if automatic:
         _tell_unused(hdu_list, chosen, companions.used, hdu, notes)
-    if companions.variance is None:
+    variance = companions.variance
+    if variance is None and (
+        of_counts := counting_variance(array, companions.bad, adaptive_sigma(kernel), notes)
+    ):
+        variance = np.full(array.shape, of_counts, dtype=np.float32)
+    elif variance is None:
         notes.append("no variance plane: the noise is estimated from the pixels")
     scale = sky.pixel_scale if psf.pixel_scale is None else psf.pixel_scale
     unit, factor = pixel_flux_factor(find_unit(chosen.header, notes), scale, notes)
     image = make_image(array, box, unit, sky.projection)
-    variance = companions.variance
     if factor != 1.0:
         image.array *= factor
         variance = None if variance is None else variance * factor**2

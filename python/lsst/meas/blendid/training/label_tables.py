@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._files import irregular_kind
 from ..footprints import FootprintSet
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def read_table(path: str | Path, what: str, columns: tuple[str, ...]) -> Table:
     """
     from astropy.table import Table
 
+    if kind := irregular_kind(path):
+        raise ValueError(f"{path}: is {kind}, which may have no end; give the {what} as a file")
     try:
         table = Table.read(str(path))
     except Exception as err:
