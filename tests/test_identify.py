@@ -278,6 +278,13 @@ def test_zero_point(plain: IdentifiedBlends) -> None:
     assert bright.blend["flag_outside_model_range"].all()
 
 
+def test_band_of_the_header() -> None:
+    found = identify_blends(CCDData(PIXELS, unit="adu", meta={"FILTER": "i", "N": 3}), psf_fwhm=FWHM)
+    assert found.blend.meta["band"] == "i"
+    with pytest.raises(ValueError, match="in band r"):
+        identify_blends(CCDData(PIXELS, unit="adu", meta={"FILTER": "DECam r"}), psf_fwhm=FWHM)
+
+
 def test_model_and_config(plain: IdentifiedBlends) -> None:
     found = identify_blends(PIXELS, psf_fwhm=FWHM, model="logistic-i-1")
     assert "model logistic-i-1>" in repr(found)

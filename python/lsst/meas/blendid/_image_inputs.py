@@ -26,7 +26,7 @@ from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, Sk
 from lsst.images.psfs import PointSpreadFunction
 
 from .psf import kolmogorov_kernel
-from .readers import projection_scale, read_projection
+from .readers import Notes, projection_scale, read_band, read_projection
 
 _SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is masked.")])
 
@@ -164,6 +164,7 @@ def _take_parts(image: Any) -> _Parts:
             variance=variance,
             mask=image.mask,
             projection=projection,
+            band=read_band([{str(key): value for key, value in image.meta.items()}], Notes()),
             psf=lambda: getattr(image, "psf", None),
         )
     if isinstance(image, u.Quantity):
@@ -248,16 +249,18 @@ def _as_psf(psf: Any) -> PointSpreadFunction | np.ndarray:
 
 def _project(wcs: Any, box: Box) -> SkyProjection[Any]:
     """Sky projection of a celestial WCS of astropy."""
-    notes: list[str] = []
-    projection = None
+    problem: str | None = None
     if isinstance(wcs, astropy.wcs.WCS):
-        header = wcs.to_header(relax=True)
-        header["NAXIS1"], header["NAXIS2"] = box.x.size, box.y.size
-        projection, _ = read_projection(header, box, notes)
-    if projection is None:
-        reason = notes[-1] if notes else "it is no celestial WCS of astropy"
-        raise ValueError(f"the WCS cannot be used: {reason}")
-    return projection
+        # With its tables of distortions, if it has some.
+        hdu_list = wcs.to_fits(relax=True)
+        header = hdu_list[0].header.copy()
+        for key, value in (("NAXIS", 2), ("NAXIS1", box.x.size), ("NAXIS2", box.y.size)):
+            header[key] = value
+        sky = read_projection(header, box, Notes(), hdu_list)
+        if sky.projection is not None:
+            return sky.projection
+        problem = sky.problem
+    raise ValueError(f"the WCS cannot be used: {problem or 'it is no celestial WCS of astropy'}")
 
 
 def _fwhm_in_pixels(

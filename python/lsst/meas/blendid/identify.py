@@ -114,8 +114,9 @@ def identify_blends(
         Celestial WCS, for positions on the sky; that of ``image`` if not
         given.
     band
-        Band of the image, such as ``"i"``; it is taken for that of the model
-        if not known.
+        Band of the image, such as ``"i"``; that of ``image``, or what its
+        header calls the filter, if not given.  If it is not known it is taken
+        for that of the model.
     zero_point
         AB magnitude of one unit of the pixels, for magnitudes and for a look
         whether the depth is one that the model knows; that of the unit, if it

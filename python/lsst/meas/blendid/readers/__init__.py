@@ -16,13 +16,17 @@ from __future__ import annotations
 __all__ = (
     "HduKey",
     "InputImage",
+    "Notes",
     "PlaneFile",
     "PlaneSource",
     "ReadError",
     "projection_scale",
+    "read_band",
     "read_image",
+    "read_projection",
 )
 
-from ._input_image import HduKey, InputImage, PlaneFile, PlaneSource, ReadError
+from ._band import read_band
+from ._input_image import HduKey, InputImage, Notes, PlaneFile, PlaneSource, ReadError
 from ._read import read_image
-from ._wcs import projection_scale
+from ._wcs import projection_scale, read_projection
