@@ -8,14 +8,24 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy.table import Table
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.footprints import FootprintConfig, NoNoiseError
+from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.footprint_flags import find_footprint_flags
+from lsst.meas.blendid.footprints import FootprintConfig, NoNoiseError, build_footprints
 from lsst.meas.blendid.footprints.noise import clipped_statistics
 from lsst.meas.blendid.footprints.significance import estimate_noise, smooth_variance
 from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, smooth
+from lsst.meas.blendid.psf import PsfSummary
+from scipy import ndimage
 from scipy.ndimage import shift
 from scipy.stats import sigmaclip
 
@@ -113,7 +123,7 @@ def test_no_correlation_in_white_noise(white: np.ndarray) -> None:
 def test_resampled_noise_is_corrected(white: np.ndarray, fraction: float) -> None:
     image = shift(white - 300, (fraction, fraction), order=1, mode="wrap").astype(np.float32)
     actual = smooth(image, KERNEL)[9:-9, 9:-9].std()
-    assert _noise(image).smoothed_sigma < 0.9 * actual
+    assert _noise(image, maxNoiseCorrelation=10.0).smoothed_sigma < 0.9 * actual
     corrected = _noise(image, doCorrectCorrelatedNoise=True)
     assert corrected.smoothed_sigma == pytest.approx(actual, rel=0.03)
     assert corrected.correlation > 1.1
@@ -199,3 +209,63 @@ def test_nothing_is_left_for_the_noise() -> None:
     config.update(doCorrectCorrelatedNoise=True)
     with pytest.raises(NoNoiseError, match="statsMask"):
         estimate_noise(*arguments, config)
+
+
+def _smoothed_noise(width: float) -> np.ndarray:
+    return ndimage.gaussian_filter(np.random.default_rng(8).normal(size=(300, 300)), width).astype("f4")
+
+
+def test_correlated_noise_is_corrected_without_a_variance_plane() -> None:
+    image = _smoothed_noise(1.0)
+    noise = _noise(image, maxNoiseCorrelation=100.0)
+    assert noise.correlation > 2.0
+    assert not noise.is_correlated
+    assert not noise.is_corrected
+    corrected = _noise(image)
+    assert corrected.is_correlated
+    assert corrected.is_corrected
+    assert corrected.correlation == noise.correlation
+    assert corrected.smoothed_sigma == pytest.approx(noise.smoothed_sigma * noise.correlation)
+    # White noise of this sigma would scatter as much.
+    assert corrected.sigma == pytest.approx(noise.sigma * noise.correlation)
+
+
+def test_ordinary_noise_is_not_corrected(white: np.ndarray) -> None:
+    noise = _noise(white)
+    assert not noise.is_correlated
+    assert not noise.is_corrected
+
+
+def test_few_pixels_do_not_tell() -> None:
+    assert not _noise(_smoothed_noise(1.0)[:90, :90]).is_correlated
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-3])
+def test_correlated_noise_with_a_variance_plane_is_told(slope: float) -> None:
+    """It is trusted, and a plane that is too small is no correlation."""
+    image = _smoothed_noise(1.0)
+    scatter = 1.0 + slope * np.arange(300, dtype=np.float32)
+    image = image / image.std() * scatter
+    variance = np.broadcast_to(scatter**2, image.shape)
+    psf = PsfSummary(np.ones((1, 1)), 1.6, 1.6, 1.6, 0.0, 1)
+    result = build_footprints(image, psf=psf, variance=variance)
+    assert result.noise.is_correlated
+    assert not result.noise.is_corrected
+    assert len(result.footprints) > 10
+    flags = find_footprint_flags(result, max_peaks=600, max_masked_fraction=0.5)
+    assert flags["correlated_noise"].all()
+    white = np.random.default_rng(8).normal(size=(300, 300)).astype("f4")
+    small = build_footprints(white * scatter, psf=psf, variance=0.3 * variance)
+    assert small.noise.correlation > 1.7
+    assert not small.noise.is_correlated
+
+
+def test_pure_correlated_noise_has_no_footprints(shared_cases: Path, tmp_path: Path) -> None:
+    """By command: 5 sigma is 5 sigma, and the correction is told."""
+    subprocess.run([sys.executable, shared_cases / "08_correlated_noise.py", tmp_path], check=True)
+    for name, told in (("white", False), ("drizzled", True)):
+        arguments = ["run", str(tmp_path / f"{name}.fits"), "--out", str(tmp_path), "--psf-fwhm", "0.7"]
+        result = CliRunner().invoke(main, [*arguments, "--pixel-scale", "0.2", "--classifier", "peaks"])
+        assert result.exit_code == 0, result.output
+        assert len(Table.read(tmp_path / f"{name}.blend.parquet")) == 0
+        assert ("The noise is correlated" in result.output) == told

@@ -52,7 +52,8 @@ p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_exp
 flux float32 nJy; mag float32 mag;
 flag bool none; flag_edge bool none; flag_masked bool none; flag_core_missing bool none;
 flag_no_data bool none;
-flag_too_large bool none; flag_too_many_peaks bool none; flag_bright_star bool none;
+flag_too_large bool none; flag_too_many_peaks bool none; flag_correlated_noise bool none;
+flag_bright_star bool none;
 flag_outside_model_range bool none;
 flag_classifier_failed bool none
 """

@@ -308,6 +308,7 @@ class BlendIdentificationTask(PipelineTask):
             max_masked_fraction=self.config.maxMaskedFraction,
             saturated=saturated,
         )
+        self._tell_of_correlated_noise(detection)
         for name, classifier in classifiers.items():
             own = classifier.find_flags(samples)
             outside = own.get("outside_model_range", np.zeros(len(samples), dtype=bool))
@@ -328,6 +329,25 @@ class BlendIdentificationTask(PipelineTask):
                 for key, values in own.items():
                     flags[key] = flags[key] | values if key in flags else values
         return flags
+
+    def _tell_of_correlated_noise(self, detection: DetectionResult) -> None:
+        """Say that the noise is correlated, and what was or can be done about it."""
+        noise = detection.noise
+        if not noise.is_correlated:
+            return
+        if noise.is_corrected:
+            done = "thresholds and significances were corrected for that"
+        else:
+            done = (
+                "its footprints are flagged correlated_noise; set footprints.doCorrectCorrelatedNoise, "
+                "or beware of false footprints and blends"
+            )
+        self.log.warning(
+            "The noise is correlated, as by drizzling: smoothed by the PSF it scatters %.2f times as much as "
+            "white noise; %s.",
+            noise.correlation,
+            done,
+        )
 
     def _table_metadata(
         self, detection: DetectionResult, classifiers: Mapping[str, BlendClassifier], band: str | None

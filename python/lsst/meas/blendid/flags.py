@@ -82,6 +82,12 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=True,
     ),
     FlagDefinition(
+        "correlated_noise",
+        "The noise of the image is correlated beyond maxNoiseCorrelation and was not corrected for: there "
+        "are false footprints and peaks, and probabilities are too high.",
+        blocking=False,
+    ),
+    FlagDefinition(
         "bright_star",
         "A bright star dominates: the most significant peak has a point-source S/N of 200 or more and is as "
         "sharp as the PSF along both axes, or pixels are saturated.  Its wings, spikes and halo may have "

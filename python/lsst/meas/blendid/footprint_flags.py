@@ -48,7 +48,7 @@ def find_footprint_flags(
     -------
     flags : `dict` [`str`, `numpy.ndarray`]
         Bool arrays of shape (n,): ``edge``, ``masked``, ``core_missing``,
-        ``no_data``, ``too_many_peaks`` and ``bright_star`` (`.flags.FLAGS`).
+        ``no_data``, ``too_many_peaks``, ``correlated_noise`` and ``bright_star`` (`.flags.FLAGS`).
     """
     footprints = detection.footprints
     detected = detection.detected
@@ -60,6 +60,9 @@ def find_footprint_flags(
         "core_missing": core_missing,
         "no_data": unsearched > max_masked_fraction * footprints.area,
         "too_many_peaks": footprints.n_peaks > max_peaks,
+        "correlated_noise": np.full(
+            len(footprints), detection.noise.is_correlated and not detection.noise.is_corrected
+        ),
         "bright_star": _is_bright_star(detection, saturated),
     }
 

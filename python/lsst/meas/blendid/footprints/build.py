@@ -326,6 +326,8 @@ def build_footprints(
         "noise_sigma": noise.sigma,
         "noise_smoothed_sigma": noise.smoothed_sigma,
         "noise_correlation": noise.correlation,
+        "noise_is_correlated": int(noise.is_correlated),
+        "noise_is_corrected": int(noise.is_corrected),
         "sky_level": sky_level,
         "threshold": config.thresholdValue,
     }

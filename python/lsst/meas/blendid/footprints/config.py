@@ -101,6 +101,15 @@ class FootprintConfig(Config):
         "uncorrelated noise would give. It is recorded in any case, as NaN where it cannot be measured.",
         default=False,
     )
+    maxNoiseCorrelation = RangeField(
+        dtype=float,
+        doc="Beyond this correlation, which undetected galaxies alone do not make, noise counts as "
+        "correlated, as in drizzled images. Without a variance plane (noiseSource 'clipped') it is then "
+        "corrected as by doCorrectCorrelatedNoise; with one, footprints are flagged correlated_noise. "
+        "A large number for never. It takes 10,000 pixels to tell.",
+        default=1.4,
+        min=1.0,
+    )
     doSubtractBackground = Field[bool](
         doc="Estimate and subtract the sky background? Not for coadds that already had it subtracted.",
         default=False,

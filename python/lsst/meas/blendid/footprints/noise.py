@@ -39,7 +39,9 @@ class NoiseEstimate:
     ----------
     sigma
         Standard deviation of a pixel [image unit]; the median of the variance
-        plane's where ``source`` is ``"variance"``.
+        plane's where ``source`` is ``"variance"``. Where the noise is
+        correlated beyond ``maxNoiseCorrelation`` and corrected for, that of
+        the white noise with the same scatter in the smoothed image.
     smoothed_sigma
         Standard deviation of a pixel of the smoothed image that significance
         is measured in; the median where it varies.
@@ -49,12 +51,18 @@ class NoiseEstimate:
         NaN where it cannot be measured, as in an image of one value.
     source
         ``"clipped"`` or ``"variance"``.
+    is_correlated
+        Whether the correlation is beyond ``maxNoiseCorrelation``.
+    is_corrected
+        Whether ``smoothed_sigma`` has the correlation in it.
     """
 
     sigma: float
     smoothed_sigma: float
     correlation: float
     source: str
+    is_correlated: bool = False
+    is_corrected: bool = False
 
 
 @dataclass(frozen=True)
