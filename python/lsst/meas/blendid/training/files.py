@@ -106,6 +106,7 @@ class FileScene:
             provenance=facts | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
             labels=labels,
             has_variance=read.has_variance,
+            has_sky=read.has_sky,
         )
 
 

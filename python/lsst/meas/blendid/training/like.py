@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from ..footprints import FootprintConfig, detect
+from ..footprints import detect
 from ..psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
 from ..samples import ab_zero_point
 from .dial import Dial, dial_scenes
 from .scenes import SimulatedScene
-from .settings import clipped_footprints
+from .settings import settings_of_image
 
 FWHM_SCATTER = 0.03
 """The PSFs of the scenes are up to this fraction narrower or wider than that of the coadd."""
@@ -114,8 +114,7 @@ def measure_coadd(
     pixels outside footprints, over what galaxies too faint to be detected add to it in a simulation of the
     same seeing and depth (`like_scenes` draws them too).
     """
-    from ..readers import read_image
-    from ..readers._wcs import projection_scale
+    from ..readers import projection_scale, read_image
     from ..simulation import get_survey
     from ..simulation.survey import AB_ZERO_POINT_NJY
 
@@ -125,7 +124,7 @@ def measure_coadd(
     if pixel_scale is None:
         projection = image.sky_projection
         pixel_scale = _PIXEL_SCALE if projection is None else projection_scale(projection, image.bbox)
-    settings = FootprintConfig() if read.has_variance else clipped_footprints()
+    settings = settings_of_image(has_variance=read.has_variance, has_sky=read.has_sky)
     sigma = detect(image, psf=psf, config=settings).noise.sigma
     if not (math.isfinite(sigma) and sigma > 0.0):
         raise ValueError(f"{path}: the noise of its pixels is {sigma:g}, which cannot be simulated")

@@ -76,6 +76,9 @@ class Scene:
         (parent pixels) and ``n_galaxies`` (`.label_tables.match_labels`).
     has_variance
         Whether the variance plane was measured.
+    has_sky
+        Whether the sky background may still be in the image; by default where
+        there is no variance plane.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Scene:
     provenance: dict[str, Any]
     labels: Table | None = None
     has_variance: bool = True
+    has_sky: bool | None = None
 
 
 class SceneSource(Protocol):

@@ -27,13 +27,15 @@ def clipped_footprints() -> FootprintConfig:
     return settings_of_image(has_variance=False)
 
 
-def settings_of_image(*, has_variance: bool) -> FootprintConfig:
+def settings_of_image(*, has_variance: bool, has_sky: bool | None = None) -> FootprintConfig:
     """Make the settings that ``blendid run`` takes for an image.
 
     Parameters
     ----------
     has_variance
         Whether the image has a variance plane.
+    has_sky
+        Whether the sky background may still be in it; by default where there is none.
 
     Returns
     -------
@@ -41,7 +43,7 @@ def settings_of_image(*, has_variance: bool) -> FootprintConfig:
         The settings (`.footprints.adapt_to_image`).
     """
     config = FootprintConfig()
-    adapt_to_image(config, has_variance=has_variance)
+    adapt_to_image(config, has_variance=has_variance, has_sky=has_sky)
     return config
 
 
