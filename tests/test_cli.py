@@ -20,13 +20,16 @@ import astropy.io.fits
 import click
 import numpy as np
 import pytest
+from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid import __version__
+from lsst.meas.blendid._suggest import did_you_mean
 from lsst.meas.blendid.cli import _main as main_module
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, common_options, describe_error, make_output_folder
 from lsst.meas.blendid.cli._main import _COMMANDS
 from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.training.label_tables import read_labels
 
 HEAVY = ("numpy", "astropy", "lsst.images", "lsst.pipe.base", "numba", "galsim", "matplotlib")
 
@@ -140,6 +143,54 @@ def test_interrupt_exits_130(failing_command: list[BaseException]) -> None:
     assert status == 130
     assert err.count("\n") == 1
     assert "Interrupted" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [
+        (("simulat",), "'simulat' (did you mean 'simulate'?)"),
+        (("run", "a.fits", "--out", "x", "--classifier", "feature"), "'feature' (did you mean 'features'?)"),
+        (("run", "a.fits", "--out", "x", "-c", "footprints.minPixel=2"), "(did you mean 'minPixels'?)"),
+        (("run", "a.fits", "--out", "x", "-c", "classifiers.peeks.a=2"), "'peeks' (did you mean 'peaks'?)"),
+        (("run", "a.fits", "--out", "x", "-c", "maxPeak=2"), "'maxPeak' (did you mean 'maxPeaks'?)"),
+        (("run", "a.fits", "--out", "x", "--model", "features"), "(did you mean 'features-i-1'?)"),
+        (("models", "show", "logistics-i-1"), "(did you mean 'logistic-i-1'?)"),
+        (("train", "--classifier", "esemble", "--out", "x.blendid"), "(did you mean 'ensemble'?)"),
+        (("evaluate", "--out", "x", "--model", "featuresi1"), "(did you mean 'features-i-1'?)"),
+        (("simulate", "--out", "x", "--bands", "I"), "'I' (did you mean 'i'?)"),
+        (("simulate", "--out", "x", "--sizes", "larg"), "'larg' (did you mean 'large'?)"),
+        (("simulate", "--out", "x", "--catalog", "cosmodc"), "cosmodc (did you mean 'cosmodc2'?)"),
+        (("simulate", "--out", "x", "--catalog", "a.fits", "--column", "magi=m"), "(did you mean 'mag_i'?)"),
+        (("simulate", "--out", "x", "-c", "population.sizescale=2"), "(did you mean 'sizeScale'?)"),
+    ],
+)
+def test_unknown_names_suggest_near_ones(
+    args: tuple[str, ...], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = tuple("--config-option" if a == "-c" and args[0] == "run" else a for a in args)
+    status, out, err = run(*args)
+    assert status in (1, 2) and out == ""
+    assert hint in err
+
+
+def test_columns_of_labels_suggest_near_ones(tmp_path: Path) -> None:
+    Table({"X": [1.0], "y": [2.0], "n_galaxy": [1]}).write(tmp_path / "labels.ecsv")
+    with pytest.raises(ValueError, match=r"lacks x \(did you mean 'X'\?\), n_galaxies \(did you mean 'n_ga"):
+        read_labels(tmp_path / "labels.ecsv")
+
+
+def test_what_is_like_nothing_gets_no_suggestion() -> None:
+    assert did_you_mean("zzz", ["features", "peaks"]) == ""
+    assert did_you_mean("band", []) == ""
+
+
+def test_folders_are_made_by_every_command(tmp_path: Path) -> None:
+    """Those of `simulate`, `run`, `train` and `evaluate` are seen in the tests of these."""
+    few = ("--train", "2", "--validation", "1", "--test", "1")
+    status, _, err = run("stamps", "blendhunter", "--out", str(tmp_path / "a" / "b" / "set"), *few)
+    assert status == 0, err
+    assert (tmp_path / "a" / "b" / "set" / "stamp_set.json").is_file()
 
 
 # Arguments and streams that cannot be used

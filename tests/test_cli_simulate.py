@@ -26,6 +26,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.simulation import simulate_scene
 
 
@@ -69,6 +70,33 @@ def test_config_comes_from_file_option_and_mode(tmp_path: Path) -> None:
     galaxies = large[~large["is_star"]]
     np.testing.assert_array_equal(galaxies["id"], plain["id"])
     np.testing.assert_allclose(galaxies["half_light_radius"], 2.0 * plain["half_light_radius"], rtol=1e-5)
+
+
+def test_seeing(tmp_path: Path) -> None:
+    """In arcsec, of every band, in files and repositories alike."""
+    args = ("--size", 64, "--bands", "ri", "--seed", 4, "--psf-fwhm", 1.1)
+    status, _, err = run("--out", tmp_path / "new" / "out", "--name", "sky", *args)
+    assert (status, err) == (0, "")
+    assert run("--out", tmp_path, "--name", "usual", "--size", 64, "--seed", 4)[0] == 0
+    assert run("--butler", tmp_path / "deep" / "repo", *args)[0] == 0
+    widths = {}
+    for band in "ri":
+        path = tmp_path / "new" / "out" / f"sky_{band}.fits"
+        assert Table.read(path.with_name(f"sky_{band}.truth.parquet")).meta["psf_fwhm"] == 1.1
+        psf = CellCoadd.read(str(path)).psf
+        widths[band] = summarize_psf(psf.compute_kernel_image(x=32, y=32).array).sigma
+        with Butler.from_config(str(tmp_path / "deep" / "repo"), collections="simulated") as butler:
+            coadd = butler.get("deep_coadd", skymap="blendid_1x1_64_4", tract=0, patch=0, band=band)
+            np.testing.assert_array_equal(coadd.image.array, pixels(path))
+            settings = butler.get("deep_coadd_sim_tract", skymap="blendid_1x1_64_4", tract=0)
+    assert settings["psf_fwhm"] == 1.1
+    usual = CellCoadd.read(str(tmp_path / "usual.fits")).psf.compute_kernel_image(x=32, y=32).array
+    # A Kolmogorov of 0.7 arcsec and one of 1.1.
+    assert widths["i"] / summarize_psf(usual).sigma == pytest.approx(1.1 / 0.7, rel=0.05)
+    assert widths["r"] == pytest.approx(widths["i"], rel=1e-3)
+    status, _, err = run("--out", tmp_path, "--psf-fwhm", 0.2)
+    assert status == 2
+    assert "0.2 is not in the range 0.5<=x<=3.0" in err
 
 
 def test_a_table_of_galaxies(tmp_path: Path) -> None:
@@ -161,7 +189,7 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--out", "a", "--prepare"), 2, "--prepare works with --butler only"),
         (("--out", "a", "--tract", "0"), 2, "--tract works with --butler only"),
         (("--out", "a", "--collection", "mine"), 2, "--collection works with --butler only"),
-        (("--butler", "a", "--collection", ""), 2, "'' is no name"),
+        (("--butler", "a", "--collection", ""), 2, "empty argument after "),
         (("--butler", "a", "--collection", "a,b"), 2, "'a,b' is no name"),
         (("--butler", "a", "--skymap", "o'brien"), 2, "is no name"),
         (("--out", "a", "--center", "nan", "0"), 1, "not nan and 0"),
@@ -171,7 +199,11 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--out", "a", "--column", "mag_i"), 2, "'mag_i' is not of the form NAME=COLUMN"),
         (("--out", "a", "--column", "=imag"), 2, "'=imag' is not of the form NAME=COLUMN"),
         (("--out", "a", "--column", "mag_i="), 2, "'mag_i=' is not of the form NAME=COLUMN"),
-        (("--out", "a", "--column", "magi=imag"), 2, "galaxies have no magi; known are: id, x, y"),
+        (
+            ("--out", "a", "--column", "magi=imag"),
+            2,
+            "galaxies have no magi (did you mean 'mag_i'?); known are: id, x, y",
+        ),
         (("--out", "a", "--column", "x=X", "--column", "x=Y"), 2, "x is given twice"),
         (("--butler", "a", "--overwrite"), 2, "--overwrite works with --out only"),
         (("--butler", "a", "--prepare", "--resume"), 2, "exclude each other"),
@@ -179,7 +211,7 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--butler", "a", "--patches", "0"), 2, "neither a number of patches"),
         (("--butler", "a", "--size", "64", "--overlap", "33"), 1, "overlap of patches must be even"),
         (("--butler", "a", "--bands", "iq"), 1, "unknown band 'q'"),
-        (("--out", "a", "--bands", ""), 2, "at least one band"),
+        (("--out", "a", "--bands", ""), 2, "empty argument after --bands"),
         (("--out", "a", "--mode", "slow"), 2, "slow"),
         (("--out", "a", "-c", "noSuchField=1"), 2, "noSuchField"),
         (("--out", "a", "-c", "variation.fwhmScatter=2"), 2, "fwhmScatter"),
@@ -187,7 +219,7 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--out", "a", "--exposure-folder", "kept"), 2, "--mode full only"),
         (("--out", "a", "--config", "no.py"), 1, "no.py: no such file"),
         (("--out", "a", "--catalog", "no.fits"), 1, "no.fits: no such file"),
-        (("--butler", "no/where", "--size", "64"), 1, "output folder does not exist"),
+        (("--butler", "/dev/null/a", "--size", "64"), 1, "folder /dev/null cannot be written (is a file)"),
         (("--out", "a", "--split", "test", "--scene", "1", "--size", "64"), 1, ""),
     ],
 )

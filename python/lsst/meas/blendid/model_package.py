@@ -49,6 +49,7 @@ from ._package_format import (
     pack,
     unpack,
 )
+from ._suggest import did_you_mean
 
 SUFFIX = ".blendid"
 MAX_BYTES = 256 * 1024**2
@@ -364,7 +365,8 @@ def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:
             return ResourcePath(f"resource://{__package__}/models/{name_or_uri}{SUFFIX}")
         if not Path(name_or_uri).is_file():
             raise ModelPackageError(
-                f"unknown model {name_or_uri!r}: give one of {', '.join(list_shipped())}, or the path or URI "
+                f"unknown model {name_or_uri!r}{did_you_mean(name_or_uri, list_shipped())}: "
+                f"give one of {', '.join(list_shipped())}, or the path or URI "
                 f"of a {SUFFIX} file"
             )
     if isinstance(name_or_uri, str | os.PathLike) and "://" not in os.fspath(name_or_uri):

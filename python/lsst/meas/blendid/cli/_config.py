@@ -19,6 +19,7 @@ from lsst.pex.config import Config, FieldValidationError, ListField
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from .._files import irregular_kind
+from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
 from ..classifiers import classifier_registry
 from ..footprints import adapt_to_image
@@ -91,7 +92,9 @@ def make_config(
         for name in classifiers:
             if name not in classifier_registry:
                 known = ", ".join(sorted(classifier_registry))
-                raise MisuseError(f"unknown classifier {name!r}; known are {known}")
+                raise MisuseError(
+                    f"unknown classifier {name!r}{did_you_mean(name, classifier_registry)}; known are {known}"
+                )
         config.classifiers.names = list(dict.fromkeys(classifiers))
         config.primaryClassifier = classifiers[0]
     packages = [_read_model(model) for model in models]
@@ -175,9 +178,20 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
         try:
             overrides.applyTo(owner)
         except AttributeError as err:
-            raise MisuseError(f"config option {option!r}: there is no field {field.strip()!r}") from err
+            name, hint = field.strip(), _suggest_field(owner, rest)
+            raise MisuseError(f"config option {option!r}: there is no field {name!r}{hint}") from err
         except (FieldValidationError, TypeError, ValueError, KeyError) as err:
             raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
+
+
+def _suggest_field(config: Config, field: str) -> str:
+    """Say which field is like one that there is not."""
+    holder: object = config
+    for name in field.split("."):
+        if name not in getattr(holder, "_fields", {}):
+            return did_you_mean(name, getattr(holder, "_fields", {}))
+        holder = getattr(holder, name)
+    return ""
 
 
 def _parse_list(owner: Config, field: str, value: str) -> str | list[str]:
@@ -202,7 +216,8 @@ def _find_owner(config: Config, field: str) -> tuple[Config, str]:
     name = match["attribute"] or match["key"]
     if name not in classifier_registry:
         known = ", ".join(sorted(classifier_registry))
-        raise MisuseError(f"config option {field!r}: unknown classifier {name!r}; known are {known}")
+        hint = did_you_mean(name, classifier_registry)
+        raise MisuseError(f"config option {field!r}: unknown classifier {name!r}{hint}; known are {known}")
     return config.classifiers[name], match["rest"]
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import numpy as np
 
+from .._suggest import did_you_mean
 from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder
 from ._inputs import ImageInput, find_inputs
 
@@ -253,10 +254,10 @@ def _groups(request: Request, config: SceneConfig) -> list[_Group]:
 
     groups = []
     for k, size_model in enumerate(request.sizes):
-        if size_model not in (*SIZE_MODELS, "cosmodc2-galaxies"):
-            raise MisuseError(
-                f"unknown --sizes {size_model!r}; there are cosmodc2-galaxies, {', '.join(SIZE_MODELS)}"
-            )
+        known = ("cosmodc2-galaxies", *SIZE_MODELS)
+        if size_model not in known:
+            hint = did_you_mean(size_model, known)
+            raise MisuseError(f"unknown --sizes {size_model!r}{hint}; there are {', '.join(known)}")
         scored = simulate(
             request.scenes or (),
             request.n_parametric or 4,

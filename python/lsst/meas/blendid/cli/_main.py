@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from .._suggest import did_you_mean
 from ._common import CommandError, MisuseError, check_name, common_options, describe_error, get_settings
 from ._interrupt import keep_interrupts
 from ._streams import tolerant_streams
@@ -60,6 +61,13 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         return getattr(importlib.import_module(f".{cmd_name}", __package__), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"No such command {args[0]!r}{did_you_mean(args[0], _COMMANDS)}.")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         # The summaries are at hand: importing every command for them would be slow.

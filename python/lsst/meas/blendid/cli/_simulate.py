@@ -22,6 +22,7 @@ import click
 from astropy.table import Table
 
 from .._paths import pipeline_uri
+from .._suggest import did_you_mean
 from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, ParametricCatalog, as_source
 from ..simulation.catalogs.catalog_files import FileSource
 from ..simulation.config import SceneConfig
@@ -52,6 +53,7 @@ class Request:
     size: int
     mode: str | None
     n_exposures: int | None
+    psf_fwhm: float | None
     exposure_folder: Path | None
     seed: int
     noise_seed: int | None
@@ -94,7 +96,8 @@ class Request:
         for band in self.bands:
             get_survey(band)
         if self.catalog not in (None, *BUILT_IN_NAMES) and not Path(str(self.catalog)).exists():
-            raise CommandError(f"catalogue {self.catalog}: no such file or folder")
+            hint = did_you_mean(str(self.catalog), BUILT_IN_NAMES)
+            raise CommandError(f"catalogue {self.catalog}{hint}: no such file or folder")
 
     def make_scene_config(self) -> SceneConfig:
         """Make the config of the scene.
@@ -138,7 +141,14 @@ class Request:
         simulation
             The tract, without catalogue.
         """
-        return TractSimulation(layout, self.seed, self.noise_seed, self.n_exposures, self.make_scene_config())
+        return TractSimulation(
+            layout,
+            self.seed,
+            self.noise_seed,
+            self.n_exposures,
+            self.make_scene_config(),
+            psf_fwhm=self.psf_fwhm,
+        )
 
 
 def simulate_files(request: Request, directory: Path, *, name: str | None, overwrite: bool) -> None:
@@ -283,6 +293,7 @@ def simulate_into_butler(
     )
     start = time.perf_counter()
     simulation = request.make_tract(layout)
+    make_output_folder(repository.absolute().parent)
     writer = RepositoryWriter(repository, simulation, request.bands, collection=collection, resume=resume)
     simulation, catalog = _make_catalog(request, simulation)
     jobs = writer.write_inputs(simulation, catalog)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import click
 
+from .._suggest import did_you_mean
 from ._common import common_options
 
 
@@ -55,7 +56,8 @@ def _parse_columns(ctx: click.Context, param: click.Parameter, value: tuple[str,
         unknown = [name for name in columns if name not in CATALOG_COLUMNS]
         if unknown:
             known = ", ".join(CATALOG_COLUMNS)
-            raise click.BadParameter(f"galaxies have no {' and no '.join(unknown)}; known are: {known}")
+            names = " and no ".join(name + did_you_mean(name, CATALOG_COLUMNS) for name in unknown)
+            raise click.BadParameter(f"galaxies have no {names}; known are: {known}")
     return columns
 
 
@@ -179,6 +181,13 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     help="Exposures of 30 s in a coadd; by default those of ten years.",
 )
 @click.option(
+    "--psf-fwhm",
+    metavar="ARCSEC",
+    type=click.FloatRange(0.5, 3.0),
+    help="Seeing FWHM of all bands, arcsec (0.5 to 3, for pixels of 0.2 arcsec); by default that of each "
+    "band in ten years of Rubin, 0.7 in i.",
+)
+@click.option(
     "--exposure-folder",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
@@ -236,6 +245,7 @@ def simulate(
     resume: bool,
     mode: str | None,
     n_exposures: int | None,
+    psf_fwhm: float | None,
     exposure_folder: Path | None,
     seed: int,
     noise_seed: int | None,
@@ -258,6 +268,7 @@ def simulate(
       blendid simulate --out scenes
       blendid simulate --out scenes --size 1024 --sizes large --seed 7 --bands gri
       blendid simulate --out scenes -c population.sizeScale=2 -c variation.fwhmScatter=0.05
+      blendid simulate --out scenes --psf-fwhm 0.9 --exposures 50
       blendid simulate --out scenes --mode full --exposures 10 -j 4 --exposure-folder kept
       BLENDID_DATA=data blendid simulate --out scenes --scene 0
       blendid simulate --out scenes --catalog mine.fits --column mag_i=imag
@@ -293,6 +304,7 @@ def simulate(
         size=size,
         mode=mode,
         n_exposures=n_exposures,
+        psf_fwhm=psf_fwhm,
         exposure_folder=exposure_folder,
         seed=seed,
         noise_seed=noise_seed,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ._common import CommandError, MisuseError, common_options
+from ._common import CommandError, MisuseError, common_options, make_output_folder
 
 if TYPE_CHECKING:
     from ..simulation.stamps import StampSet
@@ -266,6 +266,7 @@ def _check(folder: Path, overwrite: bool, n: int) -> None:
         raise MisuseError("there is no stamp to make; give --train, --validation or --test")
     if (folder / "stamp_set.json").is_file() and not overwrite:
         raise CommandError(f"{folder} exists; choose another --out or give --overwrite")
+    make_output_folder(folder.absolute().parent)
     check_output(folder, overwrite=overwrite)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._suggest import did_you_mean
 from ._common import CommandError, MisuseError, announce, common_options, describe_error, make_output_folder
 from ._train_checks import check_fit, check_options, check_output
 from ._train_log import TrainingLog, check_checkpoints
@@ -107,9 +108,9 @@ class _Training:
             name = self.start.classifier
         assert name is not None
         if name not in classifier_registry:
-            raise MisuseError(
-                f"unknown classifier {name!r}; known are {', '.join(sorted(classifier_registry))}"
-            )
+            hint = did_you_mean(name, classifier_registry)
+            known = ", ".join(sorted(classifier_registry))
+            raise MisuseError(f"unknown classifier {name!r}{hint}; known are {known}")
         self.name = name
         self.cls = classifier_registry[name]
         self.config: Any = (

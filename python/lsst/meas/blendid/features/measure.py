@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._suggest import did_you_mean
 from .core import CORE_COLUMNS, measure_core
 from .geometry import GEOMETRY_COLUMNS, measure_geometry
 from .isophotes import ISOPHOTE_COLUMNS, measure_isophotes
@@ -126,7 +127,9 @@ def measure_features(samples: FootprintSamples, names: Sequence[str] = FEATURE_N
         Raised if the noise of an image is not positive.
     """
     if unknown := [name for name in names if name not in FEATURE_DOCS]:
-        raise KeyError(f"unknown feature {unknown[0]!r}; FEATURE_DOCS lists all")
+        raise KeyError(
+            f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], FEATURE_DOCS)}; FEATURE_DOCS lists all"
+        )
     blocks: list[np.ndarray] = []
     there: list[str] = []
     wanted = set(names)

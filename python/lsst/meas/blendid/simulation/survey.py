@@ -44,6 +44,7 @@ from typing import Any
 
 import numpy as np
 
+from .._suggest import did_you_mean
 from ._errors import SimulationError
 
 AB_ZERO_POINT_NJY = 31.4
@@ -242,4 +243,6 @@ def get_survey(band: str) -> Survey:
         return BANDS[band]
     except KeyError:
         known = ", ".join(BANDS)
-        raise SimulationError(f"unknown band {band!r}; known bands: {known}") from None
+        raise SimulationError(
+            f"unknown band {band!r}{did_you_mean(band, BANDS)}; known bands: {known}"
+        ) from None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._files import irregular_kind
+from .._suggest import did_you_mean
 from ..footprints import FootprintSet
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def read_table(path: str | Path, what: str, columns: tuple[str, ...]) -> Table:
         raise ValueError(f"cannot read the {what} {path}: {reason}") from None
     missing = [name for name in columns if name not in table.colnames]
     if missing:
-        raise ValueError(f"{path}: the {what} lacks {', '.join(missing)}; it has {', '.join(table.colnames)}")
+        names = ", ".join(name + did_you_mean(name, table.colnames) for name in missing)
+        raise ValueError(f"{path}: the {what} lacks {names}; it has {', '.join(table.colnames)}")
     for name in ("x", "y", "snr", "flux"):
         if name in table.colnames and (table[name].ndim != 1 or table[name].dtype.kind not in "biuf"):
             raise ValueError(f"{path}: column {name} of the {what} has no numbers, one for each row")

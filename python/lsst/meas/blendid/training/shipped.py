@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._suggest import did_you_mean
 from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import SUFFIX
@@ -196,9 +197,8 @@ def train_shipped_models(
         raise FileNotFoundError(f"output folder does not exist: {out}")
     unknown = sorted(set(models or ()) - set(SHIPPED_MODELS))
     if unknown:
-        raise ValueError(
-            f"no such model is shipped: {', '.join(unknown)}; there are {', '.join(SHIPPED_MODELS)}"
-        )
+        names = ", ".join(name + did_you_mean(name, SHIPPED_MODELS) for name in unknown)
+        raise ValueError(f"no such model is shipped: {names}; there are {', '.join(SHIPPED_MODELS)}")
     paths = []
     for name, recipe in SHIPPED_MODELS.items():
         if models is not None and name not in models:

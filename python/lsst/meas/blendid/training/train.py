@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._suggest import did_you_mean
 from ..classifiers import BlendClassifierConfig, FitOptions, LabelledSamples, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
@@ -170,7 +171,8 @@ def train_classifier(
         ``snr_min`` are given for scenes that are labelled.
     """
     if name not in classifier_registry:
-        raise KeyError(f"unknown classifier {name!r}; there are {', '.join(sorted(classifier_registry))}")
+        hint, known = did_you_mean(name, classifier_registry), ", ".join(sorted(classifier_registry))
+        raise KeyError(f"unknown classifier {name!r}{hint}; there are {known}")
     cls = classifier_registry[name]
     chosen: Any = cls.ConfigClass() if config is None else config.copy()
     chosen.modelPackage = ""

@@ -30,6 +30,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Table
 
+from ..._suggest import did_you_mean
 from .._errors import SimulationError
 
 FILTERS: tuple[str, ...] = ("u", "g", "r", "i", "z", "y")
@@ -304,7 +305,8 @@ def check_column(
     """
     if name not in table.colnames:
         if default is None:
-            raise SimulationError(f"{_TABLE} has no column {name!r}; it has: {join_names(table)}")
+            hint = did_you_mean(name, table.colnames)
+            raise SimulationError(f"{_TABLE} has no column {name!r}{hint}; it has: {join_names(table)}")
         return default
     values, masked = numbers_in_unit(table[name], name, repr(name))
     bad = masked | ~np.isfinite(values)

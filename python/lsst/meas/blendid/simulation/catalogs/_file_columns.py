@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from ..._suggest import did_you_mean
 from .._errors import SimulationError
 from ._columns import CATALOG_COLUMNS, column_values, identifiers, numbers_in_unit, truth_values
 from ._row_check import RowCheck
@@ -68,9 +69,9 @@ def match_columns(path: Path, found: list[str], mapping: dict[str, str]) -> dict
             candidates = folded.get(target.lower(), [])
             if len(candidates) != 1:
                 if name in mapping:
-                    raise SimulationError(
-                        f"{path} has no column {target} for {name}; it has: {', '.join(found) or 'nothing'}"
-                    )
+                    hint = did_you_mean(target, found)
+                    known = ", ".join(found) or "nothing"
+                    raise SimulationError(f"{path} has no column {target}{hint} for {name}; it has: {known}")
                 continue
             target = candidates[0]
         column = target if target in found else exact[target]

@@ -28,6 +28,7 @@ import functools
 
 import numpy as np
 
+from ..._suggest import did_you_mean
 from .._errors import SimulationError
 
 BULGE_TO_DISC_RADIUS = 0.6
@@ -141,8 +142,11 @@ def get_size_model(name: str | SizeModel) -> SizeModel:
     try:
         return SIZE_MODELS[name]
     except KeyError:
-        known = ", ".join(sorted((*SIZE_MODELS, JOINT_MODEL)))
-        raise SimulationError(f"unknown size model {name!r}; known models: {known}") from None
+        names = sorted((*SIZE_MODELS, JOINT_MODEL))
+        hint = did_you_mean(name, names)
+        raise SimulationError(
+            f"unknown size model {name!r}{hint}; known models: {', '.join(names)}"
+        ) from None
 
 
 # 41 bulge fractions, and bulges of a tenth to four times the radius of the disc, 0.6 among them.

@@ -188,6 +188,9 @@ class TractSimulation:
     origin: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Where the catalogue comes from; kept in the metadata of truth tables."""
 
+    psf_fwhm: float | None = None
+    """Seeing FWHM in arcsec, of all bands (`None`: that of the survey)."""
+
     def survey(self, band: str) -> Survey:
         """Settings of a band.
 
@@ -207,9 +210,8 @@ class TractSimulation:
             Raised if the band is unknown.
         """
         survey = get_survey(band)
-        if self.n_exposures is None:
-            return survey
-        return dataclasses.replace(survey, n_exposures=self.n_exposures)
+        changes: dict[str, Any] = {"n_exposures": self.n_exposures, "fwhm": self.psf_fwhm}
+        return dataclasses.replace(survey, **{k: v for k, v in changes.items() if v is not None})
 
     def patch(self, number: int) -> PatchDefinition:
         """Get a patch.
@@ -339,6 +341,8 @@ class TractSimulation:
             "n_exposures": self.n_exposures,
             "scene": self.scene.toDict(),
             "origin": dict(self.origin),
+            # Left out where it is not set, as it was in repositories of older versions.
+            **({} if self.psf_fwhm is None else {"psf_fwhm": self.psf_fwhm}),
         }
 
     @classmethod
@@ -374,6 +378,7 @@ class TractSimulation:
                 settings["n_exposures"],
                 scene,
                 dict(settings["origin"]),
+                settings.get("psf_fwhm"),
             )
         except (KeyError, TypeError, AttributeError) as err:
             raise SimulationError(
