@@ -127,6 +127,16 @@ def test_only_stars_are_unresolved(galaxy: tuple[float, float], unresolved: bool
     assert (are_cores_unresolved(result)[labels - 1] == unresolved).all()
 
 
+def test_stars_are_unresolved_where_the_given_seeing_is_too_small() -> None:
+    scene, positions = _scene(np.full(12, 15_000.0), fwhm=4.0)
+    psf = summarize_psf(kolmogorov_kernel(3.5, 61))
+    again = build_footprints(
+        scene.image, psf=psf, variance=np.full_like(scene.image, SIGMA**2), xy0=scene.xy0
+    )
+    labels = again.footprints.peaks["footprint_id"][_main_peaks(again, positions)]
+    assert are_cores_unresolved(again)[labels - 1].all()
+
+
 def test_bright_stars_are_flagged_and_faint_ones_not() -> None:
     result, positions = _scene(np.geomspace(300.0, 30_000.0, 12))
     peaks = result.footprints.peaks[_main_peaks(result, positions)]
