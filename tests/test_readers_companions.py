@@ -14,9 +14,14 @@ from pathlib import Path
 import astropy.io.fits
 import numpy as np
 import pytest
+from astropy.table import Table
+from lsst.meas.blendid.cli._config import make_config
+from lsst.meas.blendid.footprints import detect
+from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel
 from lsst.meas.blendid.readers import InputImage, PlaneFile, ReadError, read_image
 from lsst.meas.blendid.readers._companions import find_role
+from lsst.meas.blendid.training import FileScene, settings_of_image
 
 SHAPE = (150, 160)
 SIGMA = np.where(np.arange(SHAPE[1]) < 100, 2.0, 6.0) * np.ones((SHAPE[0], 1))
@@ -115,6 +120,21 @@ def test_inverse_variance_is_believed_and_doubted(tmp_path: Path) -> None:
 def test_units_of_the_planes(tmp_path: Path) -> None:
     image = read(write(tmp_path / "a.fits", ("ERR", SIGMA * 1e3), unit="Jy", BUNIT="mJy"))
     np.testing.assert_allclose(image.masked_image.variance.array, SIGMA**2, rtol=1e-5)
+
+
+def test_sky_is_subtracted_with_the_noise_of_a_plane_too(tmp_path: Path) -> None:
+    """In training as in a run, and models that know either noise take it for theirs."""
+    path = write(tmp_path / "a.fits", ("ERR", SIGMA))
+    Table({"x": [30.0], "y": [30.0], "snr": [9.0]}).write(tmp_path / "truth.ecsv")
+    scene = FileScene(path, tmp_path / "truth.ecsv", psf_fwhm=0.7, pixel_scale=0.2).load()
+    settings = settings_of_image(has_variance=scene.has_variance, has_sky=scene.has_sky)
+    assert (settings.noiseSource, settings.doSubtractBackground) == ("variance", True)
+    assert settings.toDict() == make_config(has_variance=True, has_sky=True).footprints.toDict()
+    assert len(detect(scene.masked_image, psf=scene.psf, config=settings).footprints) == 0
+    package = ModelPackage.read("peaks-i-1")
+    assert package.footprint_differences(settings.toDict()) == []
+    settings.noiseSource, settings.doSubtractBackground = "clipped", False
+    assert len(package.footprint_differences(settings.toDict())) == 1
 
 
 @pytest.mark.parametrize("none", [0.0, -1.0, np.nan])
