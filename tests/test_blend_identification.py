@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,11 +31,13 @@ from lsst.meas.blendid import (
 from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry
 from lsst.meas.blendid.errors import (
     NoFinitePixelsError,
+    NoModelError,
     NoNoiseMeasuredError,
     NoPsfError,
     UnusablePsfError,
 )
 from lsst.meas.blendid.model_package import ModelPackageError
+from lsst.meas.blendid.samples import ab_zero_point
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import AlgorithmError, InvalidQuantumError, NoWorkFound
 
@@ -171,15 +174,56 @@ def test_too_many_peaks(image: MaskedImage) -> None:
     assert np.array_equal(blend["flag"], blend["n_peaks"] > 1)
 
 
-def test_outside_the_model_range_warns_once_a_model(
+def test_one_warning_says_what_is_outside_the_range_of_which_model(
     task: BlendIdentificationTask, image: MaskedImage, caplog: pytest.LogCaptureFixture
 ) -> None:
+    package = ModelPackage.read("logistic-i-1")
+    (low, high), (shallow, deep) = package.inputs["psf_sigma"], package.inputs["depth"]
     psf = GaussianPointSpreadFunction(4.0, bounds=image.bbox, stamp_size=51)
     with caplog.at_level(logging.WARNING):
         blend = task.run(image, psf=psf).blend
     assert len(blend) and blend["flag_outside_model_range"].all() and not blend["flag"].any()
-    messages = [r.message for r in caplog.records if "outside the range" in r.message]
-    assert len(messages) == 2 and sum("'logistic'" in m for m in messages) == 1
+    (message,) = (r.message for r in caplog.records if "outside the range" in r.message)
+    assert f"PSF sigma 4.00 pix, not {low:.2f} to {high:.2f} pix ('logistic', 'peaks')" in message
+    # This wide a PSF makes the same noise as shallow as the models like it.
+    assert "depth" not in message and "noise" not in message
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        blend = task.run(image, psf=_psf(image.bbox)).blend
+    assert blend["flag_outside_model_range"].all()
+    (message,) = (r.message for r in caplog.records if "outside the range" in r.message)
+    # White noise of 1 nJy under a Gaussian of 1.6 pixels.
+    depth = 31.4 - 2.5 * np.log10(5.0 * np.sqrt(4.0 * np.pi) * SIGMA)
+    assert (
+        f"5-sigma depth {depth:.2f} mag, not {shallow:.2f} to {deep:.2f} mag ('logistic', 'peaks')" in message
+    )
+    assert "PSF" not in message
+
+
+@pytest.mark.parametrize(
+    ("unit", "scale", "factor"),
+    [
+        (u.nmgy, None, 1 / 3630.78),
+        (u.MJy / u.sr, 0.2, 1e-15 / (0.2 / 206264.806) ** 2),
+        (u.uJy, None, 1e-3),
+        (u.MJy / u.sr, None, 1e-15),
+        (None, None, 1.0),
+    ],
+)
+def test_depth_is_known_in_every_unit(
+    task: BlendIdentificationTask,
+    image: MaskedImage,
+    unit: u.UnitBase | None,
+    scale: float | None,
+    factor: float,
+) -> None:
+    """Deeper than all training in any unit of flux density; not told for others."""
+    array = (image.image.array * factor).astype(np.float32)
+    other = MaskedImage(Image(array, bbox=image.bbox, unit=unit), mask=image.mask)
+    other.variance.array[...] = np.float32(factor**2)
+    blend = task.run(other, psf=_psf(image.bbox), zero_point=ab_zero_point(unit, scale)).blend
+    known = unit is not None and (scale is not None or unit != u.MJy / u.sr)
+    assert len(blend) == 3 and np.array_equal(blend["flag_outside_model_range"], [known] * 3)
 
 
 def test_footprints_unlike_those_trained_on(image: MaskedImage, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,9 +280,124 @@ def test_nothing_detected_gives_empty_tables(task: BlendIdentificationTask) -> N
     assert [len(t) for t in (result.blend, result.blendPeak, result.blendSpans)] == [0, 0, 0]
 
 
-def test_model_for_another_band(task: BlendIdentificationTask, image: MaskedImage) -> None:
-    with pytest.raises(InvalidQuantumError, match="for band i, the coadd is in band u"):
+def _run(config: BlendIdentificationConfig, image: MaskedImage, band: str | None) -> Any:
+    return BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band=band).blend
+
+
+def test_band_without_a_model_is_no_work(task: BlendIdentificationTask, image: MaskedImage) -> None:
+    with pytest.raises(NoModelError) as info:
         task.run(image, psf=_psf(image.bbox), band="u")
+    assert isinstance(info.value, NoWorkFound)
+    assert str(info.value) == (
+        "classifier 'logistic' has no model for band u (logistic-i-1 is for i); name one in "
+        "classifiers['logistic'].modelPackages['u'], leave the classifier out there with "
+        "classifiers['logistic'].modelPackages['u'] = '', or set allowAnyBand"
+    )
+
+
+def test_counting_peaks_needs_no_band(image: MaskedImage) -> None:
+    config = _config()
+    config.classifiers.names = ["peaks"]
+    config.primaryClassifier = "peaks"
+    in_u, in_i = _run(config, image, "u"), _run(config, image, "i")
+    assert np.array_equal(in_u["p_blended"], in_i["p_blended"]) and not in_u["flag_other_band"].any()
+
+
+def test_any_band_is_flagged(image: MaskedImage) -> None:
+    config = _config()
+    config.allowAnyBand = True
+    in_i, in_u = _run(config, image, "i"), _run(config, image, "u")
+    assert np.array_equal(in_u["p_blended"], in_i["p_blended"])
+    assert in_u["flag_other_band"].all() and not in_u["flag"].any()
+    assert not in_i["flag_other_band"].any()
+    # A band that is not known is assumed to be that of the model.
+    assert not _run(config, image, None)["flag_other_band"].any()
+
+
+@pytest.fixture(scope="module")
+def r_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model for r that was trained with another setting than the shipped one for i."""
+    package = ModelPackage.read("logistic-i-1")
+    package.metadata["name"] = "logistic-r"
+    package.metadata["inputs"]["bands"] = ["r"]
+    package.metadata["config"]["regularization"] = 2.5
+    package.arrays["intercepts"] = package.arrays["intercepts"] + [0.0, 0.0, 1.0, 1.0, 1.0]
+    return str(package.write(tmp_path_factory.mktemp("models") / "r.blendid"))
+
+
+def test_each_band_has_its_model(image: MaskedImage, r_model: str) -> None:
+    config = _config()
+    config.classifiers["logistic"].modelPackages = {"r": r_model}
+    task = BlendIdentificationTask(config=config)
+    tables = {band: task.run(image, psf=_psf(image.bbox), band=band).blend for band in "ir"}
+    assert {b: t.meta["model_logistic"] for b, t in tables.items()} == {
+        "i": "logistic-i-1",
+        "r": "logistic-r",
+    }
+    assert (tables["r"]["p_blended"] > tables["i"]["p_blended"]).all()
+    assert np.array_equal(tables["i"]["p_blended"], _run(_config(), image, "i")["p_blended"])
+    with pytest.raises(NoModelError, match="no model for band u"):
+        task.run(image, psf=_psf(image.bbox), band="u")
+    # What is chosen when a model runs holds for all of them, and the usual model is not needed.
+    config.classifiers["logistic"].priorBlended = 0.01
+    config.classifiers["logistic"].modelPackage = ""
+    stated = _run(config, image, "r")
+    assert (stated["p_blended"] < tables["r"]["p_blended"]).all()
+    with pytest.raises(NoModelError, match=r"no model for band i; name one in .*\['i'\]"):
+        _run(config, image, "i")
+
+
+def test_classifier_left_out_in_a_band(image: MaskedImage) -> None:
+    config = _config()
+    config.primaryClassifier = "peaks"
+    config.classifiers["logistic"].modelPackages = {"u": ""}
+    assert "p_blended_logistic" not in _run(config, image, "u").colnames
+    assert "p_blended_logistic" in _run(config, image, "i").colnames
+    config.primaryClassifier = "logistic"
+    with pytest.raises(NoModelError, match="band u is left out"):
+        _run(config, image, "u")
+
+
+def test_model_named_for_a_band_that_it_is_not_for(image: MaskedImage) -> None:
+    config = _config()
+    config.classifiers["logistic"].modelPackages = {"g": "logistic-i-1"}
+    with pytest.raises(ModelPackageError, match=r"modelPackages\['g'\]: logistic-i-1 is for band i; .*for g"):
+        BlendIdentificationTask(config=config)
+    config.allowAnyBand = True
+    assert _run(config, image, "g")["flag_other_band"].all()
+    config.classifiers["logistic"].modelPackages = {"g": "peaks-i-1"}
+    with pytest.raises(ModelPackageError, match=r"modelPackages\['g'\].*is a model of classifier 'peaks'"):
+        BlendIdentificationTask(config=config)
+
+
+@pytest.mark.parametrize("field", ["modelPackage", "modelPackages"])
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("no-such-model", "unknown model 'no-such-model': give one of"), ("no/model.blendid", "no such file")],
+)
+def test_a_missing_model_is_told_by_the_config(field: str, source: str, message: str) -> None:
+    config = _config()
+    if field == "modelPackage":
+        config.classifiers["logistic"].modelPackage = source
+    else:
+        config.classifiers["logistic"].modelPackages["z"] = source
+    with pytest.raises(ModelPackageError, match=message) as info:
+        config.validate()
+    assert str(info.value).startswith(f"classifiers['logistic'].{field}") and "logistic-i-1" in str(
+        info.value
+    )
+
+
+def test_persisted_config_keeps_its_models() -> None:
+    config = _config()
+    config.classifiers["logistic"].modelPackages = {"r": "logistic-i-1", "u": ""}
+    config.allowAnyBand = True
+    stream = io.StringIO()
+    config.saveToStream(stream)
+    back = BlendIdentificationConfig()
+    back.loadFromString(stream.getvalue())
+    assert back == config
+    assert dict(back.classifiers["logistic"].modelPackages) == {"r": "logistic-i-1", "u": ""}
 
 
 def test_inner_regions(task: BlendIdentificationTask, image: MaskedImage) -> None:
@@ -314,7 +473,9 @@ def test_models_from_the_butler(image: MaskedImage) -> None:
     blend = task.run(image, psf=_psf(image.bbox), model_packages=packages).blend
     expected = BlendIdentificationTask(config=_config()).run(image, psf=_psf(image.bbox)).blend
     assert np.array_equal(blend["p_blended"], expected["p_blended"])
-    with pytest.raises(InvalidQuantumError, match="no model for classifier 'logistic' among"):
+    with pytest.raises(
+        NoModelError, match="'logistic' has no model.*add it to the dataset blend_model_packages"
+    ):
         task.run(image, psf=_psf(image.bbox), model_packages={"peaks": packages["peaks"]})
     with pytest.raises(InvalidQuantumError, match="no model packages"):
         task.run(image, psf=_psf(image.bbox))

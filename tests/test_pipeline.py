@@ -27,7 +27,7 @@ from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.errors import NoFinitePixelsError
 from lsst.meas.blendid.simulation.coadds.coadd import make_sky_projection
 from lsst.meas.blendid.simulation.tracts.repository import make_demo_repository, register_dimensions
-from lsst.pipe.base import InvalidQuantumError, Pipeline
+from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -258,13 +258,111 @@ def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None
         assert butler.get(ref)["blendIdentification"]["model_features"] == "features-i-1"
 
 
-def test_model_for_another_band(execute: Callable[..., Any], tmp_path: Path) -> None:
-    package = ModelPackage.read("features-i-1")
-    package.metadata["inputs"]["bands"] = ["u"]
+def test_a_band_without_models_in_the_butler(six_bands: Path) -> None:
+    """A band whose dataset is not there does not keep the graph from being built."""
+    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "features")}
+    with Butler.from_config(str(six_bands), writeable=True) as butler:
+        butler.registry.registerDatasetType(
+            DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
+        )
+        table = pa.table({"classifier": list(packages), "package": list(packages.values())})
+        butler.collections.register("models")
+        butler.put(table, "blend_model_packages", band="i", run="models")
     config = BlendIdentificationConfig()
-    config.classifiers["features"].modelPackage = str(package.write(tmp_path / "u.blendid"))
-    with pytest.raises(InvalidQuantumError, match="band u"):
-        execute("wrong-band", config)
+    config.useButlerModelPackages = True
+    prepared = SimplePipelineExecutor.prep_butler(str(six_bands), ["simulated", "models"], "butler-bands")
+    executor = SimplePipelineExecutor.from_task_class(
+        BlendIdentificationTask, config, where="band IN ('i', 'z')", butler=prepared
+    )
+    executor.run(register_dataset_types=True)
+    assert _bands(six_bands, prepared.run) == "i"
+
+
+@pytest.fixture(scope="module")
+def six_bands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a small patch in six bands."""
+    path = tmp_path_factory.mktemp("bands") / "repo"
+    _command(
+        "blendid", "simulate", "--butler", path, "--bands", "ugrizy", "--size", "128", "--patches", "1",
+        cwd=path.parent,
+    )  # fmt: skip
+    return path
+
+
+DRP = ROOT / "pipelines" / "ingredients" / "drp.yaml"
+NOT_LEGACY = ("-c", "blendIdentification:useLegacyCoadd=False", "-c", "blendIdentification:useSkyMap=False")
+"""The simulated coadds are none of lsst.afw, and there is no lsst.skymap."""
+
+
+def _bands(repo: Path, collection: str) -> str:
+    """Bands that have a table of footprints."""
+    with Butler.from_config(str(repo), collections=collection) as butler:
+        return "".join(
+            b for b in "ugrizy" if butler.query_datasets(TABLES[0], where=f"band = '{b}'", explain=False)
+        )
+
+
+def test_bands_without_a_model_do_not_stop_the_others(six_bands: Path) -> None:
+    """The pipeline of the data release, as it is, in six bands of which one has a model."""
+    result = _command(
+        "pipetask", "run", "-b", six_bands, "-i", "simulated", "-o", "one-band", "-p", DRP, *NOT_LEGACY,
+        "--register-dataset-types", cwd=six_bands.parent,
+    )  # fmt: skip
+    assert _bands(six_bands, "one-band") == "i"
+    for band in "ugrzy":
+        said = (
+            f"classifier 'features' has no model for band {band} (features-i-1 is for i); "
+            f"name one in classifiers['features'].modelPackages['{band}']"
+        )
+        assert said in result.stderr
+    with Butler.from_config(str(six_bands), collections="one-band") as butler:
+        assert len(butler.query_datasets("blendIdentification_log")) == 6
+
+
+def test_models_by_band_in_a_pipeline_file(six_bands: Path, tmp_path: Path) -> None:
+    package = ModelPackage.read("features-i-1")
+    package.metadata["name"] = "features-r"
+    package.metadata["inputs"]["bands"] = ["r"]
+    model = package.write(tmp_path / "features-r.blendid")
+    pipeline = tmp_path / "bands.yaml"
+    pipeline.write_text(
+        f"""\
+description: Blends in the data release pipeline, with a model for r.
+imports:
+  - location: {DRP}
+tasks:
+  blendIdentification:
+    class: lsst.meas.blendid.BlendIdentificationTask
+    config:
+      useLegacyCoadd: false
+      useSkyMap: false
+      python: |
+        config.classifiers["features"].modelPackages["r"] = "{model}"
+        config.classifiers["features"].modelPackages["u"] = ""
+"""
+    )
+    prepared = SimplePipelineExecutor.prep_butler(str(six_bands), ["simulated"], "two-bands")
+    executor = SimplePipelineExecutor.from_pipeline_filename(str(pipeline), butler=prepared)
+    assert len(executor.predicted.quanta_by_task["blendIdentification"]) == 6
+    executor.run(register_dataset_types=True)
+    assert _bands(six_bands, prepared.run) == "ri"
+    with Butler.from_config(str(six_bands), collections=prepared.run) as butler:
+        models = {}
+        for ref in butler.query_datasets("blendIdentification_metadata", where="band IN ('r', 'i')"):
+            models[ref.dataId["band"]] = butler.get(ref)["blendIdentification"]["model_features"]
+    assert models == {"r": "features-r", "i": "features-i-1"}
+
+
+def test_a_missing_model_is_told_before_the_graph_is_built(repo: Path, tmp_path: Path) -> None:
+    overrides = tmp_path / "models.py"
+    overrides.write_text("config.classifiers['features'].modelPackages['r'] = 'no/such.blendid'\n")
+    result = _pipetask(repo, "missing", "-C", f"blendIdentification:{overrides}", check=False)
+    assert result.returncode != 0
+    assert "classifiers['features'].modelPackages['r']: cannot read model package" in result.stderr
+    assert "no/such.blendid (no such file); shipped models: " in result.stderr
+    assert "quantum graph" not in result.stderr.lower()
+    with Butler.from_config(str(repo)) as butler:
+        assert not butler.collections.query("missing*")
 
 
 def test_legacy_coadds_in_the_graph(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ __all__ = (
     "array_to_bytes",
     "check_metadata",
     "pack",
+    "shorten",
     "unpack",
 )
 
@@ -93,7 +94,7 @@ def _check_prior(prior: dict[str, Any], source: str) -> None:
     blended, shares = prior.get("blended"), prior.get("n")
     if blended is not None and not _is_share(blended):
         raise ModelPackageError(
-            f"{source}: metadata prior.blended is {_shorten(blended)}, not null or a share from 0 to 1; "
+            f"{source}: metadata prior.blended is {shorten(blended)}, not null or a share from 0 to 1; "
             "train it anew"
         )
     if shares is None:
@@ -102,7 +103,7 @@ def _check_prior(prior: dict[str, Any], source: str) -> None:
     # They are rounded.
     if not known or abs(sum(shares) - 1.0) > 1e-3:
         raise ModelPackageError(
-            f"{source}: metadata prior.n is {_shorten(shares)}, not null or {N_CLASSES} shares with sum 1; "
+            f"{source}: metadata prior.n is {shorten(shares)}, not null or {N_CLASSES} shares with sum 1; "
             "train it anew"
         )
 
@@ -128,7 +129,7 @@ def _check_inputs(inputs: dict[str, Any], source: str) -> None:
         numbers = isinstance(limits, list) and len(limits) == 2 and all(_is_finite(v) for v in limits)
         if not numbers or limits[0] > limits[1]:
             raise ModelPackageError(
-                f"{source}: metadata inputs.{name} is {_shorten(limits)}, not null or [low, high]; "
+                f"{source}: metadata inputs.{name} is {shorten(limits)}, not null or [low, high]; "
                 "train it anew"
             )
 
@@ -141,7 +142,7 @@ def _is_share(value: object) -> bool:
     return _is_finite(value) and 0.0 <= value <= 1.0  # type: ignore[operator]
 
 
-def _shorten(value: object) -> str:
+def shorten(value: object) -> str:
     """Text of what somebody wrote into a package, which may be long."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -29,8 +29,9 @@ from lsst.pipe.base import (
     Struct,
 )
 
+from .band_models import BandModels
 from .blend_identification_config import BlendIdentificationConfig
-from .classifiers import BlendClassifier, classifier_registry, split_probabilities
+from .classifiers import BlendClassifier, split_probabilities
 from .errors import (
     BlendIdentificationError,
     NoFinitePixelsError,
@@ -41,8 +42,9 @@ from .errors import (
 from .footprint_flags import find_footprint_flags
 from .footprints import DetectionResult, NoNoiseError, NoUsablePixelsError, detect
 from .masks import mask_to_bool
-from .model_package import ModelPackage, ModelPackageError
+from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf
+from .readers import projection_scale
 from .samples import FootprintSamples, SceneContext, ab_zero_point
 from .tables import make_tables
 
@@ -75,24 +77,14 @@ class BlendIdentificationTask(PipelineTask):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # Models are read here, so that one that cannot work fails before any data are touched.
-        self._classifiers: dict[str, BlendClassifier] | None = None
+        self._models: BandModels | None = None
         if not self.config.useButlerModelPackages:
-            self._classifiers = self._make_classifiers(None)
+            self._models = self._make_models(None)
 
-    def _make_classifiers(self, packages: Mapping[str, ModelPackage] | None) -> dict[str, BlendClassifier]:
+    def _make_models(self, packages: Mapping[str, ModelPackage] | None) -> BandModels:
         """Make the configured classifiers, from given packages or those that they name."""
-        classifiers: dict[str, BlendClassifier] = {}
-        # The registry keeps names as a set; the columns follow their sorted order.
-        for name in sorted(self.config.classifiers.names):
-            cls = classifier_registry[name]
-            package = None if packages is None else packages.get(name)
-            if packages is not None and package is None and cls.needs_package:
-                raise InvalidQuantumError(
-                    f"there is no model for classifier '{name}' among the given ones, {sorted(packages)}; "
-                    "add it to dataset blend_model_packages, or set useButlerModelPackages to False"
-                )
-            classifiers[name] = cls(self.config.classifiers[name], package=package)
-        for name, classifier in classifiers.items():
+        models = BandModels(self.config, packages)
+        for name, classifier in models:
             if differences := self._footprint_differences(classifier):
                 self.log.warning(
                     "The model of classifier '%s' was trained on other footprints (%s); its probabilities "
@@ -100,7 +92,14 @@ class BlendIdentificationTask(PipelineTask):
                     name,
                     "; ".join(differences),
                 )
-        return classifiers
+        return models
+
+    @property
+    def models(self) -> BandModels:
+        """Classifiers and their models by band (`.band_models.BandModels`)."""
+        if self._models is None:
+            raise InvalidQuantumError("useButlerModelPackages is set, but no model packages were given")
+        return self._models
 
     def _footprint_differences(self, classifier: BlendClassifier) -> list[str]:
         """Footprint settings that are not those that a model was trained with."""
@@ -116,6 +115,10 @@ class BlendIdentificationTask(PipelineTask):
     ) -> None:
         data_id = butlerQC.quantum.dataId
         assert data_id is not None, "quanta of this task have a data ID"
+        band = str(data_id["band"])
+        if self._models is not None:
+            # Nothing needs to be read in a band without models.
+            self._models.select(band)
         try:
             first_id = self.config.idGenerator.first_id(data_id)
         except ValueError as err:
@@ -127,14 +130,18 @@ class BlendIdentificationTask(PipelineTask):
 
             coadd, psf = from_legacy_exposure(coadd)
         tract = inputs["skyMap"][data_id["tract"]] if self.config.useSkyMap else None
-        packages = inputs.get("modelPackages")
+        packages: Mapping[str, ModelPackage] | None = None
+        if self.config.useButlerModelPackages:
+            # There is no dataset for a band without models.
+            table = inputs.get("modelPackages")
+            packages = {} if table is None else _read_package_table(table)
         try:
             outputs = self.run(
                 coadd,
                 psf=psf,
-                band=str(data_id["band"]),
+                band=band,
                 first_id=first_id,
-                model_packages=None if packages is None else _read_package_table(packages),
+                model_packages=packages,
                 patch_inner_box=(
                     None if tract is None else Box.from_legacy(tract[data_id["patch"]].getInnerBBox())
                 ),
@@ -170,11 +177,12 @@ class BlendIdentificationTask(PipelineTask):
         psf
             PSF, or the image of its kernel (odd, odd), normalised here.
         band
-            Band of the coadd; its own if not given.  Where known, it has to
-            be among those of the models.
+            Band of the coadd; its own if not given.  If it is not known, it is
+            assumed to be that of the models.
         zero_point
             AB magnitude of one unit of the pixels; by default that of their
-            unit, if it is one of flux density.
+            unit, if it is one of flux density (by solid angle: if the coadd
+            has a sky projection).
         first_id
             ID offset and number of counters
             (`.ids.SkyMapIdConfig.first_id`).
@@ -206,16 +214,17 @@ class BlendIdentificationTask(PipelineTask):
             Raised if no pixel can be searched.
         NoNoiseMeasuredError
             Raised if the noise cannot be measured.
+        NoModelError
+            Raised if there is no model for the band.
         lsst.pipe.base.InvalidQuantumError
-            Raised if a model is for other bands or missing, or if a classifier
-            gives something that is no probability.
+            Raised if given model packages do not fit the configuration, or if
+            a classifier gives something that is no probability.
         lsst.pipe.base.NoWorkFound
             Raised if the whole coadd is NO_DATA.
         """
         if band is None:
             band = getattr(coadd, "band", None)
-        classifiers = self._get_classifiers(model_packages)
-        _check_bands(classifiers, band)
+        classifiers = self._get_models(model_packages).select(band)
         if coadd.mask.bbox.area and mask_to_bool(coadd.mask, ["NO_DATA"])[0].all():
             raise NoWorkFound("every pixel of the coadd is NO_DATA")
 
@@ -226,7 +235,9 @@ class BlendIdentificationTask(PipelineTask):
         timings |= detection.timings
 
         if zero_point is None:
-            zero_point = ab_zero_point(coadd.unit)
+            projection = coadd.sky_projection
+            pixel_scale = None if projection is None else projection_scale(projection, coadd.bbox)
+            zero_point = ab_zero_point(coadd.unit, pixel_scale)
         context = SceneContext(band=band, zero_point=zero_point)
         samples = FootprintSamples([detection], [context])
         saturated, marked, _ = mask_to_bool(coadd.mask, ["SAT"])
@@ -274,14 +285,12 @@ class BlendIdentificationTask(PipelineTask):
             detection=detection,
         )
 
-    def _get_classifiers(self, packages: Mapping[str, ModelPackage] | None) -> dict[str, BlendClassifier]:
-        """Give the classifiers made at construction, or make those of the given packages."""
+    def _get_models(self, packages: Mapping[str, ModelPackage] | None) -> BandModels:
+        """Give the models read at construction, or make classifiers of the given packages."""
         if packages is None:
-            if self._classifiers is None:
-                raise InvalidQuantumError("useButlerModelPackages is set, but no model packages were given")
-            return self._classifiers
+            return self.models
         try:
-            return self._make_classifiers(packages)
+            return self._make_models(packages)
         except ModelPackageError as err:
             raise InvalidQuantumError(str(err)) from err
 
@@ -309,25 +318,22 @@ class BlendIdentificationTask(PipelineTask):
             saturated=saturated,
         )
         self._tell_of_correlated_noise(detection)
+        outside: list[str] = []
         for name, classifier in classifiers.items():
             own = classifier.find_flags(samples)
-            outside = own.get("outside_model_range", np.zeros(len(samples), dtype=bool))
-            if outside.any():
-                inputs = {} if classifier.package is None else classifier.package.inputs
-                self.log.warning(
-                    "The coadd (PSF sigma %.2f pix, noise %.4g) is outside the range that the model of '%s' "
-                    "was trained on (PSF sigma %s pix, depth %s mag); train one that fits, or beware of its "
-                    "probabilities.",
-                    detection.psf.sigma,
-                    detection.noise.sigma,
-                    name,
-                    inputs.get("psf_sigma"),
-                    inputs.get("depth"),
-                )
+            if own.get("outside_model_range", np.zeros(0, dtype=bool)).any():
+                outside.append(name)
             if name == self.config.primaryClassifier:
-                own["outside_model_range"] = outside | bool(self._footprint_differences(classifier))
+                if self._footprint_differences(classifier):
+                    own["outside_model_range"] = np.ones(len(samples), dtype=bool)
                 for key, values in own.items():
                     flags[key] = flags[key] | values if key in flags else values
+        if outside:
+            self.log.warning(
+                "The coadd is outside the range that models were trained on: %s; train one that fits, or "
+                "beware of these probabilities.",
+                _describe_violations(detection, samples.contexts[0], {n: classifiers[n] for n in outside}),
+            )
         return flags
 
     def _tell_of_correlated_noise(self, detection: DetectionResult) -> None:
@@ -416,15 +422,24 @@ def _predict(
         raise InvalidQuantumError(f"classifier '{name}' does not give probabilities: {err}") from err
 
 
-def _check_bands(classifiers: Mapping[str, BlendClassifier], band: str | None) -> None:
-    """Refuse models for other bands, which no coadd of this run could fix."""
+def _describe_violations(
+    detection: DetectionResult, context: SceneContext, classifiers: Mapping[str, BlendClassifier]
+) -> str:
+    """Say which quantities are out of which range, and for which classifiers."""
+    by_violation: dict[RangeViolation | None, list[str]] = {}
     for name, classifier in classifiers.items():
-        package = classifier.package
-        if band is not None and package is not None and not package.supports_band(band):
-            raise InvalidQuantumError(
-                f"model {package.name} of classifier '{name}' is for band {', '.join(package.bands)}, "
-                f"the coadd is in band {band}; choose another model package"
-            )
+        # A plugin may set the flag for reasons of its own.
+        for violation in classifier.find_violations(detection, context) or (None,):
+            by_violation.setdefault(violation, []).append(f"'{name}'")
+    parts = []
+    for violation, names in by_violation.items():
+        listed = ", ".join(names)
+        if violation is None:
+            parts.append(f"so says {listed}")
+            continue
+        v, unit = violation, violation.unit
+        parts.append(f"{v.quantity} {v.value:.2f} {unit}, not {v.low:.2f} to {v.high:.2f} {unit} ({listed})")
+    return "; ".join(parts)
 
 
 def _read_package_table(table: pyarrow.Table) -> dict[str, ModelPackage]:

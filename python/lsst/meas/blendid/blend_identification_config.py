@@ -21,6 +21,7 @@ from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
 from .classifiers import classifier_registry
 from .footprints import FootprintConfig
 from .ids import SkyMapIdConfig
+from .model_package import ModelPackageError, require_model
 
 
 class BlendIdentificationConnections(
@@ -41,6 +42,8 @@ class BlendIdentificationConnections(
         name="blend_model_packages",
         storageClass="ArrowTable",
         dimensions=("band",),
+        # A band without models must not keep the others from running.
+        minimum=0,
     )
     skyMap = cT.PrerequisiteInput(
         doc="Skymap, for the inner region of the tract.",
@@ -107,6 +110,12 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         default=0.5,
         check=lambda x: 0 <= x <= 1,
     )
+    allowAnyBand: Field[bool] = Field(
+        doc="Apply models to coadds of bands that they were not trained in?  Their rows are flagged "
+        "other_band.",
+        dtype=bool,
+        default=False,
+    )
     useLegacyCoadd: Field[bool] = Field(
         doc="Read the coadd as an lsst.afw ExposureF (needs lsst.afw).", dtype=bool, default=False
     )
@@ -143,10 +152,18 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         if self.useButlerModelPackages:
             return
         for name in names:
-            if classifier_registry[name].needs_package and not self.classifiers[name].modelPackage:
+            own = self.classifiers[name]
+            by_band = {f"modelPackages['{band}']": source for band, source in own.modelPackages.items()}
+            sources = {k: v for k, v in {"modelPackage": own.modelPackage, **by_band}.items() if v}
+            if classifier_registry[name].needs_package and not sources:
                 raise FieldValidationError(
                     cls.classifiers,
                     self,
                     f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
                     "or set useButlerModelPackages",
                 )
+            for field, source in sources.items():
+                try:
+                    require_model(source)
+                except ModelPackageError as err:
+                    raise ModelPackageError(f"classifiers['{name}'].{field}: {err}") from None

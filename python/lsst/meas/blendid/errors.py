@@ -13,12 +13,13 @@ from __future__ import annotations
 __all__ = (
     "BlendIdentificationError",
     "NoFinitePixelsError",
+    "NoModelError",
     "NoNoiseMeasuredError",
     "NoPsfError",
     "UnusablePsfError",
 )
 
-from lsst.pipe.base import AlgorithmError
+from lsst.pipe.base import AlgorithmError, NoWorkFound
 
 type _Metadata = dict[str, str | int | float | bool]
 
@@ -58,3 +59,19 @@ class NoFinitePixelsError(BlendIdentificationError):
 
 class NoNoiseMeasuredError(BlendIdentificationError):
     """The noise of the coadd cannot be measured, as where most pixels have one value."""
+
+
+class NoModelError(NoWorkFound):
+    """There is no model for the band of the coadd; other bands of a run can have one.
+
+    Parameters
+    ----------
+    reason
+        What is missing.
+    remedy
+        What to set in the config.
+    """
+
+    def __init__(self, reason: str, *, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason

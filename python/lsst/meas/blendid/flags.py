@@ -101,6 +101,11 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=False,
     ),
     FlagDefinition(
+        "other_band",
+        "The primary model was trained in other bands than that of the coadd (allowAnyBand).",
+        blocking=False,
+    ),
+    FlagDefinition(
         "classifier_failed",
         "The primary classifier gave no finite probability.",
         blocking=True,

@@ -21,8 +21,10 @@ __all__ = (
     "SUFFIX",
     "ModelPackage",
     "ModelPackageError",
+    "RangeViolation",
     "list_shipped",
     "point_source_depth",
+    "require_model",
     "resolve",
 )
 
@@ -84,12 +86,27 @@ def point_source_depth(noise_sigma: float, psf: np.ndarray, zero_point: float = 
     return zero_point - 2.5 * math.log10(5.0 * flux_sigma) if flux_sigma > 0.0 else math.nan
 
 
-def _in_range(value: float, limits: list[float] | None, *, factor: float = 1.0, offset: float = 0.0) -> bool:
-    """Whether a value lies in the widened [low, high]; anything does if there are no limits."""
-    if limits is None:
-        return True
-    low, high = float(limits[0]) / factor - offset, float(limits[1]) * factor + offset
-    return bool(low <= value <= high)
+@dataclass(frozen=True)
+class RangeViolation:
+    """A quantity of an image that lies outside the range that a model was trained on.
+
+    Parameters
+    ----------
+    quantity
+        What it is.
+    value
+        Its value in the image.
+    low, high
+        The range.
+    unit
+        Unit of the three numbers.
+    """
+
+    quantity: str
+    value: float
+    low: float
+    high: float
+    unit: str
 
 
 @dataclass(frozen=True)
@@ -171,8 +188,33 @@ class ModelPackage:
             Whether the width lies within `PSF_MARGIN` and the depth within
             `DEPTH_MARGIN` of the trained range.
         """
-        inside = _in_range(psf_sigma, self.inputs.get("psf_sigma"), factor=1.0 + PSF_MARGIN)
-        return inside and (depth is None or _in_range(depth, self.inputs.get("depth"), offset=DEPTH_MARGIN))
+        return not self.find_violations(psf_sigma=psf_sigma, depth=depth)
+
+    def find_violations(self, *, psf_sigma: float, depth: float | None = None) -> tuple[RangeViolation, ...]:
+        """Find in what an image is unlike those that the model was trained on.
+
+        Parameters
+        ----------
+        psf_sigma, depth
+            As of `in_range`.
+
+        Returns
+        -------
+        violations
+            One for each quantity that is outside its range.
+        """
+        found = []
+        for quantity, key, value, unit, factor, offset in (
+            ("PSF sigma", "psf_sigma", psf_sigma, "pix", 1.0 + PSF_MARGIN, 0.0),
+            ("5-sigma depth", "depth", depth, "mag", 1.0, DEPTH_MARGIN),
+        ):
+            limits = self.inputs.get(key)
+            if value is None or limits is None:
+                continue
+            low, high = float(limits[0]), float(limits[1])
+            if not low / factor - offset <= value <= high * factor + offset:
+                found.append(RangeViolation(quantity, float(value), low, high, unit))
+        return tuple(found)
 
     def footprint_differences(self, settings: Mapping[str, Any]) -> list[str]:
         """Compare footprint settings to those that the model was trained with.
@@ -373,3 +415,24 @@ def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:
         # As a URI of its own, so that '#' and '%' in a file name stay what they are.
         name_or_uri = Path(name_or_uri).expanduser().absolute().as_uri()
     return ResourcePath(name_or_uri, forceDirectory=False)
+
+
+def require_model(name_or_uri: ResourcePathExpression) -> None:
+    """Make sure that there is a model, as far as that can be told without asking another machine.
+
+    Parameters
+    ----------
+    name_or_uri
+        As of `resolve`.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if there is none.
+    """
+    uri = resolve(name_or_uri)
+    if uri.scheme in ("file", "", "resource") and not uri.exists():
+        raise ModelPackageError(
+            f"cannot read model package {uri.ospath if uri.isLocal else uri} (no such file); "
+            f"shipped models: {', '.join(list_shipped())}"
+        )

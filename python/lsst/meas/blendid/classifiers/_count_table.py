@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("CountTableClassifier", "CountTableConfig")
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,6 +45,9 @@ class CountTableClassifier(BlendClassifier):
     *args, **kwargs
         As of `BlendClassifier`.
     """
+
+    # What is counted and what it means hardly depend on the band.
+    needs_band: ClassVar[bool] = False
 
     _table: np.ndarray | None = None
     """P(N | count), shape (maxCount + 1, 5)."""

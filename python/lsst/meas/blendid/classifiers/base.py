@@ -23,12 +23,13 @@ __all__ = (
 )
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from lsst.pex.config import Config, Field, RangeField
+from lsst.pex.config import Config, DictField, Field, RangeField
 
+from .._package_format import shorten
 from ..calibration import (
     Calibration,
     calibration_from_dict,
@@ -37,12 +38,12 @@ from ..calibration import (
     replace_blended,
 )
 from ..labels import N_CLASSES
-from ..model_package import ModelPackage, ModelPackageError, point_source_depth
-from ..samples import FootprintSamples
+from ..model_package import ModelPackage, ModelPackageError, RangeViolation, point_source_depth
+from ..samples import FootprintSamples, SceneContext
 from .fit_options import FitOptions
 
-_NOT_TRAINED = ("modelPackage", "priorBlended", "doCalibrate")
-"""Fields that change what is done with a model, not what it is."""
+if TYPE_CHECKING:
+    from ..footprints import DetectionResult
 
 
 class BlendClassifierConfig(Config):
@@ -53,6 +54,13 @@ class BlendClassifierConfig(Config):
         dtype=str,
         default="",
         optional=False,
+    )
+    modelPackages: DictField[str, str] = DictField(
+        doc="Models of bands that another one than modelPackage is for, by name of the band; each has the "
+        "settings that it was trained with. An empty one leaves the classifier out in that band.",
+        keytype=str,
+        itemtype=str,
+        default={},
     )
     priorBlended = RangeField(
         doc="Share of blended footprints that probabilities are to refer to; by default the natural one of "
@@ -147,6 +155,15 @@ class BlendClassifier(ABC):
     """Whether `fit` goes on from the model that its options have as ``start``."""
     start_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of the config that it may then have set otherwise than the model."""
+    untrained_fields: ClassVar[tuple[str, ...]] = (
+        "modelPackage",
+        "modelPackages",
+        "priorBlended",
+        "doCalibrate",
+    )
+    """Fields of the config that change what is done with a model, not what it is."""
+    needs_band: ClassVar[bool] = True
+    """Whether a model holds only for the bands that it was trained in."""
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
     the same config gives other inputs; older models are then refused."""
@@ -185,6 +202,7 @@ class BlendClassifier(ABC):
                 f"{package.source} does not fit the config of {self.name!r}: {listed}. "
                 "Set the config to what it was trained with, or train a new model"
             )
+        self._validate_config(self.config, package)
         self._prior = dict(package.metadata["prior"])
         try:
             if calibration := package.metadata.get("calibration"):
@@ -195,13 +213,27 @@ class BlendClassifier(ABC):
         except ValueError as err:
             raise ModelPackageError(f"{package.source} has unusable arrays ({err}); train it anew") from None
 
+    @classmethod
+    def _validate_config(cls, config: BlendClassifierConfig, package: ModelPackage) -> None:
+        """Refuse a package whose settings cannot work, before anything is made of their sizes."""
+        try:
+            config.validate()
+        except ModelPackageError:
+            raise
+        except Exception as err:  # Checks of fields compute with values, and a package may have any.
+            reason = str(err).split("\nFor more information")[0].split("\n")[-1]
+            raise ModelPackageError(
+                f"{package.source} has settings that {cls.__name__} cannot work with ({reason}); "
+                "train it anew"
+            ) from None
+
     def describe_config(self) -> dict[str, Any]:
         """Flatten the part of the config that a model depends on.
 
         Returns
         -------
         description
-            All fields but those of `BlendClassifierConfig`, nested ones joined by dots.
+            All fields but `untrained_fields`, nested ones joined by dots.
         """
         flat: dict[str, Any] = {}
 
@@ -213,7 +245,7 @@ class BlendClassifier(ABC):
                     flat[prefix + key] = list(value) if isinstance(value, tuple) else value
 
         visit("", self.config.toDict())
-        return {key: value for key, value in flat.items() if key not in _NOT_TRAINED}
+        return {key: value for key, value in flat.items() if key.split(".")[0] not in self.untrained_fields}
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         """Make sure that `fit` will have all that it needs beside data, before anybody makes these.
@@ -396,6 +428,43 @@ class BlendClassifier(ABC):
         }
         return description if share is None else description | {"prior_blended": round(float(share), 6)}
 
+    def supports_band(self, band: str) -> bool:
+        """Tell whether the model was made for a band.
+
+        Parameters
+        ----------
+        band
+            Name of the band.
+
+        Returns
+        -------
+        supported
+            `True` also without a model, or for a classifier that needs no band.
+        """
+        return not self.needs_band or self.package is None or self.package.supports_band(band)
+
+    def find_violations(self, result: DetectionResult, context: SceneContext) -> tuple[RangeViolation, ...]:
+        """Find how an image is unlike those that the model was trained on.
+
+        Parameters
+        ----------
+        result
+            The image with its footprints.
+        context
+            What is known beside.
+
+        Returns
+        -------
+        violations
+            Quantities that are outside the range of the model; none without a model.
+        """
+        if self.package is None:
+            return ()
+        depth = None
+        if context.zero_point is not None:
+            depth = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+        return self.package.find_violations(psf_sigma=result.psf.sigma, depth=depth)
+
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         """Find what to beware of.
 
@@ -408,16 +477,17 @@ class BlendClassifier(ABC):
         -------
         flags : `dict` [`str`, `numpy.ndarray`]
             Bool arrays of shape (n,) by flag name (`.flags.FLAGS`, without
-            prefix).  Here ``outside_model_range``; subclasses add theirs.
+            prefix).  Here ``outside_model_range`` and ``other_band``; subclasses add theirs.
         """
-        inside = np.ones(len(samples.results), dtype=bool)
-        if self.package is not None:
-            for i, (result, context) in enumerate(zip(samples.results, samples.contexts, strict=True)):
-                depth = None
-                if context.zero_point is not None:
-                    depth = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
-                inside[i] = self.package.in_range(psf_sigma=result.psf.sigma, depth=depth)
-        return {"outside_model_range": ~inside[samples.scene_index]}
+        images = list(zip(samples.results, samples.contexts, strict=True))
+        outside = np.array([bool(self.find_violations(*image)) for image in images], dtype=bool)
+        other = np.array(
+            [c.band is not None and not self.supports_band(c.band) for _, c in images], dtype=bool
+        )
+        return {
+            "outside_model_range": outside[samples.scene_index],
+            "other_band": other[samples.scene_index],
+        }
 
     def _get_state(self) -> dict[str, np.ndarray]:
         """Arrays that were learned, by name."""
@@ -516,15 +586,45 @@ class BlendClassifier(ABC):
             try:
                 for part in path:
                     target = getattr(target, part)
-                if last not in target.toDict():
+                if key.split(".")[0] in cls.untrained_fields or last not in target.toDict():
                     raise AttributeError(f"no field {key}")
                 setattr(target, last, value)
-            except (AttributeError, ValueError, TypeError) as err:
+            except Exception as err:  # Checks of fields compute with values, and a package may have any.
+                reason = str(err).split("\nFor more information")[0].split("\n")[-1]
                 raise ModelPackageError(
-                    f"{package.source}: setting {key} = {value!r} is not one of {cls.__name__} ({err}); "
-                    "upgrade lsst-meas-blendid or train it anew"
+                    f"{package.source}: setting {shorten(key)} = {shorten(value)} is not one of "
+                    f"{cls.__name__} ({shorten(reason)}); upgrade lsst-meas-blendid or train it anew"
                 ) from None
+        cls._validate_config(config, package)
         return config
+
+    @classmethod
+    def config_for_package(
+        cls, package: ModelPackage, config: BlendClassifierConfig
+    ) -> BlendClassifierConfig:
+        """Make the config that a model was trained with, but for what is chosen when it runs.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+        config
+            Has the `untrained_fields` that are to be kept.
+
+        Returns
+        -------
+        config
+            The config, with an empty ``modelPackage`` and no ``modelPackages``.
+
+        Raises
+        ------
+        ModelPackageError
+            As `config_from_package` does.
+        """
+        trained = cls.config_from_package(package)
+        for name in set(cls.untrained_fields) - {"modelPackage", "modelPackages"}:
+            setattr(trained, name, getattr(config, name))
+        return trained
 
     def _record_prior(self, counts: np.ndarray) -> None:
         """Note the shares of the classes that the probabilities refer to."""

@@ -98,6 +98,8 @@ class CentersClassifier(BlendClassifier):
     name: ClassVar[str] = "centers"
     can_start: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
+    # A model may be used with more or fewer views than it was scored with.
+    untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "views")
 
     _state: dict[str, np.ndarray] | None = None
     _runner: NetworkRunner | None = None
@@ -120,10 +122,6 @@ class CentersClassifier(BlendClassifier):
             "scalars_scale": (n_scalars,),
             "class_factors": (N_CLASSES,),
         }
-
-    def describe_config(self) -> dict[str, Any]:
-        # A model may be used with more or fewer views than it was scored with.
-        return {k: v for k, v in super().describe_config().items() if k != "views"}
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         # Whether there is a backend shows only when it is imported, which will be needed anyhow.

@@ -31,7 +31,7 @@ from .._package_format import FORMAT_NAME, FORMAT_VERSION, array_to_bytes, check
 from ..calibration import CALIBRATION_METHODS, fit_calibration
 from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
-from ..model_package import ModelPackage, ModelPackageError
+from ..model_package import ModelPackage, ModelPackageError, RangeViolation
 from ..samples import FootprintSamples, SceneContext
 from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
 from ._stack_inputs import StackInputs, member_columns
@@ -163,6 +163,8 @@ class EnsembleClassifier(BlendClassifier):
     name: ClassVar[str] = "ensemble"
     can_start: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
+    # Where the members came from does not matter once they are inside.
+    untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "memberPackages")
     inputs_version: ClassVar[int] = 100 * FEATURES_VERSION + FACTS_VERSION
 
     def __init__(
@@ -231,10 +233,6 @@ class EnsembleClassifier(BlendClassifier):
         for member in self._members.values():
             # They predict only.
             member.check_fit(goes_on=True)
-
-    def describe_config(self) -> dict[str, Any]:
-        # Where the members came from does not matter once they are inside.
-        return {k: v for k, v in super().describe_config().items() if k != "memberPackages"}
 
     def _load(self, package: ModelPackage) -> None:
         self._members, self._digest = {}, None
@@ -406,6 +404,12 @@ class EnsembleClassifier(BlendClassifier):
         if not samples.results:
             return np.zeros((0, N_CLASSES))
         return predict_stack(self._stack, self.inputs(samples))
+
+    def find_violations(self, result: DetectionResult, context: SceneContext) -> tuple[RangeViolation, ...]:
+        found = list(super().find_violations(result, context))
+        for member in self._members.values():
+            found += [v for v in member.find_violations(result, context) if v not in found]
+        return tuple(found)
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         flags = super().find_flags(samples)
