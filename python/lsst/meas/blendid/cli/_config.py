@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("apply_file", "apply_options", "make_config")
+__all__ = ("apply_file", "apply_options", "find_implicit_classifiers", "make_config")
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lsst.pex.config import Config, FieldValidationError, ListField
 from lsst.pipe.base.configOverrides import ConfigOverrides
@@ -45,6 +45,8 @@ def make_config(
     options: Sequence[str] = (),
     classifiers: Sequence[str] = (),
     models: Sequence[str] = (),
+    any_band: bool = False,
+    left_out: Collection[str] = (),
     has_variance: bool = True,
     has_sky: bool | None = None,
 ) -> BlendIdentificationConfig:
@@ -62,6 +64,10 @@ def make_config(
     models
         Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.  Without ``classifiers``, those of the
         models run instead of the configured ones if one of them is not among these.
+    any_band
+        Whether models are applied to images of any band.
+    left_out
+        Classifiers that do not run, of those of `find_implicit_classifiers`.
     has_variance
         Whether the images have a variance plane.  Without one, the noise is
         estimated from the pixels, as in ``config/buchanan2022.py``, unless
@@ -105,7 +111,13 @@ def make_config(
             config.primaryClassifier = wanted[0]
     for source, package in packages:
         _use_model(config, source, package)
+    if any_band:
+        config.allowAnyBand = True
     apply_options(config, options)
+    if left_out:
+        config.classifiers.names = [name for name in config.classifiers.names if name not in left_out]
+        if config.primaryClassifier in left_out:
+            config.primaryClassifier = wanted[0]
     for field, reason in _PIPELINE_FIELDS.items():
         if getattr(config, field):
             raise MisuseError(f"{field} works in pipelines only, since {reason}; leave it False here")
@@ -119,6 +131,29 @@ def make_config(
             "use --config-option footprints.noiseSource=clipped"
         )
     return config
+
+
+def find_implicit_classifiers(
+    config: BlendIdentificationConfig, *, classifiers: Sequence[str], models: Sequence[str]
+) -> tuple[str, ...]:
+    """Find the classifiers that run by default only, beside one that the user named.
+
+    Parameters
+    ----------
+    config
+        What `make_config` made.
+    classifiers, models
+        As it was given them.
+
+    Returns
+    -------
+    names
+        Classifiers that must not keep the others from running.
+    """
+    usual = set(BlendIdentificationConfig().classifiers.names)
+    if classifiers or not models or set(config.classifiers.names) != usual:
+        return ()
+    return tuple(sorted(usual - {_read_model(model)[1].classifier for model in models}))
 
 
 def apply_file(config: Config, file: str) -> None:
@@ -247,6 +282,6 @@ def _use_model(config: BlendIdentificationConfig, source: str, package: ModelPac
             f"model {source} is for the classifier {classifier!r}, which does not run; "
             f"add --classifier {classifier}"
         )
-    trained = classifier_registry[classifier].config_from_package(package)
+    trained = classifier_registry[classifier].config_for_package(package, config.classifiers[classifier])
     trained.modelPackage = source
     config.classifiers[classifier] = trained

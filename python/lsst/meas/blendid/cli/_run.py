@@ -31,6 +31,7 @@ from ._outputs import OutputOptions, write_outputs
 
 if TYPE_CHECKING:
     from ..blend_identification import BlendIdentificationTask
+    from ..readers import InputImage
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,15 @@ class ImageRunner:
         self._options = options
         self._told: list[Line] = []
         self._tell = tell or self._told.append
-        self._tasks: dict[tuple[bool, bool], BlendIdentificationTask] = {}
+        self._tasks: dict[tuple[bool, bool, tuple[str, ...]], BlendIdentificationTask] = {}
+        self._implicit: tuple[str, ...] | None = None
 
     def __reduce__(self) -> tuple[type[ImageRunner], tuple[RunOptions]]:
         return ImageRunner, (self._options,)
 
-    def get_task(self, *, has_variance: bool, has_sky: bool) -> BlendIdentificationTask:
+    def get_task(
+        self, *, has_variance: bool, has_sky: bool, left_out: tuple[str, ...] = ()
+    ) -> BlendIdentificationTask:
         """Return the task for one kind of image, made once.
 
         Parameters
@@ -174,24 +178,52 @@ class ImageRunner:
             Whether they have a variance plane.
         has_sky
             Whether the sky background may still be in them.
+        left_out
+            Classifiers that do not run.
 
         Returns
         -------
         task
             The task.
         """
-        kind = (has_variance, has_sky)
-        if kind not in self._tasks:
+        key = has_variance, has_sky, left_out
+        if key not in self._tasks:
             with loading():
                 from ..blend_identification import BlendIdentificationTask
                 from ._config import make_config
 
-                config = make_config(has_variance=has_variance, has_sky=has_sky, **self._options.config)
+                config = make_config(
+                    has_variance=has_variance, has_sky=has_sky, left_out=left_out, **self._options.config
+                )
                 # All tasks have the same to say about the models.
                 name = f"lsst.{BlendIdentificationTask._DefaultName}"
                 with show_log(name, "", write=self._writer("once")):
-                    self._tasks[kind] = BlendIdentificationTask(config=config)
-        return self._tasks[kind]
+                    self._tasks[key] = BlendIdentificationTask(config=config)
+        return self._tasks[key]
+
+    def _get_task_of(self, source: InputImage, note: Callable[[str], Line]) -> BlendIdentificationTask:
+        """Return the task for an image; what its band decides is told."""
+        from ._config import find_implicit_classifiers
+
+        task = self.get_task(has_variance=source.has_variance, has_sky=source.has_sky)
+        band = source.band
+        if band is None:
+            models = [c.package for _, c in task.models if c.needs_band and c.package is not None]
+            if bands := sorted({b for model in models for b in model.bands}):
+                names = ", ".join(model.name for model in models)
+                self._tell(
+                    note(f"the band is not known; it is assumed to be that of {names}: {', '.join(bands)}")
+                )
+            return task
+        if self._implicit is None:
+            arguments = self._options.config
+            self._implicit = find_implicit_classifiers(
+                task.config, classifiers=arguments["classifiers"], models=arguments["models"]
+            )
+        lacking = tuple(name for name in self._implicit if not task.models.has_model(name, band))
+        for name in lacking:
+            self._tell(note(f"classifier '{name}' has no model for band {band}; it is left out"))
+        return self.get_task(has_variance=source.has_variance, has_sky=source.has_sky, left_out=lacking)
 
     def __call__(self, image: ImageInput) -> ImageResult:
         """Work on one image; what goes wrong is told and does not stop the others.
@@ -237,7 +269,9 @@ class ImageRunner:
 
         from lsst.pipe.base import NoWorkFound
 
+        from ..errors import NoModelError
         from ..readers import read_image
+        from ..samples import ab_zero_point
 
         start = time.perf_counter()
         source = read_image(image.path, hdu=image.hdu, **self._options.reading)
@@ -250,10 +284,21 @@ class ImageRunner:
             for text in source.notes:
                 if text not in source.decisive:
                     self._tell(note(text))
-        task = self.get_task(has_variance=source.has_variance, has_sky=source.has_sky)
+        task = self._get_task_of(source, note)
+        zero_point = ab_zero_point(source.masked_image.unit, self._options.reading.get("pixel_scale"))
         try:
             with show_log(task.log.name, image.name, write=self._writer("err")):
-                struct = task.run(source.masked_image, psf=source.psf, band=source.band, overwrite=True)
+                struct = task.run(
+                    source.masked_image,
+                    psf=source.psf,
+                    band=source.band,
+                    zero_point=zero_point,
+                    overwrite=True,
+                )
+        except NoModelError as err:
+            raise CommandError(
+                f"{err.reason}; name one with --model, run others with --classifier, or use --any-band"
+            ) from err
         except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
             raise CommandError(str(err)) from err
         written = write_outputs(

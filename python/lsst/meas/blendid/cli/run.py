@@ -90,6 +90,11 @@ if TYPE_CHECKING:
     "also CLASSIFIER=NAME.",
 )
 @click.option(
+    "--any-band",
+    is_flag=True,
+    help="Apply models to images of bands that they were not trained in; their rows are flagged other_band.",
+)
+@click.option(
     "--config",
     "config_files",
     metavar="FILE",
@@ -148,6 +153,7 @@ def run(
     mask_bits: int | None,
     classifiers: tuple[str, ...],
     models: tuple[str, ...],
+    any_band: bool,
     config_files: tuple[str, ...],
     config_options: tuple[str, ...],
     table_format: str,
@@ -197,6 +203,7 @@ def run(
             "options": config_options,
             "classifiers": classifiers,
             "models": models,
+            "any_band": any_band,
         },
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale, "mask_bits": mask_bits, **planes},
         settings=get_settings(),
