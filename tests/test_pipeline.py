@@ -104,7 +104,7 @@ def test_pipetask_writes_the_tables(tables: dict[tuple[str, int], Table]) -> Non
     for (name, _), table in tables.items():
         assert all(c.description for c in table.itercols()), name
         # The Butler reads a dimensionless unit back as none.
-        assert {str(c.unit) for c in table.itercols()} <= {"None", "pix", "pix2", "deg", "nJy"}
+        assert {str(c.unit) for c in table.itercols()} <= {"None", "pix", "pix2", "deg", "nJy", "mag"}
         assert str(table[table.colnames[2]].unit) == ("None" if name == "deep_coadd_blend_peak" else "pix")
     for patch in {patch for _, patch in tables}:
         blend = tables[TABLES[0], patch]
