@@ -42,3 +42,11 @@ def test_number_that_is_not_positive(value: float) -> None:
 def test_another_shape() -> None:
     with pytest.raises(ValueError, match=r"a has shape \(2,\), not \(2, 1\)"):
         check_array("a", np.full(2, np.nan), (2, 1))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_number_beyond_single_precision(missing: bool) -> None:
+    for value in (1e300, -1e39):
+        with pytest.raises(ValueError, match="a is not finite"):
+            check_array("a", np.array([1.0, value]), (2,), missing=missing)
+    check_array("a", np.array([1.0, 3e38]), (2,), missing=missing)

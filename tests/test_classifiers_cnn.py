@@ -445,6 +445,30 @@ def test_unusable_arrays_are_refused(
         CnnClassifier.from_package(dataclasses.replace(package, arrays=arrays))
 
 
+@pytest.mark.parametrize("name", ["modern", "paper"])
+def test_shapes_are_known_without_keras(name: str, request: pytest.FixtureRequest) -> None:
+    classifier = request.getfixturevalue(name)
+    made = {key: array.shape for key, array in get_arrays(classifier._model).items()}
+    assert classifier._shapes() == made
+
+
+@pytest.mark.parametrize(("width", "seen"), [(4000, True), (10**9, True), (0, False), (None, False)])
+def test_no_network_is_made_before_its_size_was_checked(
+    modern: CnnClassifier, monkeypatch: pytest.MonkeyPatch, width: int | None, seen: bool
+) -> None:
+    """A small file that claims a large network takes neither memory nor time."""
+
+    def build(*args: object, **options: object) -> None:
+        raise AssertionError("a network was made")
+
+    package = modern.to_package("m")
+    metadata = package.metadata | {"config": package.config | {"width": width}}
+    monkeypatch.setattr("lsst.meas.blendid.classifiers.cnn.build_modern_network", build)
+    match = "weights_conv_1_kernel has shape" if seen else "width"
+    with pytest.raises(ModelPackageError, match=match):
+        CnnClassifier.from_package(dataclasses.replace(package, metadata=metadata))
+
+
 def test_config_refuses() -> None:
     with pytest.raises(FieldValidationError):
         make_config(architecture="resnet")

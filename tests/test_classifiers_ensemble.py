@@ -447,7 +447,10 @@ def test_slope_may_depend_on_conditions() -> None:
     for side in (-1.0, 1.0):
         slope, intercept = calibration_line(p[condition == side], counts[condition == side] > 1)
         assert slope == pytest.approx(1.0, abs=0.06) and intercept == pytest.approx(0.0, abs=0.06)
-    assert validate_stack(arrays, n_members=1).keys() == arrays.keys()
+    assert (
+        validate_stack(arrays, n_members=1, n_conditions=arrays["condition_center"].size).keys()
+        == arrays.keys()
+    )
 
 
 def test_folds_are_of_whole_images() -> None:

@@ -11,10 +11,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
+import astropy.io.fits
+import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import (
     ENTRY_POINT_GROUP,
@@ -111,3 +116,55 @@ def test_plugins_are_loaded_at_the_first_look(
     assert "peaks" in classifier_registry and asked == []
     assert "good" in classifier_registry and "nonsense" not in classifier_registry
     assert asked == [ENTRY_POINT_GROUP]
+
+
+def _install(site: Path, code: str) -> None:
+    """What pip would put there for a package with a classifier."""
+    (site / "blendid_bad_plugin.py").write_text(code)
+    info = site / "blendid_bad_plugin-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: blendid-bad-plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nastrologer = blendid_bad_plugin:Thing\n")
+
+
+def _run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """``blendid run`` on a small image, in an environment that has the package in the folder."""
+    if not (folder / "sky.fits").exists():
+        pixels = np.random.default_rng(1).normal(0.0, 1.0, (100, 100)).astype(np.float32)
+        pixels[49:52, 49:52] += 40.0
+        astropy.io.fits.writeto(folder / "sky.fits", pixels)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    program = "from lsst.meas.blendid.cli import main; main()"
+    options = ("--out", "out", "--psf-fwhm", "0.7", "--pixel-scale", "0.2")
+    return subprocess.run(
+        [sys.executable, "-c", program, "run", "sky.fits", *options, *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import sys\nsys.exit()\n", "SystemExit: it ends the program (sys.exit)"),
+        ("import no_such_module_here\n", "ModuleNotFoundError: No module named 'no_such_module_here'"),
+    ],
+)
+def test_plugin_that_cannot_be_imported_is_one_line(tmp_path: Path, code: str, reason: str) -> None:
+    """A command that looks at all classifiers says which was left out, and goes on."""
+    _install(tmp_path, code)
+    result = _run(tmp_path, "--classifier", "fortune")
+    warning, error = result.stderr.splitlines()
+    assert warning == (
+        "Warning: blend classifier plugin 'astrologer' (blendid_bad_plugin:Thing) was left out: " + reason
+    )
+    assert error.startswith("Error: unknown classifier 'fortune'; known are ") and result.returncode == 2
+
+
+def test_plugin_that_ends_the_program_ends_no_other_command(tmp_path: Path) -> None:
+    _install(tmp_path, "raise SystemExit('no licence')\n")
+    result = _run(tmp_path, "--classifier", "peaks")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "sky.blend.parquet").exists()

@@ -41,11 +41,15 @@ def check_array(
     Raises
     ------
     ValueError
-        Raised if the shape is another one, or a number is not finite or not positive.
+        Raised if the shape is another one, or a number is not finite in single precision or not positive.
     """
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, not {shape}")
-    if np.any(np.isinf(array)) if missing else not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} is not finite")
+    # Whatever is computed with them afterwards, none becomes infinite by being rounded to 32 bits.
+    if array.dtype.kind == "f" and array.size:
+        with np.errstate(invalid="ignore"):
+            largest = np.nanmax(np.abs(array), initial=0.0)
+        if largest > np.finfo(np.float32).max or not (missing or np.all(np.isfinite(array))):
+            raise ValueError(f"{name} is not finite")
     if positive and np.any(array <= 0.0):
         raise ValueError(f"{name} is not positive")

@@ -18,6 +18,7 @@ __all__ = (
     "array_to_bytes",
     "check_metadata",
     "pack",
+    "parse_metadata",
     "shorten",
     "unpack",
 )
@@ -26,6 +27,7 @@ import io
 import json
 import math
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -41,8 +43,11 @@ _METADATA_NAME = "metadata.json"
 _ARRAY_FOLDER = "arrays/"
 _LOCAL_HEADER = 30
 """Size of what precedes the name and the content of a member of a zip file, bytes."""
+_MOST_METADATA = 8 * 1024**2
+"""Largest metadata that are parsed, bytes: parsed they take many times as much."""
 _LONGEST = 60
 """What is found in a package is quoted with at most so many characters."""
+_LARGEST = sys.float_info.max
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _REQUIRED: dict[str, type] = {
     "name": str,
@@ -149,7 +154,9 @@ def shorten(value: object) -> str:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Not math.isfinite, for which an integer may be too large.
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return known and -_LARGEST <= value <= _LARGEST  # type: ignore[operator]
 
 
 def pack(metadata: bytes, arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -203,8 +210,12 @@ def _read_archive(
         != archive.start_dir
     ):
         raise ValueError("the directory of the file does not list all of its members")
-    metadata = json.loads(archive.read(_METADATA_NAME))
-    check_metadata(metadata, source)
+    if (size := archive.getinfo(_METADATA_NAME).file_size) > _MOST_METADATA:
+        raise ModelPackageError(
+            f"{source} has {size} bytes of metadata, more than the {_MOST_METADATA} allowed; "
+            "it is no model package"
+        )
+    metadata = parse_metadata(archive.read(_METADATA_NAME), source)
     arrays: dict[str, np.ndarray] = {}
     for name in names:
         match = re.fullmatch(_ARRAY_FOLDER + r"(\w+)\.npy", name)
@@ -213,6 +224,21 @@ def _read_archive(
         elif name != _METADATA_NAME:
             raise ModelPackageError(f"{source} contains {name!r}, which no model package has")
     return metadata, arrays
+
+
+def parse_metadata(text: bytes | str, source: str) -> dict[str, Any]:
+    """Read metadata from JSON and check them."""
+
+    def number(digits: str) -> float | int:
+        # JSON has no numbers that are not finite.
+        value = float(digits)
+        if not math.isfinite(value):
+            raise ValueError(f"number {shorten(digits)} in {_METADATA_NAME}")
+        return int(digits) if re.fullmatch(r"-?\d+", digits) else value
+
+    metadata = json.loads(text, parse_float=number, parse_int=number, parse_constant=number)
+    check_metadata(metadata, source)
+    return metadata
 
 
 def array_to_bytes(array: np.ndarray, name: str) -> bytes:

@@ -34,10 +34,10 @@ class CutoutConfig(Config):
     """How cutouts are made."""
 
     size: Field[int] = Field(
-        doc="Side of the square cutout in pixels; odd, so that it has a central pixel.",
+        doc="Side of the square cutout in pixels, at most 255; odd, so that it has a central pixel.",
         dtype=int,
         default=23,
-        check=lambda x: x > 0 and x % 2 == 1,
+        check=lambda x: 0 < x <= 255 and x % 2 == 1,
     )
     center: ChoiceField[str] = ChoiceField(
         doc="What lies in the central pixel.",

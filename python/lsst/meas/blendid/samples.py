@@ -340,7 +340,7 @@ class FootprintSamples:
 
         def count(result: DetectionResult) -> np.ndarray:
             peaks = result.footprints.peaks
-            chosen = peaks["footprint_id"][np.asarray(peaks["significance"]) >= threshold]
+            chosen = peaks["footprint_id"][np.asarray(peaks["significance"], dtype=np.float64) >= threshold]
             return np.bincount(chosen, minlength=len(result.footprints) + 1)[1:]
 
         return self._gather(count, np.zeros(0, dtype=np.int64))

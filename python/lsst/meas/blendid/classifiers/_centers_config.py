@@ -26,12 +26,14 @@ class CentersConfig(BlendClassifierConfig):
         default=[32, 64, 96, 128],
         itemCheck=lambda x: x > 0,
         minLength=1,
+        # Images are filled up to multiples of 2 to this power.
+        maxLength=8,
     )
     blocks: ListField[int] = ListField(
         doc="Residual blocks at each resolution on the way down; on the way up there is one.",
         dtype=int,
         default=[1, 1, 1, 1],
-        itemCheck=lambda x: x > 0,
+        itemCheck=lambda x: 0 < x <= 32,
         minLength=1,
     )
     embedding: RangeField = RangeField(

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PAPER_SIZE", "build_modern_network", "build_paper_network")
+__all__ = ("PAPER_SIZE", "build_modern_network", "build_paper_network", "modern_shapes", "paper_shapes")
 
 from typing import Any
 
@@ -139,6 +139,66 @@ def build_modern_network(
     initializer = keras.initializers.GlorotUniform(seed=seeds.next())
     output = layers.Dense(n_classes, activation="softmax", kernel_initializer=initializer, name="output")(x)
     return keras.Model(inputs if n_features else cutout, output, name="modern")
+
+
+def paper_shapes() -> dict[str, tuple[int, ...]]:
+    """List the weights of `build_paper_network`, without Keras.
+
+    Returns
+    -------
+    shapes : `dict` [`str`, `tuple`]
+        Shape of each by the name that `.networks.get_arrays` gives it.
+    """
+    # What is left of the cutout after two convolutions and two maxima.
+    flat = (((PAPER_SIZE - 2) // 2 - 2) // 2) ** 2 * 64
+    return _with_biases(
+        {
+            "conv_1": (3, 3, 1, 128),
+            "conv_2": (3, 3, 128, 64),
+            "dense_1": (flat, 800),
+            "dense_2": (800, 400),
+            "dense_3": (400, 200),
+            "output": (200, 2),
+        }
+    )
+
+
+def modern_shapes(
+    channels: int, n_features: int, n_classes: int, *, width: int
+) -> dict[str, tuple[int, ...]]:
+    """List the weights of `build_modern_network`, without Keras.
+
+    Parameters
+    ----------
+    channels, n_features, n_classes, width
+        As of `build_modern_network`.
+
+    Returns
+    -------
+    shapes : `dict` [`str`, `tuple`]
+        Shape of each by the name that `.networks.get_arrays` gives it.
+    """
+    w = width
+    return _with_biases(
+        {
+            "conv_1": (3, 3, channels, w),
+            "conv_2": (3, 3, w, 2 * w),
+            "conv_3": (3, 3, 2 * w, 3 * w),
+            "conv_4": (3, 3, 3 * w, 3 * w),
+            "dense_1": (3 * 3 * w + n_features, 8 * w),
+            "dense_2": (8 * w, 4 * w),
+            "output": (4 * w, n_classes),
+        }
+    )
+
+
+def _with_biases(kernels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Kernels and biases of layers."""
+    return {
+        f"{layer}_{name}": shape
+        for layer, kernel in kernels.items()
+        for name, shape in (("kernel", kernel), ("bias", kernel[-1:]))
+    }
 
 
 class _Seeds:

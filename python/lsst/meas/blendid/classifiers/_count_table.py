@@ -19,6 +19,7 @@ import numpy as np
 
 from lsst.pex.config import Field
 
+from .._arrays import check_array
 from ..samples import FootprintSamples
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
@@ -99,9 +100,8 @@ class CountTableClassifier(BlendClassifier):
         return {"table": self._table}
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        check_array("table", arrays["table"], (self.config.maxCount + 1, N_CLASSES))
         table = np.asarray(arrays["table"], dtype=np.float64)
-        if table.shape != (self.config.maxCount + 1, N_CLASSES):
-            raise ValueError(f"the table of probabilities has shape {table.shape}")
         if not np.all(table >= 0.0) or not np.allclose(table.sum(axis=1), 1.0):
             raise ValueError("the table of probabilities has negative values or does not sum to 1")
         self._table = table

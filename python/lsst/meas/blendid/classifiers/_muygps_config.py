@@ -67,11 +67,11 @@ class MuyGpsConfig(BlendClassifierConfig):
         check=lambda x: x > 0,
     )
     nNeighbors: Field[int] = Field(
-        doc="Number of nearest training footprints that each is conditioned on.",
+        doc="Number of nearest training footprints that each is conditioned on, at most 1000.",
         dtype=int,
         default=50,
         optional=False,
-        check=lambda x: x > 0,
+        check=lambda x: 0 < x <= 1000,
     )
     nTrain: Field[int] = Field(
         doc="Number of training footprints that are kept, at most; drawn at random.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("InputMap",)
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -155,32 +155,56 @@ class InputMap:
         """
         return inputs @ self.axes
 
-    def check(self, n_pixels: int, n_components: int, n_features: int, n_coordinates: int) -> None:
-        """Check the shapes.
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        *,
+        n_pixels: int,
+        n_components: int,
+        n_features: int,
+        n_coordinates: int,
+        ranks: bool,
+    ) -> InputMap:
+        """Take the arrays of a package.
 
         Parameters
         ----------
-        n_pixels, n_components, n_features, n_coordinates
-            Numbers that the config asks for.
+        arrays
+            Arrays with the names of the parameters of the class.
+        n_pixels, n_components, n_features, n_coordinates, ranks
+            What the config asks for.
+
+        Returns
+        -------
+        inputs : `InputMap`
+            The map.
 
         Raises
         ------
+        KeyError
+            Raised if an array is missing.
         ValueError
-            Raised if an array has another shape or is not finite.
+            Raised if one has another shape or is not finite.
         """
         n = n_components + n_features
+        n_knots = len(arrays["knots"]) if arrays["knots"].ndim else 0
+        if bool(n_knots) != ranks:
+            raise ValueError("the knots do not fit doRanks")
         shapes = {
             "pixel_mean": (n_pixels,),
             "components": (n_components, n_pixels),
             "fill": (n,),
-            "knots": (len(self.knots), n),
-            "scores": (len(self.knots), n),
+            "knots": (n_knots, n),
+            "scores": (n_knots, n),
             "axes": (n, n_coordinates or n),
         }
         for name, shape in shapes.items():
-            check_array(name, getattr(self, name), shape, missing=name == "fill")
-        if np.any(np.diff(self.knots, axis=0) < 0.0):
+            check_array(name, arrays[name], shape, missing=name == "fill")
+        taken = cls(*(np.ascontiguousarray(arrays[name], dtype=np.float32) for name in shapes))
+        if np.any(np.diff(taken.knots, axis=0) < 0.0):
             raise ValueError("knots are not in order")
+        return taken
 
 
 def _principal_axes(centered: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

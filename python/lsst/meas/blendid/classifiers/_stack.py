@@ -301,15 +301,17 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
     return p_n
 
 
-def validate_stack(arrays: dict[str, np.ndarray], *, n_members: int) -> dict[str, np.ndarray]:
+def validate_stack(
+    arrays: dict[str, np.ndarray], *, n_members: int, n_conditions: int
+) -> dict[str, np.ndarray]:
     """Check arrays that were read.
 
     Parameters
     ----------
     arrays
         Arrays of a package; others are left out.
-    n_members
-        Number of members.
+    n_members, n_conditions
+        Number of members, and of what calibration may depend on.
 
     Returns
     -------
@@ -324,9 +326,6 @@ def validate_stack(arrays: dict[str, np.ndarray], *, n_members: int) -> dict[str
         Raised if shapes or numbers make no sense.
     """
     checked = _check_regression(arrays, arrays["center"].size)
-    n_conditions = arrays["condition_center"].size
-    if n_conditions == 0:
-        raise ValueError("condition_center is empty")
     nothing = np.zeros((1, n_conditions))
     n_terms = _join_terms(
         nothing[:, [0, 0]],

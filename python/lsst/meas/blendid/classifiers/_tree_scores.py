@@ -25,6 +25,7 @@ __all__ = (
 
 import numpy as np
 
+from .._arrays import check_array
 from .._jit import njit
 from ..labels import N_CLASSES
 
@@ -83,8 +84,7 @@ def validate_trees(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         kinds = "f" if name in ("node_value", "baseline", "class_factors") else "iu"
         if array.ndim != 1 or array.dtype.kind not in kinds:
             raise ValueError(f"{name} has type {array.dtype} and shape {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} is not finite")
+        check_array(name, array, array.shape)
     start, feature = chosen["tree_start"].astype(np.int64), chosen["node_feature"].astype(np.int64)
     n_nodes, n_trees = feature.size, start.size - 1
     if any(chosen[name].size != n_nodes for name in NODE_COLUMNS):

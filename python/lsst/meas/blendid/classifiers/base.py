@@ -45,6 +45,9 @@ from .fit_options import FitOptions
 if TYPE_CHECKING:
     from ..footprints import DetectionResult
 
+_MOST_LISTED = 6
+"""Settings that differ are named, at most so many."""
+
 
 class BlendClassifierConfig(Config):
     """Config that all classifiers have."""
@@ -197,7 +200,11 @@ class BlendClassifier(ABC):
         mine, trained = self.describe_config(), package.config
         different = sorted(key for key in mine.keys() | trained.keys() if mine.get(key) != trained.get(key))
         if different:
-            listed = "; ".join(f"{k} is {mine.get(k)!r}, trained with {trained.get(k)!r}" for k in different)
+            listed = "; ".join(
+                f"{shorten(k)[1:-1]} is {shorten(mine.get(k))}, trained with {shorten(trained.get(k))}"
+                for k in different[:_MOST_LISTED]
+            )
+            listed += f" and {len(different) - _MOST_LISTED} more" if len(different) > _MOST_LISTED else ""
             raise ModelPackageError(
                 f"{package.source} does not fit the config of {self.name!r}: {listed}. "
                 "Set the config to what it was trained with, or train a new model"
@@ -592,7 +599,7 @@ class BlendClassifier(ABC):
             except Exception as err:  # Checks of fields compute with values, and a package may have any.
                 reason = str(err).split("\nFor more information")[0].split("\n")[-1]
                 raise ModelPackageError(
-                    f"{package.source}: setting {shorten(key)} = {shorten(value)} is not one of "
+                    f"{package.source}: setting {shorten(key)[1:-1]} = {shorten(value)} is not one of "
                     f"{cls.__name__} ({shorten(reason)}); upgrade lsst-meas-blendid or train it anew"
                 ) from None
         cls._validate_config(config, package)

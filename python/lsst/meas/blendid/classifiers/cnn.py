@@ -32,7 +32,7 @@ from ..networks import NetworkRunner, fit_network, get_arrays, import_keras, rea
 from ..samples import FootprintSamples
 from ._cnn_config import TRAINING_FIELDS, CnnConfig
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
-from ._cnn_networks import build_modern_network, build_paper_network
+from ._cnn_networks import build_modern_network, build_paper_network, modern_shapes, paper_shapes
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -327,7 +327,19 @@ class CnnClassifier(BlendClassifier):
         set_arrays(model, arrays, prefix=_PREFIX)
         self._prior_factors, self._scaling = factors, scaling
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the weights."""
+        config = self.config
+        if config.architecture == "buchanan2022":
+            return paper_shapes()
+        return modern_shapes(
+            CHANNELS[config.architecture], len(config.features), N_CLASSES, width=config.width
+        )
+
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        # The network is made as large as the config says, which has to be what is there.
+        for name, shape in self._shapes().items():
+            check_array(_PREFIX + name, arrays[_PREFIX + name], shape)
         model = self._build(0)
         self._take_arrays(model, arrays)
         self._take_model(model)

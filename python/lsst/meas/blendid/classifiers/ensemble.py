@@ -424,4 +424,5 @@ class EnsembleClassifier(BlendClassifier):
         return dict(self._stack)
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        self._stack = validate_stack(arrays, n_members=len(self.config.members))
+        n_conditions = len(_CONDITIONS) if self.config.useFeatures else 1
+        self._stack = validate_stack(arrays, n_members=len(self.config.members), n_conditions=n_conditions)

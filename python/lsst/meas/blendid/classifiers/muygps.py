@@ -18,12 +18,14 @@ from __future__ import annotations
 
 __all__ = ("MuyGpsClassifier", "MuyGpsConfig")
 
+import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
+from .._arrays import check_array
 from ..features import CONTEXT_FEATURES, FEATURES_VERSION, measure_features
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
@@ -369,30 +371,31 @@ class MuyGpsClassifier(BlendClassifier):
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         config = self.config
-        names = ("pixel_mean", "components", "fill", "knots", "scores", "axes")
-        new_map = InputMap(*(np.ascontiguousarray(arrays[name], dtype=np.float32) for name in names))
         n_inputs = config.nComponents + len(config.features)
         n_coordinates = config.nCoordinates or n_inputs
-        new_map.check(config.cutout.size**2, config.nComponents, len(config.features), config.nCoordinates)
-        if bool(len(new_map.knots)) != config.doRanks:
-            raise ValueError("the knots do not fit doRanks")
+        new_map = InputMap.from_arrays(
+            arrays,
+            n_pixels=config.cutout.size**2,
+            n_components=config.nComponents,
+            n_features=len(config.features),
+            n_coordinates=config.nCoordinates,
+            ranks=config.doRanks,
+        )
         n_products = min(config.nProducts, n_coordinates) if config.priorMean == "quadratic" else 0
-        trend = Trend(config.priorMean, np.asarray(arrays["trend"], dtype=np.float64), n_products)
+        trend = Trend(config.priorMean, arrays["trend"], n_products)
         trend.check(n_inputs, n_coordinates)
+        trend = dataclasses.replace(trend, values=np.asarray(trend.values, dtype=np.float64))
         points, labels, noise = arrays["points"], arrays["labels"], arrays["relative_noise"]
-        n = points.size // n_coordinates
-        if points.shape != (n, n_coordinates) or labels.shape != (n,) or noise.shape != (n,):
-            raise ValueError(
-                f"points, labels and relative_noise have shapes {points.shape}, {labels.shape} and "
-                f"{noise.shape}; the config asks for {n_coordinates} coordinates"
-            )
+        n = len(points) if points.ndim else 0
+        check_array("points", points, (n, n_coordinates))
+        check_array("labels", labels, (n,))
+        check_array("relative_noise", noise, (n,), positive=True)
         if n < config.nNeighbors:
             raise ValueError(f"{n} points are fewer than the {config.nNeighbors} neighbours")
-        if not (np.isfinite(labels).all() and np.isfinite(noise).all() and (noise > 0.0).all()):
-            raise ValueError("labels or relative_noise are not finite, or the noise is not positive")
+        check_array("hyper_parameters", arrays["hyper_parameters"], (len(_HYPER),))
         hyper = np.asarray(arrays["hyper_parameters"], dtype=np.float64)
-        if hyper.shape != (len(_HYPER),) or not np.isfinite(hyper).all() or not (hyper[:5] > 0.0).all():
-            raise ValueError("hyper_parameters are not six finite numbers, positive but for the last")
+        if not (hyper[:5] > 0.0).all():
+            raise ValueError("hyper_parameters are not positive but for the last")
         values = dict(zip(_HYPER, map(float, hyper), strict=True))
         settings = KernelSettings(values["smoothness"], values["length_scale"], values["noise"])
         self._take_points(points, labels.astype(np.float64), noise.astype(np.float64))

@@ -94,10 +94,12 @@ def register_entry_points(
             if classifier_registry.get(entry_point.name) is classifier:
                 continue
             classifier_registry.register(entry_point.name, classifier)
-        except Exception as err:
+        except (Exception, SystemExit) as err:
+            # A module may end the program when it is imported, which is none of its business here.
+            what = "it ends the program (sys.exit)" if isinstance(err, SystemExit) else str(err)
             warnings.warn(
                 f"blend classifier plugin {entry_point.name!r} ({entry_point.value}) was left out: "
-                f"{type(err).__name__}: {err}",
+                f"{type(err).__name__}: {what}",
                 RuntimeWarning,
                 stacklevel=2,
             )

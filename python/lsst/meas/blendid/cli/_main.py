@@ -14,7 +14,9 @@ __all__ = ("main",)
 
 import importlib
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -37,6 +39,21 @@ _COMMANDS = {
 }
 """Commands in the order of the help, with their summary.  The command NAME is
 the attribute NAME of the module of that name in this package."""
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Show warnings of libraries as users know those of commands, without file and line of a program."""
+    usual = warnings.formatwarning
+
+    def format_line(message: Warning | str, *_args: Any, **_options: Any) -> str:
+        return f"Warning: {' '.join(str(message).split())}\n"
+
+    warnings.formatwarning = format_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 class _LazyGroup(click.Group):
@@ -76,7 +93,7 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with keep_interrupts():
+            with keep_interrupts(), _warnings_in_one_line():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Interrupted; no half-written file was left behind.", err=True)
