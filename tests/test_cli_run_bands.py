@@ -90,9 +90,18 @@ def test_a_band_that_is_not_known_is_assumed(tmp_path: Path) -> None:
     image = write_plain(tmp_path / "sky.fits")
     status, _, err = run(image, "--out", tmp_path, *OPTIONS)
     assert status == 0
-    assert err == f"{image}: the band is not known; it is assumed to be that of features-i-1: i\n"
+    assert f"{image}: the band is not known (no FILTER or BAND card); that of the models is assumed\n" in err
     assert not _blend(tmp_path)["flag_other_band"].any()
-    assert run(image, "--out", tmp_path, *OPTIONS, "--classifier", "peaks")[2] == ""
+
+
+def test_a_plain_image_in_another_band(tmp_path: Path) -> None:
+    """The same as for a coadd of that band."""
+    header = astropy.io.fits.Header({"FILTER": "r"})
+    astropy.io.fits.writeto(tmp_path / "sky.fits", make_pixels(), header)
+    status, _, err = run(tmp_path / "sky.fits", "--out", tmp_path, *OPTIONS)
+    assert status == 1 and "classifier 'features' has no model for band r (features-i-1 is for i)" in err
+    assert run(tmp_path / "sky.fits", "--out", tmp_path, *OPTIONS, "--any-band")[0] == 0
+    assert _blend(tmp_path)["flag_other_band"].all()
 
 
 @pytest.mark.parametrize(

@@ -207,20 +207,12 @@ class ImageRunner:
 
         task = self.get_task(has_variance=source.has_variance, has_sky=source.has_sky)
         band = source.band
-        if band is None:
-            models = [c.package for _, c in task.models if c.needs_band and c.package is not None]
-            if bands := sorted({b for model in models for b in model.bands}):
-                names = ", ".join(model.name for model in models)
-                self._tell(
-                    note(f"the band is not known; it is assumed to be that of {names}: {', '.join(bands)}")
-                )
-            return task
         if self._implicit is None:
             arguments = self._options.config
             self._implicit = find_implicit_classifiers(
                 task.config, classifiers=arguments["classifiers"], models=arguments["models"]
             )
-        lacking = tuple(name for name in self._implicit if not task.models.has_model(name, band))
+        lacking = tuple(name for name in self._implicit if band and not task.models.has_model(name, band))
         for name in lacking:
             self._tell(note(f"classifier '{name}' has no model for band {band}; it is left out"))
         return self.get_task(has_variance=source.has_variance, has_sky=source.has_sky, left_out=lacking)
