@@ -19,7 +19,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid import ModelPackage
 from lsst.meas.blendid.cli import main
-from test_cli_run import OPTIONS, make_pixels, run, write_plain
+from test_cli_run import OPTIONS, make_pixels, run
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,8 @@ def test_any_band(coadd: Path, tmp_path: Path) -> None:
 
 
 def test_a_band_that_is_not_known_is_assumed(tmp_path: Path) -> None:
-    image = write_plain(tmp_path / "sky.fits")
+    image = tmp_path / "sky.fits"
+    astropy.io.fits.writeto(image, make_pixels())
     status, _, err = run(image, "--out", tmp_path, *OPTIONS)
     assert status == 0
     assert f"{image}: the band is not known (no FILTER or BAND card); that of the models is assumed\n" in err
