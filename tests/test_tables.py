@@ -53,6 +53,7 @@ flux float32 nJy; mag float32 mag;
 flag bool none; flag_edge bool none; flag_masked bool none; flag_core_missing bool none;
 flag_no_data bool none;
 flag_too_large bool none; flag_too_many_peaks bool none; flag_correlated_noise bool none;
+flag_profile_mismatch bool none;
 flag_bright_star bool none;
 flag_outside_model_range bool none; flag_other_band bool none;
 flag_classifier_failed bool none

@@ -88,6 +88,13 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=False,
     ),
     FlagDefinition(
+        "profile_mismatch",
+        "The most significant peak is bright (S/N of 100 or more) and compact like a star, with more light "
+        "in its wings than the PSF has.  A star whose PSF is not that of the image looks like a blend; give "
+        "the real one (--psf FILE).",
+        blocking=False,
+    ),
+    FlagDefinition(
         "bright_star",
         "A bright star dominates: the most significant peak has a point-source S/N of 200 or more and is as "
         "sharp as the PSF along both axes, or pixels are saturated.  Its wings, spikes and halo may have "

@@ -19,6 +19,7 @@ from .fluxes import are_cores_unresolved
 from .footprints import DetectionResult
 from .footprints.footprint_set import sum_in_spans
 from .footprints.smoothing import dilate_square
+from .profile_mismatch import find_profile_mismatches
 
 _BRIGHT_SIGNIFICANCE = 200.0
 """Point-source S/N from which on the wings of a star stand above the noise beyond its core."""
@@ -48,7 +49,8 @@ def find_footprint_flags(
     -------
     flags : `dict` [`str`, `numpy.ndarray`]
         Bool arrays of shape (n,): ``edge``, ``masked``, ``core_missing``,
-        ``no_data``, ``too_many_peaks``, ``correlated_noise`` and ``bright_star`` (`.flags.FLAGS`).
+        ``no_data``, ``too_many_peaks``, ``correlated_noise``,
+        ``profile_mismatch`` and ``bright_star`` (`.flags.FLAGS`).
     """
     footprints = detection.footprints
     detected = detection.detected
@@ -63,6 +65,7 @@ def find_footprint_flags(
         "correlated_noise": np.full(
             len(footprints), detection.noise.is_correlated and not detection.noise.is_corrected
         ),
+        "profile_mismatch": find_profile_mismatches(detection),
         "bright_star": _is_bright_star(detection, saturated),
     }
 
