@@ -171,3 +171,21 @@ def test_command(tmp_path: Path) -> None:
     for name in ("small", "large"):
         for column in ("bbox_x0", "area", "n_peaks", "max_significance", "p_blended"):
             np.testing.assert_array_equal(tables[name][column], tables["ordinary"][column])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--config-option", "footprints.nSigmaToGrow=1e999"], "inf is outside of valid range"),
+        (["--config-option", "footprints.doSubtractBackground=False"], "too high over its scatter"),
+    ],
+)
+def test_no_raw_errors(tmp_path: Path, options: list[str], message: str) -> None:
+    """What cannot be searched, or not so, is one line that says why."""
+    path = tmp_path / "image.fits"
+    astropy.io.fits.PrimaryHDU(make_pixels() + 1e12).writeto(path)
+    arguments = ["run", str(path), "--out", str(tmp_path), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"]
+    result = CliRunner().invoke(main, [*arguments, "--classifier", "peaks", *options])
+    assert result.exit_code in (1, 2)
+    assert message in result.output
+    assert "unexpected" not in result.output

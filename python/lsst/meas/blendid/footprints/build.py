@@ -127,7 +127,7 @@ def build_footprints(
     scale = find_scale(image, variance if use_variance else None)
     pedestal = find_pedestal(image, scale)
     if pedestal and not config.doSubtractBackground:
-        raise ValueError(
+        raise NoNoiseError(
             f"the image's level of {pedestal:g} is too high over its scatter for single precision; "
             "subtract it, or set doSubtractBackground"
         )

@@ -55,6 +55,7 @@ class FootprintConfig(Config):
         doc="Grow footprints by int(nSigmaToGrow * sigma + 0.5) pixels, sigma that of the PSF; 0 for none.",
         default=2.4,
         min=0.0,
+        max=100.0,
     )
     isotropicGrow = Field[bool](
         doc="Grow with a disc? If not, with a diamond (Manhattan metric).",
@@ -70,6 +71,7 @@ class FootprintConfig(Config):
         doc="Full width of the Gaussian smoothing kernel in units of its sigma, rounded up to an odd number.",
         default=7.0,
         min=1.0,
+        max=100.0,
     )
     statsMask = ListField[str](
         doc="Mask planes to leave out of noise and background statistics.",
