@@ -29,6 +29,7 @@ from lsst.pipe.base import (
     Struct,
 )
 
+from ._progress import report_progress
 from .band_models import BandModels
 from .blend_identification_config import BlendIdentificationConfig
 from .classifiers import BlendClassifier, split_probabilities
@@ -246,12 +247,14 @@ class BlendIdentificationTask(PipelineTask):
         p_n = None
         for name, classifier in classifiers.items():
             start = time.perf_counter()
+            report_progress(f"classifier {name}")
             p_blended[name], p_n_of_this = _predict(name, classifier, samples)
             if name == self.config.primaryClassifier:
                 p_n = p_n_of_this
             timings[f"classifier_{name}"] = time.perf_counter() - start
 
         start = time.perf_counter()
+        report_progress("tables")
         inner_box = _patch_inner_box(coadd) if patch_inner_box is None else patch_inner_box
         if inner_box is None:
             self.log.verbose("The inner region of the patch is not known; is_patch_inner is true everywhere.")

@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from .._progress import report_progress
 from ._common import CommandError, Settings, announce, describe_error, get_settings, show_log
 from ._inputs import ImageInput
 from ._outputs import OutputOptions, write_outputs
+from ._stages import show_stages
 
 if TYPE_CHECKING:
     from ..blend_identification import BlendIdentificationTask
@@ -236,7 +238,9 @@ class ImageRunner:
         self._told.clear()
         failed = False
         try:
-            self._tell(Line(self._run_one(image), "out"))
+            with show_stages(image.name):
+                line = self._run_one(image)
+            self._tell(Line(line, "out"))
         except Exception as err:
             failed = True
             if self._options.settings.debug:
@@ -266,6 +270,7 @@ class ImageRunner:
         from ..samples import ab_zero_point
 
         start = time.perf_counter()
+        report_progress("read")
         source = read_image(image.path, hdu=image.hdu, **self._options.reading)
         note = partial(Line, kind="note", image=image.name)
         for text in source.decisive:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._progress import report_progress
 from .._suggest import did_you_mean
 from .core import CORE_COLUMNS, measure_core
 from .geometry import GEOMETRY_COLUMNS, measure_geometry
@@ -92,8 +93,13 @@ def _measure_alone(result: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
 
 def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
     """All but the two-component test, float32 of shape (n, k)."""
-    strips = split_into_strips(result, plane_margin(float(result.psf.sigma)))
-    alone, unusable = (np.concatenate(parts) for parts in zip(*map(_measure_alone, strips), strict=True))
+    report_progress("features")
+    parts, done = [], 0
+    for strip in split_into_strips(result, plane_margin(float(result.psf.sigma))):
+        parts.append(_measure_alone(strip))
+        done += len(strip.footprints)
+        report_progress("features", done / max(len(result.footprints), 1))
+    alone, unusable = (np.concatenate(part) for part in zip(*parts, strict=True))
     size = alone[:, list(_MEASURED).index("light_size")]
     field = np.broadcast_to(
         field_numbers(result, context, size), (len(result.footprints), len(CONTEXT_COLUMNS))

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._jit import njit
+from .._progress import report_progress
 from ._two_component_fit import fit_sources
 from ._two_component_psf import PsfMixture, fit_psf_mixture
 from ._two_component_scan import scan_kernel, scan_residual
@@ -291,6 +292,10 @@ def _test_all(  # pragma: no cover - compiled
         row[17] = min(pair[0, 0], pair[1, 0]) / (abs(pair[0, 0]) + abs(pair[1, 0]))
 
 
+_CHUNK = 1000
+"""Footprints between two reports of how far the test is."""
+
+
 def two_component_test(result: DetectionResult) -> np.ndarray:
     """Test each footprint of an image for a second source.
 
@@ -329,20 +334,23 @@ def two_component_test(result: DetectionResult) -> np.ndarray:
     first_span = np.searchsorted(spans[:, 0], np.arange(1, n + 2))
 
     bad = result.bad if result.bad.shape == result.image.shape else np.zeros((0, 0), dtype=bool)
-    _test_all(
-        np.asarray(result.image),
-        bad,
-        spans,
-        first_span,
-        peaks,
-        1.0 / sigma,
-        level,
-        mixture.moments,
-        galaxy,
-        point,
-        1.0 / float(np.sqrt((np.asarray(result.psf.image) ** 2).sum())),
-        scan_kernel(psf_sigma),
-        half,
-        out,
-    )
+    for start in range(0, n, _CHUNK):
+        report_progress("pairs of sources", start / n)
+        chunk = slice(start, start + _CHUNK)
+        _test_all(
+            np.asarray(result.image),
+            bad,
+            spans,
+            first_span[start : start + _CHUNK + 1],
+            peaks[chunk],
+            1.0 / sigma,
+            level,
+            mixture.moments,
+            galaxy,
+            point,
+            1.0 / float(np.sqrt((np.asarray(result.psf.image) ** 2).sum())),
+            scan_kernel(psf_sigma),
+            half,
+            out[chunk],
+        )
     return out.astype(np.float32)

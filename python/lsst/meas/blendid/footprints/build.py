@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._progress import report_progress
 from ..masks import mask_to_bool
 from ..psf import PsfSummary
 from ._inputs import check_inputs, clean_image, find_pedestal, find_scale, mark_variance, native
@@ -58,6 +59,7 @@ class _Clock:
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
+        report_progress(stage)
         try:
             yield
         finally:
