@@ -10,14 +10,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation.stamps import StampSet
-from toy_stamps import write_catalog
+from toy_stamps import toy_stamps, write_catalog
 
 
 def run(*arguments: object) -> Result:
@@ -54,27 +56,98 @@ def test_realistic(tmp_path: Path) -> None:
     assert len(stamps) == 4 and set(stamps.stamps["split"]) == {"test"}
 
 
-def test_coin(tmp_path: Path, shared_data: Path) -> None:
+def test_pairs_of_coin_alone_as_in_the_paper(tmp_path: Path, shared_data: Path) -> None:
     done = run(
         *("coin", "--cosmos", shared_data / "cosmos_real", "--out", tmp_path / "set"),
-        *("--train", 2, "--validation", 2, "--test", 2),
+        *("--train", 2, "--validation", 2, "--test", 2, "--isolated-share", 0, "--shift", "released"),
     )
     assert done.exit_code == 0, done.output
     stamps = StampSet.read(tmp_path / "set")
     assert len(stamps) == 6 and stamps.size == 128 and "segmentation" in stamps.arrays
     assert stamps.is_blended.all()
+    assert stamps.metadata["settings"]["shift"] == "released"
 
 
-def test_coin_with_single_galaxies(tmp_path: Path, shared_data: Path) -> None:
+def test_the_default_set_of_coin_is_trained_on_and_evaluated(tmp_path: Path, shared_data: Path) -> None:
+    """With isolated galaxies, and with the noise that the set has."""
+    folder, package = tmp_path / "coin", tmp_path / "m.blendid"
     done = run(
-        *("coin", "--cosmos", shared_data / "cosmos_real", "--out", tmp_path / "set"),
-        *("--train", 0, "--validation", 0, "--test", 12),
-        *("--isolated-share", 0.5, "--shift", "released"),
+        *("coin", "--cosmos", shared_data / "cosmos_real", "--out", folder),
+        *("--train", 60, "--validation", 40, "--test", 40),
     )
     assert done.exit_code == 0, done.output
-    stamps = StampSet.read(tmp_path / "set")
-    assert 0 < stamps.is_blended.sum() < 12
-    assert stamps.metadata["settings"]["shift"] == "released"
+    is_blended = StampSet.read(folder).is_blended
+    assert 0.3 < is_blended.mean() < 0.7
+    for classifier, options in (("sep", ()), ("logistic", ("nComponents=3",))):
+        done = CliRunner().invoke(
+            main,
+            [
+                *("train", "--classifier", classifier, "--out", str(package), "--overwrite"),
+                *("--stamps", str(folder), "--test-stamps", str(folder), "--calibration", "none"),
+                *(text for option in options for text in ("--config-option", option)),
+            ],
+        )
+        assert done.exit_code == 0, done.output
+        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{folder}: right for "))
+        assert " with one, " in line and " with more; AUC " in line
+    args = ("--stamps", folder, "--model", package, "--model", "logistic-i-1", "--model", "sep")
+    args += ("--out", tmp_path / "report", "--bootstrap", 0)
+    done = CliRunner().invoke(main, ["evaluate", *map(str, args)])
+    assert done.exit_code == 0, done.output
+    assert "SEP deblending" in done.stdout
+    # The one was trained on stamps, the other on the footprints of coadds.
+    notes = [line for line in done.stderr.splitlines() if "not calibrated on stamps" in line]
+    assert len(notes) == 1 and "logistic-i-1: trained on footprints of images" in notes[0]
+
+
+def test_sep_alone_needs_no_model(tmp_path: Path) -> None:
+    toy_stamps(60, size=41).with_noise(20.0).write(tmp_path / "set")
+    args = ("--stamps", tmp_path / "set", "--model", "sep", "--out", tmp_path / "report", "--bootstrap", 0)
+    done = CliRunner().invoke(main, ["evaluate", *map(str, args)])
+    assert done.exit_code == 0, done.output
+    assert "SEP deblending" in done.stdout
+
+
+def test_noise_is_that_which_the_set_names(tmp_path: Path) -> None:
+    """Each stamp gets one of its levels, if no other is asked for."""
+    clean = toy_stamps(90, size=25, separation=7.0)
+    clean.write(tmp_path / "unnamed")
+    dataclasses.replace(clean, metadata={"noise_levels": [10.0, 20.0]}).write(tmp_path / "named")
+    base = ("train", "--classifier", "peaks", "--calibration", "none", "--overwrite")
+    for args, levels in (
+        (("named",), {10.0, 20.0}),
+        (("named", "--stamp-noise", 15), {15.0}),
+    ):
+        package = tmp_path / "m.blendid"
+        words = (*base, "--out", package, "--stamps", tmp_path / args[0], *args[1:])
+        done = CliRunner().invoke(main, [str(word) for word in words])
+        assert done.exit_code == 0, done.output
+        assert ("noise of 10, 20 is added, as the set names it" in done.stderr) == (len(levels) == 2)
+        training = ModelPackage.read(package).metadata["training"]
+        assert {scene["stamp_noise"][0] for scene in training["scenes"]} == levels
+        # Not each stamp with each of them.
+        assert training["n_footprints"] == 30
+    words = (*base, "--out", tmp_path / "m.blendid", "--stamps", tmp_path / "unnamed")
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == 2 and "have no noise; give --stamp-noise SIGMA" in done.stderr
+    # Noise that images were written with is the noise of the set.
+    done = run(
+        *(
+            "blendhunter",
+            "--out",
+            tmp_path / "bh",
+            "--noise",
+            15,
+            "--train",
+            2,
+            "--validation",
+            0,
+            "--test",
+            0,
+        )
+    )
+    assert done.exit_code == 0, done.output
+    assert StampSet.read(tmp_path / "bh").metadata["noise_levels"] == [15.0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from lsst.meas.blendid.classifiers.registry import classifier_registry
 from lsst.meas.blendid.cutouts import CutoutConfig
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.training import train_classifier
-from lsst.meas.blendid.training.stamps import label_stamps
+from lsst.meas.blendid.training.stamps import add_noise, label_stamps
 from scipy import ndimage
 from toy_stamps import toy_stamps
 
@@ -104,3 +104,27 @@ def test_errors() -> None:
         label_stamps([])
     with pytest.raises(ValueError, match="unit is 'pixel'"):
         label_stamps(toy_stamps(3).with_noise(1.0), unit="pixel")  # type: ignore[arg-type]
+
+
+def test_noise_is_dealt_out_or_refused() -> None:
+    clean = toy_stamps(10)
+    with pytest.raises(ValueError, match="have no noise; give --stamp-noise SIGMA"):
+        add_noise(clean)
+    assert [one.noise.tolist() for one in add_noise(clean, (3.0, 4.0))] == [[3.0] * 10, [4.0] * 10]
+    named = dataclasses.replace(clean, metadata={"noise_levels": [3.0, 4.0, "much", -1]})
+    parts = add_noise(named)
+    assert [one.noise[0] for one in parts] == [3.0, 4.0]
+    ids = np.concatenate([one.stamps["stamp_id"] for one in parts])
+    assert sorted(ids.tolist()) == clean.stamps["stamp_id"].tolist()
+    # The same pixels as with that noise alone.
+    assert np.array_equal(parts[0].images[0], clean.with_noise(3.0).images[0])
+    noisy = clean.with_noise(5.0)
+    assert add_noise(noisy, (3.0,)) == [noisy]
+
+
+def test_truths_of_stamps_without_snr_are_refused() -> None:
+    stamps = toy_stamps(10).with_noise(3.0)
+    truth = stamps.truth.copy()
+    truth["snr"][2] = np.nan
+    with pytest.raises(ValueError, match="column snr of the truth of .* has rows that are no numbers"):
+        dataclasses.replace(stamps, truth=truth)

@@ -39,6 +39,8 @@ _FIRST_SEED = 5_000_000
 """Far from the first seeds of training: a parametric sky depends on its seed alone."""
 _BASELINE_SEED = 6_000_000
 _BASELINE_SCENES = 4
+_SEP = "sep"
+"""Name of the classifier that is a baseline here."""
 OUTPUTS = ("report.html", "scores.json", "scores.ecsv", "predictions.parquet")
 
 
@@ -76,6 +78,11 @@ class Request:
     jobs: int
     out: Path
     overwrite: bool
+
+    @property
+    def with_sep(self) -> bool:
+        """Whether SExtractor's deblending is scored; it can be named as a model, which it does not need."""
+        return self.sep or _SEP in self.models
 
     def check(self) -> None:
         """Find what is wrong before any work is done.
@@ -287,6 +294,7 @@ def run_evaluation(request: Request, command: str) -> None:
     request.check()
 
     from .. import __version__
+    from ..evaluation.baselines import SEP
     from ..evaluation.comparison_files import write_scores
     from ..evaluation.comparison_report import render_comparison_report
     from ..evaluation.comparison_section import make_section
@@ -295,7 +303,8 @@ def run_evaluation(request: Request, command: str) -> None:
     from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()
-    models = load_models(request.models or list_shipped())
+    named = [name for name in request.models if name != _SEP]
+    models = load_models(named if request.models else list_shipped())
     _check_reference(request, models)
     config, footprints = _configs(request)
     sections = []
@@ -320,7 +329,7 @@ def run_evaluation(request: Request, command: str) -> None:
     facts = {"command": command, "version": __version__}
     made_by = f"lsst.meas.blendid {__version__}, {time.perf_counter() - start:.0f} s"
     page = render_comparison_report(
-        sections, [model.name for model in models], command=command, made_by=made_by
+        sections, [model.name for model in models] or [SEP], command=command, made_by=made_by
     )
     paths = write_scores(request.out, sections, facts=facts, page=page)
     announce(f"{paths[-1]}: {time.perf_counter() - start:.1f} s")
@@ -330,7 +339,7 @@ def _check_reference(request: Request, models: Sequence[NamedModel]) -> None:
     """Refuse a reference that there will be no scores of, and models that are called as a baseline."""
     from ..evaluation.baselines import all_baselines
 
-    names, own = list(all_baselines(request.sep)), [model.name for model in models]
+    names, own = list(all_baselines(request.with_sep)), [model.name for model in models]
     if taken := [name for name in own if name in names]:
         raise MisuseError(f"{taken[0]!r} is the name of a baseline; give the model another LABEL=")
     if request.reference not in (*own, *names):
@@ -373,7 +382,7 @@ def _score(
             [footprints],
             snr_min=first,
             # SEP looks at the images.
-            keep_images=request.sep,
+            keep_images=request.with_sep,
             processes=request.jobs,
             progress=stderr_progress("Scenes for baselines"),
         )
@@ -417,18 +426,17 @@ def _score_stamps(
 def _stamps(request: Request, split: str) -> list[StampSet]:
     """Stamps of one part of the sets, with noise."""
     from ..simulation.stamps import StampSet
+    from ..training.stamps import add_noise
 
     found: list[StampSet] = []
     for folder in request.stamp_sets:
         part = StampSet.read(folder).split(split)
         if not len(part):
             continue
-        if (part.noise > 0.0).any():
-            found.append(part)
-        elif request.stamp_noise:
-            found += [part.with_noise(sigma) for sigma in request.stamp_noise]
-        else:
-            raise MisuseError(f"the stamps of {folder} have no noise; give --stamp-noise SIGMA")
+        try:
+            found += add_noise(part, request.stamp_noise)
+        except ValueError as err:
+            raise MisuseError(f"{folder}: {err}") from err
     return found
 
 
@@ -440,7 +448,7 @@ def _baselines(
     from ..evaluation.bootstrap import choose_units
 
     if fit is not None:
-        return baselines(fit.samples, fit.counts, labelled.samples, sep=request.sep)
+        return baselines(fit.samples, fit.counts, labelled.samples, sep=request.with_sep)
     x, y = labelled.samples.centroid.T
     units = choose_units(x, y, labelled.sky)
-    return cross_fitted_baselines(labelled.samples, labelled.counts, units.index, sep=request.sep)
+    return cross_fitted_baselines(labelled.samples, labelled.counts, units.index, sep=request.with_sep)

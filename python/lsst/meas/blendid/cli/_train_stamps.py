@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("Stamps", "look_at_stamps")
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,19 +33,22 @@ class Stamps:
     Parameters
     ----------
     levels
-        Noise to add to stamps that have none.
+        Noise to add to stamps that have none; that which their set names if empty.
     unit
         What is classified, "stamp" or "footprint".
     footprints
         Settings of the footprints.
     snr_min
         Fainter galaxies do not count in footprints.
+    say
+        Called with a line that the user should know, once for each line.
     """
 
     levels: tuple[float, ...]
     unit: Literal["stamp", "footprint"]
     footprints: FootprintConfig
     snr_min: float = 5.0
+    say: Callable[[str], None] = print
 
     def label(self, folders: Sequence[str], split: str) -> LabelledScenes | None:
         """Label one part of sets.
@@ -69,17 +72,21 @@ class Stamps:
         """
         from ..simulation.progress import stderr_progress
         from ..simulation.stamps import StampSet
-        from ..training.stamps import label_stamps
+        from ..training.stamps import add_noise, label_stamps
 
         sets: list[StampSet] = []
         for folder in folders:
             part = StampSet.read(folder).split(split)
-            if (part.noise > 0.0).any() or not len(part):
-                sets.append(part)
-            elif self.levels:
-                sets += [part.with_noise(sigma) for sigma in self.levels]
-            else:
-                raise MisuseError(f"the stamps of {folder} have no noise; give --stamp-noise SIGMA")
+            try:
+                noisy = add_noise(part, self.levels)
+            except ValueError as err:
+                raise MisuseError(f"{folder}: {err}") from err
+            if not (part.noise > 0.0).any() and not self.levels and len(part):
+                levels = ", ".join(f"{one.noise[0]:g}" for one in noisy)
+                self.say(
+                    f"{folder}: noise of {levels} is added, as the set names it (--stamp-noise for another)"
+                )
+            sets += noisy
         if not any(len(part) for part in sets):
             return None
         progress = stderr_progress(f"Stamps for {split}")

@@ -90,7 +90,7 @@ from ._evaluate import Request, run_evaluation
     metavar="SIGMA",
     multiple=True,
     type=click.FloatRange(min=0.0, min_open=True),
-    help="Noise per pixel to add to stamps that have none.",
+    help="Noise per pixel to add to stamps that have none; by default what the set names.",
 )
 @click.option(
     "--unit",
@@ -104,7 +104,11 @@ from ._evaluate import Request, run_evaluation
     type=SceneNumbers("0,6,9"),
     help="Truth scenes to fit the baselines to (of 1,2,3,5); by default simulated skies.",
 )
-@click.option("--sep", is_flag=True, help="Score SExtractor's deblending, through SEP, as well.")
+@click.option(
+    "--sep",
+    is_flag=True,
+    help="Score SExtractor's deblending, through SEP, as well; so does --model sep, which needs no package.",
+)
 @click.option(
     "--reference",
     metavar="NAME",

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("stamps",)
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -215,10 +216,11 @@ def blendhunter_real(
 @click.option(
     "--isolated-share",
     type=click.FloatRange(min=0.0, max=1.0),
-    default=0.0,
+    default=0.5,
     show_default=True,
     metavar="SHARE",
-    help="Share of stamps with one galaxy, which the paper's set has not.",
+    help="Share of stamps with one galaxy, which classifiers need as well; 0 for pairs alone, as in the "
+    "paper.",
 )
 @click.option(
     "--shift",
@@ -239,7 +241,7 @@ def coin(
     seed: int,
     overwrite: bool,
 ) -> None:
-    """Pairs of real galaxies with the segmentation of each alone (COIN).
+    """Pairs of real galaxies, and lone ones, with the segmentation of each alone (COIN).
 
     The set of Boucaud et al. 2020 (MNRAS 491, 2481), with its numbers.
     """
@@ -281,6 +283,11 @@ def _write(
     """Write a set, and tell what it is."""
     from ..simulation.stamps import write_noisy
 
+    if levels:
+        # What the set is taken with where nothing else is said.
+        stamp_set = dataclasses.replace(
+            stamp_set, metadata={**stamp_set.metadata, "noise_levels": list(dict.fromkeys(levels))}
+        )
     stamp_set.write(folder, overwrite=overwrite)
     names = [
         write_noisy(stamp_set, folder, sigma, realisation).name

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..model_package import point_source_depth
+from ..training.stamps import learned_stamps
 from .breakdown import Bins, KindScores, bin_scores, kind_scores
 from .comparison import compare
 from .comparison_table import Comparison
@@ -170,6 +171,12 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:
     if missing:
         notes.append(
             f"**{model.name}** gives no probability for {missing:,} footprints, which its scores leave out."
+        )
+    whole = any(scene.get("unit") == "stamp" for scene in scored.labelled.provenance)
+    if whole and package is not None and not learned_stamps(package):
+        notes.append(
+            f"**{model.name}**: trained on footprints of images; its probabilities are not calibrated on "
+            "stamps as a whole."
         )
     return notes
 

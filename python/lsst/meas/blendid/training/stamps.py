@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("label_stamps", "stamp_footprints")
+__all__ = ("add_noise", "label_stamps", "learned_stamps", "stamp_footprints")
 
 import copy
 import dataclasses
@@ -27,6 +27,7 @@ from ..samples import FootprintSamples, SceneContext
 from .scenes import LabelledScenes, Progress
 
 if TYPE_CHECKING:
+    from ..model_package import ModelPackage
     from ..simulation.stamps import StampSet
 
 _PER_SCENE = 1024
@@ -45,6 +46,58 @@ def stamp_footprints() -> FootprintConfig:
     config = FootprintConfig()
     config.doCorrectCorrelatedNoise = True
     return config
+
+
+def add_noise(stamp_set: StampSet, levels: Sequence[float] = ()) -> list[StampSet]:
+    """Add noise to stamps that have none.
+
+    Parameters
+    ----------
+    stamp_set
+        The stamps.
+    levels
+        Noise per pixel, image units; each stamp is taken with all of them.  If there are none, those that the
+        set names (``noise_levels`` of its metadata) are dealt out to its stamps in turn.
+
+    Returns
+    -------
+    stamp_sets
+        A set for each level; the same set if it has noise.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no level.
+    """
+    if not len(stamp_set) or (stamp_set.noise > 0.0).any():
+        return [stamp_set]
+    if levels:
+        return [stamp_set.with_noise(level) for level in levels]
+    own = stamp_set.metadata.get("noise_levels")
+    named = own if isinstance(own, list | tuple) else ()
+    levels = [float(one) for one in named if isinstance(one, int | float) and one > 0.0]
+    if not levels:
+        raise ValueError(f"the stamps of {stamp_set.name} have no noise; give --stamp-noise SIGMA")
+    rows = np.arange(len(stamp_set))
+    dealt = ((stamp_set.select(rows[k :: len(levels)]), level) for k, level in enumerate(levels))
+    return [part.with_noise(level) for part, level in dealt if len(part)]
+
+
+def learned_stamps(package: ModelPackage) -> bool:
+    """Tell whether a model was trained on stamps as a whole.
+
+    Parameters
+    ----------
+    package
+        The model.
+
+    Returns
+    -------
+    stamps
+        If not, its probabilities are those of footprints, under the shares of blends among these.
+    """
+    scenes = package.metadata.get("training", {}).get("scenes", [])
+    return bool(scenes) and all(scene.get("unit") == "stamp" for scene in scenes)
 
 
 def label_stamps(

@@ -81,7 +81,8 @@ class CoinSettings:
     """White noise that is added to each galaxy, in units of its own (candels-blender adds as much again)."""
 
     isolated_share: float = 0.0
-    """Share of stamps that have no second galaxy; none in the paper."""
+    """Share of stamps that have no second galaxy: none in the paper, half by default of
+    ``blendid stamps coin``, as a classifier of stamps needs both kinds."""
 
     split_shares: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: {"train": 0.49, "validation": 0.21, "test": 0.30}

@@ -173,6 +173,10 @@ class StampSet:
             value = np.asarray(self.truth[key])
             if value.dtype.kind not in "fiu" or not np.isfinite(value).all():
                 raise StampSetError(f"column {key} of the truth of {self.name} is not all finite numbers")
+        snr = np.asarray(self.truth["snr"])
+        # It is infinite where there is no noise.
+        if snr.dtype.kind not in "fiu" or np.isnan(snr).any():
+            raise StampSetError(f"column snr of the truth of {self.name} has rows that are no numbers")
 
     def __len__(self) -> int:
         return len(self.images)
