@@ -224,8 +224,8 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
     for k, (table, match) in enumerate(
         (
             (empty, f"all {len(labels)} labels are missing"),
-            (one, "are blended; both kinds are needed"),
-            (far, "positions of the labels lie in none"),
+            (one, "and both kinds are needed"),
+            (far, "has a label that can be used: labels of"),
             (text, "must be numbers of galaxies"),
             (labels[["x", "y"]], "lacks n_galaxies"),
         )
@@ -466,6 +466,53 @@ def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
     assert shares[0] > shares[1]
 
 
+def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> None:
+    """The tables of true galaxies are found by the names of coadds, and other processes change nothing."""
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    truth = Table.read(scene.with_name("small.truth.parquet"))["x", "y", "snr"]
+    truth.meta.clear()
+    inputs = []
+    for k in range(3):
+        shutil.copy(scene, folder / f"s{k}.fits")
+        # Another limit for each, so that a wrong table would show.
+        truth[np.asarray(truth["snr"]) > 5.0 * k].write(folder / f"s{k}.truth.fits")
+        inputs += ["--coadd", folder / f"s{k}.fits", "--truth", folder / f"s{k}.truth.fits"]
+    tables = tmp_path / "tables"
+    shutil.copytree(folder, tables)
+    base = ("train", "--classifier", "logistic", "--config-option", "nComponents=4", "--folds", 0)
+    ways = {
+        "listed": inputs,
+        "folder": ["--coadd", folder],
+        "pattern": ["--coadd", f"{folder}/s?.fits", "--truth", f"{folder}/*.truth.fits"],
+        "apart": ["--coadd", f"{folder}/s?.fits", "--truth", tables, "-j", 2],
+    }
+    packages = {}
+    for name, args in ways.items():
+        status, _, err = run(*base, "--out", tmp_path / f"{name}.blendid", *args)
+        assert status == 0, err
+        packages[name] = ModelPackage.read(tmp_path / f"{name}.blendid")
+    for name, package in packages.items():
+        training, expected = (p.metadata["training"] for p in (package, packages["listed"]))
+        assert training["scenes"] == expected["scenes"], name
+        for key, array in packages["listed"].arrays.items():
+            np.testing.assert_array_equal(package.arrays[key], array)
+    (folder / "s1.truth.fits").unlink()
+    shutil.copy(folder / "s0.truth.fits", tables / "s0.fits")
+    for args, match in (
+        (("--coadd", folder), "s1.fits: there is no table s1.truth.parquet"),
+        (
+            ("--coadd", folder, "--truth", folder / "s0.truth.fits"),
+            "3 coadds and 1 --truth; each coadd needs",
+        ),
+        (("--truth", folder), "--truth and --labels go with --coadd"),
+        (("--coadd", tmp_path / "tables" / "*.truth.fits"), "there are tables, but no coadd"),
+    ):
+        status, out, err = run(*base, "--out", tmp_path / "m.blendid", *args)
+        assert (status, out) == (2, ""), args
+        assert match in err and err.count("\n") == 1, err
+
+
 def test_held_out_coadds(scene: Path, tmp_path: Path) -> None:
     """Of five given coadds one is kept for the scores."""
     args = []
@@ -477,9 +524,10 @@ def test_held_out_coadds(scene: Path, tmp_path: Path) -> None:
     status, out, err = run("train", "--classifier", "peaks", "--out", package, *args)
     assert (status, err) == (0, "")
     metadata = ModelPackage.read(package).metadata
-    assert [s["noise"] for s in metadata["validation"]["scenes"]] == ["clipped", "variance"]
+    # The noise is that of the variance plane, which 'run' takes for them.
+    for part in ("training", "validation"):
+        assert {s["noise"] for s in metadata[part]["scenes"]} == {"variance"}
     used = [s["image"] for s in metadata["training"]["scenes"]]
     held = [s["image"] for s in metadata["validation"]["scenes"]]
-    # A single one is looked at with either noise.
-    assert held == ["2.fits", "2.fits"] and used == ["0.fits", "1.fits", "3.fits", "4.fits"]
+    assert held == ["2.fits"] and used == ["0.fits", "1.fits", "3.fits", "4.fits"]
     assert "validation: " in out

@@ -32,13 +32,15 @@ from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from lsst.meas.blendid.training import (
     FileScene,
     LabelledScenes,
+    choose_settings,
     fine_tune,
     footprint_settings,
     read_labels,
+    settings_of_image,
     settings_of_model,
     train_classifier,
 )
-from lsst.meas.blendid.training.label_tables import UNKNOWN, match_labels
+from lsst.meas.blendid.training.label_tables import UNKNOWN, describe_rows, explain_losses, match_labels
 from lsst.meas.blendid.training.log import find_versions
 from lsst.meas.blendid.training.validation import split_halves, validate
 from lsst.pex.config import Field
@@ -200,6 +202,32 @@ def test_labels_with_gaps(tmp_path: Path) -> None:
         FileScene("a.fits")
 
 
+def test_settings_of_a_start_are_those_that_run_takes(package: ModelPackage) -> None:
+    clipped, variance = (settings_of_image(has_variance=one) for one in (False, True))
+    assert choose_settings(package, clipped, "a.fits").toDict() == clipped.toDict()
+    match = "run' finds in a.fits .noiseSource='variance'.*--noise clipped"
+    with pytest.raises(ModelPackageError, match=match):
+        choose_settings(package, variance, "a.fits")
+
+
+def test_lost_labels_are_told_with_reason_and_rows() -> None:
+    (result, counts) = make_toy(5, seed=3)
+    middle = result.footprints.centroid
+    table = Table({"x": middle[:, 0], "y": middle[:, 1], "n_galaxies": counts.astype(float)})
+    assert explain_losses(result.footprints, table, "t") is None
+    table["n_galaxies"][[0, 2]] = np.nan
+    table["x"][1] -= 1e6
+    table["x"][3], table["y"][3] = result.xy0
+    table.add_row({"x": middle[9, 0], "y": middle[9, 1], "n_galaxies": counts[9] + 1})
+    n = len(table)
+    assert explain_losses(result.footprints, table, "t") == (
+        f"t: {n - 6} of {n} labels are used; 2 without a number: rows 0, 2 (from 0); 1 outside of the image: "
+        "row 1 (from 0); 1 in no footprint: row 3 (from 0); 2 in a footprint with labels that differ: "
+        f"rows 9, {n - 1} (from 0)"
+    )
+    assert describe_rows(np.arange(9)) == "rows 0, 1, 2, 3, 4, … (9 rows, from 0)"
+
+
 def test_scores_do_not_see_their_own_calibration() -> None:
     """With labels at random, a calibration of the other half can not look better than chance."""
     model = LogisticClassifier(config())
@@ -213,6 +241,45 @@ def test_scores_do_not_see_their_own_calibration() -> None:
     assert found["scores"]["natural_cross_entropy"] > floor
     assert found["estimate"].startswith("cross-fitted: each half of the sky with the isotonic")
     assert model.calibration is not None and model.calibration.method == "isotonic"
+
+
+def test_a_fit_is_cross_validated_by_pieces_of_sky(package: ModelPackage) -> None:
+    """One image is enough, and the score is one on footprints that were not learned from."""
+    one, more = labelled([10]), labelled([20, 21, 22])
+    new = train_classifier("logistic", one, config=config(), folds=4)
+    validation = new.metadata["validation"]
+    assert validation["estimate"] == "cross-validated: 4 folds of pieces of sky"
+    assert "start" not in validation
+    own, other = (loss(LogisticClassifier.from_package(new), test) for test in (one, more))
+    found = validation["scores"]["natural_cross_entropy"]
+    assert own < found and abs(found - other) < 0.1
+    # Labels without meaning cannot be predicted, however well they are fitted.
+    shuffled = dataclasses.replace(one, counts=np.random.default_rng(5).permutation(one.counts))
+    scores = train_classifier("logistic", shuffled, config=config(), folds=4).metadata["validation"]["scores"]
+    assert scores["auc"] < 0.65
+    # The model that is gone on from is scored on the same footprints.
+    options = FitOptions(start=package)
+    validation = train_classifier("logistic", one, config=config(), folds=4, options=options).metadata[
+        "validation"
+    ]
+    before = validation["start"]
+    assert before["name"] == "old" and before["scores"]["n"] == validation["scores"]["n"]
+    p, _ = split_probabilities(LogisticClassifier.from_package(package).probabilities(one.samples))
+    assert before["scores"]["auc"] == pytest.approx(score(p, one.counts).auc, abs=1e-6)
+    assert train_classifier("logistic", one, config=config()).metadata["validation"] == {}
+
+
+def test_too_few_footprints_for_folds_are_told() -> None:
+    lines: list[str] = []
+    few = labelled([10])
+    rows = np.zeros(len(few.counts), dtype=bool)
+    rows[np.flatnonzero(few.counts > 1)[:1]] = rows[np.flatnonzero(few.counts == 1)[:40]] = True
+    few = dataclasses.replace(
+        few, samples=few.samples.select(rows), counts=few.counts[rows], sky=few.sky[rows]
+    )
+    new = train_classifier("logistic", few, config=config(), folds=4, options=FitOptions(report=lines.append))
+    assert new.metadata["validation"] == {}
+    assert lines[-1].startswith("not cross-validated: without a fold of the sky, ")
 
 
 def test_calibration_goes_into_the_package() -> None:

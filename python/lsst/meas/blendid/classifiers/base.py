@@ -154,6 +154,8 @@ class BlendClassifier(ABC):
     """Whether it can predict only with a trained model."""
     needs_planes: ClassVar[bool] = False
     """Whether it looks at other images than the one that cutouts are made of."""
+    needs_centers: ClassVar[bool] = False
+    """Whether `fit`, unless it goes on from a model, needs the places of galaxies in all of an image."""
     can_start: ClassVar[bool] = False
     """Whether `fit` goes on from the model that its options have as ``start``."""
     start_fields: ClassVar[tuple[str, ...]] = ()

@@ -97,6 +97,7 @@ class CentersClassifier(BlendClassifier):
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = CentersConfig
     name: ClassVar[str] = "centers"
     can_start: ClassVar[bool] = True
+    needs_centers: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
     # A model may be used with more or fewer views than it was scored with.
     untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "views")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("FitOptions", "LabelledSamples")
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,21 +104,19 @@ class FitOptions:
         Returns
         -------
         group : `numpy.ndarray`, shape (n,), int
-            Piece of sky of each footprint; its image if the pieces are not known, or too few.
+            Piece of sky of each footprint, or its image if the pieces are not known.  If these are too few,
+            each of them is cut into squares, at least four times ``least`` together.
 
         Raises
         ------
         ValueError
             Raised if there is not one piece of sky for each footprint.
         """
-        if self.sky is not None:
-            if np.shape(self.sky) != (len(samples),):
-                raise ValueError(
-                    f"{np.size(self.sky)} pieces of sky were given for {len(samples)} footprints"
-                )
-            if len(np.unique(self.sky)) >= least:
-                return np.asarray(self.sky)
-        return samples.scene_index
+        if self.sky is not None and np.shape(self.sky) != (len(samples),):
+            raise ValueError(f"{np.size(self.sky)} pieces of sky were given for {len(samples)} footprints")
+        sky = samples.scene_index if self.sky is None else np.asarray(self.sky)
+        n = len(np.unique(sky))
+        return sky if n >= least or n == 0 else _cut_sky(samples.centroid, sky, 4 * least)
 
     def say(self, line: str) -> None:
         """Report a line, if anybody listens.
@@ -129,3 +128,19 @@ class FitOptions:
         """
         if self.report is not None:
             self.report(line)
+
+
+def _cut_sky(position: np.ndarray, sky: np.ndarray, least: int) -> np.ndarray:
+    """Cut pieces of sky, in which footprints have positions of shape (n, 2), into ``least`` squares or more.
+
+    Images of one piece have the same pixels, so that a footprint is in the same square in all of them.
+    """
+    pieces, index = np.unique(sky, return_inverse=True)
+    side = math.ceil(math.sqrt(least / len(pieces)))
+    low = np.full((len(pieces), 2), np.inf)
+    high = np.full((len(pieces), 2), -np.inf)
+    np.minimum.at(low, index, position)
+    np.maximum.at(high, index, position)
+    share = (position - low[index]) / np.maximum(high - low, 1.0)[index]
+    cell = np.clip((side * share).astype(np.int64), 0, side - 1)
+    return np.unique((index * side + cell[:, 0]) * side + cell[:, 1], return_inverse=True)[1]

@@ -165,6 +165,15 @@ class ImageRunner:
         self._tell = tell or self._told.append
         self._tasks: dict[tuple[bool, bool, tuple[str, ...]], BlendIdentificationTask] = {}
         self._implicit: tuple[str, ...] | None = None
+        self._said: dict[tuple[bool, bool, tuple[str, ...]], list[str]] = {}
+        """What tasks had to say when they were made, until an image needs them."""
+
+    def check(self) -> None:
+        """Make the task for coadds, which fails if config or models cannot work, before any image is read.
+
+        What it has to say of them is told when there is such a coadd: for other images it may not be so.
+        """
+        self._make_task(True, False, ())
 
     def __reduce__(self) -> tuple[type[ImageRunner], tuple[RunOptions]]:
         return ImageRunner, (self._options,)
@@ -190,17 +199,10 @@ class ImageRunner:
         """
         key = has_variance, has_sky, left_out
         if key not in self._tasks:
-            with loading():
-                from ..blend_identification import BlendIdentificationTask
-                from ._config import make_config
-
-                config = make_config(
-                    has_variance=has_variance, has_sky=has_sky, left_out=left_out, **self._options.config
-                )
-                # All tasks have the same to say about the models.
-                name = f"lsst.{BlendIdentificationTask._DefaultName}"
-                with show_log(name, "", write=self._writer("once")):
-                    self._tasks[key] = BlendIdentificationTask(config=config)
+            self._make_task(*key)
+        for line in self._said.pop(key, ()):
+            # All tasks have the same to say about the models.
+            self._tell(Line(line, "once"))
         return self._tasks[key]
 
     def _get_task_of(self, source: InputImage, note: Callable[[str], Line]) -> BlendIdentificationTask:
@@ -218,6 +220,20 @@ class ImageRunner:
         for name in lacking:
             self._tell(note(f"classifier '{name}' has no model for band {band}; it is left out"))
         return self.get_task(has_variance=source.has_variance, has_sky=source.has_sky, left_out=lacking)
+
+    def _make_task(self, has_variance: bool, has_sky: bool, left_out: tuple[str, ...]) -> None:
+        key, lines = (has_variance, has_sky, left_out), list[str]()
+        with loading():
+            from ..blend_identification import BlendIdentificationTask
+            from ._config import make_config
+
+            config = make_config(
+                has_variance=has_variance, has_sky=has_sky, left_out=left_out, **self._options.config
+            )
+            name = f"lsst.{BlendIdentificationTask._DefaultName}"
+            with show_log(name, "", write=lines.append):
+                self._tasks[key] = BlendIdentificationTask(config=config)
+        self._said[key] = lines
 
     def __call__(self, image: ImageInput) -> ImageResult:
         """Work on one image; what goes wrong is told and does not stop the others.

@@ -37,7 +37,7 @@ def check_options(o: TrainOptions) -> None:
     click.UsageError
         Raised for options that exclude each other.
     MisuseError
-        Raised if a coadd lacks its truth.
+        Raised if there are tables without coadds.
     """
     simulated = o.scenes is not None or o.n_parametric is not None
     kinds = {
@@ -72,17 +72,16 @@ def check_options(o: TrainOptions) -> None:
     ):
         if use and not condition:
             raise click.UsageError(names)
+    if o.folds == 1:
+        raise click.UsageError("--folds 1 leaves nothing to learn from; give 2 or more, or 0 for none")
     if o.butler is not None and not o.collections:
         raise click.UsageError("--butler needs --collections")
     if o.stamp_sets and o.validation_scenes:
         raise click.UsageError("--validation-scenes goes without --stamps, which have their own")
     if o.tables and o.labels:
         raise click.UsageError("--truth and --labels exclude each other")
-    if len(o.coadds) != len(o.tables or o.labels):
-        raise MisuseError(
-            f"{len(o.coadds)} --coadd and {len(o.tables or o.labels)} --truth or --labels; "
-            "each coadd needs its truth"
-        )
+    if (o.tables or o.labels) and not o.coadds:
+        raise MisuseError("--truth and --labels go with --coadd")
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -60,11 +60,13 @@ class TrainOptions:
     noise: str | None
     validation_scenes: tuple[int, ...] | None
     validation_share: float
+    folds: int
     calibration: str
     seed: int
     checkpoints: Path | None
     log: Path | None
     config_options: tuple[str, ...]
+    jobs: int
     overwrite: bool
     shipped_folder: Path | None
 
@@ -82,7 +84,7 @@ class TrainOptions:
 _PATH = click.Path(path_type=Path)
 _NUMBER = click.IntRange(min=1)
 _ARCSEC = click.FloatRange(min=0.0, min_open=True)
-_NOT_DESCRIBED = ("path", "checkpoints", "log", "overwrite", "shipped_folder", "truths")
+_NOT_DESCRIBED = ("path", "checkpoints", "jobs", "log", "overwrite", "shipped_folder", "truths")
 _FILES = ("coadds", "tables", "labels", "stamp_sets", "test_sets", "like", "butler", "start")
 
 
@@ -182,11 +184,19 @@ _OPTIONS = (
         type=click.IntRange(min=32),
         show_default=True,
     ),
-    _option("--coadd", "coadds", "Learn from this coadd; repeat for several.", metavar="FITS", multiple=True),
+    _option(
+        "--coadd",
+        "coadds",
+        "Learn from this coadd, or those of a folder or of a pattern such as 'scenes/*.fits'; repeat for "
+        "several.",
+        metavar="FITS",
+        multiple=True,
+    ),
     _option(
         "--truth",
         "tables",
-        "Its true galaxies: columns x, y (parent pixels), snr or flux; one for each --coadd, in order.",
+        "Its true galaxies: columns x, y (parent pixels), snr or flux; one for each --coadd, in order, or a "
+        "folder or a pattern.  By default the table STEM.truth.* beside each coadd STEM.fits.",
         metavar="TABLE",
         multiple=True,
     ),
@@ -194,7 +204,7 @@ _OPTIONS = (
         "--labels",
         "labels",
         "Instead of the truths: numbers of galaxies of some of the footprints, columns x, y (a pixel of the "
-        "footprint) and n_galaxies; footprints without are left out.",
+        "footprint) and n_galaxies; footprints without are left out.  Files as for --truth.",
         metavar="TABLE",
         multiple=True,
     ),
@@ -253,7 +263,8 @@ _OPTIONS = (
     _option(
         "--stamp-noise",
         "levels",
-        "Noise per pixel to add to stamps that have none; repeat to take each stamp with several.",
+        "Noise per pixel to add to stamps that have none; repeat to take each stamp with several.  By "
+        "default what the set names, dealt out to the stamps.",
         metavar="SIGMA",
         multiple=True,
         type=click.FloatRange(min=0.0, min_open=True),
@@ -279,7 +290,8 @@ _OPTIONS = (
         "noise",
         "Where footprints take the noise from: clipped, the pixels (as 'run' does for images without "
         "variance plane), variance, that plane, or both in turn, so that the model holds for both.  "
-        "Default: both; with --like what 'run' takes for that coadd, with --from that of the model.",
+        "Default: what 'run' takes for a given coadd and for that of --like; for simulated scenes both, or "
+        "with --from that of the model.",
         type=click.Choice(["clipped", "variance", "both"]),
     ),
     _option(
@@ -296,6 +308,16 @@ _OPTIONS = (
         default=0.2,
         metavar="SHARE",
         type=click.FloatRange(min=0.0, max=0.5),
+        show_default=True,
+    ),
+    _option(
+        "--folds",
+        "folds",
+        "Folds of sky to cross-validate the model with, for its scores, where no coadd is held out; 0 for "
+        "no such scores.",
+        default=5,
+        metavar="N",
+        type=click.IntRange(min=0, max=20),
         show_default=True,
     ),
     _option(
@@ -331,6 +353,17 @@ _OPTIONS = (
         "such as footprints.thresholdValue=6.",
         metavar="K=V",
         multiple=True,
+    ),
+    _option(
+        "--jobs",
+        "jobs",
+        "Scenes to simulate or read at the same time, each in a process of its own; the model is the same "
+        "for any number.",
+        "-j",
+        default=1,
+        metavar="N",
+        type=_NUMBER,
+        show_default=True,
     ),
     _option("--overwrite", "overwrite", "Replace an older file of that name.", default=False, is_flag=True),
     _option(

@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ._train_files import find_coadds, pair_tables
 from ._train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -38,17 +39,24 @@ class Sources:
         The scenes; no validation if empty.
     recipe
         What they are, JSON-compatible; with the seeds, enough to make them again if they are simulated.
-    noise
-        Where footprints should take the noise from; `None` if that does not depend on the scenes.
+    like
+        Whether the coadd that the scenes are like has a variance plane, and whether the sky may still be in
+        it; `None` if there is no such coadd.
+    given
+        Whether the scenes are coadds that were given, with labels of their own.
     notes
-        What the user should know.
+        What the user should know of the scenes.
+    caveat
+        What the user should know of the model.
     """
 
     train: Sequence[SceneSource]
     validation: Sequence[SceneSource]
     recipe: dict[str, Any]
-    noise: str | None = None
+    like: tuple[bool, bool] | None = None
+    given: bool = False
     notes: tuple[str, ...] = ()
+    caveat: str = ""
 
 
 def find_sources(o: TrainOptions) -> Sources:
@@ -75,7 +83,7 @@ def find_sources(o: TrainOptions) -> Sources:
     if o.validation_scenes:
         scenes = _simulate(o, 0, o.validation_scenes, o.seed + _VALIDATION_SEED, "validation")
         recipe = found.recipe | {"validation_truths": list(o.validation_scenes)}
-        found = dataclasses.replace(found, validation=scenes, recipe=recipe, notes=())
+        found = dataclasses.replace(found, validation=scenes, recipe=recipe, caveat="")
     return found
 
 
@@ -178,8 +186,8 @@ def _like(o: TrainOptions) -> Sources:
         like_scenes(coadd, n, seed=o.seed, size=o.size),
         like_scenes(coadd, n_validation, seed=seed, size=o.size),
         recipe,
-        "variance" if coadd.has_variance else "clipped",
-        tuple(notes),
+        like=(coadd.has_variance, coadd.has_sky),
+        notes=tuple(notes),
     )
 
 
@@ -206,24 +214,36 @@ def _butler(o: TrainOptions) -> tuple[Sequence[SceneSource], dict[str, Any]]:
 def _files(o: TrainOptions) -> tuple[Sequence[SceneSource], dict[str, Any]]:
     from ..training import FileScene
 
-    n = len(o.coadds)
+    kind = "labels" if o.labels else "truth"
+    coadds = find_coadds(o.coadds, kind)
+    tables = pair_tables(coadds, o.labels or o.tables, kind)
     scenes = [
-        FileScene(coadd, truth, o.psf_fwhm, o.pixel_scale, labels)
-        for coadd, truth, labels in zip(
-            o.coadds, o.tables or (None,) * n, o.labels or (None,) * n, strict=True
+        FileScene(
+            coadd.path,
+            None if o.labels else table,
+            o.psf_fwhm,
+            o.pixel_scale,
+            table if o.labels else None,
+            coadd.hdu,
         )
+        for coadd, table in zip(coadds, tables, strict=True)
     ]
     return scenes, {"kind": "coadds"}
 
 
 def _split(o: TrainOptions, scenes: Sequence[SceneSource], recipe: dict[str, Any]) -> Sources:
     """Hold out some of the given coadds, if they are enough."""
-    if o.validation_scenes or o.validation_share == 0.0:
-        return Sources(scenes, (), recipe)
-    if len(scenes) < _FEWEST_TO_SPLIT:
+    if o.validation_scenes:
+        return Sources(scenes, (), recipe, given=True)
+    if len(scenes) < _FEWEST_TO_SPLIT or o.validation_share == 0.0:
         few = "1 coadd is" if len(scenes) == 1 else f"{len(scenes)} coadds are"
-        note = f"{few} too few to hold some out: the model is not calibrated, and its package has no scores"
-        return Sources(scenes, (), recipe, notes=(note,))
+        reason = (
+            f"{few} too few to hold some out" if len(scenes) < _FEWEST_TO_SPLIT else "no coadd is held out"
+        )
+        scores = "its scores are cross-validated" if o.folds else "its package has no scores"
+        # A model that is gone on from is calibrated by going on.
+        calibrated = "" if o.start else "the model is not calibrated, and "
+        return Sources(scenes, (), recipe, given=True, caveat=f"{reason}: {calibrated}{scores}")
     n = _n_validation(o, len(scenes))
     # Evenly from all of them, so that the held-out ones are not all of one corner of a tract.
     held = {round((i + 0.5) * len(scenes) / n - 0.5) for i in range(n)}
@@ -231,4 +251,5 @@ def _split(o: TrainOptions, scenes: Sequence[SceneSource], recipe: dict[str, Any
         [scene for i, scene in enumerate(scenes) if i not in held],
         [scene for i, scene in enumerate(scenes) if i in held],
         recipe | {"held_out": len(held)},
+        given=True,
     )

@@ -211,8 +211,7 @@ def run(
     )
     reporter = Reporter()
     runner = ImageRunner(options, tell=reporter.show)
-    # A config or model that cannot work fails before any image is read.
-    runner.get_task(has_variance=True, has_sky=False)
+    runner.check()
     failed: list[str] = []
     with progress_bar(map_in_order(runner, inputs, jobs), "Images", len(inputs)) as bar:
         for result in bar:

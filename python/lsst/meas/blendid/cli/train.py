@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._suggest import did_you_mean
-from ._common import CommandError, MisuseError, announce, common_options, describe_error, make_output_folder
+from ._common import CommandError, MisuseError, announce, common_options, make_output_folder
 from ._train_checks import check_fit, check_options, check_output
 from ._train_log import TrainingLog, check_checkpoints
 from ._train_options import TrainOptions, train_options
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
     from ..training import LabelledScenes, SceneSource
+    from ..training.scenes import Settings
+    from ._train_sources import Sources
 
 
 @click.command()
@@ -94,6 +96,7 @@ class _Training:
         from ..classifiers import classifier_registry
         from ..model_package import ModelPackage
         from ..training.transfer import read_start
+        from ._train_settings import apply_overrides
 
         self.o = o
         self.begin = time.perf_counter()
@@ -118,12 +121,18 @@ class _Training:
         )
         # The model that comes with the package is not what is trained.
         self.config.modelPackage = ""
-        _apply(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
+        apply_overrides(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
         # All that could stop the fit after hours of simulation.
         self.untrained = self.cls(self.config)
         check_fit(self.untrained, goes_on=self.start is not None)
         if self.start is not None:
             read_start(self.cls, self.config, self.start)
+        elif self.cls.needs_centers and (o.labels or o.stamp_sets):
+            raise MisuseError(
+                f"the classifier {name!r} learns from the places of galaxies, which "
+                f"{'--labels' if o.labels else '--stamps'} do not tell: give --truth tables, or go on from a "
+                "model with --from"
+            )
 
     def run(self) -> None:
         """Find the scenes, fit, and write the package."""
@@ -131,25 +140,30 @@ class _Training:
         options = self.o.given | {"--classifier": self.name, "--seed": o.seed}
         # Refuse what cannot work before anything is written.
         sources = None if o.stamp_sets else self._find_sources()
-        settings = self._footprint_settings(None if sources is None else sources.noise)
+        settings = self._footprint_settings(sources)
         resumed = o.checkpoints is not None and check_checkpoints(o.checkpoints, options)
         self.log = TrainingLog(o.model_name, o.log, options)
         if resumed:
             self.log.say(f"going on from the checkpoints in {o.checkpoints}, as far as there are some")
         if sources is None:
+            assert not callable(settings)
             self._run_on_stamps(settings[0], options)
             return
         for note in sources.notes:
             self.log.say(note)
         from ..simulation.progress import stderr_progress
         from ..training import label_scenes
+        from ._train_settings import Preparation
 
         labelled: list[LabelledScenes | None] = []
         with self.log.stage("scenes"):
-            held_out = _deal_to_few(sources.validation, settings)
             for (scenes, kinds), label in (
-                ((sources.train, settings), "Scenes"),
-                (held_out, "Validation scenes"),
+                # Of simulated scenes there may be too few, too, but each is another piece of sky.
+                (
+                    _deal_to_few(sources.train, settings) if sources.given else (sources.train, settings),
+                    "Scenes",
+                ),
+                (_deal_to_few(sources.validation, settings), "Validation scenes"),
             ):
                 if not scenes:
                     labelled.append(None)
@@ -160,42 +174,53 @@ class _Training:
                         kinds,
                         snr_min=o.snr_min,
                         keep_planes=self.cls.needs_planes,
-                        prepare=self.untrained.prepare,
+                        prepare=Preparation(self.untrained),
+                        processes=o.jobs,
                         progress=stderr_progress(label),
                     )
                 )
         learn, validation = labelled
         assert learn is not None
+        _check_kinds(learn)
+        for note in (*learn.notes, *(() if validation is None else validation.notes)):
+            self.log.say(note)
         if learn.n_unlabelled:
             self.log.say(
                 f"{learn.n_unlabelled} footprints without label were left out; {len(learn.counts)} have one"
             )
-        self._fit(learn, validation, options, sources.recipe)
+        self._fit(learn, validation, options, sources.recipe, sources.caveat)
 
-    def _find_sources(self) -> Any:
+    def _find_sources(self) -> Sources:
         from ._train_sources import find_sources
 
         return find_sources(self.o)
 
-    def _footprint_settings(self, noise_of_scenes: str | None) -> list[FootprintConfig]:
+    def _footprint_settings(self, sources: Sources | None) -> Settings:
         """Make the settings of footprints, from those of the start, the scenes and the options."""
         from ..training import footprint_settings, settings_of_model
         from ..training.stamps import stamp_footprints
+        from ._train_settings import SettingsOfRun, apply_overrides
 
         o = self.o
         options = [one.removeprefix(_PREFIX) for one in o.config_options if one.startswith(_PREFIX)]
         chosen = [one.partition("=")[2] for one in options if one.startswith("noiseSource=")]
+        settings: list[FootprintConfig]
         if o.stamp_sets:
             settings = [stamp_footprints()]
         elif o.noise or chosen:
             noise = o.noise or chosen[-1]
             settings = footprint_settings(noise if noise in ("clipped", "variance") else "both")
-        elif self.start is not None:
-            settings = settings_of_model(self.start)
+        elif sources is not None and (sources.given or sources.like is not None):
+            of_run = SettingsOfRun(tuple(options), self.start)
+            of_run.check()
+            if sources.like is None:
+                return of_run
+            has_variance, has_sky = sources.like
+            return [of_run.choose(o.like or "", has_variance=has_variance, has_sky=has_sky)]
         else:
-            settings = footprint_settings(noise_of_scenes or "both")
+            settings = footprint_settings() if self.start is None else settings_of_model(self.start)
         for one in settings:
-            _apply(one, options)
+            apply_overrides(one, options)
         return settings
 
     def _fit_options(self) -> FitOptions:
@@ -209,8 +234,10 @@ class _Training:
         held_out: LabelledScenes | None,
         options: dict[str, Any],
         recipe: dict[str, Any],
+        caveat: str = "",
     ) -> ModelPackage:
         """Fit, and write the package."""
+        from ..simulation.progress import stderr_progress
         from ..training import train_classifier
 
         with self.log.stage("fit"):
@@ -222,7 +249,9 @@ class _Training:
                 model_name=self.o.model_name,
                 options=self._fit_options(),
                 calibration=None if self.o.calibration == "none" else self.o.calibration,
+                folds=self.o.folds,
                 facts={"recipe": recipe, "options": options},
+                progress=stderr_progress("Cross-validation"),
             )
         package.metadata["training"]["seconds"] = self.log.seconds
         assert self.o.path is not None
@@ -233,20 +262,42 @@ class _Training:
             f"{self.o.path}: trained on {training['n_footprints']} footprints, "
             f"{time.perf_counter() - self.begin:.1f} s"
         )
-        validation = package.metadata["validation"]
-        if scores := validation.get("scores"):
-            click.echo(
-                f"validation: balanced accuracy {scores['balanced_accuracy']}, "
-                f"cross-entropy {scores['cross_entropy']} ({validation['estimate']})"
-            )
+        if caveat:
+            self.log.say(caveat)
+        self._tell_scores(package)
         return package
+
+    def _tell_scores(self, package: ModelPackage) -> None:
+        """Show the scores, beside those of the model that it went on from."""
+        validation = package.metadata["validation"]
+        scores = validation.get("scores")
+        if not scores:
+            return
+        click.echo(f"validation: {_describe(scores)} ({validation['estimate']})")
+        before = validation.get("start")
+        if before is None:
+            return
+        click.echo(f"{before['name']} on the same footprints: {_describe(before['scores'])}")
+        now, then = scores["cross_entropy"], before["scores"]["cross_entropy"]
+        if now > then:
+            self.log.say(
+                f"Warning: the new model is worse than {before['name']} here (cross-entropy {now:.4f}, was "
+                f"{then:.4f}): give more labels, or keep {before['name']}"
+            )
 
     def _run_on_stamps(self, footprints: FootprintConfig, options: dict[str, Any]) -> None:
         """Train on stamps, and tell how well it does on the test stamps of sets."""
         from ._train_stamps import Stamps, look_at_stamps
 
         o = self.o
-        stamps = Stamps(o.levels, o.unit, footprints, o.snr_min)
+        said: set[str] = set()
+
+        def say_once(line: str) -> None:
+            if line not in said:
+                said.add(line)
+                self.log.say(line)
+
+        stamps = Stamps(o.levels, o.unit, footprints, o.snr_min, say_once)
         with self.log.stage("stamps"):
             learn = stamps.label(o.stamp_sets, "train")
             if learn is None:
@@ -266,25 +317,33 @@ class _Training:
 _PREFIX = "footprints."
 
 
-def _deal_to_few(
-    scenes: Sequence[SceneSource], settings: Sequence[FootprintConfig]
-) -> tuple[Sequence[SceneSource], Sequence[FootprintConfig]]:
+def _describe(scores: dict[str, Any]) -> str:
+    """Say how good a model is."""
+    names = {"balanced_accuracy": "balanced accuracy", "cross_entropy": "cross-entropy", "auc": "AUC"}
+    return ", ".join(f"{text} {scores[name]:.4f}" for name, text in names.items())
+
+
+def _check_kinds(learn: LabelledScenes) -> None:
+    """Refuse footprints of one kind, with what became of their labels."""
+    blended, n = int((learn.counts > 1).sum()), len(learn.counts)
+    if 0 < blended < n:
+        return
+    left_out = f" ({learn.n_unlabelled} without label were left out)" if learn.n_unlabelled else ""
+    lost = f"; {'; '.join(learn.notes)}" if learn.notes else ""
+    raise CommandError(
+        f"{blended} of {n} footprints to learn from are blended{left_out}, and both kinds are needed: give "
+        f"more scenes or labels{lost}"
+    )
+
+
+def _deal_to_few(scenes: Sequence[SceneSource], settings: Settings) -> tuple[Sequence[SceneSource], Settings]:
     """Take each of a few scenes with each of the settings, so that none of these is left out."""
+    if callable(settings):
+        return scenes, settings
     kinds = [one for i, one in enumerate(settings) if one not in settings[:i]]
     if len(scenes) >= len(settings):
         return scenes, settings
     return [scene for scene in scenes for _ in kinds], kinds
-
-
-def _apply(config: Any, options: Sequence[str]) -> None:
-    """Apply options to a config and see whether it works."""
-    from ._config import apply_options
-
-    apply_options(config, options)
-    try:
-        config.validate()
-    except ValueError as err:
-        raise CommandError(f"the config does not work: {describe_error(err)}") from err
 
 
 def _train_shipped(folder: Path, truths: str | None) -> None:

@@ -18,6 +18,7 @@ __all__ = (
     "Scene",
     "SceneSource",
     "SimulatedScene",
+    "choose_settings",
     "clipped_footprints",
     "dial_scenes",
     "find_butler_scenes",
@@ -41,9 +42,10 @@ from .butler import ButlerScene, find_butler_scenes
 from .dial import Dial, dial_scenes, mixed_dial_scenes
 from .files import FileScene, read_truth
 from .label_tables import read_labels
+from .labelling import label_scenes
 from .like import like_scenes, measure_coadd
-from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene, label_scenes
+from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene
 from .settings import clipped_footprints, footprint_settings, settings_of_image
 from .shipped import shipped_scenes, train_shipped_models
 from .train import simulated_scenes, train_classifier
-from .transfer import fine_tune, settings_of_model
+from .transfer import choose_settings, fine_tune, settings_of_model

@@ -21,7 +21,7 @@ import numpy as np
 from ..labels import matched_snr
 from ..psf import PsfSummary, summarize_psf
 from ..samples import SceneContext, ab_zero_point
-from .label_tables import read_labels, read_table
+from .label_tables import as_numbers, check_rows, read_labels, read_table
 from .scenes import Scene
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class FileScene:
             labels=labels,
             has_variance=read.has_variance,
             has_sky=read.has_sky,
+            notes=tuple(read.decisive),
         )
 
 
@@ -135,7 +136,7 @@ def read_truth(path: str | Path) -> Table:
 def complete_truth(
     truth: Table, name: str, psf: PsfSummary, masked_image: MaskedImage, has_variance: bool
 ) -> None:
-    """Add the S/N to a table of true galaxies that has fluxes only.
+    """Check a table of true galaxies, and add the S/N if it has fluxes only.
 
     Parameters
     ----------
@@ -149,12 +150,15 @@ def complete_truth(
     Raises
     ------
     ValueError
-        Raised if it has neither, or fluxes beside a coadd without variance.
+        Raised if it has neither, or fluxes beside a coadd without variance, or rows without position, S/N or
+        flux: such a galaxy could only be left out, and its footprint would be labelled wrongly.
     """
+    check_rows(truth, ("x", "y"), name)
     if "snr" in truth.colnames:
+        check_rows(truth, ("snr",), name)
         return
     sigma = float(np.sqrt(np.nanmedian(masked_image.variance.array))) if has_variance else np.nan
     if "flux" not in truth.colnames or not np.isfinite(sigma):
         raise ValueError(f"{name}: needs a column 'snr', or 'flux' beside a coadd with variance")
-    flux = np.ma.filled(np.ma.asarray(truth["flux"]).astype(np.float64), np.nan)
-    truth["snr"] = matched_snr(flux, psf.image, sigma)
+    check_rows(truth, ("flux",), name)
+    truth["snr"] = matched_snr(as_numbers(truth, "flux"), psf.image, sigma)

@@ -54,6 +54,8 @@ class CoaddProperties:
         Noise of a pixel, nJy; `None` if its unit is none of flux density.
     has_variance
         Whether the noise is that of a variance plane, and not of the pixels.
+    has_sky
+        Whether the sky background may still be in the coadd.
     """
 
     name: str
@@ -62,6 +64,7 @@ class CoaddProperties:
     pixel_scale: float
     noise_sigma: float | None
     has_variance: bool
+    has_sky: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the coadd in JSON-compatible values.
@@ -136,6 +139,7 @@ def measure_coadd(
         pixel_scale,
         None if unit_zero_point is None else sigma * 10.0 ** (0.4 * (AB_ZERO_POINT_NJY - unit_zero_point)),
         read.has_variance,
+        read.has_sky,
     )
     get_survey(properties.band)
     if properties.noise_sigma is None or read.has_variance:

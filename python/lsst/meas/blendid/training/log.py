@@ -21,6 +21,7 @@ import numpy as np
 from ..classifiers import BlendClassifier
 from ..model_package import point_source_depth
 from .scenes import LabelledScenes
+from .settings import VARIANT_FIELDS
 
 _COMMON_FIELDS = (
     "combinedGrow",
@@ -33,9 +34,6 @@ _COMMON_FIELDS = (
     "thresholdValue",
 )
 """Settings that make a footprint another one; kept with a model if all scenes had the same."""
-
-_VARIANT_FIELDS = ("noiseSource", "doSubtractBackground")
-"""Settings that a model may hold for in several combinations; all that it was trained with are kept."""
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "numba")
 _LIBRARIES_OF = {
@@ -177,7 +175,7 @@ def describe_inputs(labelled: LabelledScenes) -> dict[str, Any]:
     }
     variants: list[dict[str, Any]] = []
     for one in settings:
-        variant = {name: one[name] for name in _VARIANT_FIELDS}
+        variant = {name: one[name] for name in VARIANT_FIELDS}
         if variant not in variants:
             variants.append(variant)
     return {

@@ -14,11 +14,10 @@ __all__ = (
     "LabelledScenes",
     "Scene",
     "SceneSource",
+    "Settings",
     "SimulatedScene",
-    "label_scenes",
 )
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +25,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ..footprints import FootprintConfig, detect
-from ..labels import count_galaxies, counted_objects
+from ..footprints import FootprintConfig
 from ..psf import PsfSummary, summarize_psf
 from ..samples import FootprintSamples, SceneContext
-from .label_tables import UNKNOWN, match_labels
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -45,9 +42,6 @@ type Progress = Callable[[int, int], None]
 
 type Settings = Sequence[FootprintConfig] | Callable[[Scene], FootprintConfig]
 """Settings of footprints that are dealt out to scenes in turn, or what gives those of a scene."""
-
-type Prepare = Callable[[FootprintSamples], bool]
-"""Called with the footprints of a scene; tells whether the images may be forgotten."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,9 @@ class Scene:
     has_variance
         Whether the variance plane was measured.
     has_sky
-        Whether the sky background may still be in the image; by default where
-        there is no variance plane.
+        Whether the sky background may still be in the image; by default where there is no variance plane.
+    notes
+        What was assumed when it was read and decides the result.
     """
 
     name: str
@@ -91,6 +86,7 @@ class Scene:
     labels: Table | None = None
     has_variance: bool = True
     has_sky: bool | None = None
+    notes: tuple[str, ...] = ()
 
 
 class SceneSource(Protocol):
@@ -214,6 +210,8 @@ class LabelledScenes:
         pixels) and point-source S/N; `None` if they are not known, as for stamps.
     n_unlabelled
         Number of footprints that were left out because nobody labelled them.
+    notes
+        What was assumed when scenes were read, and what was lost of their labels, a line each.
     """
 
     samples: FootprintSamples
@@ -225,6 +223,7 @@ class LabelledScenes:
     snr_min: float
     centers: tuple[np.ndarray, ...] | None = None
     n_unlabelled: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def mix(self) -> dict[str, float]:
@@ -235,119 +234,3 @@ class LabelledScenes:
             "unblended": float(np.count_nonzero(self.counts == 1) / n),
             "empty": float(np.count_nonzero(self.counts == 0) / n),
         }
-
-
-def label_scenes(
-    sources: Sequence[SceneSource],
-    footprints: Settings,
-    *,
-    snr_min: float = 5.0,
-    keep_planes: bool = True,
-    prepare: Prepare | None = None,
-    progress: Progress | None = None,
-) -> LabelledScenes:
-    """Find and label the footprints of scenes.
-
-    Parameters
-    ----------
-    sources
-        The scenes; they are loaded one after the other.
-    footprints
-        Settings of the footprints, dealt out to the scenes in turn; to scenes without a variance
-        plane, those that do not need one.  Or a function that gives the settings of a scene.
-    snr_min
-        Fainter galaxies do not count.
-    keep_planes
-        Keep the smoothed image and the masks of each scene; cutouts do not
-        need them, and they are most of the memory.
-    prepare
-        Computes and keeps what will be needed of each scene, such as
-        ``BlendClassifier.prepare``; if it returns `True`, all images of the scene are forgotten then.
-    progress
-        Called after each scene.
-
-    Returns
-    -------
-    labelled
-        The footprints with their labels.
-
-    Raises
-    ------
-    ValueError
-        Raised if there is no scene or no setting, or if no setting works without variance plane for
-        a scene that has none.
-    """
-    if not sources or not footprints:
-        raise ValueError("no scene was given to learn from; give coadds with truth tables, or simulate some")
-    parts: list[FootprintSamples] = []
-    centers: list[np.ndarray] | None = []
-    settings: list[FootprintConfig] = []
-    unlabelled: list[int] = []
-    counts: list[np.ndarray] = []
-    skies: list[str] = []
-    inside: list[float] = []
-    provenance: list[dict[str, Any]] = []
-    for i, source in enumerate(sources):
-        scene = source.load()
-        config = _choose_settings(footprints, i, scene)
-        settings.append(copy.deepcopy(config))
-        result = detect(scene.masked_image, psf=scene.psf, config=config)
-        if scene.labels is not None:
-            found, centers = match_labels(result.footprints, scene.labels), None
-        else:
-            found = count_galaxies(result.footprints, scene.truth, snr_min=snr_min)
-        true = counted_objects(scene.truth, snr_min)
-        if centers is not None:
-            centers.append(true.astype("f4"))
-        part = FootprintSamples([result], [scene.context])
-        if prepare is not None and prepare(part):
-            part = part.without_images()
-        elif not keep_planes:
-            part = part.without_planes()
-        known = found != UNKNOWN
-        if not known.all():
-            # After what depends on the neighbours was computed.
-            part, found = part.select(known), found[known]
-        unlabelled.append(int(np.count_nonzero(~known)))
-        parts.append(part)
-        counts.append(found)
-        skies.append(scene.sky)
-        inside.append(float(found.sum()) / max(len(true), 1) if scene.labels is None else float("nan"))
-        provenance.append(
-            scene.provenance
-            | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
-            | ({"unlabelled": unlabelled[-1]} if unlabelled[-1] else {})
-        )
-        if progress is not None:
-            progress(i + 1, len(sources))
-    if sum(unlabelled) and not sum(map(len, counts)):
-        raise ValueError(
-            f"none of the {sum(unlabelled)} footprints has a label: the positions of the labels lie in none"
-        )
-    names = sorted(set(skies))
-    sky = np.repeat([names.index(s) for s in skies], [len(c) for c in counts])
-    return LabelledScenes(
-        FootprintSamples.join(parts),
-        np.concatenate(counts),
-        sky.astype(np.int64),
-        tuple(inside),
-        tuple(provenance),
-        tuple(settings),
-        snr_min,
-        None if centers is None else tuple(centers),
-        sum(unlabelled),
-    )
-
-
-def _choose_settings(footprints: Settings, i: int, scene: Scene) -> FootprintConfig:
-    """Footprint settings of a scene: dealt out in turn, among those that it can be searched with."""
-    if callable(footprints):
-        return footprints(scene)
-    if not scene.has_variance:
-        footprints = [config for config in footprints if config.noiseSource != "variance"]
-        if not footprints:
-            raise ValueError(
-                f"{scene.name} has no variance plane to take the noise from; take it from the pixels "
-                "(noiseSource clipped)"
-            )
-    return footprints[i % len(footprints)]

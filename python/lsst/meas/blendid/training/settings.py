@@ -10,9 +10,12 @@
 
 from __future__ import annotations
 
-__all__ = ("clipped_footprints", "footprint_settings", "settings_of_image")
+__all__ = ("VARIANT_FIELDS", "clipped_footprints", "footprint_settings", "settings_of_image")
 
 from ..footprints import FootprintConfig, adapt_to_image
+
+VARIANT_FIELDS = ("noiseSource", "doSubtractBackground")
+"""Settings that a model may hold for in several combinations; all that it was trained with are kept."""
 
 
 def clipped_footprints() -> FootprintConfig:
@@ -35,7 +38,7 @@ def settings_of_image(*, has_variance: bool, has_sky: bool | None = None) -> Foo
     has_variance
         Whether the image has a variance plane.
     has_sky
-        Whether the sky background may still be in it; by default where there is none.
+        Whether the sky background may still be in it; by default where it has no variance plane.
 
     Returns
     -------

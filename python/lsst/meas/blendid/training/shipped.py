@@ -26,7 +26,8 @@ from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import SUFFIX
 from .dial import dial_scenes
-from .scenes import LabelledScenes, Prepare, SimulatedScene, label_scenes
+from .labelling import Prepare, label_scenes
+from .scenes import LabelledScenes, SimulatedScene
 from .settings import clipped_footprints, footprint_settings
 from .train import simulated_scenes, train_classifier
 

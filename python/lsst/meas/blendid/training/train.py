@@ -23,11 +23,13 @@ from .._suggest import did_you_mean
 from ..classifiers import BlendClassifierConfig, FitOptions, LabelledSamples, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
+from .cross_validation import cross_validate
+from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, summarize_scenes
-from .scenes import LabelledScenes, Progress, SceneSource, SimulatedScene, label_scenes
+from .scenes import LabelledScenes, Progress, SceneSource, Settings, SimulatedScene
 from .settings import footprint_settings
-from .transfer import fine_tune
-from .validation import validate
+from .transfer import fine_tune, read_start
+from .validation import compare_to_start, validate
 
 if TYPE_CHECKING:
     from ..simulation import Survey
@@ -114,11 +116,12 @@ def train_classifier(
     *,
     validation: Sequence[SceneSource] | LabelledScenes | None = None,
     config: BlendClassifierConfig | None = None,
-    footprints: FootprintConfig | Sequence[FootprintConfig] | None = None,
+    footprints: FootprintConfig | Settings | None = None,
     snr_min: float | None = None,
     model_name: str | None = None,
     options: FitOptions | None = None,
     calibration: str | None = None,
+    folds: int = 0,
     facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
@@ -136,8 +139,8 @@ def train_classifier(
         Settings of the classifier; its defaults if `None`.  ``modelPackage``
         is not looked at.
     footprints
-        Settings of the footprints, or several that are dealt out to the
-        scenes in turn; `footprint_settings` for both kinds of noise if `None`.  Labelled scenes have
+        Settings of the footprints, or several that are dealt out to the scenes in turn, or a function that
+        gives those of a scene; `footprint_settings` for both kinds of noise if `None`.  Labelled scenes have
         theirs, which validation scenes then get too.
     snr_min
         Fainter galaxies do not count (5 if `None`).  Labelled scenes have
@@ -150,11 +153,14 @@ def train_classifier(
     calibration
         Fit this calibration (`.calibration.CALIBRATION_METHODS`) on the validation scenes and put it
         into the package; the scores are then cross-fitted (`.validation.validate`).
+    folds
+        Without validation scenes, number of folds of sky to score the fit with, each by a fit to the others
+        (`.cross_validation.cross_validate`); 0 for no scores.
     facts
         JSON-compatible facts to keep with what the package tells about its training; if there is a
         ``recipe`` among them, the settings of single scenes are left out.
     progress
-        Called with the number of scenes done and in all.
+        Called with the number of scenes done and in all, and then with that of folds.
 
     Returns
     -------
@@ -183,11 +189,12 @@ def train_classifier(
                 "labelled scenes have their footprint settings and S/N limit already; "
                 "leave out footprints and snr_min, or label the scenes with them"
             )
-        settings, snr_min = list(scenes.footprints), scenes.snr_min
+        settings: Settings = list(scenes.footprints)
+        snr_min = scenes.snr_min
     else:
         if footprints is None:
             footprints = footprint_settings()
-        settings = [footprints] if isinstance(footprints, FootprintConfig) else list(footprints)
+        settings = [footprints] if isinstance(footprints, FootprintConfig) else footprints
         snr_min = 5.0 if snr_min is None else snr_min
     n_train = 0 if isinstance(scenes, LabelledScenes) else len(scenes)
     n_total = n_train + (
@@ -225,7 +232,14 @@ def train_classifier(
     else:
         classifier = cls(chosen)
         classifier.fit(labelled.samples, labelled.counts, options=options)
-    scores = {} if held_out is None else validate(classifier, held_out, calibration, options.say)
+    scored = labelled if held_out is None else held_out
+    if held_out is not None:
+        scores = validate(classifier, held_out, calibration, options.say)
+    else:
+        scores = cross_validate(cls, chosen, labelled, options, folds, progress) if folds > 1 else {}
+    if options.start is not None:
+        start = read_start(cls, chosen, options.start)
+        scores = compare_to_start(scores, start, options.start.name, scored)
     facts = facts or {}
     with_settings = "recipe" not in facts
     training = describe_training(labelled, classifier) | {"seed": options.seed}

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("check_start", "fine_tune", "read_start", "settings_of_model")
+__all__ = ("check_start", "choose_settings", "fine_tune", "read_start", "settings_of_model")
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from ..classifiers.weighting import check_counts
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage, ModelPackageError
 from .scenes import LabelledScenes
-from .settings import footprint_settings
+from .settings import VARIANT_FIELDS, footprint_settings
 
 _FEW = 1000
 """With fewer footprints Platt's calibration with two parameters is fitted, otherwise beta's with three."""
@@ -61,6 +61,45 @@ def settings_of_model(package: ModelPackage) -> list[FootprintConfig]:
                 f"({reason}): upgrade lsst-meas-blendid, or start from another model"
             ) from None
     return settings
+
+
+def choose_settings(package: ModelPackage, settings: FootprintConfig, name: str) -> FootprintConfig:
+    """Take the settings of footprints of a model with another noise and background, if it holds for these.
+
+    Parameters
+    ----------
+    package
+        The model.
+    settings
+        Settings whose noise and background are those of an image.
+    name
+        The image, for messages.
+
+    Returns
+    -------
+    settings
+        The settings of the model.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if there are none.
+    """
+    known = settings_of_model(package)
+    chosen: FootprintConfig = known[0].copy()  # type: ignore[assignment]
+    for field in VARIANT_FIELDS:
+        setattr(chosen, field, getattr(settings, field))
+    # As 'run' will judge them.
+    if not package.footprint_differences(chosen.toDict()):
+        return chosen
+    wanted, noise = (
+        ", ".join(f"{field}={getattr(one, field)!r}" for field in VARIANT_FIELDS)
+        for one in (settings, known[0])
+    )
+    raise ModelPackageError(
+        f"{package.source} was trained on other footprints ({noise}) than those that 'run' finds in {name} "
+        f"({wanted}): start from another model, or keep to its footprints with --noise {known[0].noiseSource}"
+    )
 
 
 def check_start(package: ModelPackage, labelled: LabelledScenes) -> None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("split_halves", "validate")
+__all__ = ("compare_to_start", "describe_scores", "split_halves", "validate")
 
 import dataclasses
 from collections.abc import Callable
@@ -74,25 +74,57 @@ def validate(
     """
     say = say or (lambda _line: None)
     counts = labelled.counts
-    blended, single = np.count_nonzero(counts > 1), np.count_nonzero(counts == 1)
-    if not blended or not single:
+    if calibration is None or not _has_both_kinds(counts):
+        p, _ = split_probabilities(classifier.probabilities(labelled.samples))
+        return describe_scores(p, labelled, "as predicted", say)
+    raw, _ = split_probabilities(classifier.predict(labelled.samples))
+    half = split_halves(labelled)
+    kinds = [np.count_nonzero((counts[rows] > 1) == kind) for rows in (half, ~half) for kind in (0, 1)]
+    if min(kinds) < _LEAST:
+        say(f"validation: fewer than {_LEAST} footprints of a kind in half of the sky; not calibrated")
+        return validate(classifier, labelled, None, say)
+    p = np.empty(raw.shape)
+    for rows in (half, ~half):
+        p[rows] = fit_calibration(raw[~rows], counts[~rows] > 1, calibration).apply(raw[rows])
+    classifier.calibration = fit_calibration(raw, counts > 1, calibration)
+    estimate = f"cross-fitted: each half of the sky with the {calibration} calibration of the other"
+    return describe_scores(p, labelled, estimate, say)
+
+
+def _has_both_kinds(counts: np.ndarray) -> bool:
+    """Whether there are blended and unblended footprints to score."""
+    return bool(np.any(counts > 1) and np.any(counts == 1))
+
+
+def describe_scores(
+    p: np.ndarray, labelled: LabelledScenes, estimate: str, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Score probabilities for a package.
+
+    Parameters
+    ----------
+    p : `numpy.ndarray`, shape (n,)
+        P(blended) of the footprints.
+    labelled
+        The footprints.
+    estimate
+        What the scores are made of.
+    say
+        Called with a line if the footprints are too few.
+
+    Returns
+    -------
+    validation
+        As of `validate`; empty if the footprints are too few.
+    """
+    counts = labelled.counts
+    if not _has_both_kinds(counts):
+        blended, single = np.count_nonzero(counts > 1), np.count_nonzero(counts == 1)
         say(f"validation: {blended} blended and {single} other footprints are too few for scores")
         return {}
-    if calibration is None:
-        p, _ = split_probabilities(classifier.probabilities(labelled.samples))
-        estimate = "as predicted"
-    else:
-        raw, _ = split_probabilities(classifier.predict(labelled.samples))
-        half = split_halves(labelled)
-        kinds = [np.count_nonzero((counts[rows] > 1) == kind) for rows in (half, ~half) for kind in (0, 1)]
-        if min(kinds) < _LEAST:
-            say(f"validation: fewer than {_LEAST} footprints of a kind in half of the sky; not calibrated")
-            return validate(classifier, labelled, None, say)
-        p = np.empty(raw.shape)
-        for rows in (half, ~half):
-            p[rows] = fit_calibration(raw[~rows], counts[~rows] > 1, calibration).apply(raw[rows])
-        classifier.calibration = fit_calibration(raw, counts > 1, calibration)
-        estimate = f"cross-fitted: each half of the sky with the {calibration} calibration of the other"
+    if not _has_both_kinds(counts[np.isfinite(p)]):
+        say("validation: the footprints of one kind have no probabilities; no scores")
+        return {}
     validation: dict[str, Any] = {
         "scores": rounded(dataclasses.asdict(score(p, counts))),
         "estimate": estimate,
@@ -103,6 +135,36 @@ def validate(
             dataclasses.asdict(score_one_peak(p, counts, labelled.samples.n_peaks))
         )
     return validation
+
+
+def compare_to_start(
+    validation: dict[str, Any], start: BlendClassifier, name: str, labelled: LabelledScenes
+) -> dict[str, Any]:
+    """Score the model that a fit went on from on the footprints that the new one was scored on.
+
+    Parameters
+    ----------
+    validation
+        Scores of the new model.
+    start
+        The model that it went on from.
+    name
+        Its name.
+    labelled
+        The footprints.
+
+    Returns
+    -------
+    validation
+        The same, with ``start``: the ``name`` and ``scores`` of that model.
+    """
+    if "scores" not in validation:
+        return validation
+    p, _ = split_probabilities(start.probabilities(labelled.samples))
+    if not _has_both_kinds(labelled.counts[np.isfinite(p)]):
+        return validation
+    scores = rounded(dataclasses.asdict(score(p, labelled.counts)))
+    return validation | {"start": {"name": name, "scores": scores}}
 
 
 _LEAST = 10
