@@ -174,9 +174,11 @@ def main() -> int:
             rows.append((title, min(usages, key=lambda usage: usage.wall)))
 
     print(f"{options.size} × {options.size} pixels, one core, best of {options.repeats}")
-    print(f"{'':42s} {'wall [s]':>9s} {'cpu [s]':>9s} {'peak [MB]':>10s}")
+    print(f"{'':42s} {'wall [s]':>9s} {'cpu [s]':>9s} {'peak [MB]':>10s} {'peak / image':>13s}")
+    pixels = 4.0 * options.size**2
     for title, usage in rows:
-        print(f"{title:42s} {usage.wall:9.2f} {usage.cpu:9.2f} {usage.peak / 1e6:10.0f}")
+        memory = f"{usage.peak / 1e6:10.0f} {usage.peak / pixels:13.1f}"
+        print(f"{title:42s} {usage.wall:9.2f} {usage.cpu:9.2f} {memory}")
     logistic = dict(rows)["blendid run --classifier logistic"]
     print(logistic.output.removeprefix(f"{image}: "))
     met = logistic.wall <= TARGET_SECONDS and logistic.peak <= TARGET_BYTES
