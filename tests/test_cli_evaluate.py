@@ -14,7 +14,6 @@ import errno
 import json
 import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import PeaksClassifier
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.cli._evaluate import find_coadds
+from lsst.meas.blendid.cli._coadd_files import pair_coadds
 from lsst.meas.blendid.model_package import ModelPackage
 from toy_stamps import toy_stamps
 
@@ -152,12 +151,14 @@ def test_coadds_and_truths_by_pattern_and_folder(coadds: Path) -> None:
         (["[ab].fits"], ["*.truth.parquet"]),
         (["a.fits", "b.fits"], [""]),
         (["b.fits", "a.fits"], [""]),
+        # By their names, not in their order.
+        (["b.fits", "a.fits"], ["*.truth.parquet"]),
         (["a.fits", "b.fits"], ["a.truth.parquet", "b.truth.parquet"]),
     ):
-        chosen = SimpleNamespace(
-            coadds=[str(coadds / one) for one in images], tables=[str(coadds / one) for one in tables]
+        pairs = pair_coadds(
+            [str(coadds / one) for one in images], [str(coadds / one) for one in tables], "truth"
         )
-        found = [(image.path, table) for image, table in find_coadds(chosen)]
+        found = [(image.path, table) for image, table in pairs]
         assert sorted(found) == expected and found[0][0].endswith(
             "b.fits" if images[0] == "b.fits" else "a.fits"
         )
@@ -246,7 +247,7 @@ def test_misuse(tmp_path: Path) -> None:
     assert "exclude each other" in fails(2, *out, "--parametric", 1, "--dial", 2)
     assert "each coadd needs its truth" in fails(2, *out, "--coadd", "a.fits")
     line = fails(2, *out, "--coadd", "a.fits", "--truth", "a.csv", "--truth", "b.csv")
-    assert "1 coadd and 2 tables of --truth" in line
+    assert "1 coadd and 2 --truth; each coadd needs its truth" in line
     assert "--truth goes with --coadd" in fails(2, *out, "--truth", "a.csv")
     assert "--visits" in fails(2, *out, "--visits", 3, "--dial", 1)
     assert "--stamp-noise" in fails(2, *out, "--stamp-noise", 3)

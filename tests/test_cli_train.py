@@ -173,7 +173,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "--zero-point", "27"), 2, "goes with --like"),
         ((*BASE, "--coadd", "a", "--truth", "b", "--band", "r"), 2, "goes with simulated scenes"),
         ((*BASE, "--coadd", "a", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
-        ((*BASE, "--coadd", "a", "--labels", "b", "--labels", "c"), 2, "each coadd needs its truth"),
+        ((*BASE, "--coadd", "a", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
         ((*BASE, "--band", "q", "--parametric", "1"), 1, "unknown band 'q'"),
         ((*BASE, "--noise", "quiet"), 2, "quiet"),
         ((*BASE, "--calibration", "magic"), 2, "magic"),

@@ -13,8 +13,6 @@ from __future__ import annotations
 __all__ = ("Request", "run_evaluation")
 
 import dataclasses
-import glob
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,8 +23,8 @@ import click
 import numpy as np
 
 from .._suggest import did_you_mean
+from ._coadd_files import pair_coadds
 from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder
-from ._inputs import ImageInput, find_inputs
 
 if TYPE_CHECKING:
     from ..evaluation.scored_scenes import NamedModel, ScoredScenes
@@ -117,7 +115,7 @@ class Request:
         if self.labels != (5.0,) and self.stamp_sets and self.unit == "stamp":
             raise MisuseError("stamps as a whole have one label; leave out --both-labels and --snr-min")
         if self.coadds:
-            find_coadds(self)
+            pair_coadds(self.coadds, self.tables, "truth")
         for folder in self.stamp_sets:
             if not (Path(folder) / "stamp_set.json").is_file():
                 raise CommandError(f"{folder} is not a set of stamps: it has no stamp_set.json")
@@ -125,61 +123,6 @@ class Request:
         for name in OUTPUTS:
             if (self.out / name).exists() and not self.overwrite:
                 raise CommandError(f"{self.out / name} exists; choose another --out or give --overwrite")
-
-
-_TRUTH_ENDINGS = tuple(f".truth.{suffix}" for suffix in ("parquet", "ecsv", "fits", "csv"))
-
-
-def find_coadds(request: Request) -> list[tuple[ImageInput, str]]:
-    """Find the coadds that were named, each with its table of true galaxies.
-
-    Parameters
-    ----------
-    request
-        Options of the command.
-
-    Returns
-    -------
-    coadds
-        Images and paths of tables.
-
-    Raises
-    ------
-    MisuseError
-        Raised if there are not as many tables as coadds, or one has none.
-    """
-    # Tables of true galaxies may lie beside the coadds, as FITS too.
-    images = [image for image in find_inputs(request.coadds) if not image.path.endswith(_TRUTH_ENDINGS)]
-    tables: list[str] = []
-    for table in request.tables:
-        path = os.path.expanduser(table)
-        if os.path.isdir(path):
-            tables += [_truth_beside(image, path) for image in images]
-        elif glob.has_magic(path) and not os.path.lexists(path):
-            tables += sorted(glob.glob(path, recursive=True)) or [table]
-        else:
-            tables.append(table)
-    if not request.tables:
-        tables = [_truth_beside(image, None) for image in images]
-    if len(images) != len(tables):
-        raise MisuseError(
-            f"{len(images)} coadd{'' if len(images) == 1 else 's'} and {len(tables)} tables of --truth; each "
-            "coadd needs its truth"
-        )
-    return list(zip(images, tables, strict=True))
-
-
-def _truth_beside(image: ImageInput, folder: str | None) -> str:
-    """Table of true galaxies in a folder, by default that of the coadd."""
-    where = Path(os.path.expanduser(image.path)).parent if folder is None else Path(folder)
-    (alone,) = find_inputs([image.path])
-    names = [alone.stem + ending for ending in _TRUTH_ENDINGS]
-    for name in names:
-        if (where / name).is_file():
-            return str(where / name)
-    raise MisuseError(
-        f"{image.name}: each coadd needs its truth, and there is no {names[0]} in {where}; give --truth"
-    )
 
 
 @dataclass(frozen=True)
@@ -228,7 +171,7 @@ def _groups(request: Request, config: SceneConfig) -> list[_Group]:
     if request.coadds:
         files = [
             FileScene(coadd.path, table, request.psf_fwhm, request.pixel_scale, hdu=coadd.hdu)
-            for coadd, table in find_coadds(request)
+            for coadd, table in pair_coadds(request.coadds, request.tables, "truth")
         ]
         return [_Group("coadds", files, (), cross)]
     if request.stamp_sets:

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ._train_files import find_coadds, pair_tables
+from ._coadd_files import pair_coadds
 from ._train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -215,8 +215,6 @@ def _files(o: TrainOptions) -> tuple[Sequence[SceneSource], dict[str, Any]]:
     from ..training import FileScene
 
     kind = "labels" if o.labels else "truth"
-    coadds = find_coadds(o.coadds, kind)
-    tables = pair_tables(coadds, o.labels or o.tables, kind)
     scenes = [
         FileScene(
             coadd.path,
@@ -226,7 +224,7 @@ def _files(o: TrainOptions) -> tuple[Sequence[SceneSource], dict[str, Any]]:
             table if o.labels else None,
             coadd.hdu,
         )
-        for coadd, table in zip(coadds, tables, strict=True)
+        for coadd, table in pair_coadds(o.coadds, o.labels or o.tables, kind)
     ]
     return scenes, {"kind": "coadds"}
 

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("find_coadds", "pair_tables")
+__all__ = ("pair_coadds",)
 
 import glob
 import os
@@ -24,26 +24,36 @@ _TABLE = re.compile(r"\.(parquet|ecsv|csv|fits|fit)$", re.IGNORECASE)
 """What the name of a table ends with."""
 
 
-def find_coadds(arguments: Sequence[str], kind: str) -> list[ImageInput]:
-    """Find the coadds that a user means.
+def pair_coadds(coadds: Sequence[str], tables: Sequence[str], kind: str) -> list[tuple[ImageInput, str]]:
+    """Find the coadds that a user means, and the table of each.
 
     Parameters
     ----------
-    arguments
+    coadds
         Files, folders and patterns.
+    tables
+        As many files as coadds, in their order; or folders and patterns, in which the table of a coadd STEM
+        is the one called ``STEM.KIND.*`` or ``STEM.*``.  Without any, that called ``STEM.KIND.*`` beside each
+        coadd.
     kind
-        What their tables are called, "truth" or "labels": files named so are no coadds.
+        What the tables are called, "truth" or "labels": files named so are no coadds.
 
     Returns
     -------
-    coadds
-        The coadds.
+    pairs
+        Coadds and files of tables.
 
     Raises
     ------
     MisuseError
-        Raised if there is none.
+        Raised if there is no coadd, or one has no table, or several.
     """
+    images = _find_coadds(coadds, kind)
+    return list(zip(images, _find_tables(images, tables, kind), strict=True))
+
+
+def _find_coadds(arguments: Sequence[str], kind: str) -> list[ImageInput]:
+    """Images that are no tables."""
     found = find_inputs(arguments)
     tables = re.compile(rf"\.{kind}{_TABLE.pattern}", re.IGNORECASE)
     coadds = [coadd for coadd in found if not tables.search(coadd.path)]
@@ -52,37 +62,12 @@ def find_coadds(arguments: Sequence[str], kind: str) -> list[ImageInput]:
     return coadds
 
 
-def pair_tables(coadds: Sequence[ImageInput], arguments: Sequence[str], kind: str) -> list[str]:
-    """Find the table of each coadd.
-
-    Parameters
-    ----------
-    coadds
-        The coadds.
-    arguments
-        As many files as coadds, in their order; or folders and patterns, in which the table of a coadd STEM
-        is the one called ``STEM.KIND.*`` or ``STEM.*``.  Without any, that called ``STEM.KIND.*`` beside each
-        coadd.
-    kind
-        "truth" or "labels".
-
-    Returns
-    -------
-    tables
-        A file for each coadd.
-
-    Raises
-    ------
-    MisuseError
-        Raised if a coadd has none, or several.
-    """
-    many = [argument for argument in arguments if _is_many(argument)]
-    if arguments and not many:
+def _find_tables(coadds: Sequence[ImageInput], arguments: Sequence[str], kind: str) -> list[str]:
+    """Table of each coadd."""
+    if arguments and not any(_is_many(argument) for argument in arguments):
         if len(arguments) != len(coadds):
-            coadd = "1 --coadd" if len(coadds) == 1 else f"{len(coadds)} coadds"
-            raise MisuseError(
-                f"{coadd} and {len(arguments)} --{kind}; each coadd needs its truth or its labels"
-            )
+            coadd = "1 coadd" if len(coadds) == 1 else f"{len(coadds)} coadds"
+            raise MisuseError(f"{coadd} and {len(arguments)} --{kind}; each coadd needs its {kind}")
         return list(arguments)
     files = [file for argument in arguments for file in _expand(argument)]
     return [_choose(coadd, files if arguments else None, kind) for coadd in coadds]
@@ -128,5 +113,5 @@ def _choose(coadd: ImageInput, files: Sequence[str] | None, kind: str) -> str:
         )
     raise MisuseError(
         f"{coadd.name}: there is no table {stem}.{kind}.parquet, .ecsv, .csv or .fits {where}; each coadd "
-        "needs its truth (--truth) or its labels (--labels)"
+        f"needs its {kind} (--{kind})"
     )
