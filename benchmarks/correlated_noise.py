@@ -90,7 +90,8 @@ def main() -> None:
         scenes.append((image, sigma, scene.truth))
     area = args.scenes * (args.size * survey.pixel_scale / 60.0) ** 2
     print(
-        f"{'noise':22}{'correction':>12}{'correlation':>13}{'footprints':>12}{'false/arcmin²':>15}{'slope':>8}{'ECE':>8}"
+        f"{'noise':22}{'correction':>12}{'correlation':>13}{'footprints':>12}{'false/arcmin²':>15}"
+        f"{'slope':>8}{'ECE':>8}"
     )
     for name, kind in KINDS.items():
         noises = [
