@@ -141,7 +141,7 @@ def test_bps_gives_the_same(repo: Path, tables: dict[tuple[str, int], Table], tm
     pipeline = tmp_path / "both.yaml"
     pipeline.write_text("\n".join(["description: Both.", "imports:", *pipelines, ""]))
     _command(
-        "bps", "submit", "resource://lsst.meas.blendid/config/bps_parsl.yaml",
+        "bps", "submit", ROOT / "config" / "bps_parsl.yaml",
         "-b", repo, "-i", INPUT, "-o", "batch", "-p", pipeline, "-d", ONE, cwd=repo.parent,
     )  # fmt: skip
     _assert_same({key: table for key, table in tables.items() if key[1] == 0}, _read(repo, "batch"))
