@@ -79,8 +79,8 @@ from ._evaluate import Request, run_evaluation
     metavar="TABLE",
     multiple=True,
     help="Its true galaxies: columns x, y (parent pixels), snr or flux; also mag, is_star and n_knots, if "
-    "known.  One for each coadd, in order; or a folder or a pattern with NAME.truth.parquet (ecsv, fits, csv) "
-    "of each NAME.fits, by default the folder of the coadd.",
+    "known.  One for each coadd, in order; or a folder or a pattern with NAME.truth.parquet (ecsv, fits, "
+    "csv) of each NAME.fits, by default the folder of the coadd.",
 )
 @click.option(
     "--stamps", "stamp_sets", metavar="DIR", multiple=True, help="Score on the test stamps of this set."
