@@ -45,12 +45,15 @@ class ImageInputs:
         Its band, if known.
     has_variance
         Whether its variance is known.
+    has_sky
+        Whether the sky background may still be in it.
     """
 
     masked_image: MaskedImage
     psf: PointSpreadFunction | np.ndarray
     band: str | None
     has_variance: bool
+    has_sky: bool
 
     @classmethod
     def make(
@@ -100,16 +103,18 @@ class ImageInputs:
             )
         plane = Image(pixels, bbox=box, unit=unit, sky_projection=projection)
         masked = MaskedImage(plane, mask=flags, variance=None if spread is None else Image(spread, bbox=box))
+        has_variance = spread is not None
+        facts = (band or parts.band, has_variance, parts.has_sky or not has_variance)
         if psf_fwhm is not None:
             kernel = kolmogorov_kernel(_fwhm_in_pixels(psf_fwhm, pixel_scale, projection, box))
-            return cls(masked, kernel, band or parts.band, spread is not None)
+            return cls(masked, kernel, *facts)
         chosen = parts.psf() if psf is None else psf
         if chosen is None:
             raise ValueError(
                 f"there is no PSF with the image ({type(image).__name__}); give psf=, an image of it, or "
                 "psf_fwhm=, its width in pixels"
             )
-        return cls(masked, _as_psf(chosen), band or parts.band, spread is not None)
+        return cls(masked, _as_psf(chosen), *facts)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class _Parts:
     projection: SkyProjection[Any] | None = None
     band: str | None = None
     psf: Callable[[], Any] = lambda: None
+    has_sky: bool = True
 
 
 def _take_parts(image: Any) -> _Parts:
@@ -140,6 +146,8 @@ def _take_parts(image: Any) -> _Parts:
             projection=image.sky_projection,
             band=band if isinstance(band, str) else None,
             psf=lambda: getattr(image, "psf", None),
+            # As a file of it: coadds of the pipelines have lost their sky.
+            has_sky=False,
         )
     if isinstance(image, Image):
         return _Parts(image.array, unit=image.unit, box=image.bbox, projection=image.sky_projection)

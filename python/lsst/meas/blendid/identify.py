@@ -29,6 +29,7 @@ from ._image_inputs import ImageInputs
 from .blend_identification import BlendIdentificationTask
 from .blend_identification_config import BlendIdentificationConfig
 from .classifiers import classifier_registry
+from .errors import NoModelError
 from .features import FEATURE_DOCS
 from .features import measure_features as measure_rows
 from .footprints import DetectionResult, FootprintConfig, adapt_to_image, detect
@@ -122,8 +123,9 @@ def identify_blends(
         whether the depth is one that the model knows; that of the unit, if it
         is one of flux density, if not given.
     subtract_background
-        Whether the image still has its sky background.  By default it is
-        subtracted from images without variance only, as ``blendid run`` does.
+        Whether the sky background is to be subtracted.  By default it is, as
+        by ``blendid run``, but for masked images and coadds of `lsst.images`,
+        which bring a variance along.
     model
         Name or path of a model package (``blendid models list``); the default
         of the configuration if not given.
@@ -150,7 +152,7 @@ def identify_blends(
     """
     inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, wcs, band)
     if config is None:
-        config = _make_config(model, subtract_background, inputs.has_variance)
+        config = _make_config(model, subtract_background, inputs)
     elif model is not None or subtract_background is not None:
         raise ValueError("config= replaces model= and subtract_background=; set these in the config")
     _check_noise_source(config.footprints, inputs.has_variance)
@@ -158,6 +160,10 @@ def identify_blends(
         struct = BlendIdentificationTask(config=config).run(
             inputs.masked_image, psf=inputs.psf, band=inputs.band, zero_point=zero_point
         )
+    except NoModelError as err:
+        raise ValueError(
+            f"{err.reason}; name one with model=, or give a config= with allowAnyBand, or another band="
+        ) from err
     except (InvalidQuantumError, NoWorkFound) as err:  # What they mean to a pipeline does not matter here.
         raise ValueError(str(err)) from err
     return IdentifiedBlends(
@@ -207,7 +213,7 @@ def find_footprints(
     inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, None, None)
     if config is None:
         config = FootprintConfig()
-        adapt_to_image(config, has_variance=inputs.has_variance)
+        adapt_to_image(config, has_variance=inputs.has_variance, has_sky=inputs.has_sky)
         if threshold is not None:
             config.thresholdValue = threshold
         if subtract_background is not None:
@@ -251,11 +257,11 @@ def measure_features(
 
 
 def _make_config(
-    model: str | os.PathLike[str] | None, subtract_background: bool | None, has_variance: bool
+    model: str | os.PathLike[str] | None, subtract_background: bool | None, inputs: ImageInputs
 ) -> BlendIdentificationConfig:
     """Make the config for one image."""
     config = BlendIdentificationConfig()
-    adapt_to_image(config.footprints, has_variance=has_variance)
+    adapt_to_image(config.footprints, has_variance=inputs.has_variance, has_sky=inputs.has_sky)
     if subtract_background is not None:
         config.footprints.doSubtractBackground = subtract_background
     if model is not None:
