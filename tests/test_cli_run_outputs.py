@@ -271,6 +271,22 @@ def test_report_of_nothing_and_of_what_is_not_classified(image: str) -> None:
     assert "The probabilities" not in page
 
 
+def test_report_tells_what_was_done_about_correlated_noise(image: str) -> None:
+    pytest.importorskip("matplotlib", reason="the page has figures")
+    noise = np.random.default_rng(3).normal(0.0, 1.0, (151, 151))
+    astropy.io.fits.writeto("drizzled.fits", sum(np.roll(noise, (i // 3, i % 3), (0, 1)) for i in range(9)))
+    astropy.io.fits.writeto("variance.fits", np.full((151, 151), 9.0))
+    options = ("--pixel-scale", "0.2", "--report", "--classifier", "peaks")
+    assert run("drizzled.fits", *options)[0] == 0
+    page = read_page("OUT/drizzled.blend.html")
+    assert "per pixel, from the clipped scatter of the pixels, times the noise correlation" in page
+    assert "thresholds and significances are corrected for it" in page
+    assert run("drizzled.fits", "--variance", "variance.fits", *options)[0] == 0
+    page = read_page("OUT/drizzled.blend.html")
+    assert "3 per pixel, from the variance plane<" in page
+    assert "thresholds and significances are not corrected for it" in page
+
+
 def test_report_without_matplotlib(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     status, out, err = run(image, "--report")

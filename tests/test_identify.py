@@ -381,6 +381,12 @@ CUBE = np.zeros((3, 40, 50))
         (PIXELS, {"psf_fwhm": 3.0 * u.s}, "psf_fwhm is in s; give it in pixels or as an angle"),
         (PIXELS, {"psf_fwhm": 0.0}, "psf_fwhm is 0.0; it must be positive and finite"),
         (PIXELS, {"psf_fwhm": float("nan")}, "psf_fwhm is nan; it must be positive and finite"),
+        (
+            PIXELS,
+            {"psf_fwhm": 0.7 * u.arcsec, "pixel_scale": -0.2},
+            "pixel_scale is -0.2; it must be positive and finite",
+        ),
+        (PIXELS, {"psf_fwhm": 3.0, "zero_point": float("nan")}, "zero_point is nan; give a finite number"),
         (PIXELS, {"psf_fwhm": 3.0, "band": "z"}, "z"),
         (PIXELS, {"psf_fwhm": 3.0, "model": "nonsense"}, "nonsense"),
         (PIXELS, {"psf_fwhm": 3.0, "config": BlendIdentificationConfig()}, "there is none; give variance="),
@@ -414,6 +420,9 @@ def test_find_footprints(plain: IdentifiedBlends, with_variance: IdentifiedBlend
         find_footprints(PIXELS, psf_fwhm=FWHM, config=config)
     with pytest.raises(ValueError, match="config= replaces threshold="):
         find_footprints(PIXELS, psf_fwhm=FWHM, config=config, threshold=3.0)
+    for wrong in (-1.0, 0, float("nan"), "5"):
+        with pytest.raises(ValueError, match=rf"^threshold is {wrong}; give a positive number$"):
+            find_footprints(PIXELS, psf_fwhm=FWHM, threshold=wrong)  # type: ignore[arg-type]
 
 
 def test_measure_features(plain: IdentifiedBlends) -> None:
@@ -425,6 +434,11 @@ def test_measure_features(plain: IdentifiedBlends) -> None:
     again = measure_features(find_footprints(PIXELS, psf_fwhm=FWHM))
     for name in table.colnames:
         np.testing.assert_array_equal(table[name], again[name])
+    none = measure_features(find_footprints(PIXELS, psf_fwhm=FWHM, threshold=1e6))
+    assert len(none) == 0
+    assert none.dtype == table.dtype
+    with pytest.raises(TypeError, match="what find_footprints or identify_blends returned, not in a ndarray"):
+        measure_features(PIXELS)  # type: ignore[arg-type]
 
 
 def test_import_of_the_package_stays_light() -> None:

@@ -217,14 +217,23 @@ def test_other_images_are_told(tmp_path: Path) -> None:
         ({"variance": "VAR", "weight": "VAR"}, "give one of --variance and --weight"),
         ({"variance": "NIX"}, "has no HDU 'NIX'; it has 0 PRIMARY, 1 SCI"),
         ({"mask": "VAR", "mask_bits": 0}, "--mask-bits is 0"),
+        ({"mask": "DQ", "mask_bits": 256}, "--mask-bits is 256, but the mask of HDU DQ has 8 bits"),
+        ({"mask": "VAR", "mask_bits": 2**70}, "but the mask of HDU VAR has 64 bits"),
         ({"weight": PlaneFile("nothing.fits")}, "nothing.fits: no such file"),
         ({"psf": "VAR"}, "give --psf-fwhm or an image of the PSF, not both"),
     ],
 )
 def test_bad_options(tmp_path: Path, options: dict[str, object], match: str) -> None:
-    path = write(tmp_path / "a.fits", ("VAR", SIGMA**2))
+    path = write(tmp_path / "a.fits", ("VAR", SIGMA**2), ("DQ", np.zeros(SHAPE, np.uint8)))
     with pytest.raises(ReadError, match=match):
         read(path, **options)
+
+
+def test_bits_without_a_mask_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", ("VAR", SIGMA**2))
+    assert others(read(path, mask_bits=4)) == [
+        "there is no mask that --mask-bits 4 could choose from; --mask names one"
+    ]
 
 
 def test_planes_that_do_not_fit(tmp_path: Path) -> None:

@@ -285,6 +285,8 @@ def _fwhm_in_pixels(
             if scale.unit.is_equivalent(u.arcsec / u.pix):
                 scale = scale * u.pix
             arcsec = float(scale.to_value(u.arcsec))
+            if not 0.0 < arcsec < float("inf"):
+                raise ValueError(f"pixel_scale is {pixel_scale}; it must be positive and finite")
         elif projection is not None:
             arcsec = projection_scale(projection, box)
         else:

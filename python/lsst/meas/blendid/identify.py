@@ -150,6 +150,7 @@ def identify_blends(
         Raised if nothing can be measured: no usable pixel, no noise, or a PSF
         without width.
     """
+    _check_number("zero_point", zero_point)
     inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, wcs, band)
     if config is None:
         config = _make_config(model, subtract_background, inputs)
@@ -210,12 +211,13 @@ def find_footprints(
     TypeError, ValueError
         Raised as by `identify_blends`, and if no pixel can be searched.
     """
+    _check_number("threshold", threshold, positive=True)
     inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, None, None)
     if config is None:
         config = FootprintConfig()
         adapt_to_image(config, has_variance=inputs.has_variance, has_sky=inputs.has_sky)
         if threshold is not None:
-            config.thresholdValue = threshold
+            config.thresholdValue = float(threshold)
         if subtract_background is not None:
             config.doSubtractBackground = subtract_background
     elif threshold is not None or subtract_background is not None:
@@ -244,11 +246,25 @@ def measure_features(
     features : `astropy.table.Table`
         A row for each footprint: ``footprint_id`` and the features, float32,
         each with its description.
+
+    Raises
+    ------
+    TypeError
+        Raised if it is given something else, such as an image.
+    ValueError
+        Raised if the zero point is not finite.
     """
     detection = found.detection if isinstance(found, IdentifiedBlends) else found
+    if not isinstance(detection, DetectionResult):
+        raise TypeError(
+            f"features are measured in what find_footprints or identify_blends returned, not in a "
+            f"{type(found).__name__}"
+        )
+    _check_number("zero_point", zero_point)
     samples = FootprintSamples([detection], [SceneContext(band=band, zero_point=zero_point)])
     rows = np.array(measure_rows(samples))
-    table = Table(rows, names=list(FEATURE_DOCS))
+    # Column by column, so that a table without rows has the same dtypes.
+    table = Table({name: rows[:, k] for k, name in enumerate(FEATURE_DOCS)})
     for name, description in FEATURE_DOCS.items():
         table[name].description = description
     table.add_column(np.arange(1, len(rows) + 1, dtype=np.int32), name="footprint_id", index=0)
@@ -278,6 +294,15 @@ def _make_config(
         config.primaryClassifier = package.classifier
     config.validate()
     return config
+
+
+def _check_number(name: str, value: object, *, positive: bool = False) -> None:
+    """Refuse what is no finite number."""
+    if value is None:
+        return
+    known = isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
+    if not known or (positive and not value > 0):  # type: ignore[operator]
+        raise ValueError(f"{name} is {value}; give a {'positive' if positive else 'finite'} number")
 
 
 def _check_noise_source(config: FootprintConfig, has_variance: bool) -> None:

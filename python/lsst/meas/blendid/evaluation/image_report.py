@@ -337,17 +337,19 @@ def _add_assumptions(page: Page, image: ReportedImage) -> None:
     sources = {"variance": "the variance plane", "clipped": "the clipped scatter of the pixels"}
     source = sources.get(detection.noise.source, detection.noise.source)
     noise = f"{detection.noise.sigma:.4g} per pixel, from {source}"
+    if detection.noise.is_correlated and detection.noise.is_corrected:
+        noise += ", times the noise correlation"
     if image.zero_point is not None:
         limit = 5.0 * detection.noise.sigma * np.sqrt(4.0 * np.pi) * psf.sigma
         noise += f"; a point source of 5σ has {image.zero_point - 2.5 * np.log10(limit):.2f} mag"
     rows.append(["Noise", noise])
     if np.isfinite(detection.noise.correlation):
-        rows.append(
-            [
-                "Noise correlation",
-                f"{detection.noise.correlation:.2f} (1 for noise that is independent by pixel)",
-            ]
-        )
+        text = f"{detection.noise.correlation:.2f} (1 for noise that is independent by pixel)"
+        if detection.noise.is_corrected:
+            text += "; thresholds and significances are corrected for it"
+        elif detection.noise.is_correlated:
+            text += "; thresholds and significances are not corrected for it"
+        rows.append(["Noise correlation", text])
     background = facts.get("background_mean")
     rows.append(
         [

@@ -186,6 +186,8 @@ def read_companions(
 
     variance = None
     bad = bad.copy()
+    if mask_bits is not None and not any(plane.role == "mask" for plane in planes):
+        notes.decide(f"there is no mask that --mask-bits {mask_bits} could choose from; --mask names one")
     for plane in planes:
         if plane.role == "mask":
             bad |= _read_mask(plane, mask_bits, name, notes)
@@ -286,6 +288,8 @@ def _read_mask(plane: _Plane, bits: int | None, name: str, notes: Notes) -> np.n
     else:
         if plane.array.dtype.kind not in "iub":
             plane = _Plane(plane.role, np.nan_to_num(plane.array).astype(np.int64), plane.label, None)
+        if bits >> (width := 8 * plane.array.itemsize):
+            raise ReadError(f"{name}: --mask-bits is {bits}, but the mask of {plane.label} has {width} bits")
         bad = (plane.array & np.array(bits).astype(plane.array.dtype)) != 0
         rule = f"bits {bits}"
     share = bad.mean()
