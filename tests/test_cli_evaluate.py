@@ -13,9 +13,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import astropy.io.fits
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
@@ -23,6 +25,7 @@ from lsst.meas.blendid.classifiers import PeaksClassifier
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._coadd_files import pair_coadds
 from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.readers import read_image
 from toy_stamps import toy_stamps
 
 SMALL = ("--parametric", 2, "--size", 400, "--bootstrap", 5)
@@ -143,6 +146,24 @@ def test_coadds_with_truth(coadds: Path, tmp_path: Path) -> None:
     assert section["models"]["area only"]["scores"]["auc"] > 0.7
     assert section["bins"]["magnitude"]["n_blended"]
     assert [scene["image"] for scene in section["scenes"]] == ["a.fits", "b.fits"]
+
+
+def test_coadds_are_searched_as_run_does_and_what_is_assumed_is_told(coadds: Path, tmp_path: Path) -> None:
+    """Noise from the variance plane where there is one; else from the pixels, without the background."""
+    shutil.copy(coadds / "a.fits", tmp_path / "a.fits")
+    shutil.copy(coadds / "a.truth.parquet", tmp_path / "a.truth.parquet")
+    astropy.io.fits.writeto(tmp_path / "b.fits", read_image(tmp_path / "a.fits").masked_image.image.array)
+    Table.read(coadds / "a.truth.parquet")["x", "y", "snr"].write(tmp_path / "b.truth.parquet")
+    args = ("--coadd", tmp_path, "--psf-fwhm", 0.7, "--pixel-scale", 0.2, "--bootstrap", 0)
+    noises = {}
+    for name, more in (("as run", ()), ("clipped", ("--noise", "clipped"))):
+        out = tmp_path / name
+        status, _, err = run("--out", out, *args, "--model", "peaks-i-1", *more)
+        assert status == 0, err
+        assert "b.fits: no celestial WCS: ra and dec are NaN" in err
+        (section,) = json.loads((out / "scores.json").read_text(encoding="utf-8"))["sections"]
+        noises[name] = [(scene["noise"], scene["background"]) for scene in section["scenes"]]
+    assert noises == {"as run": [("variance", False), ("clipped", True)], "clipped": [("clipped", True)] * 2}
 
 
 def test_coadds_and_truths_by_pattern_and_folder(coadds: Path) -> None:

@@ -24,7 +24,8 @@ import numpy as np
 
 from .._suggest import did_you_mean
 from ._coadd_files import pair_coadds
-from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder
+from ._common import CommandError, MisuseError, announce, make_output_folder
+from ._train_settings import SettingsOfRun, apply_overrides
 
 if TYPE_CHECKING:
     from ..evaluation.scored_scenes import NamedModel, ScoredScenes
@@ -69,7 +70,7 @@ class Request:
     pixel_scale: float | None
     visits: int | None
     seed: int
-    noise: str
+    noise: str | None
     bootstrap: int
     options: tuple[str, ...]
     any_band: bool
@@ -135,29 +136,25 @@ class _Group:
     baseline_text: str
 
 
-def _configs(request: Request) -> tuple[SceneConfig, FootprintConfig]:
-    """Configs of the simulation and of the footprints."""
+def _configs(request: Request) -> tuple[SceneConfig, FootprintConfig | SettingsOfRun]:
+    """Configs of the simulation and of the footprints; those of given coadds are as 'run' takes them."""
     from ..footprints import FootprintConfig
     from ..simulation.config import SceneConfig
     from ..training import clipped_footprints
     from ..training.stamps import stamp_footprints
-    from ._config import apply_options
 
-    scene = SceneConfig()
+    scene, prefix = SceneConfig(), "footprints."
+    apply_overrides(scene, [option for option in request.options if not option.startswith(prefix)])
+    options = [option.removeprefix(prefix) for option in request.options if option.startswith(prefix)]
+    if request.coadds and request.noise is None:
+        of_run = SettingsOfRun(tuple(options), None)
+        of_run.check()
+        return scene, of_run
     if request.stamp_sets:
         footprints = stamp_footprints()
     else:
         footprints = FootprintConfig() if request.noise == "variance" else clipped_footprints()
-    prefix = "footprints."
-    apply_options(scene, [option for option in request.options if not option.startswith(prefix)])
-    apply_options(
-        footprints, [option.removeprefix(prefix) for option in request.options if option.startswith(prefix)]
-    )
-    for one in (scene, footprints):
-        try:
-            one.validate()
-        except ValueError as err:
-            raise CommandError(f"the config does not work: {describe_error(err)}") from err
+    apply_overrides(footprints, options)
     return scene, footprints
 
 
@@ -295,34 +292,42 @@ def _skip(request: Request) -> Callable[[str], None] | None:
 
 
 def _score(
-    request: Request, group: _Group, models: Sequence[NamedModel], footprints: FootprintConfig
+    request: Request,
+    group: _Group,
+    models: Sequence[NamedModel],
+    footprints: FootprintConfig | SettingsOfRun,
 ) -> Iterator[ScoredScenes]:
     """Run models and baselines on scenes, with each label in turn."""
     from ..evaluation.scored_scenes import score_scenes
+    from ..footprints import FootprintConfig
     from ..simulation.progress import stderr_progress
 
     if request.stamp_sets:
+        assert isinstance(footprints, FootprintConfig)
         yield from _score_stamps(request, group, models, footprints)
         return
     first = request.labels[0]
+    settings = [footprints] if isinstance(footprints, FootprintConfig) else footprints
     scored = score_scenes(
         group.name,
         group.sources,
         models,
-        [footprints],
+        settings,
         snr_min=first,
         any_band=request.any_band,
         processes=request.jobs,
         skip=_skip(request),
         progress=stderr_progress(f"Scenes of {group.name}"),
     )
+    for note in scored.labelled.notes:
+        announce(note, err=True)
     fit = None
     if group.baseline:
         fit = score_scenes(
             group.name,
             group.baseline,
             (),
-            [footprints],
+            settings,
             snr_min=first,
             # SEP looks at the images.
             keep_images=request.with_sep,

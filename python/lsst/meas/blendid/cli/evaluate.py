@@ -148,10 +148,8 @@ from ._evaluate import Request, run_evaluation
 @click.option(
     "--noise",
     type=click.Choice(["clipped", "variance"]),
-    default="clipped",
-    show_default=True,
     help="Noise of the footprints: measured on the pixels, with the background subtracted, or of the "
-    "variance plane.",
+    "variance plane; by default clipped, and for --coadd as 'blendid run' takes it for the file.",
 )
 @click.option(
     "--bootstrap",

@@ -22,10 +22,10 @@ import numpy as np
 
 from .._processes import map_in_order
 from ..classifiers import BlendClassifier, classifier_registry, split_probabilities
-from ..footprints import FootprintConfig
 from ..model_package import SUFFIX, ModelPackage
 from ..samples import FootprintSamples
 from ..training import LabelledScenes, Scene, SceneSource, label_scenes
+from ..training.scenes import Settings
 from .truth_summary import recount
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ class _Scenes:
     may_skip: bool
     any_band: bool
 
-    def __call__(self, job: tuple[SceneSource, FootprintConfig]) -> tuple[ScoredScenes, str, list[str]]:
+    def __call__(self, job: tuple[SceneSource, Settings]) -> tuple[ScoredScenes, str, list[str]]:
         """Give what was found, the name of the sky, and a line on each model that was left out."""
         source, footprints = job
         recorded, skipped = _Recorded(source), list[str]()
@@ -238,9 +238,7 @@ class _Scenes:
             predictor(samples)
             return not self.keep_images
 
-        labelled = label_scenes(
-            [recorded], [footprints], snr_min=self.snr_min, keep_planes=False, prepare=run
-        )
+        labelled = label_scenes([recorded], footprints, snr_min=self.snr_min, keep_planes=False, prepare=run)
         assert recorded.truth is not None
         scored = ScoredScenes(
             self.name, labelled, (recorded.truth,), predictor.predictions, predictor.outside
@@ -267,6 +265,7 @@ def _join(parts: Sequence[ScoredScenes], skies: Sequence[str]) -> ScoredScenes:
             labelled[0].snr_min,
             tuple(found for one in labelled for found in one.centers or ()),
             sum(one.n_unlabelled for one in labelled),
+            tuple(dict.fromkeys(note for one in labelled for note in one.notes)),
         ),
         tuple(table for tables in truths for table in tables or ()),
         {name: np.concatenate([part.predictions[name] for part in parts]) for name in models},
@@ -278,7 +277,7 @@ def score_scenes(
     name: str,
     sources: Sequence[SceneSource],
     models: Sequence[NamedModel],
-    footprints: Sequence[FootprintConfig],
+    footprints: Settings,
     *,
     snr_min: float = 5.0,
     keep_images: bool = True,
@@ -298,7 +297,8 @@ def score_scenes(
     models
         The models; none for labels alone.
     footprints
-        Settings of the footprints, dealt out to the scenes in turn.
+        Settings of the footprints, dealt out to the scenes in turn, or a function that gives those of a
+        scene.
     snr_min
         Fainter objects do not count.
     keep_images
@@ -328,7 +328,10 @@ def score_scenes(
     if not sources or not footprints:
         raise ValueError("no scene was given to score models on")
     parts, skies, skipped = [], [], list[str]()
-    jobs = [(source, footprints[i % len(footprints)]) for i, source in enumerate(sources)]
+    jobs = [
+        (source, footprints if callable(footprints) else [footprints[i % len(footprints)]])
+        for i, source in enumerate(sources)
+    ]
     work = _Scenes(name, models, snr_min, keep_images, skip is not None, any_band)
     for part, sky, lines in map_in_order(work, jobs, processes):
         parts.append(part)
