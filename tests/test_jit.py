@@ -170,6 +170,19 @@ def test_home_is_used_where_the_installation_is_read_only(
     assert not (tmp_path / "other").exists()
 
 
+def test_user_without_a_home(tmp_path: Path, read_only: Callable[[Path], None]) -> None:
+    """There is no folder of the user then, and none in the working folder is taken for it."""
+    make_toy(tmp_path / "installed")
+    read_only(tmp_path / "installed")
+    work = tmp_path / "work"
+    work.mkdir()
+    script = f"import os\nos.chdir({str(work)!r})\n{SCRIPT}"
+    command = [sys.executable, "-B", "-c", script, str(tmp_path / "installed")]
+    for _ in range(2):
+        assert finish(start(command, work, HOME="~", XDG_CACHE_HOME="no/cache")) == "10.0 1"
+    assert not list(work.iterdir())
+
+
 def test_works_without_a_folder_for_the_cache(tmp_path: Path, read_only: Callable[[Path], None]) -> None:
     make_toy(tmp_path)
     read_only(tmp_path)

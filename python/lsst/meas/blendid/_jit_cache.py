@@ -69,14 +69,15 @@ class KernelCache(caching._Cache):
         self._enabled = True
 
     @cached_property
-    def _folders(self) -> tuple[Path, Path | None, Path]:
+    def _folders(self) -> tuple[Path, Path | None, Path | None]:
         """Beside the source, in the folder of the environment variable, in the user's folder."""
         path = inspect.getfile(self._function)
         named = None
         if getattr(caching.config, "CACHE_DIR", ""):
             named = Path(caching.UserProvidedCacheLocator(self._function, path).get_cache_path())
         user = Path(caching.UserWideCacheLocator(self._function, path).get_cache_path())
-        return Path(path).parent / "__pycache__", named, user
+        # A user without a home has `~` in the working folder, where anybody may have put code.
+        return Path(path).parent / "__pycache__", named, user if user.is_absolute() else None
 
     @cached_property
     def _stamp(self) -> str:
@@ -114,9 +115,9 @@ class KernelCache(caching._Cache):
                     kept, data = _files(folder)._load_data(self._file_name(sig, target))
                     if kept == self._key(sig, target):
                         return CompileResult._rebuild(target_context, *data)
-                except FileNotFoundError:
-                    continue
-                except Exception:  # Whatever a damaged file leads to: it is compiled and written anew.
+                except (
+                    Exception
+                ):  # Missing, or whatever a damaged file leads to: it is compiled and written anew.
                     continue
         return None
 

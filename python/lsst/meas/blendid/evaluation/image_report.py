@@ -22,6 +22,7 @@ import numpy as np
 from .._files import atomic_path
 from ..flags import FLAGS
 from ..footprints import DetectionResult
+from ..model_package import point_source_depth
 from ..tables import BlendTables
 from ._canvas import Window, to_png
 from ._html import Page
@@ -340,8 +341,8 @@ def _add_assumptions(page: Page, image: ReportedImage) -> None:
     if detection.noise.is_correlated and detection.noise.is_corrected:
         noise += ", times the noise correlation"
     if image.zero_point is not None:
-        limit = 5.0 * detection.noise.sigma * np.sqrt(4.0 * np.pi) * psf.sigma
-        noise += f"; a point source of 5σ has {image.zero_point - 2.5 * np.log10(limit):.2f} mag"
+        depth = point_source_depth(detection.noise.sigma, psf.image, image.zero_point)
+        noise += f"; a point source of 5σ has {depth:.2f} mag"
     rows.append(["Noise", noise])
     if np.isfinite(detection.noise.correlation):
         text = f"{detection.noise.correlation:.2f} (1 for noise that is independent by pixel)"
