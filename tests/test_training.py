@@ -14,9 +14,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
+import astropy.wcs
 import numpy as np
 import pytest
 from astropy.table import Table
+from lsst.images import Box, GeneralFrame, Image, MaskedImage, MaskPlane, MaskSchema, SkyProjection
+from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.classifiers import (
     FitOptions,
     LogisticClassifier,
@@ -38,6 +42,7 @@ from lsst.meas.blendid.training import (
     SimulatedScene,
     clipped_footprints,
     label_scenes,
+    measure_coadd,
     read_truth,
     shipped_scenes,
     simulated_scenes,
@@ -345,3 +350,28 @@ def test_command_without_truths_is_one_clear_line(
     assert main(["--out", str(tmp_path / "none"), "--truths", str(tmp_path)]) == 1
     assert "output folder does not exist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_depth_of_coadds_by_solid_angle(tmp_path: Path) -> None:
+    """The model learns the depth that the task will compare, which takes the pixel size."""
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [150.0, 2.0], [50.0, 50.0]
+    wcs.wcs.cdelt = [-0.2 / 3600.0, 0.2 / 3600.0]
+    box = Box.from_shape((100, 100))
+    sky = SkyProjection.from_fits_wcs(wcs, GeneralFrame(unit=u.pix), pixel_bounds=box)
+    pixels = np.random.default_rng(1).normal(size=(100, 100)).astype(np.float32)
+    coadd = MaskedImage(
+        Image(pixels, bbox=box, unit=u.MJy / u.sr, sky_projection=sky),
+        mask_schema=MaskSchema([MaskPlane("NO_DATA", "")]),
+        variance=Image(np.ones((100, 100), np.float32), bbox=box, unit=(u.MJy / u.sr) ** 2),
+    )
+    coadd.write(str(tmp_path / "a.fits"))
+    Table({"x": [50.0], "y": [50.0], "snr": [9.0]}).write(tmp_path / "a.ecsv")
+    scene = FileScene(tmp_path / "a.fits", tmp_path / "a.ecsv", psf_fwhm=0.7).load()
+    config = BlendIdentificationConfig()
+    config.classifiers.names = [config.primaryClassifier]
+    struct = BlendIdentificationTask(config=config).run(scene.masked_image, psf=scene.psf.image)
+    assert scene.context.zero_point == pytest.approx(struct.blend.meta["zero_point"], abs=1e-6)
+    assert measure_coadd(tmp_path / "a.fits", psf_fwhm=0.7).noise_sigma == pytest.approx(
+        (1.0 * u.MJy / u.sr * (0.2 * u.arcsec) ** 2).to_value(u.nJy), rel=0.01
+    )

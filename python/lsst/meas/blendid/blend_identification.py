@@ -45,7 +45,7 @@ from .footprints import DetectionResult, NoNoiseError, NoUsablePixelsError, dete
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf
-from .readers import projection_scale
+from .readers import image_scale
 from .samples import FootprintSamples, SceneContext, ab_zero_point
 from .tables import make_tables
 
@@ -236,9 +236,7 @@ class BlendIdentificationTask(PipelineTask):
         timings |= detection.timings
 
         if zero_point is None:
-            projection = coadd.sky_projection
-            pixel_scale = None if projection is None else projection_scale(projection, coadd.bbox)
-            zero_point = ab_zero_point(coadd.unit, pixel_scale)
+            zero_point = ab_zero_point(coadd.unit, image_scale(coadd))
         context = SceneContext(band=band, zero_point=zero_point)
         samples = FootprintSamples([detection], [context])
         saturated, marked, _ = mask_to_bool(coadd.mask, ["SAT"])

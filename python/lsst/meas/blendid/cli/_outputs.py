@@ -107,18 +107,16 @@ def write_outputs(
         write_segmentation(directory / names[-1], footprints, projection=projection)
     if options.report:
         from ..evaluation.image_report import ReportedImage, write_image_report
-        from ..readers import projection_scale
+        from ..readers import image_scale
 
         names.append(f"{stem}.blend.html")
-        if pixel_scale is None and projection is not None:
-            pixel_scale = projection_scale(projection, source.masked_image.bbox)
         image = ReportedImage(
             name=name,
             kind=f"{source.kind} FITS" if source.kind == "plain" else f"written by {source.kind}",
             tables=tables,
             detection=struct.detection,
             zero_point=struct.blend.meta.get("zero_point"),
-            pixel_scale=pixel_scale,
+            pixel_scale=image_scale(source.masked_image) if pixel_scale is None else pixel_scale,
             notes=source.notes,
             files=[str(directory / file) for file in names],
             seconds=seconds,

@@ -20,6 +20,7 @@ __all__ = (
     "PlaneFile",
     "PlaneSource",
     "ReadError",
+    "image_scale",
     "projection_scale",
     "read_band",
     "read_image",
@@ -29,4 +30,4 @@ __all__ = (
 from ._band import read_band
 from ._input_image import HduKey, InputImage, Notes, PlaneFile, PlaneSource, ReadError
 from ._read import read_image
-from ._wcs import projection_scale, read_projection
+from ._wcs import image_scale, projection_scale, read_projection

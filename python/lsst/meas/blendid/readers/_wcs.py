@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SkyPlacement", "projection_scale", "read_projection")
+__all__ = ("SkyPlacement", "image_scale", "projection_scale", "read_projection")
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from astropy.coordinates import ICRS, SkyCoord
 from astropy.wcs.utils import fit_wcs_from_points, wcs_to_celestial_frame
 
-from lsst.images import Box, GeneralFrame, SkyProjection
+from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
 
 from ._input_image import Notes
 
@@ -219,6 +219,12 @@ def projection_scale(projection: SkyProjection[Any], box: Box) -> float:
     """Pixel size in arcsec at the centre of a box: the root of the pixel's area."""
     x, y = (box.x.min + box.x.max) / 2.0, (box.y.min + box.y.max) / 2.0
     return _root_area(projection.pixel_to_sky(x=np.array([x, x + 1.0, x]), y=np.array([y, y, y + 1.0])))
+
+
+def image_scale(image: MaskedImage) -> float | None:
+    """Pixel size in arcsec at the centre of an image; `None` if it has no sky projection."""
+    projection = image.sky_projection
+    return None if projection is None else projection_scale(projection, image.bbox)
 
 
 def _root_area(sky: SkyCoord) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..psf import summarize_psf
+from ..readers import image_scale
 from ..samples import SceneContext, ab_zero_point
 from .files import complete_truth
 from .scenes import Scene
@@ -86,7 +87,8 @@ class ButlerScene:
             psf=psf,
             truth=truth,
             context=SceneContext(
-                band=None if band is None else str(band), zero_point=ab_zero_point(coadd.unit)
+                band=None if band is None else str(band),
+                zero_point=ab_zero_point(coadd.unit, image_scale(coadd)),
             ),
             provenance={"coadd": name, "truth": self.truth.datasetType.name, "run": self.coadd.run}
             | ({"split": str(truth.meta["split"])} if truth.meta.get("split") else {}),

@@ -83,10 +83,11 @@ class FileScene:
         """
         from astropy.table import Table
 
-        from ..readers import read_image
+        from ..readers import image_scale, read_image
 
         read = read_image(str(self.image), hdu=self.hdu, psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
         psf = summarize_psf(read.psf, read.masked_image.bbox)
+        scale = image_scale(read.masked_image) if self.pixel_scale is None else self.pixel_scale
         facts: dict[str, Any] = {"image": Path(self.image).name}
         if self.labels is not None:
             labels, truth = read_labels(self.labels), Table({name: np.zeros(0) for name in ("x", "y", "snr")})
@@ -102,7 +103,7 @@ class FileScene:
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,
-            context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit)),
+            context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit, scale)),
             provenance=facts | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
             labels=labels,
             has_variance=read.has_variance,

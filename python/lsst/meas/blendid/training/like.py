@@ -117,21 +117,20 @@ def measure_coadd(
     pixels outside footprints, over what galaxies too faint to be detected add to it in a simulation of the
     same seeing and depth (`like_scenes` draws them too).
     """
-    from ..readers import projection_scale, read_image
+    from ..readers import image_scale, read_image
     from ..simulation import get_survey
     from ..simulation.survey import AB_ZERO_POINT_NJY
 
     read = read_image(str(path), psf_fwhm=psf_fwhm, pixel_scale=pixel_scale)
     image = read.masked_image
     psf = summarize_psf(read.psf, image.bbox)
-    if pixel_scale is None:
-        projection = image.sky_projection
-        pixel_scale = _PIXEL_SCALE if projection is None else projection_scale(projection, image.bbox)
+    known_scale = image_scale(image) if pixel_scale is None else pixel_scale
+    pixel_scale = _PIXEL_SCALE if known_scale is None else known_scale
     settings = settings_of_image(has_variance=read.has_variance, has_sky=read.has_sky)
     sigma = detect(image, psf=psf, config=settings).noise.sigma
     if not (math.isfinite(sigma) and sigma > 0.0):
         raise ValueError(f"{path}: the noise of its pixels is {sigma:g}, which cannot be simulated")
-    unit_zero_point = ab_zero_point(image.unit) if zero_point is None else zero_point
+    unit_zero_point = ab_zero_point(image.unit, known_scale) if zero_point is None else zero_point
     properties = CoaddProperties(
         str(path),
         band or read.band or "i",
