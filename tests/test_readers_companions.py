@@ -122,6 +122,14 @@ def test_units_of_the_planes(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.masked_image.variance.array, SIGMA**2, rtol=1e-5)
 
 
+def test_units_of_the_planes_as_surveys_write_them(tmp_path: Path) -> None:
+    """As the unit of the image itself is understood."""
+    plane = ("", (SIGMA**2).astype("f4"))
+    image = read(write(tmp_path / "a.fits", plane, unit="ADU/pixel", BUNIT="adu2"))
+    assert image.has_variance
+    np.testing.assert_allclose(image.masked_image.variance.array, SIGMA**2, rtol=1e-5)
+
+
 def test_sky_is_subtracted_with_the_noise_of_a_plane_too(tmp_path: Path) -> None:
     """In training as in a run, and models that know either noise take it for theirs."""
     path = write(tmp_path / "a.fits", ("ERR", SIGMA))

@@ -22,7 +22,7 @@ import astropy.units as u
 import numpy as np
 
 from ._input_image import HduKey, Notes, PlaneFile, PlaneSource, ReadError
-from ._pixels import find_hdu, native_array, show_hdu, squeezed_shape
+from ._pixels import find_hdu, native_array, parse_unit, show_hdu, squeezed_shape
 
 _NAMES = {
     "variance": "VAR VARIANCE VARIMG VARMAP",
@@ -211,23 +211,15 @@ def _find_in_file(
         same = [hdu for hdu in others if find_role(hdu) == role]
         of_version = [hdu for hdu in same if hdu.ver == science.ver][:1]
         chosen += [(role, hdu) for hdu in of_version or (same if len(same) == 1 else [])]
-    unit = _parse_unit(science.header.get("BUNIT"))
+    unit = parse_unit(science.header.get("BUNIT"))
     if unit is None or unit == u.dimensionless_unscaled or any(role != "mask" for role, _ in chosen):
         return chosen
     # Without a name, the unit may tell.
     for role, power in (("variance", 2), ("inverse variance", -2)):
         for hdu in others:
-            if find_role(hdu) is None and _parse_unit(hdu.header.get("BUNIT")) == unit**power:
+            if find_role(hdu) is None and parse_unit(hdu.header.get("BUNIT")) == unit**power:
                 return [(role, hdu), *chosen]
     return chosen
-
-
-def _parse_unit(text: Any) -> u.UnitBase | None:
-    """Unit of a card, or none."""
-    try:
-        return u.Unit(text) if isinstance(text, str) and text.strip() else None
-    except (ValueError, TypeError):
-        return None
 
 
 def _read_found(role: str, hdu: Any, name: str) -> _Plane:
@@ -354,7 +346,7 @@ def _read_variance(
 
 def _unit_factor(plane: _Plane, science: Any) -> float:
     """Factor to the unit of the image, where both have one that can be compared."""
-    unit, other = _parse_unit(science.header.get("BUNIT")), _parse_unit(plane.unit)
+    unit, other = parse_unit(science.header.get("BUNIT")), parse_unit(plane.unit)
     power = {"error": 1, "variance": 2, "inverse variance": -2}.get(plane.role)
     if unit is None or other is None or power is None or not other.is_equivalent(unit**power):
         return 1.0

@@ -18,6 +18,7 @@ __all__ = (
     "make_image",
     "make_psf",
     "native_array",
+    "parse_unit",
     "pixel_flux_factor",
     "read_origin",
     "show_hdu",
@@ -219,13 +220,20 @@ def make_image(
 def find_unit(header: astropy.io.fits.Header, notes: Notes) -> u.UnitBase | None:
     """Unit of an image from its ``BUNIT`` card; none, with a note, if it is not understood."""
     text = header.get("BUNIT")
+    unit = parse_unit(text)
+    if unit is None and isinstance(text, str) and text.strip():
+        notes.append(f"unit {text.strip()!r} (BUNIT) is not understood; the image is taken as without unit")
+    return unit
+
+
+def parse_unit(text: Any) -> u.UnitBase | None:
+    """Unit that a card names, as surveys write it too; `None` if it names none or is not understood."""
     if not isinstance(text, str) or not text.strip():
         return None
     text = _PER_PIXEL.sub("", text.strip())
     try:
         return parse_legacy_bunit("MJy/sr" if text == "MJY/SR" else _SPELLINGS.get(text.lower(), text))
     except (ValueError, TypeError):
-        notes.append(f"unit {text!r} (BUNIT) is not understood; the image is taken as without unit")
         return None
 
 
