@@ -380,6 +380,7 @@ CUBE = np.zeros((3, 40, 50))
         ),
         (PIXELS, {"psf_fwhm": 3.0 * u.s}, "psf_fwhm is in s; give it in pixels or as an angle"),
         (PIXELS, {"psf_fwhm": 0.0}, "psf_fwhm is 0.0; it must be positive and finite"),
+        (PIXELS, {"psf_fwhm": 0.7}, "psf_fwhm is 0.7 pixels; it must be from 0.8 to 60"),
         (PIXELS, {"psf_fwhm": float("nan")}, "psf_fwhm is nan; it must be positive and finite"),
         (
             PIXELS,

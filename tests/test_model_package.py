@@ -333,12 +333,16 @@ def test_shipped_models_are_readable_and_small() -> None:
 
 def test_range() -> None:
     package = make_package(inputs={"bands": [], "psf_sigma": [1.5, 2.0], "depth": [26.0, 26.5]})
-    assert package.supports_band("z") and package.in_range(psf_sigma=1.5, depth=26.5)
-    assert package.in_range(psf_sigma=2.05, depth=25.9) and package.in_range(psf_sigma=1.7)
-    assert not package.in_range(psf_sigma=2.2, depth=26.2)
-    assert not package.in_range(psf_sigma=1.7, depth=27.0)
-    assert not package.in_range(psf_sigma=float("nan"))
-    assert make_package(inputs={"bands": ["i"]}).in_range(psf_sigma=9.0, depth=20.0)
+    assert package.supports_band("z")
+
+    def outside(psf_sigma: float, depth: float | None = None) -> list[str]:
+        return [v.quantity for v in package.find_violations(psf_sigma=psf_sigma, depth=depth)]
+
+    assert outside(1.5, 26.5) == outside(2.05, 25.9) == outside(1.7) == []
+    assert outside(2.2, 26.2) == outside(float("nan")) == ["PSF sigma"]
+    assert outside(1.7, 27.0) == ["5-sigma depth"]
+    assert outside(2.2, 27.0) == ["PSF sigma", "5-sigma depth"]
+    assert make_package(inputs={"bands": ["i"]}).find_violations(psf_sigma=9.0, depth=20.0) == ()
     assert not make_package().supports_band("g")
 
 

@@ -115,7 +115,8 @@ def test_package_tells_what_it_was_trained_on(labelled: LabelledScenes) -> None:
     assert package.name == "mine" and package.bands == ("i",)
     assert package.inputs["footprints"]["thresholdValue"] == 5.0
     psf_sigma = labelled.samples.results[0].psf.sigma
-    assert package.in_range(psf_sigma=psf_sigma) and not package.in_range(psf_sigma=1.3 * psf_sigma)
+    assert not package.find_violations(psf_sigma=psf_sigma)
+    assert package.find_violations(psf_sigma=1.3 * psf_sigma)
     low, high = package.inputs["depth"]
     assert 25.5 < low <= high < 27.5
     training = package.metadata["training"]

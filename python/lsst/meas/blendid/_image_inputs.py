@@ -25,7 +25,7 @@ from astropy.nddata import NDData, UnknownUncertainty, VarianceUncertainty
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
-from .psf import kolmogorov_kernel
+from .psf import FWHM_PIXELS, kolmogorov_kernel
 from .readers import Notes, projection_scale, read_band, read_projection
 
 _SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is masked.")])
@@ -304,5 +304,8 @@ def _fwhm_in_pixels(
         value = float(fwhm)
     if not 0.0 < value < float("inf"):
         raise ValueError(f"psf_fwhm is {fwhm}; it must be positive and finite")
+    low, high = FWHM_PIXELS
+    if not low <= value <= high:
+        raise ValueError(f"psf_fwhm is {value:.3g} pixels; it must be from {low:g} to {high:g}")
     # Rounded, so that the kernel does not depend on the last digits of a WCS.
     return round(value, 6)

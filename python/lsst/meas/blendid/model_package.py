@@ -171,8 +171,8 @@ class ModelPackage:
         """
         return not self.bands or band in self.bands
 
-    def in_range(self, *, psf_sigma: float, depth: float | None = None) -> bool:
-        """Tell whether an image is like those that the model was trained on.
+    def find_violations(self, *, psf_sigma: float, depth: float | None = None) -> tuple[RangeViolation, ...]:
+        """Find in what an image is unlike those that the model was trained on.
 
         Parameters
         ----------
@@ -184,24 +184,9 @@ class ModelPackage:
 
         Returns
         -------
-        inside
-            Whether the width lies within `PSF_MARGIN` and the depth within
-            `DEPTH_MARGIN` of the trained range.
-        """
-        return not self.find_violations(psf_sigma=psf_sigma, depth=depth)
-
-    def find_violations(self, *, psf_sigma: float, depth: float | None = None) -> tuple[RangeViolation, ...]:
-        """Find in what an image is unlike those that the model was trained on.
-
-        Parameters
-        ----------
-        psf_sigma, depth
-            As of `in_range`.
-
-        Returns
-        -------
         violations
-            One for each quantity that is outside its range.
+            The width if it lies beyond the trained range by more than
+            `PSF_MARGIN`, the depth by more than `DEPTH_MARGIN`.
         """
         found = []
         for quantity, key, value, unit, factor, offset in (

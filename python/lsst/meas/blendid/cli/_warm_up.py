@@ -32,18 +32,16 @@ from ..model_package import ModelPackage, list_shipped
 from ._config import make_config
 from ._main import main
 
-_SIZE, _SIGMA = 256, 1.6
+_SIZE, _SIGMA, _N_SOURCES = 256, 1.6, 60
 
 
-def make_pixels(dtype: str = "float32", n_sources: int = 60) -> np.ndarray:
+def make_pixels(dtype: str = "float32") -> np.ndarray:
     """Draw Gaussian sources on white noise.
 
     Parameters
     ----------
     dtype
         Type of the pixels.
-    n_sources
-        Number of sources.
 
     Returns
     -------
@@ -53,7 +51,7 @@ def make_pixels(dtype: str = "float32", n_sources: int = 60) -> np.ndarray:
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:_SIZE, :_SIZE]
     pixels = rng.normal(size=(_SIZE, _SIZE))
-    for x0, y0 in rng.uniform(10, _SIZE - 10, size=(n_sources, 2)):
+    for x0, y0 in rng.uniform(10, _SIZE - 10, size=(_N_SOURCES, 2)):
         pixels += 30.0 * np.exp(-0.5 * ((x - x0) ** 2 + (y - y0) ** 2) / _SIGMA**2)
     return pixels.astype(dtype)
 
