@@ -488,6 +488,13 @@ def test_bad_options(
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
 
 
+def test_classifier_that_has_no_model(tmp_path: Path) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, "--classifier", "sep")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "--model in 'blendid run'), such as what 'blendid train --classifier sep' writes" in err
+
+
 def test_damaged_model(tmp_path: Path, models: tuple[str, ...]) -> None:
     image, package = write_plain(tmp_path / "plain.fits"), tmp_path / "bad.blendid"
     package.write_bytes(Path(models[1]).read_bytes()[:-200])
@@ -521,6 +528,12 @@ def test_image_without_data(tmp_path: Path, models: tuple[str, ...]) -> None:
     status, out, err = run(tmp_path / "void.fits", "--out", tmp_path / "out", *OPTIONS, *models)
     assert (status, out) == (1, "")
     assert err.splitlines()[-1] == f"Error: {tmp_path}/void.fits: every pixel of the coadd is NO_DATA"
+    # Options for plain images are not dropped silently.
+    status, _, err = run(
+        tmp_path / "void.fits", "--out", tmp_path / "out", "--mask-bits", 3, *OPTIONS, *models
+    )
+    assert status == 1
+    assert "--mask-bits is for plain images, and this one brings its own planes; leave it out" in err
 
 
 def test_names_that_look_like_uris(tmp_path: Path, models: tuple[str, ...]) -> None:

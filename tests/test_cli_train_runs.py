@@ -466,6 +466,18 @@ def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
     assert shares[0] > shares[1]
 
 
+def test_a_model_that_learned_nothing_is_told(scene: Path, tmp_path: Path) -> None:
+    """Trees that need more footprints than there are have no branch, and give all of them one value."""
+    options = ("--coadd", scene, "--config-option", "leastSamples=10000", "--config-option", "iterations=5")
+    status, out, err = run("train", "--classifier", "features", "--out", tmp_path / "a.blendid", *options)
+    assert status == 0
+    assert "cross-entropy 0.69" in out or "cross-entropy 0.7" in out
+    assert (
+        "Warning: the model is of no use here: p = 0.5 for every footprint has a cross-entropy of 0.6931"
+        in err
+    )
+
+
 def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> None:
     """The tables of true galaxies are found by the names of coadds, and other processes change nothing."""
     folder = tmp_path / "scenes"

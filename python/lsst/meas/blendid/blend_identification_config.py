@@ -159,8 +159,9 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
                 raise FieldValidationError(
                     cls.classifiers,
                     self,
-                    f"classifiers['{name}'].modelPackage is empty; give a name, path or URI, "
-                    "or set useButlerModelPackages",
+                    f"classifiers['{name}'].modelPackage is empty; give a name, path or URI (--model in "
+                    f"'blendid run'), such as what 'blendid train --classifier {name}' writes, or set "
+                    "useButlerModelPackages in a pipeline",
                 )
             for field, source in sources.items():
                 try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("train",)
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -256,7 +257,6 @@ class _Training:
         package.metadata["training"]["seconds"] = self.log.seconds
         assert self.o.path is not None
         package.write(self.o.path)
-        self.log.finish(package)
         training = package.metadata["training"]
         click.echo(
             f"{self.o.path}: trained on {training['n_footprints']} footprints, "
@@ -265,6 +265,7 @@ class _Training:
         if caveat:
             self.log.say(caveat)
         self._tell_scores(package)
+        self.log.finish(package)
         return package
 
     def _tell_scores(self, package: ModelPackage) -> None:
@@ -276,6 +277,11 @@ class _Training:
         click.echo(f"validation: {_describe(scores)} ({validation['estimate']})")
         before = validation.get("start")
         if before is None:
+            if scores["cross_entropy"] >= math.log(2.0):
+                self.log.say(
+                    "Warning: the model is of no use here: p = 0.5 for every footprint has a cross-entropy of "
+                    f"{math.log(2.0):.4f}; give it more footprints, or take another classifier"
+                )
             return
         click.echo(f"{before['name']} on the same footprints: {_describe(before['scores'])}")
         now, then = scores["cross_entropy"], before["scores"]["cross_entropy"]

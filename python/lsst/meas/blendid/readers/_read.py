@@ -111,7 +111,9 @@ def read_image(
                     open_file=_open_other,
                 )
                 return check_pixels(image, name)
-            if given := [role for role, source in planes.items() if source is not None]:
+            given = [role for role, source in planes.items() if source is not None]
+            given += [] if mask_bits is None else ["mask-bits"]
+            if given:
                 raise ReadError(
                     f"{name}: --{given[0]} is for plain images, and this one brings its own planes; "
                     "leave it out, or choose the pixels with --hdu"
