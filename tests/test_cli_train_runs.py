@@ -473,7 +473,7 @@ def test_a_model_that_learned_nothing_is_told(scene: Path, tmp_path: Path) -> No
     assert status == 0
     assert "cross-entropy 0.69" in out or "cross-entropy 0.7" in out
     assert (
-        "Warning: the model is of no use here: p = 0.5 for every footprint has a cross-entropy of 0.6931"
+        "Warning: the model is of no use here: p = 0.5 for all footprints has a cross-entropy of 0.6931"
         in err
     )
 

@@ -279,7 +279,7 @@ class _Training:
         if before is None:
             if scores["cross_entropy"] >= math.log(2.0):
                 self.log.say(
-                    "Warning: the model is of no use here: p = 0.5 for every footprint has a cross-entropy of "
+                    "Warning: the model is of no use here: p = 0.5 for all footprints has a cross-entropy of "
                     f"{math.log(2.0):.4f}; give it more footprints, or take another classifier"
                 )
             return
