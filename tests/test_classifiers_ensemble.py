@@ -362,6 +362,8 @@ def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:
 def test_bad_training_sets() -> None:
     classifier = EnsembleClassifier(make_config(), members=make_members())
     samples, counts = make_scenes(2)
+    with pytest.raises(ValueError, match="2 images cannot be dealt out to 3 folds"):
+        _stack.deal_folds(np.array([0, 0, 1, 1]), 3, 1)
     with pytest.raises(ValueError, match="0 of the 200 training footprints are blended"):
         classifier.fit(samples, np.ones_like(counts))
     with pytest.raises(ValueError, match="199 labels were given for 200 footprints"):
