@@ -23,7 +23,9 @@ from pathlib import Path
 import astropy.io.fits
 import pytest
 from lsst.meas.blendid._jit import njit
+from lsst.meas.blendid._jit_cache import KernelCache, is_supported
 from lsst.meas.blendid.cli._warm_up import make_pixels
+from numba.core.caching import IndexDataCacheFile
 
 SCRIPT = """
 import sys
@@ -305,3 +307,16 @@ def test_compiled_installation(tmp_path: Path, repo_root: Path, read_only: Calla
     print(f"{after.ru_utime - used.ru_utime:.1f} s of the processor")
     assert codes(home) == []
     assert sum(1 for _ in tables.iterdir()) == 3
+
+
+def test_numba_with_other_inner_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own cache is used then."""
+
+    def half(value: float) -> float:
+        return 0.5 * value
+
+    assert is_supported() and isinstance(njit()(half)._cache, KernelCache)
+    monkeypatch.delattr(IndexDataCacheFile, "_load_data")
+    assert not is_supported()
+    kernel = njit()(half)
+    assert kernel(3.0) == 1.5 and not isinstance(kernel._cache, KernelCache)

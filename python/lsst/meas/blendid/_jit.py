@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import numba
 
-from ._jit_cache import KernelCache
+from ._jit_cache import KernelCache, is_supported
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -46,6 +46,8 @@ def njit(**options: Any) -> Callable[[_Function], _Function]:
     """
 
     def decorate(function: _Function) -> _Function:
+        if not is_supported():
+            return _njit_of_numba(function, options)
         kernel = numba.njit(**options)(function)
         if hasattr(kernel, "_cache"):  # It is the function itself where NUMBA_DISABLE_JIT is set.
             # The same as numba's `enable_caching`, which would look for a folder to write to.
@@ -53,3 +55,13 @@ def njit(**options: Any) -> Callable[[_Function], _Function]:
         return kernel
 
     return decorate
+
+
+def _njit_of_numba(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Compile with numba's own cache, which is used only where it can be written."""
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as err:
+        if "cannot cache" not in str(err):
+            raise
+        return numba.njit(**options)(function)

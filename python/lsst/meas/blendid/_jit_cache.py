@@ -16,7 +16,7 @@ depends on, so that it needs no index, and one that fits is used wherever it lie
 
 from __future__ import annotations
 
-__all__ = ("KernelCache", "portable_target")
+__all__ = ("KernelCache", "is_supported", "portable_target")
 
 import hashlib
 import inspect
@@ -52,7 +52,22 @@ def portable_target(features: str) -> str:
     return "x86-64-v3" if {f"+{name}" for name in _V3} <= set(features.split(",")) else "generic"
 
 
-class KernelCache(caching._Cache):
+def is_supported() -> bool:
+    """Tell whether this release of numba has the inner parts that `KernelCache` is made of."""
+    return all(
+        hasattr(owner, name)
+        for owner, name in (
+            (caching.IndexDataCacheFile, "_load_data"),
+            (caching.IndexDataCacheFile, "_save_data"),
+            (caching, "UserProvidedCacheLocator"),
+            (caching, "UserWideCacheLocator"),
+            (CompileResult, "_reduce"),
+            (CompileResult, "_rebuild"),
+        )
+    )
+
+
+class KernelCache:
     """Cache of the compiled code of one function.
 
     Parameters
