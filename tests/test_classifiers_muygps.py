@@ -635,4 +635,7 @@ def test_folds_are_of_pieces_of_sky(monkeypatch: pytest.MonkeyPatch) -> None:
     sky = np.arange(len(samples)) % 5
     MuyGpsClassifier(make_config()).fit(samples, counts, options=FitOptions(sky=sky))
     MuyGpsClassifier(make_config()).fit(samples, counts)
-    assert np.array_equal(seen[0], sky) and np.array_equal(seen[1], samples.scene_index)
+    assert np.array_equal(seen[0], sky)
+    # Two images are too few for the folds: each is cut, and no part of the one is with the other.
+    assert len(np.unique(seen[1])) >= 5
+    assert all(len(np.unique(samples.scene_index[seen[1] == part])) == 1 for part in np.unique(seen[1]))

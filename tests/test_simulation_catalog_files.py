@@ -156,7 +156,7 @@ def test_columns_may_have_other_names_and_units(tmp_path: Path) -> None:
     np.testing.assert_allclose(read["mag_i"], galaxies["mag_i"])
     _refused(
         path,
-        "no column r51 for half_light_radius; it has: XCEN",
+        r"no column r51 for half_light_radius \(did you mean 'R50'\?\); it has: XCEN",
         columns=names | {"half_light_radius": "r51"},
     )
     _refused(path, "no column size of galaxies .*known are: id, x, y", columns=names | {"size": "R50"})

@@ -71,7 +71,7 @@ def match_columns(path: Path, found: list[str], mapping: dict[str, str]) -> dict
                 if name in mapping:
                     hint = did_you_mean(target, found)
                     known = ", ".join(found) or "nothing"
-                    raise SimulationError(f"{path} has no column {target}{hint} for {name}; it has: {known}")
+                    raise SimulationError(f"{path} has no column {target} for {name}{hint}; it has: {known}")
                 continue
             target = candidates[0]
         column = target if target in found else exact[target]
