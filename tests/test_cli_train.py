@@ -142,7 +142,8 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
             *("--size", SIZE, "--no-dial", "--sizes", "large", "--config-option", "cutout.size=15"),
             *("--seed", 3, "--calibration", "none"),
         )
-        assert (status, err) == (0, "")
+        # Two such small skies may well teach nothing, which is told.
+        assert status == 0 and ("of no use here" in err or not err)
     packages = [ModelPackage.read(tmp_path / name / "m.blendid") for name in ("a", "b")]
     for package in packages:
         # Nothing else depends on the machine or the hour.
