@@ -20,6 +20,7 @@ __all__ = (
     "common_options",
     "describe_error",
     "get_settings",
+    "jobs_option",
     "make_output_folder",
     "progress_bar",
     "show_log",
@@ -208,6 +209,30 @@ def common_options[F: Callable[..., Any]](function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def jobs_option(items: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the option ``--jobs`` of a command.
+
+    Parameters
+    ----------
+    items
+        What it works on, as its help begins.
+
+    Returns
+    -------
+    decorator
+        Decorator of the function of the command, which gets ``jobs``.
+    """
+    return click.option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help=f"{items} to work on at the same time, each in a process of its own.",
+    )
 
 
 def describe_error(err: BaseException) -> str:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("apply_file", "apply_options", "find_implicit_classifiers", "make_config")
+__all__ = ("apply_file", "apply_options", "find_implicit_classifiers", "make_config", "validate_config")
 
 import re
 from collections.abc import Collection, Sequence
@@ -121,10 +121,7 @@ def make_config(
     for field, reason in _PIPELINE_FIELDS.items():
         if getattr(config, field):
             raise MisuseError(f"{field} works in pipelines only, since {reason}; leave it False here")
-    try:
-        config.validate()
-    except ValueError as err:
-        raise CommandError(f"the config does not work: {describe_error(err)}") from err
+    validate_config(config)
     if not has_variance and config.footprints.noiseSource == "variance":
         raise CommandError(
             "the config takes the noise from the variance plane, but the image has none; "
@@ -183,6 +180,25 @@ def apply_file(config: Config, file: str) -> None:
         raise CommandError(f"config file {file}: ends the program (sys.exit); remove that") from err
     except Exception as err:  # The file is code and may fail in any way.
         raise CommandError(f"config file {file}: {type(err).__name__}: {describe_error(err)}") from err
+
+
+def validate_config(config: Config) -> None:
+    """See whether a config works.
+
+    Parameters
+    ----------
+    config
+        The config.
+
+    Raises
+    ------
+    CommandError
+        Raised if it does not.
+    """
+    try:
+        config.validate()
+    except ValueError as err:
+        raise CommandError(f"the config does not work: {describe_error(err)}") from err
 
 
 def apply_options(config: Config, options: Sequence[str]) -> None:

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ._common import CommandError, describe_error
-
 if TYPE_CHECKING:
     from ..classifiers import BlendClassifier
     from ..footprints import FootprintConfig
@@ -41,13 +39,10 @@ def apply_overrides(config: Any, options: Sequence[str]) -> None:
     CommandError
         Raised if the result does not work.
     """
-    from ._config import apply_options
+    from ._config import apply_options, validate_config
 
     apply_options(config, options)
-    try:
-        config.validate()
-    except ValueError as err:
-        raise CommandError(f"the config does not work: {describe_error(err)}") from err
+    validate_config(config)
 
 
 @dataclass(frozen=True)

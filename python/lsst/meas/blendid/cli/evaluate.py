@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from ._common import SceneNumbers, common_options
+from ._common import SceneNumbers, common_options, jobs_option
 from ._evaluate import Request, run_evaluation
 
 
@@ -173,15 +173,7 @@ from ._evaluate import Request, run_evaluation
     is_flag=True,
     help="Apply models to scenes of other bands than theirs, too, and say so in the report.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Scenes to work on at the same time, each in a process of its own.",
-)
+@jobs_option("Scenes")
 @click.option("--overwrite", is_flag=True, help="Replace older files.")
 @common_options
 def evaluate(snr_min: str, both_labels: bool, **options: Any) -> None:

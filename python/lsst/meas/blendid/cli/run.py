@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 import click
 
 from .._processes import map_in_order
-from ._common import CommandError, MisuseError, common_options, get_settings, make_output_folder, progress_bar
+from ._common import (
+    CommandError,
+    MisuseError,
+    common_options,
+    get_settings,
+    jobs_option,
+    make_output_folder,
+    progress_bar,
+)
 from ._inputs import find_inputs, parse_plane
 from ._outputs import OutputOptions
 from ._run import ImageRunner, Reporter, RunOptions
@@ -129,15 +137,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write a FITS image with the number of the footprint of each pixel: STEM.blend_segmentation.fits.",
 )
-@click.option(
-    "-j",
-    "--jobs",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Images to work on at the same time, each in a process of its own.",
-)
+@jobs_option("Images")
 @common_options
 def run(
     images: tuple[str, ...],
