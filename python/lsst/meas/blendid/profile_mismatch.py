@@ -30,6 +30,9 @@ _STAR_FLANK, _COMPACT_FLANK = 1.1, 1.35
 _LEAST_RING, _STAR_RING = 1.5, 3.2
 _RING_ERRORS = 2.5
 
+_CHUNK = 1000
+"""Sources that are looked at together."""
+
 
 def find_profile_mismatches(detection: DetectionResult) -> np.ndarray:
     """Find bright, compact sources that the PSF doesn't explain.
@@ -48,24 +51,33 @@ def find_profile_mismatches(detection: DetectionResult) -> np.ndarray:
     """
     footprints = detection.footprints
     mismatch = np.zeros(len(footprints), dtype=bool)
-    sigma, noise = detection.psf.sigma, detection.noise.sigma
-    half = int(np.ceil(_RINGS[-1] * sigma)) + 1
-    kernel = _cut_kernel(detection.psf.image, half)
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    half = int(np.ceil(_RINGS[-1] * detection.psf.sigma)) + 1
+    rows = np.flatnonzero(footprints.max_significance >= _LEAST_SIGNIFICANCE)
+    peaks = footprints.peaks[footprints.peak_start[rows]]
+    x, y = peaks["i_x"] - detection.xy0[0], peaks["i_y"] - detection.xy0[1]
     ny, nx = detection.image.shape
-    for row in np.flatnonzero(footprints.max_significance >= _LEAST_SIGNIFICANCE):
-        peak = footprints.peaks[footprints.peak_start[row]]
-        px, py = int(peak["i_x"]) - detection.xy0[0], int(peak["i_y"]) - detection.xy0[1]
-        if not (half <= px < nx - half and half <= py < ny - half):
-            continue
-        window = (slice(py - half, py + half + 1), slice(px - half, px + half + 1))
-        if detection.bad[window].any():
-            continue
-        dx, dy = float(peak["f_x"]) - int(peak["i_x"]), float(peak["f_y"]) - int(peak["i_y"])
-        model = ndimage.shift(kernel, (dy, dx), order=3, mode="nearest")
-        radius = np.hypot(x - dx, y - dy) / sigma
-        mismatch[row] = _is_mismatch(detection.image[window].astype(float) / noise, model, radius)
+    inside = (x >= half) & (x < nx - half) & (y >= half) & (y < ny - half)
+    rows, peaks, x, y = rows[inside], peaks[inside], x[inside], y[inside]
+    kernel = _cut_kernel(detection.psf.image, half)
+    # Few at a time, so that the windows take little memory also where bright sources are many.
+    for start in range(0, len(rows), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        good = ~_cut_windows(detection.bad, x[some], y[some], half).any(axis=(1, 2))
+        chosen = np.arange(len(rows))[some][good]
+        pixels = (
+            _cut_windows(detection.image, x[chosen], y[chosen], half).astype(float) / detection.noise.sigma
+        )
+        offset = np.stack(
+            [peaks[f"f_{axis}"][chosen].astype(float) - peaks[f"i_{axis}"][chosen] for axis in "yx"]
+        )
+        mismatch[rows[chosen]] = _are_mismatches(pixels, kernel, offset, detection.psf.sigma)
     return mismatch
+
+
+def _cut_windows(image: np.ndarray, x: np.ndarray, y: np.ndarray, half: int) -> np.ndarray:
+    """Squares around n pixels that are at least ``half`` from the edge, (n, 2 half + 1, 2 half + 1)."""
+    size = 2 * half + 1
+    return np.lib.stride_tricks.sliding_window_view(image, (size, size))[y - half, x - half]
 
 
 def _cut_kernel(image: np.ndarray, half: int) -> np.ndarray:
@@ -76,23 +88,40 @@ def _cut_kernel(image: np.ndarray, half: int) -> np.ndarray:
     return padded[cy - half : cy + half + 1, cx - half : cx + half + 1]
 
 
-def _is_mismatch(pixels: np.ndarray, model: np.ndarray, radius: np.ndarray) -> bool:
-    """Compare core, flank and ring of a source, in units of the noise, with those of a PSF."""
-    core = radius < _RINGS[0]
-    flank = (radius >= _RINGS[0]) & (radius < _RINGS[1])
-    ring = (radius >= _RINGS[2]) & (radius < _RINGS[3])
-    fits = []
-    for part in (core, flank):
-        norm = (model[part] ** 2).sum()
-        fits.append((pixels[part] * model[part]).sum() / norm if norm > 0.0 else np.nan)
-    expected = fits[0] * np.median(model[ring])
-    if not (expected > 0.0 and np.isfinite(fits).all()):
-        return False
+def _are_mismatches(pixels: np.ndarray, kernel: np.ndarray, offset: np.ndarray, sigma: float) -> np.ndarray:
+    """Compare core, flank and ring of n sources with those of a PSF of the width ``sigma``, shape (n,).
+
+    Pixels (n, size, size) are in units of the noise; offsets (2, n) of the sources from their middle are in
+    the order (y, x).
+    """
+    half = kernel.shape[0] // 2
+    grid = np.mgrid[-half : half + 1, -half : half + 1][:, np.newaxis] - offset[:, :, np.newaxis, np.newaxis]
+    model = ndimage.map_coordinates(kernel, grid + half, order=3, mode="nearest")
+    radius = np.hypot(*grid) / sigma
+    core, flank, ring = (
+        (radius >= low) & (radius < high)
+        for low, high in ((0.0, _RINGS[0]), (_RINGS[0], _RINGS[1]), (_RINGS[2], _RINGS[3]))
+    )
+    # What makes a ratio that is not finite is no mismatch.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        heights, flanks = (
+            (pixels * model).sum(axis=(1, 2), where=part) / (model**2).sum(axis=(1, 2), where=part)
+            for part in (core, flank)
+        )
+        expected = heights * _medians(model, ring)
+        excess = _medians(pixels, ring) - expected
+        ratio, steepness = 1.0 + excess / expected, flanks / heights
     # A median errs by 1.25 times as much as a mean.
-    excess = np.median(pixels[ring]) - expected
-    if not excess > _RING_ERRORS * 1.25 / np.sqrt(np.count_nonzero(ring)):
-        return False
-    ratio, steepness = 1.0 + excess / expected, fits[1] / fits[0]
-    if ratio < _LEAST_RING:
-        return False
-    return bool(steepness < _STAR_FLANK or (steepness < _COMPACT_FLANK and ratio < _STAR_RING))
+    error = 1.25 / np.sqrt(ring.sum(axis=(1, 2)))
+    seen = (
+        (expected > 0.0) & np.isfinite(steepness) & (excess > _RING_ERRORS * error) & (ratio >= _LEAST_RING)
+    )
+    return seen & ((steepness < _STAR_FLANK) | ((steepness < _COMPACT_FLANK) & (ratio < _STAR_RING)))
+
+
+def _medians(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Median of the chosen pixels of each of n windows, shape (n,)."""
+    n = chosen.sum(axis=(1, 2))
+    ordered = np.sort(np.where(chosen, values, np.inf).reshape(len(values), -1), axis=1)
+    row = np.arange(len(values))
+    return 0.5 * (ordered[row, (n - 1) // 2] + ordered[row, n // 2])
