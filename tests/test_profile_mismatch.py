@@ -27,15 +27,14 @@ PSF = summarize_psf(kolmogorov_kernel(3.5))
 STEP = 60
 
 
-def find(profile: np.ndarray, significance: float, hole: bool = False) -> np.ndarray:
+def find(profile: np.ndarray, significance: float, holes: int = 0) -> np.ndarray:
     """Flags of four sources of one profile, (41, 41), the first at the edge."""
     pixels = np.random.default_rng(4).normal(size=(4 * STEP, STEP))
     flux = significance * np.sqrt(4.0 * np.pi) * PSF.sigma
     for i in range(4):
         y, x = STEP * i + 30, 30
         pixels[y - 20 : y + 21, x - 20 : x + 21] += flux * profile / profile.sum()
-    if hole:
-        pixels[28:200:STEP, 37] = np.nan
+    pixels[28 : STEP * holes : STEP, 37] = np.nan
     result = build_footprints(pixels, psf=PSF, variance=np.ones(pixels.shape))
     assert len(result.footprints) >= 4
     return find_profile_mismatches(result)[result.footprints.max_significance > 0.5 * significance]
@@ -67,7 +66,9 @@ def test_faint_stars_do_not_tell() -> None:
 
 
 def test_a_hole_in_the_wings_does_not_tell() -> None:
-    assert not find(moffat(2.5), 500.0, hole=True)[:3].any()
+    assert not find(moffat(2.5), 500.0, holes=3)[:3].any()
+    assert find(moffat(2.5), 500.0, holes=3)[3:].all()
+    assert not find(moffat(2.5), 500.0, holes=4).any()
 
 
 def test_isolated_stars_are_flagged_or_no_blends(shared_cases: Path, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def _are_mismatches(pixels: np.ndarray, kernel: np.ndarray, offset: np.ndarray, 
 
 def _medians(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Median of the chosen pixels of each of n windows, shape (n,)."""
-    n = chosen.sum(axis=(1, 2))
-    ordered = np.sort(np.where(chosen, values, np.inf).reshape(len(values), -1), axis=1)
-    row = np.arange(len(values))
+    n, (count, height, width) = chosen.sum(axis=(1, 2)), chosen.shape
+    ordered = np.sort(np.where(chosen, values, np.inf).reshape(count, height * width), axis=1)
+    row = np.arange(count)
     return 0.5 * (ordered[row, (n - 1) // 2] + ordered[row, n // 2])
