@@ -32,7 +32,7 @@ SEEING = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2")
 
 # Runs the steps of a page one after the other; those in Python share their names, as they do for a reader.
 DRIVER = """
-import json, subprocess, sys
+import json, os, subprocess, sys
 names = {"__name__": "__page__"}
 for where, language, code in json.load(open(sys.argv[1])):
     print(f"--- {where}", flush=True)
@@ -40,6 +40,10 @@ for where, language, code in json.load(open(sys.argv[1])):
         exec(compile(code, where, "exec"), names)
     else:
         subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
+sys.stdout.flush()
+# Not through the destructors: threads of Arrow that are still there when an interpreter ends may abort it
+# (apache/arrow, issue 34314), now and then, long after the page is done.
+os._exit(0)
 """
 
 

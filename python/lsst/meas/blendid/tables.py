@@ -171,6 +171,9 @@ PEAK_COLUMNS = (
     Column("significance", "f4", "", "Point-source S/N at the peak's pixel."),
     Column("probability", "f4", "", "Probability that an object is there; NaN until a localiser ran."),
     Column("is_inferred", "bool", "", "The peak was inferred by a localiser, not detected."),
+    Column("xx", "f4", "pix2", "Variance of the column of the position; NaN until a localiser ran."),
+    Column("yy", "f4", "pix2", "Variance of the row of the position; NaN until a localiser ran."),
+    Column("xy", "f4", "pix2", "Covariance of column and row of the position; NaN until a localiser ran."),
     Column("ra", "f8", "deg", "Right ascension (ICRS) of the refined position; NaN without WCS."),
     Column("dec", "f8", "deg", "Declination (ICRS) of the refined position; NaN without WCS."),
     Column(
@@ -367,6 +370,7 @@ def make_tables(
         **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
         "probability": np.full(n_peaks, np.nan),
         "is_inferred": np.zeros(n_peaks, dtype=bool),
+        **{name: np.full(n_peaks, np.nan) for name in ("xx", "yy", "xy")},
         "ra": peak_ra,
         "dec": peak_dec,
         "flux": peak_flux,
