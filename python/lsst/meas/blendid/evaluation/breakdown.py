@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("KINDS", "Bins", "KindScores", "bin_scores", "kind_scores")
+__all__ = ("KINDS", "Bins", "KindScores", "bin_names", "bin_scores", "kind_scores")
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +32,30 @@ _EDGES: dict[str, tuple[str, tuple[float, ...]]] = {
     "area": ("area [pix²]", (0.0, 100.0, 125.0, 150.0, 200.0, 300.0, 500.0, 1000.0, np.inf)),
 }
 """Name and edges of the bins of each quantity; the lower edge belongs to a bin."""
+
+
+def bin_names(edges: np.ndarray) -> list[str]:
+    """Name bins by their edges.
+
+    Parameters
+    ----------
+    edges : `numpy.ndarray`, shape (bins + 1,)
+        Edges; the outer ones may be infinite, and the first may be 0.
+
+    Returns
+    -------
+    names
+        Such as ``"20–21"``, ``"< 20"``, ``"≥ 26"``.
+    """
+    names = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        if not np.isfinite(high):
+            names.append(f"≥ {low:g}")
+        elif not np.isfinite(low) or low == 0.0:
+            names.append(f"< {high:g}")
+        else:
+            names.append(f"{low:g}–{high:g}")
+    return names
 
 
 @dataclass(frozen=True)
@@ -61,15 +85,7 @@ class Bins:
         names
             Such as ``"20–21"``, ``"< 20"``, ``"≥ 26"``.
         """
-        names = []
-        for low, high in zip(self.edges[:-1], self.edges[1:], strict=True):
-            if not np.isfinite(high):
-                names.append(f"≥ {low:g}")
-            elif not np.isfinite(low) or low == 0.0:
-                names.append(f"< {high:g}")
-            else:
-                names.append(f"{low:g}–{high:g}")
-        return names
+        return bin_names(self.edges)
 
     def to_dict(self) -> dict[str, Any]:
         """Make a description for JSON.

@@ -17,6 +17,7 @@ __all__ = (
     "Difference",
     "Metric",
     "ModelRow",
+    "format_columns",
     "format_difference",
     "format_value",
 )
@@ -270,13 +271,29 @@ class Comparison:
             if self.reference is not None:
                 cells.append(format_difference(row.differences.get("cross_entropy"), 4))
             lines.append(cells)
-        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-        return "\n".join(
-            "  ".join(
-                [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
-            ).rstrip()
-            for line in lines
-        )
+        return format_columns(lines)
+
+
+def format_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Write lines of cells as columns, the first one at the left, the others at the right.
+
+    Parameters
+    ----------
+    lines
+        Cells of each line, as many in each.
+
+    Returns
+    -------
+    text
+        The text.
+    """
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    )
 
 
 def format_value(value: float, digits: int) -> str:

@@ -1,0 +1,304 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Lists of peaks side by side on the same footprints, with errors from blocks of sky."""
+
+from __future__ import annotations
+
+__all__ = ("DETECTED", "PEAKS_SHOWN", "FoundPeaks", "PeakComparison", "PeakRow", "compare_peaks")
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .bootstrap import Units, choose_units, resampled_weights
+from .comparison_table import format_columns, format_value
+from .peak_breakdown import PeakBins, bin_peaks
+from .peak_matching import MATCH_RADIUS, GalaxyList, PeakList
+from .peak_scores import LIKELY, PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
+
+DETECTED = "5σ peaks"
+"""Name of the peaks that footprints were found with: others are stated at their purity."""
+
+PEAKS_SHOWN = (
+    "purity",
+    "completeness",
+    "fainter",
+    "fainter_one_peak",
+    "offset",
+    "inferred_purity",
+    "slope",
+    "ece",
+)
+"""Scores that are printed."""
+
+
+@dataclass(frozen=True)
+class FoundPeaks:
+    """Peaks of n footprints by several finders, and the galaxies that are there.
+
+    Parameters
+    ----------
+    lists
+        Peaks by name of what found them; those of `DETECTED` are the reference.
+    galaxies
+        Galaxies that count.
+    n_detected : `numpy.ndarray`, shape (n,)
+        Number of detected peaks of each footprint.
+    expected
+        Number of galaxies that P(N) expects, of shape (n,), for those of the ``lists`` that come with it.
+    x, y : `numpy.ndarray`, shape (n,)
+        Where each footprint is, pixels.
+    sky : `numpy.ndarray`, shape (n,)
+        Piece of sky of each; noise draws of one are the same.
+    """
+
+    lists: Mapping[str, PeakList]
+    galaxies: GalaxyList
+    n_detected: np.ndarray
+    expected: Mapping[str, np.ndarray]
+    x: np.ndarray
+    y: np.ndarray
+    sky: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Sequence[FoundPeaks]) -> FoundPeaks:
+        """Put scenes together.
+
+        Parameters
+        ----------
+        parts
+            What was found in each.
+
+        Returns
+        -------
+        found
+            All of it; finders that some scene lacks are left out.
+        """
+        sizes = [len(part.n_detected) for part in parts]
+
+        def common(name: str) -> list[str]:
+            first, *others = (getattr(part, name) for part in parts)
+            return [key for key in first if all(key in other for other in others)]
+
+        return cls(
+            {key: PeakList.join([part.lists[key] for part in parts], sizes) for key in common("lists")},
+            GalaxyList.join([part.galaxies for part in parts], sizes),
+            np.concatenate([part.n_detected for part in parts]),
+            {key: np.concatenate([part.expected[key] for part in parts]) for key in common("expected")},
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("x", "y", "sky")),
+        )
+
+
+@dataclass(frozen=True)
+class PeakRow:
+    """Scores of one list of peaks."""
+
+    name: str
+    n_peaks: int
+    values: dict[str, float]
+    """By the keys of `.peak_scores.PEAK_METRICS`."""
+    errors: dict[str, float]
+    """Standard deviations over resamples of blocks of sky; empty without bootstrap."""
+    curve: PeakCurve | None
+    """Purity and completeness against probability; `None` for a list without probabilities."""
+    p: np.ndarray
+    """Probabilities of the peaks that have one."""
+    is_true: np.ndarray
+    """Whether each of these is a galaxy."""
+
+
+@dataclass(frozen=True)
+class PeakComparison:
+    """Scores of lists of peaks on the same footprints."""
+
+    rows: dict[str, PeakRow]
+    purity: float
+    """Purity of the detected peaks, at which the others are stated; NaN if these are not among the lists."""
+    bins: tuple[PeakBins, ...]
+    n_footprints: int
+    n_galaxies: int
+    radius: float
+    """Radius of the matching, pixels."""
+    likely: float
+    """Probability over which a peak is taken for a galaxy."""
+    n_blocks: int
+    n_draws: int
+    block_size: int | None
+
+    def __getitem__(self, name: str) -> PeakRow:
+        return self.rows[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a description for JSON.
+
+        Returns
+        -------
+        description
+            Facts, scores with errors by list, and bins; what is not finite is `None`.
+        """
+
+        def plain(value: float) -> float | None:
+            return round(value, 6) if math.isfinite(value) else None
+
+        return {
+            "purity": plain(self.purity),
+            "n_footprints": self.n_footprints,
+            "n_galaxies": self.n_galaxies,
+            "radius": self.radius,
+            "likely": self.likely,
+            "n_blocks": self.n_blocks,
+            "n_draws": self.n_draws,
+            "block_size": self.block_size,
+            "lists": {
+                name: {
+                    "n_peaks": row.n_peaks,
+                    "scores": {key: plain(value) for key, value in row.values.items()},
+                    "errors": {key: plain(value) for key, value in row.errors.items()},
+                }
+                for name, row in self.rows.items()
+            },
+            "bins": {one.key: one.to_dict() for one in self.bins},
+        }
+
+    def format(self, keys: Sequence[str] = PEAKS_SHOWN) -> str:
+        """Make a table to print.
+
+        Parameters
+        ----------
+        keys
+            Scores to show.
+
+        Returns
+        -------
+        text
+            A line for each list.
+        """
+        metrics = [metric for metric in PEAK_METRICS if metric.key in keys]
+        lines = [["peaks", *(metric.label for metric in metrics)]]
+        for name, row in self.rows.items():
+            cells = [name]
+            for metric in metrics:
+                text = format_value(row.values[metric.key], metric.digits)
+                error = row.errors.get(metric.key, math.nan)
+                cells.append(
+                    f"{text} ± {format_value(error, metric.digits)}" if math.isfinite(error) else text
+                )
+            lines.append(cells)
+        return format_columns(lines)
+
+
+def compare_peaks(
+    found: FoundPeaks,
+    *,
+    bootstrap: int = 200,
+    seed: int = 20220101,
+    block_size: int = 512,
+    likely: float = LIKELY,
+    radius: float = MATCH_RADIUS,
+    progress: Callable[[int, int], None] | None = None,
+) -> PeakComparison:
+    """Score lists of peaks on the same footprints.
+
+    Parameters
+    ----------
+    found
+        The lists and the truth.
+    bootstrap
+        Resamples of blocks of sky that errors are from; 0 for none.
+    seed
+        Seed of the resamples, the same for all lists.
+    block_size
+        Side of the largest blocks, pixels (`.bootstrap.choose_units`).
+    likely
+        Probability over which a peak is taken for a galaxy.
+    radius
+        Radius of the matching, pixels.
+    progress
+        Called with the number of lists done and in all.
+
+    Returns
+    -------
+    comparison
+        Scores of each list.  Those with probabilities are cut where they are as pure as the detected peaks,
+        in each resample anew, if these are among the lists, and not at all otherwise.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no list or no galaxy.
+    """
+    if not found.lists:
+        raise ValueError("no list of peaks was given to compare")
+    if not len(found.galaxies):
+        raise ValueError("no galaxy that counts lies in a footprint; there is nothing that peaks could find")
+    units = choose_units(found.x, found.y, found.sky, size=block_size)
+    n_draws = bootstrap if units.n > 1 else 0
+    weights = resampled_weights(units.index, draws=n_draws, seed=seed) if n_draws else np.zeros((0, 0))
+    scorers = {
+        name: PeakScorer(
+            peaks,
+            found.galaxies,
+            FootprintFacts(found.n_detected, found.expected.get(name)),
+            likely=likely,
+            radius=radius,
+        )
+        for name, peaks in found.lists.items()
+    }
+    reference = scorers.get(DETECTED)
+
+    def purity(w: np.ndarray | None) -> float | None:
+        return None if reference is None else reference(w)["purity"]
+
+    goal = purity(None)
+    goals = [purity(draw[units.index]) for draw in weights]
+    rows = {}
+    for i, (name, scorer) in enumerate(scorers.items()):
+        draws = [
+            scorer(draw[units.index], purity=at, errors_only=True)
+            for draw, at in zip(weights, goals, strict=True)
+        ]
+        p = scorer.p[scorer.p >= 0.0]
+        rows[name] = PeakRow(
+            name,
+            len(scorer.peaks),
+            scorer(purity=goal),
+            _errors(draws, units),
+            scorer.curve() if scorer.has_probabilities else None,
+            p,
+            scorer.matches.is_true[scorer.p >= 0.0],
+        )
+        if progress is not None:
+            progress(i + 1, len(scorers))
+    return PeakComparison(
+        rows,
+        math.nan if goal is None else goal,
+        tuple(bin_peaks(scorers, {name: row.values["threshold"] for name, row in rows.items()})),
+        len(found.n_detected),
+        len(found.galaxies),
+        radius,
+        likely,
+        units.n,
+        n_draws,
+        units.size,
+    )
+
+
+def _errors(draws: Sequence[Mapping[str, float]], units: Units) -> dict[str, float]:
+    """Errors by resamples of units, whose scatter is about their own mean."""
+    if not draws:
+        return {}
+    errors = {}
+    for key in draws[0]:
+        values = np.array([draw[key] for draw in draws])
+        if np.isfinite(values).sum() > 1:
+            errors[key] = float(np.nanstd(values)) * math.sqrt(units.n / (units.n - 1))
+    return errors
