@@ -26,7 +26,6 @@ from lsst.meas.blendid.classifiers import (
     PeaksClassifier,
     PeaksConfig,
     classifier_registry,
-    register_entry_points,
 )
 from lsst.pex.config import Config, FieldValidationError
 
@@ -74,12 +73,13 @@ def test_selection_in_a_config_file() -> None:
 
 
 def test_plugin_is_found_by_name(plugin: types.ModuleType) -> None:
-    assert register_entry_points([entry_point("good", f"{plugin.__name__}:Good")]) == ("good",)
+    point = entry_point("good", f"{plugin.__name__}:Good")
+    assert classifier_registry.register_entry_points([point]) == ("good",)
     config = SelectConfig()
     config.classifiers.names = ["good", "peaks"]
     assert isinstance(config.classifiers["good"], PeaksConfig)
     # A second look changes nothing.
-    assert register_entry_points([entry_point("good", f"{plugin.__name__}:Good")]) == ()
+    assert classifier_registry.register_entry_points([point]) == ()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_broken_plugin_is_named_and_the_others_work(
 ) -> None:
     points = [entry_point(name, value), entry_point("good", f"{plugin.__name__}:Good")]
     with pytest.warns(RuntimeWarning, match=match) as caught:
-        assert register_entry_points(points) == ("good",)
+        assert classifier_registry.register_entry_points(points) == ("good",)
     assert len(caught) == 1
     assert classifier_registry["peaks"] is PeaksClassifier
 

@@ -49,6 +49,8 @@ _LONGEST = 60
 """What is found in a package is quoted with at most so many characters."""
 _LARGEST = sys.float_info.max
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_KINDS = ("classifier", "localizer")
+"""What a model can be one of."""
 _REQUIRED: dict[str, type] = {
     "name": str,
     "classifier": str,
@@ -82,6 +84,11 @@ def check_metadata(metadata: object, source: str) -> None:
             raise ModelPackageError(
                 f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
             )
+    if metadata.get("kind", "classifier") not in _KINDS:
+        raise ModelPackageError(
+            f"{source} is a model of a {shorten(metadata['kind'])}, this release knows those of "
+            f"{', '.join(_KINDS)}: upgrade lsst-meas-blendid"
+        )
     _check_inputs(metadata["inputs"], source)
     _check_prior(metadata["prior"], source)
     if metadata.get("calibration") is not None:

@@ -28,7 +28,7 @@ from lsst.pipe.base import InvalidQuantumError, NoWorkFound
 from ._image_inputs import ImageInputs
 from .blend_identification import BlendIdentificationTask
 from .blend_identification_config import BlendIdentificationConfig
-from .classifiers import classifier_registry
+from .classifiers import find_classifier
 from .errors import NoModelError
 from .features import FEATURE_DOCS
 from .features import measure_features as measure_rows
@@ -283,11 +283,7 @@ def _make_config(
     if model is not None:
         source = os.fspath(model)
         package = ModelPackage.read(source)
-        if package.classifier not in classifier_registry:
-            raise ValueError(
-                f"model {source} needs the classifier {package.classifier!r}, which is not installed"
-            )
-        own = classifier_registry[package.classifier].config_from_package(package)
+        own = find_classifier(package).config_from_package(package)
         own.modelPackage = source
         config.classifiers.names = [package.classifier]
         config.classifiers[package.classifier] = own

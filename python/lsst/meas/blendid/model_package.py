@@ -116,7 +116,7 @@ class ModelPackage:
     Parameters
     ----------
     classifier
-        Name of the classifier in the registry.
+        Name of the classifier, or localiser, in its registry.
     metadata
         JSON-compatible facts: ``name``, ``config`` (of the classifier),
         ``inputs`` (``bands``, ``footprints`` settings, ``footprint_variants``, a list of the settings
@@ -140,6 +140,11 @@ class ModelPackage:
     def name(self) -> str:
         """Name of the model (`str`)."""
         return str(self.metadata.get("name", "unnamed"))
+
+    @property
+    def kind(self) -> str:
+        """Whether it is a model of a "classifier" or of a "localizer" (`str`)."""
+        return str(self.metadata.get("kind", "classifier"))
 
     @property
     def config(self) -> dict[str, Any]:

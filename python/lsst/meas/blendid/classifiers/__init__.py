@@ -34,7 +34,7 @@ __all__ = (
     "SepClassifier",
     "SepConfig",
     "classifier_registry",
-    "register_entry_points",
+    "find_classifier",
     "split_probabilities",
 )
 
@@ -47,5 +47,5 @@ from .fit_options import FitOptions, LabelledSamples
 from .logistic import LogisticClassifier, LogisticConfig
 from .muygps import MuyGpsClassifier, MuyGpsConfig
 from .peaks import PeaksClassifier, PeaksConfig
-from .registry import ENTRY_POINT_GROUP, classifier_registry, register_entry_points
+from .registry import ENTRY_POINT_GROUP, classifier_registry, find_classifier
 from .sep_peaks import SepClassifier, SepConfig

@@ -39,7 +39,7 @@ from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .logistic import FEATURES as FACTS
 from .logistic import FEATURES_VERSION as FACTS_VERSION
-from .registry import classifier_registry
+from .registry import classifier_registry, find_classifier
 from .trees import TreeSettings
 from .weighting import check_counts
 
@@ -197,12 +197,7 @@ class EnsembleClassifier(BlendClassifier):
         return found
 
     def _make_member(self, package: ModelPackage) -> BlendClassifier:
-        if package.classifier not in classifier_registry:
-            raise ModelPackageError(
-                f"{package.source} needs classifier {package.classifier!r}, which is not there: "
-                "install the package that it comes with"
-            )
-        member = classifier_registry[package.classifier].from_package(package)
+        member = find_classifier(package).from_package(package)
         if "views" in member.config.toDict():
             member.config.views = self.config.views
         return member

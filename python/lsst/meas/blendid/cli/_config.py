@@ -21,7 +21,7 @@ from lsst.pipe.base.configOverrides import ConfigOverrides
 from .._files import irregular_kind
 from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
-from ..classifiers import classifier_registry
+from ..classifiers import classifier_registry, find_classifier
 from ..footprints import adapt_to_image
 from ..model_package import ModelPackage
 from ._common import CommandError, MisuseError, describe_error
@@ -282,11 +282,7 @@ def _read_model(model: str) -> tuple[str, ModelPackage]:
         raise MisuseError(
             f"model {source} is one of the classifier {package.classifier!r}, not {classifier!r}"
         )
-    if package.classifier not in classifier_registry:
-        raise CommandError(
-            f"model {source} needs the classifier {package.classifier!r}, which is not there: "
-            "install the package that it comes with"
-        )
+    find_classifier(package)
     return source, package
 
 

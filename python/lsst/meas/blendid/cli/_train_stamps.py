@@ -114,13 +114,13 @@ class Stamps:
         """
         import numpy as np
 
-        from ..classifiers import classifier_registry, split_probabilities
+        from ..classifiers import find_classifier, split_probabilities
         from ..evaluation.metrics import score
 
         labelled = self.label([folder], "test")
         if labelled is None:
             raise CommandError(f"no stamps for tests in {folder}")
-        model = classifier_registry[package.classifier].from_package(package)
+        model = find_classifier(package).from_package(package)
         p, _ = split_probabilities(model.probabilities(labelled.samples))
         kinds = {"one": labelled.counts == 1, "more": labelled.counts > 1}
         right = [

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._processes import map_in_order
-from ..classifiers import BlendClassifier, classifier_registry, split_probabilities
+from ..classifiers import BlendClassifier, find_classifier, split_probabilities
 from ..model_package import SUFFIX, ModelPackage
 from ..samples import FootprintSamples
 from ..training import LabelledScenes, Scene, SceneSource, label_scenes
@@ -147,15 +147,11 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
         if not equals or Path(text).is_file():
             label, where = "", text
         package = ModelPackage.read(where)
-        if package.classifier not in classifier_registry:
-            raise ValueError(
-                f"{where} is a model of classifier {package.classifier!r}, which is not installed; "
-                f"there are {', '.join(sorted(classifier_registry))}"
-            )
+        classifier = find_classifier(package)
         name = label or Path(where).name.removesuffix(SUFFIX)
         if any(model.name == name for model in models):
             raise ValueError(f"two models are called {name!r}; give one a label of its own: LABEL={where}")
-        models.append(NamedModel(name, classifier_registry[package.classifier].from_package(package)))
+        models.append(NamedModel(name, classifier.from_package(package)))
     return models
 
 

@@ -1,0 +1,378 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What classifiers and localisers share: a config, a trained model and the range that it holds for."""
+
+from __future__ import annotations
+
+__all__ = ("TrainedPlugin", "TrainedPluginConfig")
+
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from lsst.pex.config import Config, DictField, Field
+
+from ._package_format import shorten
+from .model_package import ModelPackage, ModelPackageError, RangeViolation, point_source_depth
+from .samples import FootprintSamples, SceneContext
+
+if TYPE_CHECKING:
+    from .footprints import DetectionResult
+
+_MOST_LISTED = 6
+"""Settings that differ are named, at most so many."""
+
+
+class TrainedPluginConfig(Config):
+    """Config of everything that has models."""
+
+    modelPackage: Field[str] = Field(
+        doc="Trained model: the name of one that is shipped, a path, or a URI; empty for none.",
+        dtype=str,
+        default="",
+        optional=False,
+    )
+    modelPackages: DictField[str, str] = DictField(
+        doc="Models of bands that another one than modelPackage is for, by name of the band; each has the "
+        "settings that it was trained with. An empty one leaves the classifier out in that band.",
+        keytype=str,
+        itemtype=str,
+        default={},
+    )
+
+
+class TrainedPlugin:
+    """Base class of what is trained on footprints and runs in the task.
+
+    Parameters
+    ----------
+    config
+        An instance of ``ConfigClass``; the default one if `None`.
+    package
+        The trained model; if `None`, the one that ``config.modelPackage``
+        names, and none if that is empty.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if the package cannot be read, is one of another plugin, or was
+        trained with another config or other inputs.
+
+    Notes
+    -----
+    A subclass has a ``ConfigClass`` and a ``name``; one that learns something also has `_get_state` and
+    `_set_state`.
+    """
+
+    kind: ClassVar[str] = "plugin"
+    """What it is, in packages and messages."""
+    ConfigClass: ClassVar[type[TrainedPluginConfig]] = TrainedPluginConfig
+    name: ClassVar[str] = ""
+    needs_package: ClassVar[bool] = True
+    """Whether it can predict only with a trained model."""
+    untrained_fields: ClassVar[tuple[str, ...]] = ("modelPackage", "modelPackages")
+    """Fields of the config that change what is done with a model, not what it is."""
+    needs_band: ClassVar[bool] = True
+    """Whether a model holds only for the bands that it was trained in."""
+    inputs_version: ClassVar[int] = 1
+    """Version of what it computes from footprints.  A class counts it up when
+    the same config gives other inputs; older models are then refused."""
+
+    def __init__(
+        self, config: TrainedPluginConfig | None = None, *, package: ModelPackage | None = None
+    ) -> None:
+        self.config: Any = self.ConfigClass() if config is None else config
+        if package is None and self.config.modelPackage:
+            package = ModelPackage.read(self.config.modelPackage)
+        self.package = package
+        self._prior: dict[str, Any] = {}
+        self.history: dict[str, list[float]] = {}
+        """Curves of the last fit by name, such as the loss of each epoch."""
+        if package is not None:
+            self._load(package)
+
+    def _load(self, package: ModelPackage) -> None:
+        if (package.kind, package.classifier) != (self.kind, self.name):
+            own = repr(self.name) if package.kind == self.kind else f"the {self.kind} {self.name!r}"
+            raise ModelPackageError(
+                f"{package.source} is a model of {package.kind} {package.classifier!r}, not of {own}; "
+                f"choose that {package.kind} or another model"
+            )
+        version = package.inputs.get("version", 1)
+        if version != self.inputs_version:
+            raise ModelPackageError(
+                f"{package.source} was trained on version {version} of the inputs of {self.name!r}, "
+                f"this release has version {self.inputs_version}: train it anew or use an older release"
+            )
+        mine, trained = self.describe_config(), package.config
+        different = sorted(key for key in mine.keys() | trained.keys() if mine.get(key) != trained.get(key))
+        if different:
+            listed = "; ".join(
+                f"{shorten(k)[1:-1]} is {shorten(mine.get(k))}, trained with {shorten(trained.get(k))}"
+                for k in different[:_MOST_LISTED]
+            )
+            listed += f" and {len(different) - _MOST_LISTED} more" if len(different) > _MOST_LISTED else ""
+            raise ModelPackageError(
+                f"{package.source} does not fit the config of {self.name!r}: {listed}. "
+                "Set the config to what it was trained with, or train a new model"
+            )
+        self._validate_config(self.config, package)
+        self._prior = dict(package.metadata["prior"])
+        try:
+            self._set_metadata(package.metadata)
+            self._set_state(package.arrays)
+        except KeyError as err:
+            raise ModelPackageError(f"{package.source} lacks array {err}; train it anew") from None
+        except ValueError as err:
+            raise ModelPackageError(f"{package.source} has unusable arrays ({err}); train it anew") from None
+
+    @classmethod
+    def _validate_config(cls, config: TrainedPluginConfig, package: ModelPackage) -> None:
+        """Refuse a package whose settings cannot work, before anything is made of their sizes."""
+        try:
+            config.validate()
+        except ModelPackageError:
+            raise
+        except Exception as err:  # Checks of fields compute with values, and a package may have any.
+            reason = str(err).split("\nFor more information")[0].split("\n")[-1]
+            raise ModelPackageError(
+                f"{package.source} has settings that {cls.__name__} cannot work with ({reason}); "
+                "train it anew"
+            ) from None
+
+    def describe_config(self) -> dict[str, Any]:
+        """Flatten the part of the config that a model depends on.
+
+        Returns
+        -------
+        description
+            All fields but `untrained_fields`, nested ones joined by dots.
+        """
+        flat: dict[str, Any] = {}
+
+        def visit(prefix: str, values: dict[str, Any]) -> None:
+            for key, value in values.items():
+                if isinstance(value, dict):
+                    visit(f"{prefix}{key}.", value)
+                else:
+                    flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+
+        visit("", self.config.toDict())
+        return {key: value for key, value in flat.items() if key.split(".")[0] not in self.untrained_fields}
+
+    def supports_band(self, band: str) -> bool:
+        """Tell whether the model was made for a band.
+
+        Parameters
+        ----------
+        band
+            Name of the band.
+
+        Returns
+        -------
+        supported
+            `True` also without a model, or for a classifier that needs no band.
+        """
+        return not self.needs_band or self.package is None or self.package.supports_band(band)
+
+    def find_violations(self, result: DetectionResult, context: SceneContext) -> tuple[RangeViolation, ...]:
+        """Find how an image is unlike those that the model was trained on.
+
+        Parameters
+        ----------
+        result
+            The image with its footprints.
+        context
+            What is known beside.
+
+        Returns
+        -------
+        violations
+            Quantities that are outside the range of the model; none without a model.
+        """
+        if self.package is None:
+            return ()
+        depth = None
+        if context.zero_point is not None:
+            depth = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+        return self.package.find_violations(psf_sigma=result.psf.sigma, depth=depth)
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        """Find what to beware of.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        flags : `dict` [`str`, `numpy.ndarray`]
+            Bool arrays of shape (n,) by flag name (`.flags.FLAGS`, without
+            prefix).  Here ``outside_model_range`` and ``other_band``; subclasses add theirs.
+        """
+        images = list(zip(samples.results, samples.contexts, strict=True))
+        outside = np.array([bool(self.find_violations(*image)) for image in images], dtype=bool)
+        other = np.array(
+            [c.band is not None and not self.supports_band(c.band) for _, c in images], dtype=bool
+        )
+        return {
+            "outside_model_range": outside[samples.scene_index],
+            "other_band": other[samples.scene_index],
+        }
+
+    def _get_metadata(self) -> dict[str, Any]:
+        """Facts that a package takes along beside the arrays, JSON-compatible."""
+        return {}
+
+    def _set_metadata(self, metadata: dict[str, Any]) -> None:
+        """Take them; `ValueError` means a damaged package."""
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        """Arrays that were learned, by name."""
+        return {}
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take arrays that were learned; `KeyError` and `ValueError` mean a damaged package."""
+
+    def to_package(
+        self,
+        name: str = "unnamed",
+        *,
+        inputs: dict[str, Any] | None = None,
+        training: dict[str, Any] | None = None,
+        validation: dict[str, Any] | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> ModelPackage:
+        """Put what was learned into a package.
+
+        Parameters
+        ----------
+        name
+            Name of the model.
+        inputs, training, validation, versions
+            Metadata, see `.model_package.ModelPackage`; without ``inputs`` the
+            model holds for any band, PSF and depth.
+
+        Returns
+        -------
+        package
+            The package.
+        """
+        metadata = {
+            "name": name,
+            # What is not named is a classifier: there was nothing else when the format was made.
+            **({} if self.kind == "classifier" else {"kind": self.kind}),
+            "classifier": self.name,
+            "config": self.describe_config(),
+            "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None}
+            | (inputs or {})
+            | {"version": self.inputs_version},
+            "prior": self._prior,
+            **self._get_metadata(),
+            "training": training or {},
+            "validation": validation or {},
+            "versions": versions or {},
+        }
+        return ModelPackage(self.name, metadata, self._get_state())
+
+    @classmethod
+    def from_package(cls, package: ModelPackage, config: TrainedPluginConfig | None = None) -> Self:
+        """Make one from a package.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+        config
+            A config that must agree with it; if `None`, the one that it was
+            trained with.
+
+        Returns
+        -------
+        plugin
+            The classifier or localiser.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package is one of another plugin or config.
+        """
+        return cls(cls.config_from_package(package) if config is None else config, package=package)
+
+    @classmethod
+    def config_from_package(cls, package: ModelPackage) -> Any:
+        """Make the config that a model was trained with.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+
+        Returns
+        -------
+        config
+            The config, with an empty ``modelPackage``.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package has settings that this release does not know.
+        """
+        config = cls.ConfigClass()
+        config.modelPackage = ""
+        for key, value in package.config.items():
+            *path, last = key.split(".")
+            target: Any = config
+            try:
+                for part in path:
+                    target = getattr(target, part)
+                if key.split(".")[0] in cls.untrained_fields or last not in target.toDict():
+                    raise AttributeError(f"no field {key}")
+                setattr(target, last, value)
+            except Exception as err:  # Checks of fields compute with values, and a package may have any.
+                reason = str(err).split("\nFor more information")[0].split("\n")[-1]
+                raise ModelPackageError(
+                    f"{package.source}: setting {shorten(key)[1:-1]} = {shorten(value)} is not one of "
+                    f"{cls.__name__} ({shorten(reason)}); upgrade lsst-meas-blendid or train it anew"
+                ) from None
+        cls._validate_config(config, package)
+        return config
+
+    @classmethod
+    def config_for_package(cls, package: ModelPackage, config: TrainedPluginConfig) -> Any:
+        """Make the config that a model was trained with, but for what is chosen when it runs.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+        config
+            Has the `untrained_fields` that are to be kept.
+
+        Returns
+        -------
+        config
+            The config, with an empty ``modelPackage`` and no ``modelPackages``.
+
+        Raises
+        ------
+        ModelPackageError
+            As `config_from_package` does.
+        """
+        trained = cls.config_from_package(package)
+        for name in set(cls.untrained_fields) - {"modelPackage", "modelPackages"}:
+            setattr(trained, name, getattr(config, name))
+        return trained
+
+    def _require_model(self, fitted: bool) -> None:
+        if not fitted:
+            raise RuntimeError(
+                f"{self.kind} {self.name!r} has no model: set config.modelPackage, or fit it first"
+            )
