@@ -19,12 +19,11 @@ from lsst.meas.blendid.evaluation.breakdown import KINDS, bin_scores, kind_score
 from lsst.meas.blendid.evaluation.metrics import accuracy_by_bins, to_even_prior
 from lsst.meas.blendid.evaluation.truth_summary import (
     TruthSummary,
-    owners,
     recount,
     summarize_scenes,
     summarize_truth,
 )
-from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.labels import count_galaxies, owners
 from toy_comparison import toy_scored
 
 

@@ -24,8 +24,8 @@ from lsst.meas.blendid.evaluation.peak_comparison import (
     PeakComparison,
     compare_peaks,
 )
-from lsst.meas.blendid.evaluation.peak_matching import GalaxyList
 from lsst.meas.blendid.evaluation.peak_scores import PEAK_METRICS, FootprintFacts, PeakScorer
+from lsst.meas.blendid.peak_matching import GalaxyList
 from scipy.spatial.distance import cdist
 from toy_peaks import make_found
 

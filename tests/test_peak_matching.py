@@ -18,9 +18,9 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.centers import Candidates
-from lsst.meas.blendid.evaluation.peak_matching import GalaxyList, PeakList, PeakMatches, match_peaks
 from lsst.meas.blendid.footprints import FootprintSet
 from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.peak_matching import GalaxyList, PeakList, PeakMatches, match_peaks
 from scipy.optimize import linear_sum_assignment
 
 RADIUS = 2.5

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED
-from lsst.meas.blendid.evaluation.peak_matching import GalaxyList, PeakList
 from lsst.meas.blendid.evaluation.peak_scores import (
     ELLIPSE,
     PEAK_METRICS,
@@ -25,6 +24,7 @@ from lsst.meas.blendid.evaluation.peak_scores import (
     PeakScorer,
     probability_curve,
 )
+from lsst.meas.blendid.peak_matching import GalaxyList, PeakList
 from scipy import stats
 from toy_peaks import make_found
 

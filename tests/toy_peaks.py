@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, FoundPeaks
-from lsst.meas.blendid.evaluation.peak_matching import GalaxyList, PeakList
+from lsst.meas.blendid.peak_matching import GalaxyList, PeakList
 
 STEP = 60
 """Distance of neighbouring footprints, pixels."""

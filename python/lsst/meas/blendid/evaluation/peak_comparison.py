@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from ..peak_matching import MATCH_RADIUS, GalaxyList, PeakList
 from .bootstrap import Units, choose_units, resampled_weights
 from .comparison_table import format_columns, format_value
 from .peak_breakdown import PeakBins, bin_peaks
-from .peak_matching import MATCH_RADIUS, GalaxyList, PeakList
 from .peak_scores import LIKELY, PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
 
 DETECTED = "5σ peaks"

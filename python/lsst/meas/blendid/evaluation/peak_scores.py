@@ -24,9 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..peak_matching import MATCH_RADIUS, GalaxyList, PeakList, match_peaks
 from ._calibration import calibration_line, expected_calibration_error
 from .comparison_table import Metric
-from .peak_matching import MATCH_RADIUS, GalaxyList, PeakList, match_peaks
 
 LIKELY = 0.5
 """Probability from which on a peak is taken for a galaxy, unless something else is asked for."""

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("TruthSummary", "owners", "recount", "summarize_scenes", "summarize_truth")
+__all__ = ("TruthSummary", "recount", "summarize_scenes", "summarize_truth")
 
 import dataclasses
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..footprints import FootprintSet
-from ..footprints.footprint_set import spans_to_labels
+from ..labels import owners
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -64,37 +64,6 @@ class TruthSummary:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
-
-
-def owners(footprints: FootprintSet, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Find the footprints that positions lie in.
-
-    Parameters
-    ----------
-    footprints
-        The footprints; those whose label image was dropped will do.
-    x, y : `numpy.ndarray`, shape (m,)
-        Positions, parent pixels.
-
-    Returns
-    -------
-    owner : `numpy.ndarray`, shape (m,), int64
-        Number of the footprint, from 1; 0 for none.
-    """
-    labels, xy0 = footprints.labels, footprints.xy0
-    if not labels.size and len(footprints):
-        low, high = footprints.bbox[:, :2].min(axis=0), footprints.bbox[:, 2:].max(axis=0)
-        xy0 = (int(low[0]), int(low[1]))
-        labels = spans_to_labels(
-            footprints.spans, (int(high[1]) - xy0[1] + 1, int(high[0]) - xy0[0] + 1), xy0
-        )
-    column = np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64) - xy0[0]
-    row = np.rint(np.asarray(y, dtype=np.float64)).astype(np.int64) - xy0[1]
-    height, width = labels.shape
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    owner = np.zeros(len(column), dtype=np.int64)
-    owner[inside] = labels[row[inside], column[inside]]
-    return owner
 
 
 def _values(truth: Table, name: str, default: float) -> np.ndarray:

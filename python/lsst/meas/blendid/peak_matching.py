@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._jit import njit
-from ..footprints import FootprintSet
-from .truth_summary import owners
+from ._jit import njit
+from .footprints import FootprintSet
+from .labels import owners
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from ..centers import Candidates
+    from .centers import Candidates
 
 MATCH_RADIUS = 2.5
 """Largest distance of a peak from its galaxy, pixels."""
