@@ -37,7 +37,7 @@ from lsst.meas.blendid.errors import (
     UnusablePsfError,
 )
 from lsst.meas.blendid.model_package import ModelPackageError
-from lsst.meas.blendid.samples import ab_zero_point
+from lsst.meas.blendid.zero_points import ab_zero_point
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import AlgorithmError, InvalidQuantumError, NoWorkFound
 

@@ -17,11 +17,20 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from lsst.images import YX, Box
 from lsst.images.cells import CellPointSpreadFunction
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.psf import FWHM_PIXELS, adaptive_sigma, kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.psf import (
+    FWHM_PIXELS,
+    adaptive_sigma,
+    kolmogorov_kernel,
+    sample_places,
+    stack_kernels,
+    summarize_psf,
+)
 
 galsim = pytest.importorskip("galsim")
 
@@ -65,7 +74,7 @@ def test_reference_psf(shared_data) -> None:
     [
         (np.zeros((5, 5)), "no positive sum"),
         (np.full((5, 5), np.nan), "not finite"),
-        (np.ones((3, 5, 5)), "two dimensions"),
+        (np.ones((2, 3, 5, 5)), "two dimensions"),
         (np.pad([[1.0]], 7), "hot pixel"),
         (np.zeros((0, 5)), "empty"),
     ],
@@ -80,7 +89,7 @@ def test_bad_images(image: np.ndarray, message: str) -> None:
     [
         (np.zeros((5, 5)), "no positive sum"),
         (np.full((5, 5), np.nan), "not finite"),
-        (np.ones((3, 5, 5)), "two dimensions"),
+        (np.ones((2, 3, 5, 5)), "two dimensions"),
         (np.pad([[1.0]], 7), "hot pixel"),
         (np.ones((6, 5)), "odd sides"),
     ],
@@ -203,3 +212,55 @@ def test_summary_of_cells() -> None:
     left = summarize_psf(psf, Box.factory[0:100, 0:50])
     assert left.n_cells == 2
     assert (left.sigma_min, left.sigma_max) == pytest.approx((1.5, 1.8), rel=1e-6)
+
+
+def test_summary_of_kernels_of_several_places() -> None:
+    stack = np.array([kolmogorov_kernel(fwhm, 25) for fwhm in (3.0, 3.5, 4.0)])
+    summary = summarize_psf(7.0 * stack)
+    widths = [adaptive_sigma(kernel) for kernel in stack]
+    assert summary.n_cells == 3
+    assert summary.sigma == pytest.approx(np.mean(widths))
+    np.testing.assert_allclose(summary.image, stack.mean(axis=0))
+    # Of equal ones the summary is that of one, to the last bit.
+    one, many = summarize_psf(stack[1]), summarize_psf(np.repeat(stack[1:2], 7, axis=0))
+    assert (one.sigma, many.sigma_std) == (many.sigma, 0.0)
+    np.testing.assert_array_equal(one.image, many.image)
+    with pytest.raises(ValueError, match=r"not shape \(0, 5, 5\)"):
+        summarize_psf(np.zeros((0, 5, 5)))
+
+
+def test_places_are_the_centres_of_equal_parts() -> None:
+    places = sample_places(Box.factory[10:20, 100:131], 2)
+    assert places == [(107.5, 12.25), (122.5, 12.25), (107.5, 16.75), (122.5, 16.75)]
+
+
+_SIDE = st.integers(1, 9)
+_FRAMES = st.lists(st.tuples(_SIDE, _SIDE, st.integers(-3, 12), st.integers(-3, 12)), min_size=1, max_size=4)
+
+
+@given(_FRAMES, st.integers(0, 100))
+def test_stacked_kernels_keep_their_pixels_and_centres(
+    frames: list[tuple[int, int, int, int]], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    kernels = [rng.uniform(0.5, 1.0, (ny, nx)) for ny, nx, _, _ in frames]
+    stack = stack_kernels(kernels, [(x, y) for _, _, x, y in frames])
+    n, ny, nx = stack.shape
+    assert n == len(frames)
+    assert ny % 2 == 1
+    assert nx % 2 == 1
+    for image, kernel, (_, _, x, y) in zip(stack, kernels, frames, strict=True):
+        assert image.sum() == pytest.approx(kernel.sum())
+        for j, i in np.ndindex(kernel.shape):
+            assert image[ny // 2 + j - y, nx // 2 + i - x] == kernel[j, i]
+
+
+@pytest.mark.parametrize(
+    ("kernels", "message"),
+    [([], "no kernel"), ([np.ones(3)], "two dimensions"), ([np.zeros((0, 3))], "two dimensions")],
+)
+def test_kernels_that_cannot_be_stacked(kernels: list[np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        stack_kernels(kernels, [(0, 0)] * len(kernels))
+    with pytest.raises(ValueError, match="at most"):
+        stack_kernels([np.ones((3, 3))], [(10**6, 0)])

@@ -202,12 +202,158 @@ def test_double_gaussian_psf(tmp_path: Path) -> None:
     assert adaptive_sigma(single) == pytest.approx(1.7, rel=1e-3)
 
 
+def test_single_gaussian_psf(tmp_path: Path) -> None:
+    columns = [
+        column("dimensions_x", "J", [0, 25]),
+        column("dimensions_y", "J", [0, 31]),
+        column("sigma", "D", [0.0, 1.8]),
+    ]
+    psf = read_image(write_exposure(tmp_path / "a.fits", psf=("SingleGaussianPsf", columns))).psf
+    assert isinstance(psf, GaussianPointSpreadFunction)
+    assert psf.sigma == 1.8
+    assert psf.kernel_bbox.shape == (31, 31)
+
+
+def test_real_kernel_psf(shared_data: Path) -> None:
+    """The width is that of lsst.afw (README of the data), which sums moments a little otherwise."""
+    image = read_image(shared_data / "afw_reference" / "exposure_kernelpsf.fits")
+    assert isinstance(image.psf, np.ndarray)
+    assert image.psf.shape == (41, 41)
+    assert adaptive_sigma(image.psf) == pytest.approx(1.59741, rel=3e-4)
+    assert image.find_zero_point() == pytest.approx(31.4)
+    assert image.notes == []
+
+
+@pytest.mark.parametrize("name", ["coaddpsf", "coaddpsf_gap", "coaddpsf_sizes"])
+def test_given_psf_stands_for_one_that_cannot_be_read(shared_data: Path, name: str) -> None:
+    path = shared_data / "afw_reference" / f"exposure_{name}.fits"
+    image = read_image(path, psf_fwhm=0.7)
+    assert any("the CoaddPsf of the file is replaced" in note for note in image.notes)
+    assert image.find_zero_point() == pytest.approx(31.4)
+
+
+type Tables = list[tuple[str, list[astropy.io.fits.Column]]]
+
+
+def write_kernel(path: Path, kernel: Tables) -> Path:
+    """An exposure with a KernelPsf; its kernel and what that needs are objects 8, 9, ... of the archive."""
+    own = ("KernelPsf", [column("kernel", "J", [8])])
+    tables = [own, *kernel]
+    write_exposure(path)
+    with astropy.io.fits.open(path, mode="update") as hdu_list:
+        hdu_list[0].header["AR_HDU"] = len(hdu_list) + 1
+        hdu_list[0].header["PSF_ID"] = 7
+        n = len(tables)
+        index = [
+            column("id", "J", [7 + i for i in range(n)]),
+            column("cat.archive", "J", [1 + i for i in range(n)]),
+            column("cat.persistable", "J", [0] * n),
+            column("row0", "J", [0] * n),
+            column("nrows", "J", [1] * n),
+            column("name", "64A", [name for name, _ in tables]),
+        ]
+        hdu_list.append(astropy.io.fits.BinTableHDU.from_columns(index, name="ARCHIVE_INDEX"))
+        for _, columns in tables:
+            hdu_list.append(astropy.io.fits.BinTableHDU.from_columns(columns))
+    return path
+
+
+def frame(width: int, height: int, center: tuple[int, int]) -> list[astropy.io.fits.Column]:
+    values = {"dimensions_x": width, "dimensions_y": height, "center_x": center[0], "center_y": center[1]}
+    return [column(name, "J", [value]) for name, value in values.items()]
+
+
+def numbers(**values: float) -> list[astropy.io.fits.Column]:
+    return [column(name, "D", [value]) for name, value in values.items()]
+
+
+def test_fixed_kernel_is_centred_on_its_centre(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(5).uniform(size=(6, 9))
+    image = [astropy.io.fits.Column("image", "54D", array=kernel.reshape(1, -1))]
+    path = write_kernel(tmp_path / "a.fits", [("FixedKernel", frame(9, 6, (3, 4)) + image)])
+    psf = read_image(path).psf
+    assert isinstance(psf, np.ndarray)
+    # 5 pixels right of the centre and 4 under it are most.
+    assert psf.shape == (9, 11)
+    np.testing.assert_array_equal(psf[0:6, 2:11], kernel)
+    assert psf.sum() == pytest.approx(kernel.sum())
+
+
+ANALYTIC = [*frame(25, 25, (12, 12)), column("kernelfunction", "J", [9])]
+
+
+def pixels(*values: float) -> astropy.io.fits.Column:
+    return astropy.io.fits.Column("image", f"{len(values)}D", array=[values])
+
+
+def test_analytic_kernels(tmp_path: Path) -> None:
+    """Functions of lsst.afw.math at the offsets of pixels from the centre of the kernel."""
+    ellipse = ("GaussianFunction2D", numbers(sigma1=2.0, sigma2=1.5, angle=0.5))
+    psf = read_image(write_kernel(tmp_path / "a.fits", [("AnalyticKernel", ANALYTIC), ellipse])).psf
+    assert isinstance(psf, np.ndarray)
+    y, x = np.mgrid[-12:13, -12:13]
+    moments = [(psf * q).sum() / psf.sum() for q in (x * x, y * y, x * y)]
+    c, s = np.cos(0.5), np.sin(0.5)
+    expected = (4.0 * c * c + 2.25 * s * s, 4.0 * s * s + 2.25 * c * c, (4.0 - 2.25) * c * s)
+    assert moments == pytest.approx(expected, rel=1e-3)
+    two = ("DoubleGaussianFunction2F", numbers(sigma1=1.5, sigma2=4.0, ampl2=0.1))
+    psf = read_image(write_kernel(tmp_path / "b.fits", [("AnalyticKernel", ANALYTIC), two])).psf
+    same = read_image(write_exposure(tmp_path / "c.fits", psf=double_gaussian(1.5, 4.0, 0.1))).psf
+    assert isinstance(psf, np.ndarray)
+    np.testing.assert_allclose(psf / psf.sum(), same, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "match"),
+    [
+        ([("LinearCombinationKernel", frame(5, 5, (2, 2)))], "with a LinearCombinationKernel, which"),
+        (
+            [("AnalyticKernel", [*ANALYTIC, column("spatialfunctions", "J", [10])])],
+            "with a AnalyticKernel, which takes lsst.afw",
+        ),
+        (
+            [("AnalyticKernel", ANALYTIC), ("LanczosFunction2D", numbers(n=3.0))],
+            "of a LanczosFunction2D, which takes lsst.afw",
+        ),
+        ([("AnalyticKernel", ANALYTIC)], "damaged .the function of its kernel is missing"),
+        (
+            [
+                ("AnalyticKernel", ANALYTIC),
+                ("GaussianFunction2D", numbers(sigma1=2.0, sigma2=0.0, angle=0.0)),
+            ],
+            "damaged .widths 2 and 0",
+        ),
+        ([], "damaged .its kernel is missing"),
+        ([("FixedKernel", frame(0, 5, (2, 2)))], "damaged .its kernel has 0"),
+        ([("FixedKernel", [*frame(5, 1, (2, 0)), pixels(*[np.nan] * 5)])], "damaged .its kernel is not"),
+        ([("FixedKernel", [*frame(5, 5, (2, 2)), pixels(1.0, 1.0, 1.0)])], "damaged .cannot reshape"),
+    ],
+)
+def test_kernels_that_cannot_be_read(tmp_path: Path, kernel: Tables, match: str) -> None:
+    path = write_kernel(tmp_path / "a.fits", kernel)
+    with pytest.raises(ReadError, match=match + ".*--psf-fwhm"):
+        read_image(path)
+    assert read_image(path, psf_fwhm=0.7, pixel_scale=0.2).has_variance
+
+
+def test_zero_point_of_the_first_layout(tmp_path: Path) -> None:
+    """Before there was a PhotoCalib, the flux of magnitude 0 was a card."""
+    path = write_exposure(tmp_path / "a.fits")
+    options = {"psf_fwhm": 0.7, "pixel_scale": 0.2}
+    assert read_image(path, **options).find_zero_point() is None
+    for flux, expected in ((10.0**10.8, 27.0), (0.0, None)):
+        with astropy.io.fits.open(path, mode="update") as hdu_list:
+            hdu_list[0].header["FLUXMAG0"] = flux
+        zero_point = read_image(path, **options).find_zero_point()
+        assert zero_point == (expected if expected is None else pytest.approx(expected))
+
+
 @pytest.mark.parametrize(
     ("psf", "match"),
     [
         (
             ("PcaPsf", [column("x", "J", [1, 2])]),
-            "PSF is a PcaPsf, which only lsst.afw reads; give --psf-fwhm",
+            "PSF is a PcaPsf, which takes lsst.afw to compute, and .*--psf FILE or its width with --psf-fwhm",
         ),
         (("GaussianPsf", [column("x", "J", [1, 2])]), "GaussianPsf is damaged .*--psf-fwhm"),
         (double_gaussian(0.0, 1.0, 0.1), "DoubleGaussianPsf is damaged .*--psf-fwhm"),

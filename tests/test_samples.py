@@ -10,12 +10,11 @@
 
 from __future__ import annotations
 
-import astropy.units as u
 import numpy as np
 import pytest
 from lsst.meas.blendid.cutouts import CutoutConfig, cutout_flags, extract_cutouts
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
-from lsst.meas.blendid.samples import FootprintSamples, SceneContext, ab_zero_point
+from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_samples import make_psf, make_result, make_samples, make_toy
 
 
@@ -121,47 +120,3 @@ def test_contexts_must_match() -> None:
     assert FootprintSamples([result]).contexts == (SceneContext(),)
     with pytest.raises(ValueError, match="2 contexts were given for 1 images"):
         FootprintSamples([result], [SceneContext(), SceneContext()])
-
-
-_PER_STERADIAN = 1e15 * (0.2 / 206264.806) ** 2
-"""nJy in a pixel of 0.2 arcsec of 1 MJy/sr."""
-
-
-@pytest.mark.parametrize(
-    ("unit", "scale", "nanojansky"),
-    [
-        ("nJy", None, 1.0),
-        ("uJy", None, 1e3),
-        ("mJy", 0.2, 1e6),
-        ("Jy", None, 1e9),
-        ("nJy / pix", None, 1.0),
-        ("10 nJy", None, 10.0),
-        ("erg / (s cm2 Hz)", None, 1e32),
-        ("W / (m2 Hz)", None, 1e35),
-        ("AB", None, 3630.78e9),
-        ("nmgy", None, 3630.78),
-        ("nanomaggy", None, 3630.78),
-        ("mgy", None, 3630.78e9),
-        ("MJy / sr", 0.2, _PER_STERADIAN),
-        ("nmgy / arcsec2", 0.2, 3630.78 * 0.04),
-        ("MJy / sr", None, None),
-        ("MJy / sr", float("nan"), None),
-        ("erg / (s cm2 Angstrom)", 0.2, None),
-        ("mag(AB)", None, None),
-        ("electron", 0.2, None),
-        ("electron / s", None, None),
-        ("", 0.2, None),
-    ],
-)
-def test_zero_point_of_every_unit_of_flux_density(
-    unit: str, scale: float | None, nanojansky: float | None
-) -> None:
-    zero_point = ab_zero_point(u.Unit(unit), scale)
-    if nanojansky is None:
-        assert zero_point is None
-    else:
-        assert zero_point == pytest.approx(31.4 - 2.5 * np.log10(nanojansky), abs=1e-4)
-
-
-def test_no_unit_has_no_zero_point() -> None:
-    assert ab_zero_point(None) is None

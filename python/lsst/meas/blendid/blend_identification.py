@@ -46,8 +46,9 @@ from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf
 from .readers import image_scale
-from .samples import FootprintSamples, SceneContext, ab_zero_point
+from .samples import FootprintSamples, SceneContext
 from .tables import make_tables
+from .zero_points import ab_zero_point
 
 if TYPE_CHECKING:
     import pyarrow
@@ -125,11 +126,7 @@ class BlendIdentificationTask(PipelineTask):
         except ValueError as err:
             raise InvalidQuantumError(str(err)) from err
         inputs = butlerQC.get(inputRefs)
-        coadd, psf = inputs["coadd"], None
-        if self.config.useLegacyCoadd:
-            from .afw import from_legacy_exposure
-
-            coadd, psf = from_legacy_exposure(coadd)
+        coadd = inputs["coadd"]
         tract = inputs["skyMap"][data_id["tract"]] if self.config.useSkyMap else None
         packages: Mapping[str, ModelPackage] | None = None
         if self.config.useButlerModelPackages:
@@ -137,10 +134,16 @@ class BlendIdentificationTask(PipelineTask):
             table = inputs.get("modelPackages")
             packages = {} if table is None else _read_package_table(table)
         try:
+            psf, zero_point = None, None
+            if self.config.useLegacyCoadd:
+                from .afw import from_legacy_exposure
+
+                coadd, psf, zero_point = from_legacy_exposure(coadd)
             outputs = self.run(
                 coadd,
                 psf=psf,
                 band=band,
+                zero_point=zero_point,
                 first_id=first_id,
                 model_packages=packages,
                 patch_inner_box=(
@@ -176,7 +179,8 @@ class BlendIdentificationTask(PipelineTask):
         coadd
             Coadd, with a ``psf`` unless one is given.
         psf
-            PSF, or the image of its kernel (odd, odd), normalised here.
+            PSF, or the image of its kernel (odd, odd), or such images from several places of the coadd
+            (n, odd, odd); normalised here.
         band
             Band of the coadd; its own if not given.  If it is not known, it is
             assumed to be that of the models.

@@ -16,9 +16,12 @@ __all__ = (
     "PsfSummary",
     "adaptive_sigma",
     "kolmogorov_kernel",
+    "sample_places",
+    "stack_kernels",
     "summarize_psf",
 )
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -266,12 +269,69 @@ def kolmogorov_kernel(fwhm_pixels: float, size: int | None = None) -> np.ndarray
     return kernel / kernel.sum()
 
 
+def sample_places(area: Box, n: int = 3) -> list[tuple[float, float]]:
+    """Give the places where a PSF that varies is evaluated.
+
+    Parameters
+    ----------
+    area
+        Pixels of the image.
+    n
+        Places along each side.
+
+    Returns
+    -------
+    places
+        (x, y) of the centres of n × n equal parts, parent pixels.
+    """
+    fractions = (np.arange(n) + 0.5) / n
+    x = area.x.start + fractions * (area.x.size - 1)
+    y = area.y.start + fractions * (area.y.size - 1)
+    return [(float(px), float(py)) for py in y for px in x]
+
+
+def stack_kernels(kernels: Sequence[np.ndarray], centers: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Bring kernels of different sizes to one size, with zeros around them.
+
+    Parameters
+    ----------
+    kernels
+        Images ``(ny, nx)``, finite.
+    centers
+        Index (x, y) of the pixel of each that its centre is in; it may lie outside.
+
+    Returns
+    -------
+    stack
+        float64 ``(n, odd, odd)``, the centres in the middle.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is none, or one is no image.
+    """
+    if not kernels:
+        raise ValueError("there is no kernel")
+    half_x = half_y = 0
+    for kernel, (x, y) in zip(kernels, centers, strict=True):
+        if kernel.ndim != 2 or kernel.size == 0:
+            raise ValueError(f"a PSF image has two dimensions, not shape {kernel.shape}")
+        half_x = max(half_x, x, kernel.shape[1] - 1 - x)
+        half_y = max(half_y, y, kernel.shape[0] - 1 - y)
+    if max(half_x, half_y) > _MAX_FIELD // 2:
+        raise ValueError(f"a PSF image has sides of at most {_MAX_FIELD} pixels")
+    stack = np.zeros((len(kernels), 2 * half_y + 1, 2 * half_x + 1))
+    for image, kernel, (x, y) in zip(stack, kernels, centers, strict=True):
+        image[half_y - y :, half_x - x :][: kernel.shape[0], : kernel.shape[1]] = kernel
+    return stack
+
+
 def _kernel_stack(psf: PointSpreadFunction | np.ndarray, bbox: Box | None) -> np.ndarray:
     """Kernels at the places that represent a PSF, ``(n, ny, nx)``."""
     if isinstance(psf, np.ndarray):
-        if psf.ndim != 2:
-            raise ValueError(f"a PSF image has two dimensions, not {psf.ndim}")
-        return np.asarray(psf, dtype=float)[None]
+        if psf.ndim not in (2, 3) or len(psf) == 0:
+            raise ValueError(f"a PSF image has two dimensions, several have three, not shape {psf.shape}")
+        return np.asarray(psf, dtype=float).reshape(-1, *psf.shape[-2:])
     from lsst.images.cells import CellPointSpreadFunction
     from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
@@ -283,18 +343,8 @@ def _kernel_stack(psf: PointSpreadFunction | np.ndarray, bbox: Box | None) -> np
         return np.array([cells[i].array for i in indices], dtype=float)
     if isinstance(psf, PointSpreadFunction):
         area = psf.bounds.bbox if bbox is None else bbox
-        n = 1 if isinstance(psf, GaussianPointSpreadFunction) else 3
-        fractions = (np.arange(n) + 0.5) / n
-        return np.array(
-            [
-                psf.compute_kernel_image(
-                    x=area.x.start + fx * (area.x.size - 1), y=area.y.start + fy * (area.y.size - 1)
-                ).array
-                for fy in fractions
-                for fx in fractions
-            ],
-            dtype=float,
-        )
+        places = sample_places(area, 1 if isinstance(psf, GaussianPointSpreadFunction) else 3)
+        return np.array([psf.compute_kernel_image(x=x, y=y).array for x, y in places], dtype=float)
     raise TypeError(f"a PSF is a PointSpreadFunction or an array, not a {type(psf).__name__}")
 
 
@@ -304,8 +354,8 @@ def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None
     Parameters
     ----------
     psf
-        PSF of an image, or a kernel with odd sides. The cells of a
-        `~lsst.images.cells.CellPointSpreadFunction` that overlap ``bbox`` are
+        PSF of an image, or a kernel with odd sides, or several ``(n, odd, odd)`` that represent
+        it. The cells of a `~lsst.images.cells.CellPointSpreadFunction` that overlap ``bbox`` are
         averaged, a Gaussian is evaluated once, any other on a 3×3 grid.
     bbox
         Image area to represent; that of the PSF if `None`.
@@ -332,8 +382,10 @@ def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None
     stack = stack / sums[:, None, None]
     sigmas = _widths(stack)
     constant = bool((sigmas == sigmas[0]).all())
+    same = constant and bool((stack == stack[0]).all())
     return PsfSummary(
-        image=stack.mean(axis=0),
+        # The mean of equal numbers may differ from them in the last bit.
+        image=stack[0] if same else stack.mean(axis=0),
         sigma=float(sigmas[0] if constant else sigmas.mean()),
         sigma_min=float(sigmas.min()),
         sigma_max=float(sigmas.max()),

@@ -10,13 +10,12 @@
 
 from __future__ import annotations
 
-__all__ = ("FootprintSamples", "SceneContext", "ab_zero_point")
+__all__ = ("FootprintSamples", "SceneContext")
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import astropy.units as u
 import numpy as np
 
 from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
@@ -40,39 +39,6 @@ class SceneContext:
 
     band: str | None = None
     zero_point: float | None = None
-
-
-def ab_zero_point(unit: u.UnitBase | None, pixel_scale: float | None = None) -> float | None:
-    """Compute the AB magnitude of one image unit.
-
-    Parameters
-    ----------
-    unit
-        Unit of the pixels: a flux density per unit of frequency, maggies, or one of these by solid angle
-        or pixel.
-    pixel_scale
-        Pixel size, the root of the pixel's area, arcsec; needed for units by solid angle.
-
-    Returns
-    -------
-    zero_point
-        31.4 for nJy, 22.5 for nanomaggies; `None` if the unit is none of flux density (or one by
-        wavelength, whose AB magnitude depends on the filter), or the pixel size is needed and not known.
-    """
-    if unit is None or isinstance(unit, u.function.FunctionUnitBase):
-        # A magnitude is equivalent to a flux for astropy, but pixels of magnitudes do not add up.
-        return None
-    value = 1.0 * unit
-    candidates = [value, value * u.pix]
-    if pixel_scale is not None and np.isfinite(pixel_scale) and pixel_scale > 0.0:
-        candidates.append(value * (pixel_scale * u.arcsec) ** 2)
-    for flux in candidates:
-        if flux.unit.is_equivalent(u.nJy):
-            return float(flux.to_value(u.ABmag))
-        if flux.unit.is_equivalent(u.mgy):
-            # A maggy is the flux of magnitude 0.
-            return float(-2.5 * np.log10(flux.to_value(u.mgy)))
-    return None
 
 
 class FootprintSamples:

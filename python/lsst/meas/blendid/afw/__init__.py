@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
-from ._exposure import from_legacy_exposure
+from ._exposure import LegacyCoadd, from_legacy_exposure
+from ._psf import from_legacy_psf, read_legacy_psf
 
-__all__ = ("from_legacy_exposure",)
+__all__ = ("LegacyCoadd", "from_legacy_exposure", "from_legacy_psf", "read_legacy_psf")

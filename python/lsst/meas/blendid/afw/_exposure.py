@@ -10,16 +10,19 @@
 
 from __future__ import annotations
 
-__all__ = ("from_legacy_exposure",)
+__all__ = ("LegacyCoadd", "from_legacy_exposure")
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import astropy.units as u
+import numpy as np
 
 from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
 from ..masks import legacy_mask_planes
+from ..zero_points import calibration_zero_point
+from ._psf import from_legacy_psf
 
 if TYPE_CHECKING:
     try:
@@ -28,7 +31,19 @@ if TYPE_CHECKING:
         type Exposure = Any  # type: ignore[no-redef]
 
 
-def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFunction | None]:
+class LegacyCoadd(NamedTuple):
+    """What an exposure of lsst.afw is to the task."""
+
+    masked_image: MaskedImage
+    """Image (pixels shared), mask and variance with the sky projection, if there is one.  The unit is nJy
+    where the photometric calibration says so.  Mask planes that lsst.images has no name for keep theirs."""
+    psf: PointSpreadFunction | np.ndarray | None
+    """Its PSF (`from_legacy_psf`)."""
+    zero_point: float | None
+    """AB magnitude of one unit of the pixels, by the mean of the photometric calibration, if there is one."""
+
+
+def from_legacy_exposure(exposure: Exposure) -> LegacyCoadd:
     """Convert an `lsst.afw.image.Exposure`.
 
     Parameters
@@ -38,12 +53,13 @@ def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFu
 
     Returns
     -------
-    masked_image : `lsst.images.MaskedImage`
-        Image (pixels shared), mask and variance with the sky projection, if
-        there is one.  The unit is nJy where the photometric calibration says
-        so.  Mask planes that lsst.images has no name for keep theirs.
-    psf : `lsst.images.psfs.PointSpreadFunction` or `None`
-        Its PSF.
+    coadd
+        Image, PSF and zero point.
+
+    Raises
+    ------
+    UnusablePsfError
+        Raised if the PSF is defined nowhere in the image.
     """
     bbox = Box.from_legacy(exposure.getBBox())
     wcs = exposure.getWcs()
@@ -54,9 +70,13 @@ def from_legacy_exposure(exposure: Exposure) -> tuple[MaskedImage, PointSpreadFu
     # Not left to lsst.images to guess: it refuses a plane that it does not know.
     planes = legacy_mask_planes(legacy.getMask().getMaskPlaneDict())
     calibration = exposure.getPhotoCalib()
-    calibrated = calibration is not None and calibration.getCalibrationMean() == 1.0
+    mean = None if calibration is None else float(calibration.getCalibrationMean())
     masked_image = MaskedImage.from_legacy(
-        legacy, unit=u.nJy if calibrated else None, plane_map=planes, sky_projection=projection
+        legacy, unit=u.nJy if mean == 1.0 else None, plane_map=planes, sky_projection=projection
     )
     psf = exposure.getPsf()
-    return masked_image, None if psf is None else PointSpreadFunction.from_legacy(psf, bounds=bbox)
+    return LegacyCoadd(
+        masked_image,
+        None if psf is None else from_legacy_psf(psf, bbox),
+        None if mean is None else calibration_zero_point(mean),
+    )

@@ -283,7 +283,6 @@ class ImageRunner:
 
         from ..errors import NoModelError
         from ..readers import read_image
-        from ..samples import ab_zero_point
 
         start = time.perf_counter()
         report_progress("read")
@@ -298,7 +297,7 @@ class ImageRunner:
                 if text not in source.decisive:
                     self._tell(note(text))
         task = self._get_task_of(source, note)
-        zero_point = ab_zero_point(source.masked_image.unit, self._options.reading.get("pixel_scale"))
+        zero_point = source.find_zero_point(self._options.reading.get("pixel_scale"))
         try:
             with show_log(task.log.name, image.name, write=self._writer("err")):
                 struct = task.run(

@@ -10,7 +10,8 @@
 
 The pixels lie in three image HDUs: ``IMAGE``, ``MASK`` and ``VARIANCE``, told
 by ``EXTNAME``, in files before 2016 only by ``EXTTYPE``, or by their order.
-PSF and filter lie in an archive of tables that `AfwArchive` reads.
+PSF, filter and photometric calibration lie in an archive of tables that
+`AfwArchive` reads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import astropy.io.fits
+import astropy.units as u
 import numpy as np
 
 from lsst.images import (
@@ -34,7 +36,8 @@ from lsst.images import (
 from lsst.images.psfs import PointSpreadFunction
 
 from ..masks import legacy_mask_planes
-from ._afw_archive import AfwArchive, UnreadablePsfError
+from ..zero_points import calibration_zero_point
+from ._afw_archive import AfwArchive, LegacyPsfError, UnreadablePsfError
 from ._band import read_band
 from ._input_image import InputImage, Notes, ReadError
 from ._pixels import PsfSource, find_unit, make_image, native_array, read_origin
@@ -79,8 +82,8 @@ def read_afw(
     Raises
     ------
     ReadError
-        Raised if the planes do not fit together, or the PSF is missing or not
-        readable without lsst.afw.
+        Raised if the planes do not fit together, or the PSF is missing or
+        needs lsst.afw, which does not import.
     """
     notes = Notes()
     planes = _find_planes(hdu_list)
@@ -89,7 +92,11 @@ def read_afw(
     x0, y0 = read_origin(hdu.header)
     box = Box.from_shape(array.shape, start=(y0, x0))
     sky = read_projection(hdu.header, box, notes, hdu_list)
-    image = make_image(array, box, find_unit(hdu.header, notes), sky.projection)
+    archive = AfwArchive(hdu_list)
+    mean = archive.read_calibration()
+    calibration = None if mean is None else calibration_zero_point(mean)
+    unit = find_unit(hdu.header, notes) if calibration is None else u.nJy if mean == 1.0 else None
+    image = make_image(array, box, unit, sky.projection)
     mask = _read_mask(planes.get("MASK"), box, name, notes)
 
     variance = None
@@ -104,16 +111,12 @@ def read_afw(
     else:
         notes.append("no variance plane: the noise is estimated from the pixels")
 
-    archive = AfwArchive(hdu_list)
     psf: PointSpreadFunction | np.ndarray | None = psf_source.read(name, box, sky, notes, None, open_file)
     if psf is not None:
         if archive.psf_name is not None:
             notes.append(f"the {archive.psf_name} of the file is replaced by the given PSF")
     else:
-        try:
-            psf = archive.read_psf(box)
-        except UnreadablePsfError as err:
-            raise ReadError(f"{name}: {err}; give --psf-fwhm ARCSEC") from err
+        psf = _read_psf(archive, hdu_list.filename(), name, box)
     band = archive.read_band() or read_band([hdu.header, hdu_list[0].header], notes)
     return InputImage(
         masked_image=MaskedImage(image, mask=mask, variance=variance),
@@ -123,7 +126,32 @@ def read_afw(
         has_variance=variance is not None,
         notes=notes,
         decisive=notes.decisive,
+        calibration=calibration,
     )
+
+
+def _read_psf(archive: AfwArchive, path: str | None, name: str, box: Box) -> PointSpreadFunction | np.ndarray:
+    """Read the PSF of the file, by lsst.afw if nothing else can and it is there."""
+    from ..afw import read_legacy_psf
+    from ..errors import UnusablePsfError
+
+    try:
+        return archive.read_psf(box)
+    except LegacyPsfError as err:
+        problem = f"{name}: {err}"
+        try:
+            if path is None:
+                raise ImportError
+            return read_legacy_psf(path, box)
+        except ImportError:
+            raise ReadError(
+                f"{problem}, which takes lsst.afw to compute, and that does not import here; give an image "
+                "of it with --psf FILE or its width with --psf-fwhm ARCSEC, or run where lsst.afw imports"
+            ) from err
+        except UnusablePsfError as error:
+            raise ReadError(f"{problem}: {error}; give --psf FILE or --psf-fwhm ARCSEC") from error
+    except UnreadablePsfError as err:
+        raise ReadError(f"{name}: {err}; give --psf-fwhm ARCSEC") from err
 
 
 def _find_planes(hdu_list: astropy.io.fits.HDUList) -> dict[str, Any]:

@@ -20,6 +20,8 @@ import numpy as np
 from lsst.images import MaskedImage
 from lsst.images.psfs import PointSpreadFunction
 
+from ..zero_points import ab_zero_point
+
 type HduKey = int | str | tuple[str, int]
 """An HDU: its index, its ``EXTNAME``, or ``EXTNAME`` and ``EXTVER``."""
 
@@ -60,7 +62,8 @@ class InputImage:
         the file has one.  The concrete type is kept, so that a coadd stays a
         `~lsst.images.cells.CellCoadd`.
     psf
-        The PSF of the file, or an image of it, shape (odd, odd), sum 1.
+        The PSF of the file, or an image of it, shape (odd, odd), or several at different places, (n, odd,
+        odd).
     band
         Short name of the band, if the file tells it.
     kind
@@ -72,6 +75,8 @@ class InputImage:
         What was assumed or left out while reading, a sentence each.
     decisive
         Those of the notes that decide the result, which a user should see without asking.
+    calibration
+        AB magnitude of one unit of the pixels by the photometric calibration of the file, if it has one.
     """
 
     masked_image: MaskedImage
@@ -81,6 +86,24 @@ class InputImage:
     has_variance: bool
     notes: list[str] = field(default_factory=list)
     decisive: list[str] = field(default_factory=list)
+    calibration: float | None = None
+
+    def find_zero_point(self, pixel_scale: float | None = None) -> float | None:
+        """Tell the AB magnitude of one unit of the pixels.
+
+        Parameters
+        ----------
+        pixel_scale
+            Pixel size in arcsec, needed for units by solid angle.
+
+        Returns
+        -------
+        zero_point
+            That of the photometric calibration, else that of the unit; `None` if neither tells it.
+        """
+        if self.calibration is not None:
+            return self.calibration
+        return ab_zero_point(self.masked_image.unit, pixel_scale)
 
     @property
     def has_sky(self) -> bool:

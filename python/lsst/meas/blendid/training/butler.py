@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..psf import summarize_psf
 from ..readers import image_scale
-from ..samples import SceneContext, ab_zero_point
+from ..samples import SceneContext
+from ..zero_points import ab_zero_point
 from .files import complete_truth
 from .scenes import Scene
 

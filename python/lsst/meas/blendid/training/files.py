@@ -20,7 +20,7 @@ import numpy as np
 
 from ..labels import matched_snr
 from ..psf import PsfSummary, summarize_psf
-from ..samples import SceneContext, ab_zero_point
+from ..samples import SceneContext
 from .label_tables import as_numbers, check_rows, read_labels, read_table
 from .scenes import Scene
 
@@ -103,7 +103,7 @@ class FileScene:
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,
-            context=SceneContext(band=read.band, zero_point=ab_zero_point(read.masked_image.unit, scale)),
+            context=SceneContext(band=read.band, zero_point=read.find_zero_point(scale)),
             provenance=facts | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
             labels=labels,
             has_variance=read.has_variance,

@@ -21,7 +21,6 @@ import numpy as np
 
 from ..footprints import detect
 from ..psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
-from ..samples import ab_zero_point
 from .dial import Dial, dial_scenes
 from .scenes import SimulatedScene
 from .settings import settings_of_image
@@ -130,7 +129,7 @@ def measure_coadd(
     sigma = detect(image, psf=psf, config=settings).noise.sigma
     if not (math.isfinite(sigma) and sigma > 0.0):
         raise ValueError(f"{path}: the noise of its pixels is {sigma:g}, which cannot be simulated")
-    unit_zero_point = ab_zero_point(image.unit, known_scale) if zero_point is None else zero_point
+    unit_zero_point = read.find_zero_point(known_scale) if zero_point is None else zero_point
     properties = CoaddProperties(
         str(path),
         band or read.band or "i",
