@@ -19,13 +19,15 @@ from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from lsst.meas.blendid._colors import DETECTED_PEAK, INFERRED_PEAK
 from lsst.meas.blendid.evaluation._outlines import (
     asinh_stretch,
     cut_window,
     outline_segments,
     rasterize_spans,
 )
-from lsst.meas.blendid.evaluation._style import probability_colormap
+from lsst.meas.blendid.evaluation._peak_marks import PeakMarks, draw_ellipses, draw_peaks, ellipse_shapes
+from lsst.meas.blendid.evaluation._style import new_figure, probability_colormap
 from lsst.meas.blendid.evaluation.gallery import cutout_gallery, make_stamp
 from lsst.meas.blendid.evaluation.metrics import roc_auc
 from lsst.meas.blendid.evaluation.pictures import footprint_overlay, patch_overview
@@ -37,6 +39,7 @@ from lsst.meas.blendid.evaluation.plots import (
     wilson_interval,
 )
 from lsst.meas.blendid.footprints import labels_to_spans
+from matplotlib.colors import to_hex
 from scipy.stats import binomtest
 
 LABELS = hnp.arrays(
@@ -210,9 +213,23 @@ def test_overlay_colours_outlines_and_peaks() -> None:
     lines, dots = figure.axes[0].collections
     colours = {tuple(np.round(colour, 4)) for colour in lines.get_colors()}
     assert colours == {tuple(np.round(probability_colormap()(float(np.float32(p))), 4)) for p in (0.1, 0.9)}
-    # A peak with a probability of its own shows that one.
-    np.testing.assert_allclose(dots.get_array(), [0.1, 0.9, 0.25], rtol=1e-6)
+    np.testing.assert_allclose(dots.get_array(), [0.1, 0.9, 0.9], rtol=1e-6)
     np.testing.assert_array_equal(dots.get_offsets(), np.stack([peaks["f_x"], peaks["f_y"]], axis=1))
+    # A peak that is probably nothing is a small dot.
+    sizes = dots.get_sizes()
+    assert sizes[0] == sizes[1] > 2.0 * sizes[2]
+    figure.canvas.draw()
+
+
+def test_overlay_shows_inferred_peaks_otherwise() -> None:
+    image, blend, peaks, spans = _tables()
+    peaks["is_inferred"] = [False, False, True]
+    figure = footprint_overlay(image, 1.0, (100, 200), blend, peaks, spans)
+    _, dots, diamonds = figure.axes[0].collections
+    assert len(dots.get_offsets()) == 2
+    np.testing.assert_array_equal(diamonds.get_offsets(), [[145.0, 230.0]])
+    assert to_hex(diamonds.get_edgecolors()[0]) == INFERRED_PEAK
+    assert len(diamonds.get_facecolors()) == 0
     figure.canvas.draw()
 
 
@@ -237,6 +254,49 @@ def test_stamps_hold_their_footprint() -> None:
     assert len(figure.axes) == 4
     assert figure.axes[0].texts[0].get_text() == "p = 0.10      true N = 1"
     figure.canvas.draw()
+
+
+def test_stamps_show_the_peaks_of_their_footprint() -> None:
+    image, blend, peaks, spans = _tables()
+    peaks["is_inferred"] = [False, False, True]
+    stamp = make_stamp(image, 1.0, (100, 200), blend, spans, 1, size=31, peaks=peaks)
+    assert stamp.peaks is not None and stamp.peaks.x.tolist() == [135.0, 145.0]
+    figure = cutout_gallery({"one": [stamp]})
+    rings, diamonds = figure.axes[0].collections[-2:]
+    assert [to_hex(c.get_edgecolors()[0]) for c in (rings, diamonds)] == [DETECTED_PEAK, INFERRED_PEAK]
+    assert [c.get_offsets().tolist() for c in (rings, diamonds)] == [[[135.0, 225.0]], [[145.0, 230.0]]]
+    figure.canvas.draw()
+
+
+@given(st.floats(0.05, 3.0), st.floats(0.05, 1.0), st.floats(-89.0, 89.0))
+def test_ellipses_are_those_of_the_covariance(long: float, ratio: float, angle: float) -> None:
+    """Sides and angle give the covariance back, scaled so that the ellipse holds 68 %."""
+    turn = np.radians(angle)
+    axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    matrix = axes.T @ np.diag([long**2, (ratio * long) ** 2]) @ axes
+    width, height, found = ellipse_shapes(np.array([[matrix[0, 0], matrix[1, 1], matrix[0, 1]]]))
+    scale = 2.0 * np.sqrt(-2.0 * np.log(0.32))
+    assert width[0] == pytest.approx(scale * long, rel=1e-6)
+    assert height[0] == pytest.approx(scale * ratio * long, rel=1e-3)
+    if ratio < 0.95:
+        assert (found[0] - angle + 90.0) % 180.0 - 90.0 == pytest.approx(0.0, abs=1e-3)
+
+
+def test_marks_of_peaks() -> None:
+    x = np.arange(4.0)
+    covariance = np.array([[0.1, 0.1, 0.0], [np.nan] * 3, [0.1, 0.1, 0.2], [0.2, 0.1, 0.05]])
+    marks = PeakMarks(
+        x, x, np.array([np.nan, 1.0, 0.5, 0.0]), np.array([False, False, True, True]), covariance
+    )
+    assert marks.scale[0] == marks.scale[1] == 1.0 and marks.scale[2] > marks.scale[3] > 0.0
+    assert marks.are_inside((1, 0, 2, 9)).tolist() == [False, True, True, False]
+    axes = new_figure(2.0, 2.0).add_subplot()
+    draw_ellipses(axes, marks)
+    draw_peaks(axes, marks, size=6.0)
+    # One covariance is unknown and one is none.
+    assert [patch.get_center() for patch in axes.patches] == [(0.0, 0.0), (3.0, 3.0)]
+    assert [len(c.get_offsets()) for c in axes.collections] == [2, 2]
+    assert len(PeakMarks.from_positions(x[:0], x[:0])) == 0
 
 
 def test_empty_gallery_is_refused() -> None:

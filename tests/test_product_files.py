@@ -21,11 +21,12 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from lsst.images import GeneralFrame, SkyProjection
-from lsst.meas.blendid._colors import PROBABILITY_STOPS, UNKNOWN, probability_color
+from lsst.meas.blendid._colors import INFERRED_PEAK, PROBABILITY_STOPS, UNKNOWN, probability_color
 from lsst.meas.blendid.footprints import FootprintSet
 from lsst.meas.blendid.product_files import outlines, write_regions, write_segmentation
 from lsst.meas.blendid.tables import BlendTables, make_tables
 from matplotlib.path import Path as Polygon
+from toy_peaks import with_inferred
 from toy_samples import make_toy
 
 XY0 = (1000, -50)
@@ -142,6 +143,33 @@ def test_regions_in_pixels(found: tuple[FootprintSet, BlendTables], tmp_path: Pa
     assert points[0][1][0] == pytest.approx(first - XY0 + 1.0)
 
 
+def test_regions_tell_inferred_peaks_and_probabilities(
+    found: tuple[FootprintSet, BlendTables], tmp_path: Path
+) -> None:
+    footprints, tables = found
+    tables = with_inferred(tables)
+    write_regions(tmp_path / "x.reg", tables, footprints)
+    _, regions = read_regions(tmp_path / "x.reg")
+    points = [text for kind, _, text in regions if kind == "point"]
+    assert len(points) == len(tables.blend_peak)
+    inferred = np.asarray(tables.blend_peak["is_inferred"])
+    assert 0 < inferred.sum() < len(inferred)
+    sizes = []
+    for text, row in zip(points, tables.blend_peak, strict=True):
+        match = re.fullmatch(
+            r"point=(\w+) (\d+) color=(\S+)(?: text={([\d.]+)})? tag={(.*)} tag={(.*)}", text
+        )
+        assert match, text
+        assert match[1] == ("diamond" if row["is_inferred"] else "cross")
+        assert (match[3] == INFERRED_PEAK) == row["is_inferred"]
+        assert match[4] == (f"{row['probability']:.2f}" if row["is_inferred"] else None)
+        assert match[5] == f"footprint {row['footprint_id']}"
+        assert match[6] == ("inferred peak" if row["is_inferred"] else "detected peak")
+        sizes.append(int(match[2]))
+    order = np.argsort(tables.blend_peak["probability"])
+    assert np.all(np.diff(np.array(sizes)[order]) >= 0) and min(sizes) < max(sizes)
+
+
 def test_regions_on_the_sky(
     found: tuple[FootprintSet, BlendTables], projection: SkyProjection, tmp_path: Path
 ) -> None:
@@ -180,7 +208,7 @@ def test_segmentation(
 def test_no_footprint(tmp_path: Path) -> None:
     footprints = FootprintSet.from_labels(np.zeros((20, 30), np.int32))
     empty = {"p_blended": np.zeros(0)}
-    peaks = {name: np.zeros(0) for name in ("f_x", "f_y", "probability")}
+    peaks = {name: np.zeros(0) for name in ("f_x", "f_y", "probability", "is_inferred")}
     tables = BlendTables(Table(empty), Table(peaks | {"footprint_id": np.zeros(0, int)}), Table())
     write_regions(tmp_path / "x.reg", tables, footprints)
     assert len((tmp_path / "x.reg").read_text().splitlines()) == 3

@@ -11,8 +11,10 @@
 from __future__ import annotations
 
 import numpy as np
+from astropy.table import vstack
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, FoundPeaks
 from lsst.meas.blendid.peak_matching import GalaxyList, PeakList
+from lsst.meas.blendid.tables import BlendTables
 
 STEP = 60
 """Distance of neighbouring footprints, pixels."""
@@ -80,3 +82,40 @@ def make_found(n_side: int = 30, *, seed: int = 4) -> FoundPeaks:
         y,
         np.zeros(n, dtype=np.int64),
     )
+
+
+def with_inferred(tables: BlendTables, *, share: float = 0.4, seed: int = 5) -> BlendTables:
+    """Give all peaks probabilities and ellipses, and some footprints an inferred peak beside their first one.
+
+    Parameters
+    ----------
+    tables
+        Tables as they are without a localiser.
+    share
+        Share of the footprints that get an inferred peak.
+    seed
+        Seed.
+    """
+    rng = np.random.default_rng(seed)
+    detected = tables.blend_peak.copy()
+    detected["probability"][:] = rng.uniform(0.3, 1.0, len(detected))
+    _, first = np.unique(detected["footprint_id"], return_index=True)
+    inferred = detected[first[rng.random(len(first)) < share]]
+    angle = rng.uniform(0.0, 2.0 * np.pi, len(inferred))
+    for name, step in (("x", 3.0 * np.cos(angle)), ("y", 3.0 * np.sin(angle))):
+        inferred[f"f_{name}"] += step
+        inferred[f"i_{name}"][:] = np.rint(inferred[f"f_{name}"])
+    inferred["probability"][:] = rng.uniform(0.2, 0.95, len(inferred))
+    inferred["is_inferred"][:] = True
+    inferred["significance"] *= 0.7
+    inferred["peak_id"][:] = int(np.max(detected["peak_id"], initial=-1)) + 1 + np.arange(len(inferred))
+    peaks = vstack([detected, inferred])
+    peaks.meta = detected.meta
+    xx, yy = rng.uniform(0.05, 0.6, (2, len(peaks)))
+    for name, values in (
+        ("xx", xx),
+        ("yy", yy),
+        ("xy", rng.uniform(-0.5, 0.5, len(peaks)) * np.sqrt(xx * yy)),
+    ):
+        peaks[name][:] = values
+    return BlendTables(tables.blend, peaks, tables.blend_spans)

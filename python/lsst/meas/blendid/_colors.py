@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("PROBABILITY_STOPS", "UNKNOWN", "probability_color")
+__all__ = ("DETECTED_PEAK", "INFERRED_PEAK", "PROBABILITY_STOPS", "UNKNOWN", "probability_color")
 
 PROBABILITY_STOPS = (
     (0.0, "#3f9bff"),
@@ -23,6 +23,12 @@ PROBABILITY_STOPS = (
 
 UNKNOWN = "#8d949c"
 """Grey of what was not classified."""
+
+DETECTED_PEAK = "#f4f1ea"
+"""Near-white of detected peaks."""
+
+INFERRED_PEAK = "#ff9be8"
+"""Pink of inferred peaks: on no way between the colours of probabilities."""
 
 
 def probability_color(probability: float) -> str:

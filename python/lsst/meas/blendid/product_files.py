@@ -20,10 +20,13 @@ import numpy as np
 
 from lsst.images import Box, SkyProjection
 
-from ._colors import probability_color
+from ._colors import INFERRED_PEAK, probability_color
 from ._files import atomic_path
 from .footprints import FootprintSet
 from .tables import BlendTables
+
+_SMALLEST, _LARGEST, _USUAL = 4, 9, 6
+"""Sizes of points of probability 0, 1 and an unknown one, screen pixels."""
 
 
 def outlines(footprints: FootprintSet) -> list[list[np.ndarray]]:
@@ -95,7 +98,10 @@ def write_regions(
 
     Footprints are polygons in the colour of ``p_blended``, from blue over
     white to orange, grey where it is NaN, with number and probability as
-    text; peaks are points.
+    text.  Detected peaks are crosses in the colour of their footprint, inferred
+    ones pink diamonds with their probability as text; those with a probability
+    are the smaller the less probable they are.  Tags group what belongs to a
+    footprint, and detected and inferred peaks.
 
     Parameters
     ----------
@@ -136,10 +142,16 @@ def write_regions(
             )
             start = stop
     own = np.asarray(tables.blend_peak["probability"], dtype=float)
+    inferred = np.asarray(tables.blend_peak["is_inferred"], dtype=bool)
     labels = np.asarray(tables.blend_peak["footprint_id"])
-    colors = np.where(np.isfinite(own), own, probability[labels - 1])
-    for place, p, label in zip(places[start:], colors, labels, strict=True):
-        lines.append(f"point({place}) # point=cross 6 color={probability_color(p)} tag={{footprint {label}}}")
+    for place, p, is_inferred, label in zip(places[start:], own, inferred, labels, strict=True):
+        kind = "inferred" if is_inferred else "detected"
+        size = _USUAL if np.isnan(p) else round(_SMALLEST + (_LARGEST - _SMALLEST) * float(p))
+        look = f"point={'diamond' if is_inferred else 'cross'} {size}"
+        color = INFERRED_PEAK if is_inferred else probability_color(probability[label - 1])
+        text = f" text={{{p:.2f}}}" if is_inferred and np.isfinite(p) else ""
+        tags = f"tag={{footprint {label}}} tag={{{kind} peak}}"
+        lines.append(f"point({place}) # {look} color={color}{text} {tags}")
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="ascii")
 

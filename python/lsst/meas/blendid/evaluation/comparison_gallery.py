@@ -19,6 +19,7 @@ import numpy as np
 
 from ._inputs import EPS
 from ._outlines import cut_window
+from ._peak_marks import PeakMarks
 from .gallery import Stamp
 from .scored_scenes import ScoredScenes
 
@@ -109,7 +110,7 @@ def footprint_stamp(chosen: Chosen, probability: float) -> Stamp:
         count=int(labelled.counts[chosen.row]),
         truth=truth,
         stars=stars,
-        peaks=np.column_stack([peaks["f_x"], peaks["f_y"]]).astype(np.float64),
+        peaks=PeakMarks.from_positions(peaks["f_x"], peaks["f_y"]),
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from ._canvas import MARK, draw_outlines, rasterize_table, show_image
 from ._outlines import asinh_stretch, cut_window
+from ._peak_marks import PeakMarks, draw_peaks
 from ._style import INK, new_figure, styled
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Stamp:
     """True positions ``(x, y)`` in parent pixels `(k, 2)`."""
     stars: np.ndarray | None = None
     """True positions of stars, which ``truth`` leaves out then."""
-    peaks: np.ndarray | None = None
-    """Positions of the peaks of the footprint."""
+    peaks: PeakMarks | None = None
+    """Peaks of the footprint."""
     name: str = ""
     """What to call it in the caption, if anything."""
 
@@ -67,6 +68,7 @@ def make_stamp(
     size: int = 45,
     count: int | None = None,
     truth: np.ndarray | None = None,
+    peaks: Table | None = None,
 ) -> Stamp:
     """Cut one footprint out of a coadd.
 
@@ -89,6 +91,8 @@ def make_stamp(
     truth
         True positions ``(x, y)`` in parent pixels `(k, 2)`; those outside of
         the stamp are left out.
+    peaks
+        Table of peaks, for those of the footprint.
 
     Returns
     -------
@@ -113,6 +117,7 @@ def make_stamp(
         probability=float(entry["p_blended"]),
         count=count,
         truth=truth,
+        peaks=None if peaks is None else PeakMarks.from_table(peaks, int(entry["footprint_id"])),
     )
 
 
@@ -199,8 +204,9 @@ def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
     )
     draw_outlines(axes, own, stamp.xy0, np.array([np.nan, stamp.probability]), linewidth=1.6)
     halo = [withStroke(linewidth=2.0, foreground="#10151b")]
+    if stamp.peaks is not None:
+        draw_peaks(axes, stamp.peaks, size=9.0)
     looks: list[tuple[np.ndarray | None, dict[str, Any]]] = [
-        (stamp.peaks, {"marker": "o", "ms": 9.0, "mew": 0.9, "mfc": "none", "color": "#f4f1ea"}),
         (stamp.truth, {"marker": "+", "ms": 6.5, "mew": 1.1, "color": MARK}),
         (stamp.stars, {"marker": "*", "ms": 6.5, "mew": 0.8, "color": MARK}),
     ]

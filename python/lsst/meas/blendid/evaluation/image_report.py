@@ -26,7 +26,9 @@ from ..model_package import point_source_depth
 from ..tables import BlendTables
 from ._canvas import Window, to_png
 from ._html import Page
+from ._peak_marks import ellipse_shapes
 from .gallery import Stamp, cutout_gallery, make_stamp
+from .peak_scores import ELLIPSE
 from .pictures import footprint_overlay, probability_map
 from .plots import probability_histogram
 
@@ -110,10 +112,13 @@ def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> No
         if len(p)
         else "No footprint was found. Below is what was searched, and how.",
     )
+    inferred = np.asarray(image.tables.blend_peak["is_inferred"], dtype=bool)
     tiles = [
         (f"{len(p):,}", "footprints"),
-        (f"{len(image.tables.blend_peak):,}", "peaks"),
+        (f"{np.count_nonzero(~inferred):,}", "detected peaks"),
     ]
+    if inferred.any():
+        tiles.append((f"{np.count_nonzero(inferred):,}", "inferred peaks"))
     if known.size:
         tiles += [
             (f"{known.sum():,.1f}", f"blends expected ({100 * known.mean():.1f} %)"),
@@ -125,6 +130,7 @@ def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> No
     _add_pictures(page, image)
     if known.size:
         _add_ambiguous(page, image)
+        _add_inferred(page, image)
         _add_histogram(page, image)
     _add_assumptions(page, image)
     _add_flags(page, image)
@@ -166,6 +172,11 @@ def _add_pictures(page: Page, image: ReportedImage) -> None:
         "blend: {single|blue} for one galaxy, {blended|orange} for more, white where it cannot be told, grey "
         "where it was not classified."
     )
+    if np.any(tables.blend_peak["is_inferred"]):
+        explanation += (
+            " A pink diamond is an inferred peak: no local maximum, but a galaxy is probably there. Dots and "
+            "diamonds are the smaller the less probable a galaxy is."
+        )
     ny, nx = pixels.shape
     if max(nx, ny) > _SMALL:
         whole = probability_map(
@@ -224,7 +235,7 @@ def _add_ambiguous(page: Page, image: ReportedImage) -> None:
     page.heading("Hard and easy ones")
     page.paragraph(
         "The first row is where the pixels allow both; the others are the ends of the scale. Circles are "
-        "detected peaks, numbers are the footprint_id of the tables."
+        "detected peaks, diamonds inferred ones, numbers are the footprint_id of the tables."
     )
     groups, size = _gallery(image)
     if groups:
@@ -263,10 +274,12 @@ def _gallery(image: ReportedImage) -> tuple[dict[str, list[Stamp]], int]:
     size = int(np.clip(28.0 * detection.psf.sigma, 31, 121)) // 2 * 2 + 1
     extent = np.maximum(blend["bbox_x1"] - blend["bbox_x0"], blend["bbox_y1"] - blend["bbox_y0"]) + 1
     fits = np.asarray(extent) < size - 2
-    peaks, n_peaks = image.tables.blend_peak, np.asarray(blend["n_peaks"])
+    n_peaks = np.asarray(blend["n_peaks"])
+    hidden = _most_probable_inferred(image)
     kinds = {
         "Most ambiguous": (np.abs(p - 0.5), fits & (p > 0.1) & (p < 0.9)),
         "Most probable blends with a single peak": (-p, fits & (n_peaks == 1) & (p > 0.5)),
+        "Most probable inferred peaks": (-hidden, fits & (hidden > 0.0)),
         "Most probable blends": (-p, fits & (n_peaks > 1) & (p > 0.5)),
         "Least probable blends": (p, fits & (p < 0.5)),
         "Least probable blends with several peaks": (p, fits & (n_peaks > 1) & (p < 0.5)),
@@ -286,14 +299,51 @@ def _gallery(image: ReportedImage) -> tuple[dict[str, list[Stamp]], int]:
                 image.tables.blend_spans,
                 int(row),
                 size=size,
+                peaks=image.tables.blend_peak,
             )
-            number = blend["footprint_id"][row]
-            own = np.asarray(peaks["footprint_id"]) == number
-            places = np.stack([np.asarray(peaks["f_x"])[own], np.asarray(peaks["f_y"])[own]], axis=1)
-            stamps.append(dataclasses.replace(stamp, peaks=places, name=f"#{number}"))
+            stamps.append(dataclasses.replace(stamp, name=f"#{blend['footprint_id'][row]}"))
         if stamps:
             groups[title] = stamps
     return groups, size
+
+
+def _most_probable_inferred(image: ReportedImage) -> np.ndarray:
+    """Probability of the most probable inferred peak of each footprint, 0 where there is none."""
+    peaks = image.tables.blend_peak
+    p = np.nan_to_num(np.asarray(peaks["probability"], dtype=float))
+    most = np.zeros(len(image.p))
+    rows = np.asarray(peaks["footprint_id"]) - 1
+    np.maximum.at(most, rows, np.where(np.asarray(peaks["is_inferred"], dtype=bool), p, 0.0))
+    return most
+
+
+def _add_inferred(page: Page, image: ReportedImage) -> None:
+    """List the galaxies that are most probably where no peak was detected."""
+    peaks = image.tables.blend_peak
+    inferred = peaks[np.asarray(peaks["is_inferred"], dtype=bool)]
+    if not len(inferred):
+        return
+    p = np.nan_to_num(np.asarray(inferred["probability"], dtype=float))
+    page.subheading("Galaxies without a peak of their own")
+    page.paragraph(
+        f"{_count(len(inferred), 'inferred peak')}, {p.sum():,.1f} galaxies expected among them. A deblender "
+        "that is given the detected peaks alone loses these. The error is that of the position along the "
+        "longer axis of its ellipse, one sigma."
+    )
+    has_sky = np.isfinite(inferred["ra"]).any()
+    header = ["footprint", "peak", "x", "y", *(["ra", "dec"] if has_sky else [])]
+    header += ["error [pix]", "S/N", "detected peaks", "probability"]
+    cells = []
+    for entry in inferred[np.argsort(-p, kind="stable")[:_ROWS]]:
+        cell = [str(entry["footprint_id"]), str(entry["peak_id"])]
+        cell += [f"{entry['f_x']:.1f}", f"{entry['f_y']:.1f}"]
+        cell += [f"{entry['ra']:.5f}", f"{entry['dec']:+.5f}"] if has_sky else []
+        width, _, _ = ellipse_shapes(np.array([[entry["xx"], entry["yy"], entry["xy"]]]))
+        error = float(width[0]) / (2.0 * np.sqrt(ELLIPSE))
+        cell += [f"{error:.2f}" if np.isfinite(error) else "–", f"{entry['significance']:.1f}"]
+        cell += [str(image.tables.blend["n_peaks"][entry["footprint_id"] - 1]), f"{entry['probability']:.3f}"]
+        cells.append(cell)
+    page.table(header, cells)
 
 
 def _add_histogram(page: Page, image: ReportedImage) -> None:

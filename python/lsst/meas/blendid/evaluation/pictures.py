@@ -23,6 +23,7 @@ import numpy as np
 
 from ._canvas import MARK, Window, draw_outlines, image_figure, rasterize_table, show_image
 from ._outlines import asinh_stretch, cut_window
+from ._peak_marks import PeakMarks, draw_peaks
 from ._style import MUTED, probability_colormap, styled
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def footprint_overlay(
     pixel_scale: float | None = None,
     width: float = 10.0,
 ) -> Figure:
-    """Draw a coadd with its footprints outlined and its peaks marked in the colour of their probability.
+    """Draw a coadd with its footprints outlined in the colour of their probability and its peaks marked.
 
     Parameters
     ----------
@@ -55,8 +56,9 @@ def footprint_overlay(
     xy0
         Parent pixel ``(x, y)`` of its first element.
     blend, peaks, spans
-        The three tables of one coadd. A peak that has a probability of its
-        own takes its colour from that, others from their footprint.
+        The three tables of one coadd. A dot, in the colour of its footprint,
+        is a detected peak, a diamond an inferred one; those that have a
+        probability of their own are the smaller the less probable they are.
     window
         Part to draw; all of it if `None`.
     pixel_scale
@@ -78,24 +80,25 @@ def footprint_overlay(
     scale = max(1.0, 600.0 / pixels.shape[1])
     draw_outlines(axes, rasterize_table(spans, window), window[:2], probability, linewidth=0.75 * scale)
 
-    x, y = np.asarray(peaks["f_x"], dtype=float), np.asarray(peaks["f_y"], dtype=float)
-    inside = (x > window[0] - 0.5) & (x < window[2] + 0.5) & (y > window[1] - 0.5) & (y < window[3] + 0.5)
+    marks = PeakMarks.from_table(peaks)
     value = probability[np.asarray(peaks["footprint_id"])]
-    own = np.asarray(peaks["probability"], dtype=float)
-    value = np.where(np.isfinite(own), own, value)[inside]
+    inside = marks.are_inside(window)
+    detected = inside & ~marks.is_inferred
+    own = marks.select(detected)
     axes.scatter(
-        x[inside],
-        y[inside],
-        c=value,
+        own.x,
+        own.y,
+        c=value[detected],
         cmap=probability_colormap(),
         vmin=0.0,
         vmax=1.0,
-        s=5.0 * scale**2,
+        s=5.0 * (scale * own.scale) ** 2,
         linewidths=0.5,
         edgecolors="#10151b",
         plotnonfinite=True,
         zorder=3,
     )
+    draw_peaks(axes, marks.select(inside & marks.is_inferred), size=4.4 * scale, linewidth=0.7 * scale)
     _scale_bar(axes, window, pixel_scale)
     _probability_bar(figure)
     return figure

@@ -112,7 +112,8 @@ def make_figures(
             "footprints",
             overlay,
             f"**Footprints and peaks.** {width * first.pixel_scale:.0f}″ across, asinh stretch. An outline "
-            "follows the pixels of its footprint, a dot marks a peak. Colour is the probability of a "
+            "follows the pixels of its footprint, a dot marks a peak, a diamond one that was inferred, the "
+            "smaller the less probable a galaxy is there. Colour is the probability of a "
             "blend: {single|blue} for one galaxy, {blended|orange} for more, white where it cannot be "
             "told.",
             "Coadd cutout with coloured outlines of footprints.",
@@ -121,8 +122,9 @@ def make_figures(
             "gallery",
             cutout_gallery(_gallery(coadds)),
             f"**Sure, unsure and wrong.** Footprints drawn at random from each kind, {side:.0f}″ on a side. "
-            "Crosses are the true centres of galaxies with a point-source S/N of 5 or more; the classifier "
-            "did not see them. Galaxies outside of the outline do not count for it.",
+            "Circles are detected peaks, diamonds inferred ones. Crosses are the true centres of galaxies "
+            "with a point-source S/N of 5 or more; the classifier did not see them. Galaxies outside of the "
+            "outline do not count for it.",
             "Rows of footprint cutouts with probabilities and true numbers of galaxies.",
         ),
         (
@@ -354,6 +356,7 @@ def _gallery(coadds: Sequence[MatchedCoadd], columns: int = 6, seed: int = 20) -
                     size=_STAMP_SIZE,
                     count=int(coadd.counts[row]),
                     truth=coadd.galaxies,
+                    peaks=coadd.peaks,
                 )
             )
         groups[title] = stamps
