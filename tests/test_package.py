@@ -59,7 +59,8 @@ ALLOWED_IMPORTS = {
     "classifiers": _CLASSIFIERS,
     "simulation": {"simulation", "psf", "masks", "errors", "ids", "labels"},
     "readers": {"readers", "psf", "masks", "zero_points", "errors", "afw"},
-    "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids"},
+    "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids", "source_catalogs"},
+    "source_catalogs": _CORE | {"source_catalogs", "tables", "labels"},
     "training": _CLASSIFIERS | {"training", "evaluation", "simulation", "readers"},
     "evaluation": _CLASSIFIERS | {"training", "evaluation", "simulation", "tables"},
 }

@@ -12,6 +12,8 @@
     Columns of an output table.
 ``blendid-flags::``
     Flags of a footprint.
+``blendid-catalog-fields:: RECORD_FIELDS``
+    Fields that a catalogue of sources gets.
 ``blendid-config:: MODULE:CLASS``
     Fields of a `lsst.pex.config.Config`, with those of its sub-configs.
 ``blendid-connections:: MODULE:CLASS``
@@ -111,6 +113,19 @@ class FlagsDirective(_GeneratedDirective):
             for f in _load("lsst.meas.blendid.flags:FLAGS")
         ]
         yield from _list_table(("Column", "Effect", "Meaning when set"), rows, "30 15 55")
+
+
+class CatalogFieldsDirective(_GeneratedDirective):
+    """Fields that a catalogue of sources gets."""
+
+    required_arguments = 1
+
+    def _make_lines(self) -> Iterator[str]:
+        fields = _load(f"lsst.meas.blendid.source_catalogs:{self.arguments[0]}")
+        rows = [
+            (_literal(f.name), "Flag" if f.dtype == "bool" else "F", _escape(f.description)) for f in fields
+        ]
+        yield from _list_table(("Field", "Type", "Description"), rows, "35 10 55")
 
 
 class ConfigDirective(_GeneratedDirective):
@@ -269,6 +284,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     for name, directive in (
         ("blendid-columns", ColumnsDirective),
         ("blendid-flags", FlagsDirective),
+        ("blendid-catalog-fields", CatalogFieldsDirective),
         ("blendid-config", ConfigDirective),
         ("blendid-connections", ConnectionsDirective),
         ("blendid-command", CommandDirective),

@@ -1,0 +1,53 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Catalogues of sources with footprints, as lsst.afw persists them: read, annotated and written with
+Astropy alone.
+
+The logic works on arrays (`CatalogFootprints`), so that it is the same for
+catalogues in files and for those of lsst.afw.
+"""
+
+from __future__ import annotations
+
+from .afw_table import AfwField, AfwTable, CatalogError, NewField
+from .annotate_file import annotate_catalog_file, apply_annotation
+from .annotation import Annotation, annotate_footprints
+from .catalog_file import CatalogFile, parse_catalog, read_catalog
+from .columns import CATALOG_FLAGS, PEAK_FIELDS, RECORD_FIELDS, FieldDefinition
+from .config import PeakEditConfig
+from .footprint_arrays import CATALOG_PEAK_DTYPE, CatalogFootprints
+from .join import CatalogJoin, join_tables
+from .peak_plan import INFERRED_DTYPE, REFUSALS, PeakPlan, plan_peaks
+
+__all__ = (
+    "CATALOG_FLAGS",
+    "CATALOG_PEAK_DTYPE",
+    "INFERRED_DTYPE",
+    "PEAK_FIELDS",
+    "RECORD_FIELDS",
+    "REFUSALS",
+    "AfwField",
+    "AfwTable",
+    "Annotation",
+    "CatalogError",
+    "CatalogFile",
+    "CatalogFootprints",
+    "CatalogJoin",
+    "FieldDefinition",
+    "NewField",
+    "PeakEditConfig",
+    "PeakPlan",
+    "annotate_catalog_file",
+    "annotate_footprints",
+    "apply_annotation",
+    "join_tables",
+    "parse_catalog",
+    "plan_peaks",
+    "read_catalog",
+)

@@ -1,0 +1,231 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What a catalogue is told about its records and peaks, and what becomes of the latter."""
+
+from __future__ import annotations
+
+__all__ = ("Annotation", "annotate_footprints")
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tables import BlendTables
+from .afw_table import CatalogError
+from .columns import CATALOG_FLAGS, PEAK_FIELDS, PREFIX, RECORD_FIELDS
+from .config import PeakEditConfig
+from .footprint_arrays import CatalogFootprints
+from .join import CatalogJoin, join_tables
+from .peak_plan import INFERRED_DTYPE, PeakPlan, describe_refusals, find_skipped, plan_peaks
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What is written to a catalogue of n records with k peaks.
+
+    Parameters
+    ----------
+    records
+        Values of `.columns.RECORD_FIELDS`, ``(n,)`` each.
+    peaks
+        Values of `.columns.PEAK_FIELDS` for the peaks of the catalogue,
+        ``(k,)`` each.
+    plan
+        What becomes of the peaks.
+    inferred
+        The inferred peaks (`.peak_plan.INFERRED_DTYPE`).
+    join
+        Which rows of the tables belong to which records.
+    """
+
+    records: dict[str, np.ndarray]
+    peaks: dict[str, np.ndarray]
+    plan: PeakPlan
+    inferred: np.ndarray
+    join: CatalogJoin
+
+    @property
+    def added(self) -> np.ndarray:
+        """The inferred peaks that are added, with their identifiers in the catalogue."""
+        added = self.inferred[self.plan.added].copy()
+        added["id"] = self.plan.added_id
+        return added
+
+    def describe(self) -> str:
+        """Say in one sentence what was done.
+
+        Returns
+        -------
+        text
+            How many records were matched, and peaks added, dropped and moved.
+        """
+        plan, matched = self.plan, self.join.row >= 0
+        text = f"{matched.sum()} of {len(matched)} records matched by {'id' if self.join.by_id else 'pixels'}"
+        known = np.isfinite(self.peaks[PEAK_FIELDS[0].name])
+        text += f", {known.sum()} of {len(known)} peaks with a probability"
+        for n, done in (
+            ((~plan.kept).sum(), "dropped"),
+            (plan.moved.sum(), "moved"),
+            (len(plan.added), "added"),
+        ):
+            text += f", {n} {done}" if n else ""
+        asked = plan.refusal[(plan.refusal != "not_asked") & (plan.refusal != "improbable")]
+        refused = describe_refusals(asked)
+        return f"{text}; not added: {refused}" if refused else text
+
+
+def annotate_footprints(
+    footprints: CatalogFootprints, tables: BlendTables | None, config: PeakEditConfig | None = None
+) -> Annotation:
+    """Find out what a catalogue is told.
+
+    Parameters
+    ----------
+    footprints
+        Records, footprints and peaks of the catalogue.
+    tables
+        Tables of its coadd; `None` if there are none, so that nothing is
+        known about any record.
+    config
+        What becomes of the peaks; by default they are annotated only.
+
+    Returns
+    -------
+    annotation
+        Values for the columns, and the new peaks.
+
+    Raises
+    ------
+    CatalogError
+        Raised if the tables belong to something else, or lack what is needed.
+    """
+    config = PeakEditConfig() if config is None else config
+    n, peaks = len(footprints), footprints.peaks
+    if tables is None:
+        none = np.zeros(0, np.int64)
+        join = CatalogJoin(
+            np.full(n, -1), np.zeros(n, dtype=bool), np.full(len(peaks), -1), none, none, by_id=False
+        )
+        inferred, probability = np.zeros(0, INFERRED_DTYPE), np.full(len(peaks), np.nan)
+        candidate = np.full((len(peaks), 2), np.nan)
+    else:
+        join = join_tables(footprints, tables)
+        inferred = _read_inferred(join, tables)
+        probability = _take(tables.blend_peak["probability"], join.peak_row)
+        candidate = _read_candidates(join, tables, config)
+
+    record = footprints.record_of_footprint
+    untouched = (
+        footprints.is_pseudo | footprints.has_children | footprints.is_repeated | ~footprints.is_parent
+    )
+    left_alone = np.zeros(footprints.n_footprints, dtype=bool)
+    has = footprints.footprint >= 0
+    # A footprint that several records share stays if one of them must not change.
+    left_alone[footprints.footprint[has & untouched]] = True
+    left_alone |= find_skipped(footprints, config)
+    plan = plan_peaks(
+        footprints,
+        inferred,
+        probability=probability,
+        candidate=candidate,
+        left_alone=left_alone,
+        config=config,
+    )
+    refused = np.zeros(footprints.n_footprints, dtype=bool)
+    mentioned = np.isin(plan.refusal, ("faint", "close", "too_many", "left_alone"))
+    refused[inferred["footprint"][mentioned]] = True
+
+    def of_record(values: np.ndarray) -> np.ndarray:
+        """What is true of the footprint of each record."""
+        result = np.zeros(n, dtype=bool)
+        result[has] = values[footprints.footprint[has]]
+        return result
+
+    edits = config.doAddPeaks or config.doDropPeaks
+    own_flags = {
+        "no_match": (join.row < 0) & footprints.is_parent & ~footprints.is_repeated,
+        "child": ~footprints.is_parent,
+        "repeated_id": footprints.is_repeated,
+        "other_footprint": (join.row >= 0) & ~join.is_same,
+        "no_peak": ~of_record(footprints.n_peaks > 0),
+        "left_alone": of_record(left_alone) & footprints.is_parent if edits else np.zeros(n, dtype=bool),
+        "peaks_refused": of_record(refused),
+    }
+    assert len(record) == footprints.n_footprints
+    return Annotation(
+        records=_make_record_values(join, tables, own_flags),
+        peaks={
+            PEAK_FIELDS[0].name: probability.astype(np.float32),
+            PEAK_FIELDS[1].name: peaks["is_inferred"].copy(),
+            PEAK_FIELDS[2].name: peaks["is_moved"] | plan.moved,
+        },
+        plan=plan,
+        inferred=inferred,
+        join=join,
+    )
+
+
+def _take(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values of some rows of a column, NaN for row -1."""
+    values = np.full(len(rows), np.nan)
+    known = rows >= 0
+    values[known] = np.asarray(column)[rows[known]]
+    return values
+
+
+def _read_inferred(join: CatalogJoin, tables: BlendTables) -> np.ndarray:
+    """Inferred peaks of the tables."""
+    table = tables.blend_peak
+    inferred = np.zeros(len(join.inferred_row), INFERRED_DTYPE)
+    inferred["footprint"] = join.inferred_footprint
+    inferred["id"] = np.asarray(table["peak_id"])[join.inferred_row]
+    for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance", "probability"):
+        inferred[name] = np.asarray(table[name])[join.inferred_row]
+    return inferred
+
+
+_CANDIDATE_COLUMNS = ("candidate_x", "candidate_y")
+
+
+def _read_candidates(join: CatalogJoin, tables: BlendTables, config: PeakEditConfig) -> np.ndarray:
+    """Where the objects of detected peaks were inferred to be, NaN where that is not known."""
+    table = tables.blend_peak
+    if not set(_CANDIDATE_COLUMNS) <= set(table.colnames):
+        if config.doMovePeaks and config.doAddPeaks:
+            raise CatalogError(
+                f"the blend_peak table has no column {', '.join(_CANDIDATE_COLUMNS)}, so peaks cannot be "
+                "moved; repeat 'blendid run', or leave doMovePeaks off"
+            )
+        return np.full((len(join.peak_row), 2), np.nan)
+    return np.stack([_take(table[name], join.peak_row) for name in _CANDIDATE_COLUMNS], axis=1)
+
+
+def _make_record_values(
+    join: CatalogJoin, tables: BlendTables | None, own_flags: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Values of the columns of records."""
+    known, n = join.row >= 0, len(join.row)
+    own = {f"{PREFIX}flag_{name}": values for name, values in own_flags.items()}
+    values: dict[str, np.ndarray] = {}
+    for one in RECORD_FIELDS:
+        column = one.name.removeprefix(PREFIX)
+        if one.name in own:
+            values[one.name] = own[one.name]
+        elif one.dtype == "bool":
+            values[one.name] = np.zeros(n, dtype=bool)
+            if tables is not None and column in tables.blend.colnames:
+                values[one.name][known] = np.asarray(tables.blend[column], dtype=bool)[join.row[known]]
+        elif tables is not None and column in tables.blend.colnames:
+            values[one.name] = _take(tables.blend[column], join.row).astype(np.float32)
+        else:
+            values[one.name] = np.full(n, np.nan, np.float32)
+    for flag in CATALOG_FLAGS:
+        if flag.blocking:
+            values[f"{PREFIX}flag"] |= own_flags[flag.name]
+    return values

@@ -1,0 +1,366 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Which inferred peaks a deblender bears, and what becomes of the others of a catalogue."""
+
+from __future__ import annotations
+
+__all__ = ("INFERRED_DTYPE", "REFUSALS", "PeakPlan", "plan_peaks")
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .afw_table import CatalogError
+from .config import PeakEditConfig
+from .footprint_arrays import CatalogFootprints
+
+INFERRED_DTYPE = np.dtype(
+    [
+        ("footprint", "i8"),
+        ("id", "i8"),
+        ("i_x", "i4"),
+        ("i_y", "i4"),
+        ("f_x", "f4"),
+        ("f_y", "f4"),
+        ("peak_value", "f4"),
+        ("significance", "f4"),
+        ("probability", "f4"),
+    ]
+)
+"""An inferred peak: the footprint of the catalogue that it lies in, -1 for none, its identifier in the
+tables, its pixel and position, value and point-source S/N of the smoothed coadd there, its probability."""
+
+REFUSALS = {
+    "not_asked": "with doAddPeaks off",
+    "improbable": "not more probable than minAddProbability",
+    "outside": "in no footprint of the catalogue",
+    "left_alone": "in a footprint that is left as it is",
+    "faint": "point-source S/N under minAddSignificance",
+    "close": "closer than minSeparation to another peak",
+    "too_many": "one peak more than maxPeaks or maxAreaTimesPeaks allows",
+}
+"""Why an inferred peak was not added."""
+
+_LARGEST_ID = np.iinfo(np.int32).max
+"""Identifiers are 32-bit integers in the deblender's catalogue."""
+
+
+@dataclass(frozen=True)
+class PeakPlan:
+    """What becomes of the k peaks of a catalogue and m inferred ones.
+
+    Parameters
+    ----------
+    kept
+        Whether a peak of the catalogue stays, bool ``(k,)``.
+    moved
+        Whether it is moved, bool ``(k,)``.
+    i_x, i_y
+        Its pixel, int32 ``(k,)``.
+    f_x, f_y
+        Its position, float32 ``(k,)``.
+    added
+        The inferred peaks that are added, int64 ``(a,)``.
+    added_id
+        Their identifiers in the catalogue, int64 ``(a,)``.
+    refusal
+        Why an inferred peak is not added (`REFUSALS`), empty if it is, ``(m,)``.
+    footprint, source
+        The new peaks by footprint, in their order: footprint, and place among
+        those of the catalogue, or -1 - place in ``added``; int64 ``(n,)``.
+    """
+
+    kept: np.ndarray
+    moved: np.ndarray
+    i_x: np.ndarray
+    i_y: np.ndarray
+    f_x: np.ndarray
+    f_y: np.ndarray
+    added: np.ndarray
+    added_id: np.ndarray
+    refusal: np.ndarray
+    footprint: np.ndarray
+    source: np.ndarray
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the peaks stay as they are."""
+        return bool(self.kept.all()) and not self.moved.any() and not len(self.added)
+
+
+def plan_peaks(
+    footprints: CatalogFootprints,
+    inferred: np.ndarray,
+    *,
+    probability: np.ndarray,
+    candidate: np.ndarray,
+    left_alone: np.ndarray,
+    config: PeakEditConfig,
+) -> PeakPlan:
+    """Decide which peaks are added, dropped and moved.
+
+    Parameters
+    ----------
+    footprints
+        Footprints of the catalogue with their k peaks.
+    inferred
+        Inferred peaks, structured array of `INFERRED_DTYPE` ``(m,)``.
+    probability
+        Probability of each peak of the catalogue, NaN where it is not known,
+        ``(k,)``.
+    candidate
+        Where the galaxy of each peak was inferred to be, x and y, NaN where
+        that is not known, ``(k, 2)``.
+    left_alone
+        Footprints whose peaks stay as they are, bool ``(f,)``; those that the
+        deblender would skip are added to them.
+    config
+        What is done, and the limits.
+
+    Returns
+    -------
+    plan
+        What becomes of the peaks.  Added peaks come before the first one
+        that is fainter, and the others keep their order.
+
+    Raises
+    ------
+    CatalogError
+        Raised if there is no identifier left for an added peak.
+    """
+    editor = _Editor(footprints, inferred, probability, candidate, left_alone, config)
+    if config.doDropPeaks:
+        editor.drop()
+    if config.doAddPeaks:
+        editor.add()
+    return editor.finish()
+
+
+class _Editor:
+    """The peaks while it is being decided what becomes of them."""
+
+    def __init__(
+        self,
+        footprints: CatalogFootprints,
+        inferred: np.ndarray,
+        probability: np.ndarray,
+        candidate: np.ndarray,
+        left_alone: np.ndarray,
+        config: PeakEditConfig,
+    ) -> None:
+        self._footprints, self._inferred, self._config = footprints, inferred, config
+        self._probability, self._candidate = np.asarray(probability, float), np.asarray(candidate, float)
+        self._left_alone = left_alone | find_skipped(footprints, config)
+        peaks = footprints.peaks
+        self._start = np.searchsorted(peaks["footprint"], np.arange(footprints.n_footprints + 1))
+        self._kept = np.ones(len(peaks), dtype=bool)
+        self._moved = np.zeros(len(peaks), dtype=bool)
+        self._place = {name: peaks[name].copy() for name in ("i_x", "i_y", "f_x", "f_y")}
+        self._added: list[int] = []
+        self._refusal = np.full(len(inferred), "not_asked", dtype=object)
+        # Where a peak that is moved would go to, if that is a pixel of its footprint.
+        self._can_move = np.isfinite(self._candidate).all(axis=1) & ~self._left_alone[peaks["footprint"]]
+        if config.doMovePeaks and self._can_move.any():
+            which = np.flatnonzero(self._can_move)
+            x, y = np.rint(self._candidate[which]).astype(np.int64).T
+            self._can_move[which] = footprints.contain(peaks["footprint"][which], x, y)
+
+    def drop(self) -> None:
+        """Drop peaks of small probability, but never the most probable one of a footprint."""
+        peaks = self._footprints.peaks
+        small = self._probability < self._config.maxDropProbability
+        small &= ~self._left_alone[peaks["footprint"]]
+        for number in np.unique(peaks["footprint"][small]):
+            own = np.arange(self._start[number], self._start[number + 1])
+            if small[own].all():
+                # Equally probable ones are told apart by their order, in which the brightest is first.
+                small[own[np.argmax(self._probability[own])]] = False
+        self._kept &= ~small
+
+    def add(self) -> None:
+        """Add inferred peaks, the brightest first."""
+        inferred, config = self._inferred, self._config
+        probable = inferred["probability"] > config.minAddProbability
+        inside = inferred["footprint"] >= 0
+        inside[inside] = self._footprints.contain(
+            *(inferred[name][inside] for name in ("footprint", "i_x", "i_y"))
+        )
+        free = inside.copy()
+        free[inside] = ~self._left_alone[inferred["footprint"][inside]]
+        bright = inferred["significance"] >= config.minAddSignificance
+        tests = {"faint": bright, "left_alone": free, "outside": inside, "improbable": probable}
+        for reason, passed in tests.items():
+            self._refusal[~passed] = reason
+        possible = np.flatnonzero(probable & inside & free & bright)
+        if not len(possible):
+            return
+        # The brightest first; of equally bright ones the more probable.
+        few = inferred[possible]
+        keys = few["probability"], few["significance"], _as_brightness(few["peak_value"])
+        possible = possible[np.lexsort([*(-key for key in keys), few["footprint"]])]
+        area = np.prod(self._footprints.bbox[:, 2:] - self._footprints.bbox[:, :2] + 1, axis=1)
+        numbers, first = np.unique(inferred["footprint"][possible], return_index=True)
+        for number, own in zip(numbers, np.split(possible, first[1:]), strict=True):
+            self._add_to(int(number), own, int(area[number]))
+
+    def _add_to(self, number: int, candidates: np.ndarray, area: int) -> None:
+        """Add inferred peaks to a footprint."""
+        config, inferred = self._config, self._inferred
+        own = np.arange(self._start[number], self._start[number + 1])
+        own = own[self._kept[own]]
+        detected = np.stack([self._place["f_x"][own], self._place["f_y"][own]], axis=1).astype(float)
+        added = np.zeros((0, 2))
+        for row in candidates:
+            place = np.array([inferred["f_x"][row], inferred["f_y"][row]], dtype=float)
+            n = len(own) + len(added) + 1
+            if n > config.maxPeaks or 0 < config.maxAreaTimesPeaks < area * n:
+                self._refusal[row] = "too_many"
+                continue
+            moves = self._find_moves(own, detected, place)
+            here = np.where(moves[:, np.newaxis], self._candidate[own], detected)
+            if not _are_apart(np.concatenate([here, added]), place, config.minSeparation):
+                self._refusal[row] = "close"
+                continue
+            self._refusal[row] = ""
+            self._added.append(int(row))
+            self._move(own[moves])
+            detected, added = here, np.concatenate([added, place[np.newaxis]])
+
+    def _find_moves(self, own: np.ndarray, detected: np.ndarray, place: np.ndarray) -> np.ndarray:
+        """Which detected peaks would move if a peak were added at a place, bool; each moves once."""
+        config = self._config
+        if not config.doMovePeaks:
+            return np.zeros(len(own), dtype=bool)
+        near = np.hypot(*(detected - place).T) < config.moveRadius
+        moves = near & self._can_move[own] & ~self._moved[own]
+        # Not onto another peak.
+        there = np.where(moves[:, np.newaxis], self._candidate[own], detected)
+        for i in np.flatnonzero(moves):
+            moves[i] = _are_apart(np.delete(there, i, axis=0), there[i], config.minSeparation)
+        return moves
+
+    def _move(self, peaks: np.ndarray) -> None:
+        """Move peaks onto their candidates."""
+        self._moved[peaks] = True
+        for k, axis in enumerate("xy"):
+            self._place[f"f_{axis}"][peaks] = self._candidate[peaks, k]
+            self._place[f"i_{axis}"][peaks] = np.rint(self._candidate[peaks, k]).astype(np.int32)
+
+    def finish(self) -> PeakPlan:
+        """Number the added peaks and put all in order."""
+        peaks, added = self._footprints.peaks, np.array(self._added, dtype=np.int64)
+        kept = np.flatnonzero(self._kept)
+        footprint = np.concatenate([peaks["footprint"][kept], self._inferred["footprint"][added]])
+        source = np.concatenate([kept, -1 - np.arange(len(added))])
+        rank = _find_ranks(peaks, kept, self._inferred[added])
+        order = np.lexsort((rank, footprint))
+        return PeakPlan(
+            kept=self._kept,
+            moved=self._moved,
+            added=added,
+            added_id=_number_peaks(peaks["id"], self._inferred["id"], added),
+            refusal=self._refusal.astype(str),
+            footprint=footprint[order],
+            source=source[order],
+            **self._place,
+        )
+
+
+def find_skipped(footprints: CatalogFootprints, config: PeakEditConfig) -> np.ndarray:
+    """Find the footprints that the deblender would skip.
+
+    Parameters
+    ----------
+    footprints
+        The f footprints.
+    config
+        The limits.
+
+    Returns
+    -------
+    skipped
+        Bool ``(f,)``.
+    """
+    box = footprints.bbox
+    sides = box[:, 2:] - box[:, :2] + 1
+    area, n_peaks = np.prod(sides, axis=1), footprints.n_peaks
+    skipped = n_peaks > config.maxPeaks
+    if config.maxFootprintArea:
+        skipped |= area > config.maxFootprintArea
+    if config.maxFootprintSize:
+        skipped |= sides.max(axis=1, initial=0) > config.maxFootprintSize
+    if config.maxAreaTimesPeaks:
+        skipped |= area * n_peaks > config.maxAreaTimesPeaks
+    return skipped
+
+
+def _as_brightness(values: np.ndarray) -> np.ndarray:
+    """Values by which peaks are sorted, the least for those that are not numbers."""
+    return np.where(np.isnan(values), -np.inf, values.astype(float))
+
+
+def _are_apart(places: np.ndarray, place: np.ndarray, least: float) -> bool:
+    """Whether a place is far enough from others."""
+    return not np.any(np.hypot(*(places - place).T) < least)
+
+
+def _find_ranks(peaks: np.ndarray, kept: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Ranks of kept and added peaks within their footprints.
+
+    Those of the catalogue keep their order; each added one comes before the first that is fainter.
+    """
+    ranks = [np.arange(len(kept)) + 0.5]
+    footprint, value = peaks["footprint"][kept], _as_brightness(peaks["peak_value"][kept])
+    first = np.searchsorted(footprint, added["footprint"], side="left")
+    last = np.searchsorted(footprint, added["footprint"], side="right")
+    brightness = _as_brightness(added["peak_value"])
+    place = np.empty(len(added))
+    for i, (start, stop) in enumerate(zip(first, last, strict=True)):
+        fainter = np.flatnonzero(value[start:stop] < brightness[i])
+        place[i] = start + (fainter[0] if fainter.size else stop - start)
+    # Several in one gap come in the order in which they were added, which is by brightness.
+    ranks.append(place + np.arange(len(added)) / (2.0 * len(added) + 1.0))
+    return np.concatenate(ranks)
+
+
+def _number_peaks(ids: np.ndarray, inferred_ids: np.ndarray, added: np.ndarray) -> np.ndarray:
+    """Identifiers of added peaks: those of the tables where all of these are new to the catalogue and fit,
+    else those that follow the largest of the catalogue.
+    """
+    largest = int(ids.max(initial=0))
+    own = inferred_ids[added].astype(np.int64)
+    fit = len(inferred_ids) == 0 or (inferred_ids.min() > largest and inferred_ids.max() <= _LARGEST_ID)
+    if fit and len(np.unique(inferred_ids)) == len(inferred_ids):
+        return own
+    if largest + len(added) > _LARGEST_ID:
+        raise CatalogError(
+            f"the largest peak id of the catalogue is {largest}: none is left for added peaks, as the "
+            "deblender keeps 32 bits; renumber the peaks"
+        )
+    return largest + 1 + np.arange(len(added), dtype=np.int64)
+
+
+def describe_refusals(refusal: Sequence[str]) -> str:
+    """Say how many inferred peaks were not added, and why.
+
+    Parameters
+    ----------
+    refusal
+        As in `PeakPlan`.
+
+    Returns
+    -------
+    text
+        Reasons with their numbers, the most frequent first; empty if there
+        are none.
+    """
+    reasons, counts = np.unique([r for r in refusal if r], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return ", ".join(f"{counts[i]} {REFUSALS[str(reasons[i])]}" for i in order)
