@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lsst.meas.blendid.centers.crops import IGNORED
 from lsst.meas.blendid.centers.inputs import CONTEXT_NAMES, SCALAR_NAMES
 from lsst.meas.blendid.centers.loss import balanced_loss, make_losses
-from lsst.meas.blendid.centers.maps import _pieces, reach, run_maps
+from lsst.meas.blendid.centers.maps import MapWeights, run_maps
 from lsst.meas.blendid.centers.network import (
     NetworkShape,
     build_head,
@@ -105,10 +103,13 @@ def test_training_network_counts_as_prediction_does(keras: Any) -> None:
     }
     network.compile(jit_compile=False)
     outputs = network.predict_on_batch(inputs)
-    arrays = get_arrays(head)
+    arrays, weights = get_arrays(head), MapWeights(SHAPE, get_arrays(maps))
     layers = [(arrays[f"{name}_kernel"], arrays[f"{name}_bias"]) for name in head_layers(SHAPE)]
     for k, (planes, labels, context) in enumerate(images):
-        embedding, logits = run_maps(maps, planes, labels, context, SHAPE)
+        wanted = np.ones((crop // 2, crop // 2), dtype=bool)
+        embedding, logits = (
+            array.reshape(*wanted.shape, -1) for array in run_maps(weights, planes, labels, context, wanted)
+        )
         assert logits == pytest.approx(outputs["tiles"][k], abs=1e-4)
         pooled = pool_maps(embedding, logits, *tile_labels(labels), 2)
         row = np.hstack([pooled, scalars[k, :2], np.tile(context, (2, 1))])
@@ -117,67 +118,6 @@ def test_training_network_counts_as_prediction_does(keras: Any) -> None:
         there = [label in labels for label in (1, 2)]
         expected = (odds / odds.sum(axis=1, keepdims=True))[there]
         assert count_probabilities(row, layers)[there] == pytest.approx(expected, abs=1e-4)
-
-
-def test_pieces_give_what_the_whole_image_gives(keras: Any) -> None:
-    maps = make_maps(keras)
-    planes, labels, context = make_image(150, 131, seed=4)
-    whole = run_maps(maps, planes, labels, context, SHAPE)
-    pieces = run_maps(maps, planes, labels, context, SHAPE, largest=2 * reach(SHAPE) + 20)
-    assert whole[0].shape == (75, 66, 3) and whole[1].shape == (75, 66, 5)
-    for one, two in zip(whole, pieces, strict=True):
-        assert one.shape == two.shape
-        assert np.abs(one - two).max() < 1e-4 * np.abs(one).max()
-
-
-@given(st.integers(1, 5000), st.integers(1, 700))
-def test_pieces_are_balanced_and_see_enough(n: int, largest: int) -> None:
-    stride, margin = SHAPE.stride, reach(SHAPE)
-    pieces = _pieces(n, SHAPE, largest)
-    seen = [last - first for first, last, _, _ in pieces]
-    kept = [(start, stop) for _, _, start, stop in pieces]
-    assert [start for start, _ in kept] == [0, *(stop for _, stop in kept[:-1])] and kept[-1][1] == n
-    for first, last, start, stop in pieces:
-        assert first % stride == last % stride == start % 2 == 0 and start < stop
-        assert start - first >= margin or first == 0
-        assert last - stop >= margin or (stop == n and last == -(-n // stride) * stride)
-    if len(pieces) == 1:
-        assert n <= max(largest, 2 * margin + stride)
-    else:
-        assert max(seen) <= max(largest, 2 * margin + stride)
-        # All of one length, but for the last, which ends at the edge of the image.
-        assert set(seen[:-1]) == {seen[0]} and seen[-1] <= seen[0]
-        # One less would not do.
-        assert (n + 2 * margin * (len(pieces) - 2)) / (len(pieces) - 1) > max(largest - stride, 2 * margin)
-
-
-def test_the_usual_images_need_few_pieces() -> None:
-    for n, lengths in ((2048, [2048]), (2304, [2304]), (3400, [1840, 1824]), (4200, [2240, 2224])):
-        pieces = _pieces(n, NetworkShape(), 2304)
-        assert [last - first for first, last, _, _ in pieces] == lengths
-
-
-def test_reach_is_no_less_than_what_the_network_sees(keras: Any) -> None:
-    maps = make_maps(keras)
-    planes, labels, context = make_image(160, 160, seed=5)
-    changed = planes.copy()
-    changed[80, 80] += 100.0
-    one, two = (run_maps(maps, p, labels, context, SHAPE)[1] for p in (planes, changed))
-    y, x = np.nonzero(np.abs(one - two).max(axis=-1) > 1e-6)
-    seen = max(np.abs(2 * y - 80).max(), np.abs(2 * x - 80).max())
-    assert 8 < seen <= reach(SHAPE)
-
-
-def test_pixels_far_outside_change_nothing(keras: Any) -> None:
-    """An image with more sky around it gives the same maps, but for what the border lets in."""
-    maps = make_maps(keras)
-    planes, labels, context = make_image(64, 64, seed=6)
-    more = [np.pad(a, ((0, 48), (0, 48), *[(0, 0)] * (a.ndim - 2))) for a in (planes, labels)]
-    one = run_maps(maps, planes, labels, context, SHAPE)[1]
-    two = run_maps(maps, more[0], more[1], context, SHAPE)[1]
-    inner = (64 - reach(SHAPE)) // 2
-    assert inner > 5
-    assert one[:inner, :inner] == pytest.approx(two[:inner, :inner], abs=1e-4)
 
 
 def test_losses(keras: Any) -> None:

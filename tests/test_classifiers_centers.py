@@ -266,13 +266,20 @@ def test_damaged_package(fitted: CentersClassifier) -> None:
         CentersClassifier.from_package(package)
 
 
-def test_keras_is_missing(fitted: CentersClassifier, scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_training_needs_keras(
+    fitted: CentersClassifier, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, counts, centers = scenes
     package = fitted.to_package("toy")
     monkeypatch.setitem(sys.modules, "keras", None)
-    # A package can be looked at without Keras.
     classifier = CentersClassifier.from_package(package)
-    with pytest.raises(MissingKerasError, match=r"pip install 'lsst-meas-blendid\[tensorflow\]'"):
-        classifier.predict(scenes[0])
+    assert np.array_equal(classifier.predict(samples), fitted.predict(samples))
+    classifier.check_fit(goes_on=True)
+    match = r"pip install 'lsst-meas-blendid\[tensorflow\]'"
+    with pytest.raises(MissingKerasError, match=match):
+        CentersClassifier(make_config()).check_fit()
+    with pytest.raises(MissingKerasError, match=match):
+        CentersClassifier(make_config()).fit(samples, counts, options=FitOptions(centers=centers))
 
 
 def test_views_are_averaged(fitted: CentersClassifier, scenes: Any) -> None:

@@ -206,7 +206,8 @@ def _ingredients(function: Callable[..., Any], seen: set[Callable[..., Any]]) ->
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     }
     for name, value in (names | cells).items():
-        called = getattr(value, "py_func", None)
+        # Of a loop, or of what makes instructions (`numba.extending.intrinsic`).
+        called = getattr(value, "py_func", None) or getattr(value, "_defn", None)
         if called is not None:
             if called not in seen:
                 yield from _ingredients(called, seen)

@@ -14,7 +14,7 @@ __all__ = ("FootprintSamples", "SceneContext")
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class FootprintSamples:
         self._joined: dict[Hashable, np.ndarray] = {}
         self._by_row: set[Hashable] = set()
         """Keys of what has a row for each footprint."""
+        self._found: tuple[dict[Hashable, Any], ...] = tuple({} for _ in self.results)
+        """What was found in each image, by key."""
 
     def __len__(self) -> int:
         return int(self._offsets[-1])
@@ -208,6 +210,44 @@ class FootprintSamples:
             self._kept[key] = [joined[a:b] for a, b in zip(self._offsets, self._offsets[1:], strict=False)]
         return self._joined[key]
 
+    def find_each[T](self, key: Hashable, function: Callable[[int], T]) -> tuple[T, ...]:
+        """Find something in each image, once for all that ask.
+
+        Parameters
+        ----------
+        key
+            What it is kept under: all that it depends on beside the footprints.
+        function
+            Finds it in an image, of which it is given the index in ``results``.
+
+        Returns
+        -------
+        found
+            One for each image.  It is kept with these footprints, also by `alone`, `join` and
+            `without_images`, but not by `select`.
+        """
+        for index, found in enumerate(self._found):
+            if key not in found:
+                found[key] = function(index)
+        return tuple(found[key] for found in self._found)
+
+    def alone(self, index: int) -> FootprintSamples:
+        """Take one of the images.
+
+        Parameters
+        ----------
+        index
+            Index of the image in ``results``.
+
+        Returns
+        -------
+        samples
+            Its footprints.  What `find_each` finds there is known here, too.
+        """
+        samples = FootprintSamples([self.results[index]], [self.contexts[index]])
+        samples._found = (self._found[index],)
+        return samples
+
     def without_images(self) -> FootprintSamples:
         """Forget the images, most of the memory; what was computed of them is kept.
 
@@ -233,6 +273,7 @@ class FootprintSamples:
         samples = FootprintSamples(results, self.contexts)
         samples._kept = {key: list(arrays) for key, arrays in self._kept.items()}
         samples._by_row = set(self._by_row)
+        samples._found = self._found
         return samples
 
     def select(self, rows: np.ndarray) -> FootprintSamples:
@@ -288,6 +329,7 @@ class FootprintSamples:
         common = set.intersection(*(set(part._kept) for part in parts)) if parts else set()
         samples._kept = {key: [array for part in parts for array in part._kept[key]] for key in common}
         samples._by_row = set().union(*(part._by_row for part in parts)) & common
+        samples._found = tuple(found for part in parts for found in part._found)
         return samples
 
     def count_peaks(self, threshold: float) -> np.ndarray:

@@ -20,6 +20,8 @@ __all__ = (
     "SCALAR_NAMES",
     "Candidates",
     "CropMaker",
+    "MapNetwork",
+    "MapReading",
     "NetworkShape",
     "TrainingSettings",
     "build_head",
@@ -33,7 +35,6 @@ __all__ = (
     "keep_numbers",
     "keep_planes",
     "pool_maps",
-    "run_maps",
     "tile_labels",
     "train_network",
     "tune_head",
@@ -51,7 +52,7 @@ from .inputs import (
     keep_numbers,
     keep_planes,
 )
-from .maps import run_maps
+from .map_network import MapNetwork, MapReading
 from .network import NetworkShape, build_head, build_map_network, weight_shapes
 from .pooling import count_probabilities, pool_maps, tile_labels
 from .training import TrainingSettings, train_network

@@ -6,121 +6,231 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Running the centre network over images of any size."""
+"""The part of the centre network that runs over an image, without Keras."""
 
 from __future__ import annotations
 
-__all__ = ("reach", "run_maps")
+__all__ = ("MapWeights", "run_maps")
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from .network import N_PLANES, NetworkShape
+from ..networks.convolution import ProductWeights, TileWeights, count_channels, make_workspace, multiply_rows
+from ..networks.streaming import Convolution, Enlargement, Layer, Reduction, Rows, run_layers
+from .network import N_PLANES, N_STATES, NetworkShape
 
-_LARGEST = 2304
-"""Longest side of what is run at once [pixel]; larger images are run in overlapping pieces."""
+_STRIP = 32
+"""Rows at half resolution that are begun at a time."""
 
 
-def reach(shape: NetworkShape) -> int:
-    """Compute how far around a tile the network looks.
+class MapWeights:
+    """Weights of the map network, arranged for `run_maps`.
 
     Parameters
     ----------
     shape
         Size of the network.
-
-    Returns
-    -------
-    reach
-        Distance that is never exceeded [pixel], a multiple of the network's stride.
+    arrays
+        Arrays of `.network.weight_shapes`; those of the head are not looked at.
     """
-    # Two convolutions of 3 x 3 in each block; going down and up again adds at most a tile of the level.
-    total = 2
-    for level, blocks in enumerate(shape.blocks):
-        tile = 2 ** (level + 1)
-        total += tile * (2 * (blocks + (level < len(shape.blocks) - 1)) + 1)
-    return -(-total // shape.stride) * shape.stride
+
+    def __init__(self, shape: NetworkShape, arrays: Mapping[str, np.ndarray]) -> None:
+        self.shape = shape
+
+        def get(name: str) -> tuple[np.ndarray, np.ndarray]:
+            return arrays[f"{name}_kernel"], arrays[f"{name}_bias"]
+
+        self.stem = ProductWeights.make(*get("stem"), fill=False)
+        self.context, self.context_bias = get("stem_context")
+        self.blocks: dict[str, tuple[TileWeights, TileWeights]] = {}
+        self.down: list[ProductWeights] = []
+        self.up: list[tuple[ProductWeights, ProductWeights]] = []
+        levels = len(shape.widths)
+        for level, n_blocks in enumerate(shape.blocks):
+            names = [f"down{level}_{i}" for i in range(n_blocks)]
+            if level > 0:
+                self.down.append(ProductWeights.make(*get(f"down{level}")))
+            if level < levels - 1:
+                names.append(f"up{level}_0")
+                self.up.append(_split_rows(*get(f"up{level}")))
+            for name in names:
+                self.blocks[name] = TileWeights.make(*get(f"{name}a")), TileWeights.make(*get(f"{name}b"))
+        ends = [get("embedding"), get("tiles")]
+        self.ends = ProductWeights.make(
+            np.concatenate([kernel for kernel, _ in ends], axis=-1),
+            np.concatenate([bias for _, bias in ends]),
+        )
+
+
+def _split_rows(kernel: np.ndarray, bias: np.ndarray) -> tuple[ProductWeights, ProductWeights]:
+    """Weights of a transposed convolution, kernel (2, 2, outputs, inputs), for each of two rows."""
+    n = count_channels(kernel.shape[2])
+    filled = np.zeros((2, 2, n, kernel.shape[3]), np.float32)
+    filled[:, :, : kernel.shape[2]] = kernel
+    both = np.zeros((2, n), np.float32)
+    both[:, : len(bias)] = bias
+    upper, lower = (
+        ProductWeights.make(row.reshape(1, 1, 2 * n, -1).swapaxes(2, 3), both.ravel()) for row in filled
+    )
+    return upper, lower
+
+
+class _Stem(Layer):
+    """The first layer: planes and context to half resolution."""
+
+    def __init__(
+        self, weights: MapWeights, planes: np.ndarray, labels: np.ndarray, context: np.ndarray, target: Rows
+    ) -> None:
+        super().__init__(target.n_rows, None, target)
+        self._output = target
+        self._weights, self._planes, self._labels = weights.stem, planes, labels
+        more = context.astype(np.float32) @ weights.context + weights.context_bias
+        self._bias = self._weights.bias.copy()
+        self._bias[: len(more)] += more
+        self._pixels = np.zeros((2 * _STRIP + 2, 2 * target.n_columns + 2, N_PLANES), np.float32)
+
+    def count_ready(self) -> int:
+        return min(self.n_done + _STRIP, self.n_rows)
+
+    def first_needed(self) -> int:
+        return 0
+
+    def run(self, first: int, stop: int) -> None:
+        ny, nx = self._labels.shape
+        # A pixel of the output sees four rows, from that above its own two on.
+        y0, y1 = max(2 * first - 1, 0), min(2 * stop + 1, ny)
+        self._pixels[...] = 0.0
+        there = self._pixels[y0 - 2 * first + 1 :, 1 : nx + 1][: max(y1 - y0, 0)]
+        there[..., : N_PLANES - 1] = self._planes[y0:y1]
+        there[..., N_PLANES - 1] = self._labels[y0:y1] > 0
+        length, n = self._pixels[0].size, stop - first
+        multiply_rows(
+            self._pixels.reshape(-1),
+            ((2 * np.arange(n)[:, None] + np.arange(4)) * length).ravel(),
+            self._weights.n_segments,
+            0,
+            2 * N_PLANES,
+            self._weights.length,
+            self._weights.values,
+            self._bias,
+            self._output.array,
+            self._output.places(np.arange(first, stop)) + self._output.n_channels,
+            self._weights.n_outputs,
+            self._output.n_columns,
+            False,
+            True,
+        )
+
+
+class _Ends(Layer):
+    """The last layer: embedding and logits of some tiles."""
+
+    def __init__(self, weights: MapWeights, source: Rows, wanted: np.ndarray) -> None:
+        super().__init__(source.n_rows, source, None)
+        self._input = source
+        self._weights, self._wanted = weights.ends, wanted
+        self._width = weights.shape.embedding
+        n = np.count_nonzero(wanted)
+        self.embedding = np.empty((n, self._width), np.float32)
+        self.logits = np.empty((n, N_STATES), np.float32)
+        self._n_given = 0
+
+    def count_ready(self) -> int:
+        return self._input.n_done
+
+    def first_needed(self) -> int:
+        return self.n_done
+
+    def run(self, first: int, stop: int) -> None:
+        rows, columns = np.nonzero(self._wanted[first:stop])
+        n, weights, source = rows.size, self._weights, self._input
+        places = source.places(np.arange(first, stop))[rows] + (1 + columns) * source.n_channels
+        pixels = source.array.reshape(-1, source.n_channels)[places // source.n_channels]
+        out = np.empty((n, weights.n_outputs), np.float32)
+        start, length = np.zeros(1, np.int64), weights.length
+        multiply_rows(
+            pixels.reshape(-1),
+            start,
+            1,
+            0,
+            length,
+            length,
+            weights.values,
+            weights.bias,
+            out.reshape(-1),
+            start,
+            weights.n_outputs,
+            n,
+            False,
+            False,
+        )
+        here = slice(self._n_given, self._n_given + n)
+        self._n_given += n
+        self.embedding[here] = np.maximum(out[:, : self._width], 0.0)
+        self.logits[here] = out[:, self._width : self._width + N_STATES]
 
 
 def run_maps(
-    network: Any,
-    planes: np.ndarray,
-    labels: np.ndarray,
-    context: np.ndarray,
-    shape: NetworkShape,
-    *,
-    largest: int = _LARGEST,
+    weights: MapWeights, planes: np.ndarray, labels: np.ndarray, context: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the network over an image.
 
     Parameters
     ----------
-    network
-        As from `.network.build_map_network`; or, so that it is compiled once for all sizes, a
-        `..networks.NetworkRunner` of it.
+    weights
+        The weights.
     planes : `numpy.ndarray`, shape (ny, nx, 2)
         As from `.inputs.compute_planes`.
     labels : `numpy.ndarray`, shape (ny, nx)
         Label image, 0 for none.
     context : `numpy.ndarray`, shape (9,)
         Standardised context.
-    shape
-        Size of the network.
-    largest
-        Longest side of what is run at once [pixel]; longer sides are cut into as few pieces as that allows,
-        all of one length.
+    wanted : `numpy.ndarray`, shape (ny / 2, nx / 2), bool
+        Tiles that are asked for; sides are rounded up.
 
     Returns
     -------
-    embedding : `numpy.ndarray`, shape (ny / 2, nx / 2, e), float32
-        Embedding of each tile; sides are rounded up.
-    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
-        Logits of the states of each tile.
+    embedding : `numpy.ndarray`, shape (m, e), float32
+        Embedding of each of these tiles, row by row.
+    logits : `numpy.ndarray`, shape (m, 5), float32
+        Logits of their states.
     """
-    ny, nx = labels.shape
-    rows, columns = (_pieces(n, shape, largest) for n in (ny, nx))
-    half = ((ny + 1) // 2, (nx + 1) // 2)
-    embedding = logits = np.zeros((*half, 0), np.float32)
-    for ya, yb, y0, y1 in rows:
-        for xa, xb, x0, x1 in columns:
-            inputs = np.zeros((1, yb - ya, xb - xa, N_PLANES), np.float32)
-            cut = (slice(ya, min(yb, ny)), slice(xa, min(xb, nx)))
-            there = (0, slice(0, cut[0].stop - ya), slice(0, cut[1].stop - xa))
-            inputs[(*there, slice(0, N_PLANES - 1))] = planes[cut]
-            inputs[(*there, N_PLANES - 1)] = labels[cut] > 0
-            outputs = [
-                np.asarray(array)[0]
-                for array in network.predict_on_batch([inputs, np.asarray(context, np.float32)[None]])
-            ]
-            inner = (slice((y0 - ya) // 2, (y1 - ya + 1) // 2), slice((x0 - xa) // 2, (x1 - xa + 1) // 2))
-            if len(rows) == len(columns) == 1:
-                return outputs[0][inner], outputs[1][inner]
-            if not embedding.size:
-                embedding, logits = (np.zeros((*half, a.shape[-1]), np.float32) for a in outputs)
-            out = (slice(y0 // 2, (y1 + 1) // 2), slice(x0 // 2, (x1 + 1) // 2))
-            embedding[out], logits[out] = outputs[0][inner], outputs[1][inner]
-            # Not kept while the next piece runs.
-            del outputs, inputs
-    return embedding, logits
+    shape = weights.shape
+    levels = len(shape.widths)
+    # In tiles of the lowest level, at least one.
+    sides = [max(-(-n // shape.stride), 1) for n in labels.shape]
+    workspace = make_workspace(max(count_channels(width) for width in shape.widths))
+    layers: list[Layer] = []
 
+    def make_rows(level: int, *, over: Rows | None = None) -> Rows:
+        ny, nx = (n * 2 ** (levels - 1 - level) for n in sides)
+        return Rows(ny, nx, count_channels(shape.widths[level]), over=over)
 
-def _pieces(n: int, shape: NetworkShape, largest: int) -> list[tuple[int, int, int, int]]:
-    """Cut a side into pieces: what the network sees (to a multiple of its stride), and what is kept."""
-    stride = shape.stride
-    if n <= largest:
-        return [(0, max(-(-n // stride), 1) * stride, 0, n)]
-    margin, whole = reach(shape), -(-n // stride) * stride
-    # The network sees as much of the image in each piece, and at least a tile of it is kept.
-    largest, width, count = max(largest // stride * stride, 2 * margin + stride), whole, 1
-    while width > largest:
-        count += 1
-        width = -(-(whole + 2 * margin * (count - 1)) // (count * stride)) * stride
-    pieces, start = [], 0
-    while start < n:
-        first = max(start - margin, 0)
-        last = min(first + width, whole)
-        stop = n if last == whole else last - margin
-        pieces.append((first, last, start, stop))
-        start = stop
-    return pieces
+    def add_block(x: Rows, level: int, name: str) -> Rows:
+        between, end = make_rows(level), make_rows(level, over=x)
+        first, second = weights.blocks[name]
+        layers.append(Convolution(x, between, first, workspace))
+        layers.append(Convolution(between, end, second, workspace, is_added=True))
+        return end
+
+    x = make_rows(0)
+    layers.append(_Stem(weights, planes, labels, context, x))
+    kept = []
+    for level, n_blocks in enumerate(shape.blocks):
+        if level > 0:
+            kept.append(x)
+            x = make_rows(level)
+            layers.append(Reduction(kept[-1], x, weights.down[level - 1]))
+        for i in range(n_blocks):
+            x = add_block(x, level, f"down{level}_{i}")
+    for level in range(levels - 2, -1, -1):
+        end = make_rows(level, over=kept[level])
+        layers.append(Enlargement(x, kept[level], end, weights.up[level]))
+        x = add_block(end, level, f"up{level}_0")
+    whole = np.zeros((x.n_rows, x.n_columns), dtype=bool)
+    whole[: wanted.shape[0], : wanted.shape[1]] = wanted
+    ends = _Ends(weights, x, whole)
+    layers.append(ends)
+    run_layers(layers)
+    return ends.embedding, ends.logits

@@ -17,13 +17,12 @@ from __future__ import annotations
 __all__ = ("N_VIEWS", "join_maps", "run_view", "turn")
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 
-from .maps import run_maps
-from .network import N_STATES, NetworkShape
+from .maps import MapWeights, run_maps
+from .network import N_STATES
 
 _VIEWS = ((0, False), (2, True), (0, True), (2, False), (1, False), (3, True), (1, True), (3, False))
 """Quarter turns, and whether the image is mirrored after them; the first four keep the shape of an image."""
@@ -55,24 +54,19 @@ def turn(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
     return array[:, ::-1] if mirrored else array
 
 
-def _turn_back(array: np.ndarray, view: int) -> np.ndarray:
-    turns, mirrored = _VIEWS[view]
-    return np.rot90(array[:, ::-1] if mirrored else array, -turns)
-
-
 def run_view(
-    network: Any,
+    weights: MapWeights,
     planes: np.ndarray,
     labels: np.ndarray,
     context: np.ndarray,
-    shape: NetworkShape,
+    wanted: np.ndarray,
     view: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run the network over a view of an image.
 
     Parameters
     ----------
-    network, planes, labels, context, shape
+    weights, planes, labels, context, wanted
         As for `.maps.run_maps`.
     view
         Which view, less than `N_VIEWS`.
@@ -80,20 +74,25 @@ def run_view(
     Returns
     -------
     embedding, logits
-        As from `.maps.run_maps`, of the image as it was.
+        As from `.maps.run_maps`: of the tiles as they were, in the same order.
     """
     if view == 0:
-        return run_maps(network, planes, labels, context, shape)
+        return run_maps(weights, planes, labels, context, wanted)
     # Tiles have to stay what they are, so sides must be even before the image is turned.
     ny, nx = labels.shape
-    even = ((0, ny % 2), (0, nx % 2))
-    planes, labels = np.pad(planes, (*even, (0, 0))), np.pad(labels, even)
-    planes, labels = (np.ascontiguousarray(turn(array, *_VIEWS[view])) for array in (planes, labels))
-    maps = run_maps(network, planes, labels, context, shape)
-    embedding, logits = (_turn_back(array, view) for array in maps)
+    if ny % 2 or nx % 2:
+        even = ((0, ny % 2), (0, nx % 2))
+        planes, labels = np.pad(planes, (*even, (0, 0))), np.pad(labels, even)
+    numbers = np.zeros(wanted.shape, np.int32)
+    numbers[wanted] = np.arange(np.count_nonzero(wanted))
+    planes, labels, numbers, seen = (turn(a, *_VIEWS[view]) for a in (planes, labels, numbers, wanted))
+    maps = run_maps(weights, planes, labels, context, seen)
+    order = numbers[seen]
+    embedding, logits = (np.empty_like(array) for array in maps)
     states = np.zeros(N_STATES, dtype=np.intp)
     states[turn(_STATES, *_VIEWS[view]).ravel()] = _STATES.ravel()
-    return np.ascontiguousarray(embedding), logits[..., states]
+    embedding[order], logits[order] = maps[0], maps[1][:, states]
+    return embedding, logits
 
 
 def join_maps(logits: Sequence[np.ndarray]) -> np.ndarray:
@@ -102,11 +101,11 @@ def join_maps(logits: Sequence[np.ndarray]) -> np.ndarray:
     Parameters
     ----------
     logits
-        Logits of the states of each tile from each view, shape (ny / 2, nx / 2, 5).
+        Logits of the states of each tile from each view, shape (..., 5).
 
     Returns
     -------
-    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
+    logits : `numpy.ndarray`, shape (..., 5), float32
         Logarithms of the mean probabilities; the logits themselves of one view alone.
     """
     if len(logits) == 1:

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 __all__ = ("CentersClassifier", "CentersConfig")
 
-import dataclasses
-import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -33,6 +31,8 @@ from ..centers import (
     SCALAR_NAMES,
     Candidates,
     CropMaker,
+    MapNetwork,
+    MapReading,
     NetworkShape,
     TrainingSettings,
     build_head,
@@ -41,26 +41,21 @@ from ..centers import (
     compute_scalars,
     count_probabilities,
     describe_candidates,
-    find_candidates,
     keep_labels,
     keep_numbers,
     keep_planes,
-    pool_maps,
-    tile_labels,
     train_network,
     tune_head,
     weight_shapes,
 )
 from ..centers.crops import check_centers
-from ..centers.inputs import number_anew, standard_scale, standardize
+from ..centers.inputs import standard_scale, standardize
 from ..centers.loss import balanced_loss
-from ..centers.network import N_STATES, head_layers
-from ..centers.pooling import N_SUMS, tile_sums
+from ..centers.network import head_layers, pooled_size
 from ..centers.training import describe_data
-from ..centers.views import join_maps, run_view
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage
-from ..networks import NetworkRunner, import_keras, set_arrays
+from ..networks import import_keras
 from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
 from ._centers_config import CentersConfig
@@ -68,15 +63,6 @@ from .base import BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions, LabelledSamples
 from .registry import classifier_registry
 from .weighting import check_counts, prior_correction
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """Inputs of the head from each view (views, n, k); the tiles' sums and candidates from all of them."""
-
-    inputs: np.ndarray
-    sums: np.ndarray
-    candidates: tuple[Candidates, ...]
 
 
 @registerConfigurable("centers", classifier_registry)
@@ -103,8 +89,7 @@ class CentersClassifier(BlendClassifier):
     untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "views")
 
     _state: dict[str, np.ndarray] | None = None
-    _runner: NetworkRunner | None = None
-    _readings: weakref.WeakKeyDictionary[FootprintSamples, _Reading] | None = None
+    _network: MapNetwork | None = None
 
     @property
     def _shape(self) -> NetworkShape:
@@ -125,8 +110,10 @@ class CentersClassifier(BlendClassifier):
         }
 
     def check_fit(self, *, goes_on: bool = False) -> None:
-        # Whether there is a backend shows only when it is imported, which will be needed anyhow.
-        import_keras()
+        # Whether there is a backend shows only when it is imported, which will be needed anyhow.  Only the
+        # head of a model is tuned, without it.
+        if not goes_on:
+            import_keras()
 
     def prepare(self, samples: FootprintSamples) -> bool:
         keep_planes(samples)
@@ -137,9 +124,7 @@ class CentersClassifier(BlendClassifier):
 
     def _take(self, state: dict[str, np.ndarray]) -> None:
         """Use other learned arrays."""
-        self._state, self._readings = state, None
-        if self._runner is not None:
-            set_arrays(self._runner.model, state)
+        self._state, self._network = state, MapNetwork(self._shape, state)
 
     def fit(
         self,
@@ -223,8 +208,10 @@ class CentersClassifier(BlendClassifier):
 
         def validate(learned: dict[str, np.ndarray]) -> float:
             self._take(state | learned)
-            # One view is enough to tell which weights are the best, and faster.
-            inputs = self._run(held_out.samples, n_views=1).inputs
+            # One view is enough to tell which weights are the best, and faster; nobody else will ask for it.
+            images = range(len(held_out.samples.results))
+            readings = [self.network.read_image(held_out.samples, i, n_views=1) for i in images]
+            inputs = np.concatenate([reading.inputs for reading in readings], axis=1)
             blended = self._count(inputs)[:, 2:].sum(axis=1)
             return float(np.mean([balanced_loss(blended[r], counts[r]) for r in rows]))
 
@@ -292,60 +279,34 @@ class CentersClassifier(BlendClassifier):
         factors = np.log(np.maximum(state["class_factors"], 1e-12)).astype(np.float32)
         layers[-1] = (layers[-1][0], layers[-1][1] + factors)
         tuned, self.history = tune_head(
-            layers, self._read(samples).inputs[0], classes, weights, seed=options.seed, say=options.say
+            layers, self._inputs(samples)[0], classes, weights, seed=options.seed, say=options.say
         )
         for name, (kernel, bias) in zip(names, tuned, strict=True):
             state |= {f"{name}_kernel": kernel, f"{name}_bias": bias}
         state["class_factors"] = prior_correction(counts, weights)
         self._take(state)
 
-    def _read(self, samples: FootprintSamples) -> _Reading:
-        """Run the map network over the images; the result is kept as long as the samples are."""
-        self._require_model(self._state is not None)
-        if self._readings is None:
-            self._readings = weakref.WeakKeyDictionary()
-        if samples not in self._readings:
-            self._readings[samples] = self._run(samples, n_views=self.config.views)
-        return self._readings[samples]
+    @property
+    def network(self) -> MapNetwork:
+        """The part that runs over images.
 
-    def _run(self, samples: FootprintSamples, *, n_views: int) -> _Reading:
-        assert self._state is not None
-        if self._runner is None:
-            network = build_map_network(import_keras(), self._shape)
-            network.compile(jit_compile=False)
-            set_arrays(network, self._state)
-            self._runner = NetworkRunner(network)
-        context, scalars = standardize(samples, self._state)
-        planes, labels, numbers = keep_planes(samples), keep_labels(samples), keep_numbers(samples)
-        pooled = [np.zeros((n_views, 0, 3 * self.config.embedding + N_SUMS), np.float32)]
-        sums, candidates = [np.zeros((0, 3))], []
-        for i, (a, b) in enumerate(zip(samples.offsets, samples.offsets[1:], strict=False)):
-            n = int(b - a)
-            tiles, inside = tile_labels(number_anew(labels[i], numbers[i]))
-            # Without footprints there is nothing to run the network for.
-            joined, views = np.zeros((*tiles.shape, N_STATES), np.float32), []
-            if n > 0:
-                rows = []
-                for view in range(n_views):
-                    embedding, logits = run_view(
-                        self._runner, planes[i], labels[i], context[i], self._shape, view
-                    )
-                    rows.append(pool_maps(embedding, logits, tiles, inside, n))
-                    # Most of the memory, which the next view needs.
-                    del embedding
-                    views.append(logits)
-                pooled.append(np.stack(rows))
-                joined = join_maps(views)
-                sums.append(tile_sums(pool_maps(joined[..., :0], joined, tiles, inside, n)))
-            found = find_candidates(joined, tiles, inside, n, psf_sigma=samples.results[i].psf.sigma)
-            x0, y0 = samples.results[i].xy0
-            candidates.append(dataclasses.replace(found, x=found.x + x0, y=found.y + y0))
-        spread = context[samples.scene_index].reshape(len(samples), len(CONTEXT_NAMES))
-        beside = np.broadcast_to(
-            np.hstack([scalars, spread]), (n_views, len(samples), scalars.shape[1] + spread.shape[1])
-        )
-        inputs = np.concatenate([np.concatenate(pooled, axis=1), beside], axis=2)
-        return _Reading(inputs, np.concatenate(sums), tuple(candidates))
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+        self._require_model(self._network is not None)
+        assert self._network is not None
+        return self._network
+
+    def _read(self, samples: FootprintSamples) -> tuple[MapReading, ...]:
+        """What the map network reads in each image."""
+        return self.network.read(samples, n_views=self.config.views)
+
+    def _inputs(self, samples: FootprintSamples) -> np.ndarray:
+        """Inputs of the head from each view, float32 of shape (views, n, k)."""
+        empty = np.zeros((self.config.views, 0, pooled_size(self._shape)), np.float32)
+        return np.concatenate([empty, *(reading.inputs for reading in self._read(samples))], axis=1)
 
     def _count(self, inputs: np.ndarray) -> np.ndarray:
         """P(N) of shape (n, 5), the geometric mean over views (views, n, k)."""
@@ -357,7 +318,7 @@ class CentersClassifier(BlendClassifier):
         return p_n / p_n.sum(axis=1, keepdims=True)
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        return self._count(self._read(samples).inputs)
+        return self._count(self._inputs(samples))
 
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates, ...]:
         """Find where galaxies probably are.
@@ -377,7 +338,7 @@ class CentersClassifier(BlendClassifier):
         RuntimeError
             Raised if there is no model.
         """
-        return self._read(samples).candidates
+        return tuple(reading.candidates for reading in self._read(samples))
 
     def describe(self, samples: FootprintSamples) -> np.ndarray:
         """Describe footprints by their candidates, for classifiers that build on this one.
@@ -397,13 +358,11 @@ class CentersClassifier(BlendClassifier):
         RuntimeError
             Raised if there is no model.
         """
-        reading, p_n = self._read(samples), self.predict(samples)
+        p_n = self.predict(samples)
         parts = [np.zeros((0, len(CENTER_COLUMNS)), np.float32)]
-        for i, (a, b) in enumerate(zip(samples.offsets, samples.offsets[1:], strict=False)):
-            sigma = samples.results[i].psf.sigma
-            parts.append(
-                describe_candidates(reading.candidates[i], reading.sums[a:b], p_n[a:b], psf_sigma=sigma)
-            )
+        for i, reading in enumerate(self._read(samples)):
+            rows, sigma = p_n[slice(*samples.offsets[i : i + 2])], samples.results[i].psf.sigma
+            parts.append(describe_candidates(reading.candidates, reading.sums, rows, psf_sigma=sigma))
         return np.concatenate(parts)
 
     def _get_state(self) -> dict[str, np.ndarray]:
