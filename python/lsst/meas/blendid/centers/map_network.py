@@ -17,12 +17,12 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import softmax
 
+from ..footprints import DetectionResult
 from ..samples import FootprintSamples
 from .candidates import Candidates, find_candidates
 from .inputs import (
-    CONTEXT_NAMES,
-    SCALAR_NAMES,
     keep_labels,
     keep_numbers,
     keep_planes,
@@ -31,7 +31,7 @@ from .inputs import (
 )
 from .maps import MapWeights
 from .network import N_STATES, NetworkShape, head_layers, weight_shapes
-from .pooling import N_SUMS, pool_maps, tile_labels, tile_sums
+from .pooling import pool_maps, tile_labels, tile_sums
 from .views import join_maps, run_view
 
 
@@ -86,12 +86,13 @@ class MapNetwork:
         """Checksum of all that a reading depends on: networks of which it is the same read the same."""
 
     def read(self, samples: FootprintSamples, *, n_views: int) -> tuple[MapReading, ...]:
-        """Run the network over images; the result is kept in the samples.
+        """Run the network over images.
 
         Parameters
         ----------
         samples
-            Footprints of images.
+            Footprints of images.  What was read of them is kept there: no view of an image is run twice,
+            whoever asks, and for how many views.
         n_views
             Views of an image, turned and mirrored, that are read.
 
@@ -100,53 +101,90 @@ class MapNetwork:
         readings
             One for each image.
         """
-        key = ("centers reading", self.digest, n_views)
-        return samples.find_each(key, lambda index: self.read_image(samples, index, n_views=n_views))
+        courses = samples.find_each(("centers", self.digest), lambda _index: _Course())
+        return tuple(self._go_on(samples, i, n_views, course) for i, course in enumerate(courses))
 
-    def read_image(self, samples: FootprintSamples, index: int, *, n_views: int) -> MapReading:
-        """Run the network over one image.
+    def read_once(self, samples: FootprintSamples, *, n_views: int) -> tuple[MapReading, ...]:
+        """Run the network over images as `read` does, and keep nothing.
 
         Parameters
         ----------
-        samples
-            Footprints of images.
-        index
-            Index of the image.
-        n_views
+        samples, n_views
             As for `read`.
 
         Returns
         -------
-        reading
-            The reading.
+        readings
+            One for each image.
         """
-        context, scalars = standardize(samples, self._scales)
-        planes, labels, numbers = (keep(samples)[index] for keep in (keep_planes, keep_labels, keep_numbers))
-        result = samples.results[index]
-        rows = slice(*samples.offsets[index : index + 2])
-        n = len(scalars[rows])
-        tiles, inside = tile_labels(number_anew(labels, numbers))
-        # Nothing else is looked at.
+        return tuple(self._go_on(samples, i, n_views, _Course()) for i in range(len(samples.results)))
+
+    def _go_on(self, samples: FootprintSamples, index: int, n_views: int, course: _Course) -> MapReading:
+        """Run the views of an image that were not run yet."""
+        if n_views not in course.readings:
+            course = course if len(course.pooled) < n_views else _Course()
+            planes, labels, numbers = (
+                keep(samples)[index] for keep in (keep_planes, keep_labels, keep_numbers)
+            )
+            context, scalars = standardize(samples, self._scales)
+            beside = scalars[slice(*samples.offsets[index : index + 2])]
+            beside = np.hstack([beside, np.broadcast_to(context[index], (len(beside), context.shape[1]))])
+            tiles, inside = tile_labels(number_anew(labels, numbers))
+            # Nothing else is looked at.
+            wanted = tiles > 0
+            while len(course.pooled) < n_views:
+                maps = self._run(planes, labels, context[index], wanted, view=len(course.pooled))
+                course.add(*maps, tiles, inside, beside)
+                n = len(course.pooled)
+                # Few numbers of views are usual, of which others may ask for the smaller ones.
+                if n == n_views or n & (n - 1) == 0:
+                    course.readings[n] = course.make_reading(tiles, inside, samples.results[index])
+        return course.readings[n_views]
+
+    def _run(
+        self, planes: np.ndarray, labels: np.ndarray, context: np.ndarray, wanted: np.ndarray, *, view: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embedding and logits of some tiles from one view."""
+        if wanted.any():
+            return run_view(self._weights, planes, labels, context, wanted, view)
+        return np.zeros((0, self.shape.embedding), np.float32), np.zeros((0, N_STATES), np.float32)
+
+
+class _Course:
+    """How far the views of an image were read."""
+
+    def __init__(self) -> None:
+        self.pooled: list[np.ndarray] = []
+        """Inputs of the head from each view, of shape (n, k)."""
+        self.readings: dict[int, MapReading] = {}
+        """What was read, by number of views."""
+        self._joined = self._total = np.zeros(0, np.float32)
+
+    def add(
+        self,
+        embedding: np.ndarray,
+        logits: np.ndarray,
+        tiles: np.ndarray,
+        inside: np.ndarray,
+        beside: np.ndarray,
+    ) -> None:
+        """Add the maps of another view, of the tiles that belong to footprints."""
         wanted = tiles > 0
-        tiles_there, inside_there = tiles[wanted][None], inside[wanted][None]
-        pooled = np.zeros((n_views, n, 3 * self.shape.embedding + N_SUMS), np.float32)
-        sums, joined = np.zeros((n, 3)), np.zeros((*tiles.shape, N_STATES), np.float32)
-        # Without footprints there is nothing to run the network for.
-        if n > 0:
-            views = []
-            for view in range(n_views):
-                embedding, logits = run_view(self._weights, planes, labels, context[index], wanted, view)
-                pooled[view] = pool_maps(embedding[None], logits[None], tiles_there, inside_there, n)
-                views.append(logits)
-            mean = join_maps(views)
-            sums = tile_sums(pool_maps(mean[None, :, :0], mean[None], tiles_there, inside_there, n))
-            joined[wanted] = mean
-        found = find_candidates(joined, tiles, inside, n, psf_sigma=result.psf.sigma)
+        tiles, inside = tiles[wanted][None], inside[wanted][None]
+        pooled = pool_maps(embedding[None], logits[None], tiles, inside, len(beside))
+        self.pooled.append(np.hstack([pooled, beside]))
+        p = softmax(logits, axis=-1)
+        self._total = p if len(self.pooled) == 1 else self._total + p
+        self._joined = logits if len(self.pooled) == 1 else join_maps(self._total, len(self.pooled))
+
+    def make_reading(self, tiles: np.ndarray, inside: np.ndarray, result: DetectionResult) -> MapReading:
+        """What all views together say."""
+        wanted, n = tiles > 0, len(self.pooled[0])
+        logits = self._joined[None]
+        pooled = pool_maps(logits[..., :0], logits, tiles[wanted][None], inside[wanted][None], n)
+        whole = np.zeros((*tiles.shape, N_STATES), np.float32)
+        whole[wanted] = self._joined
+        found = find_candidates(whole, tiles, inside, n, psf_sigma=result.psf.sigma)
         x0, y0 = result.xy0
-        beside = np.hstack([scalars[rows], np.broadcast_to(context[index], (n, len(CONTEXT_NAMES)))])
-        beside = np.broadcast_to(beside, (n_views, n, len(SCALAR_NAMES) + len(CONTEXT_NAMES)))
-        return MapReading(
-            np.concatenate([pooled, beside], axis=2),
-            sums,
-            dataclasses.replace(found, x=found.x + x0, y=found.y + y0),
-        )
+        found = dataclasses.replace(found, x=found.x + x0, y=found.y + y0)
+        return MapReading(np.stack(self.pooled), tile_sums(pooled), found)

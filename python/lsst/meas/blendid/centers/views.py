@@ -16,10 +16,7 @@ from __future__ import annotations
 
 __all__ = ("N_VIEWS", "join_maps", "run_view", "turn")
 
-from collections.abc import Sequence
-
 import numpy as np
-from scipy.special import softmax
 
 from .maps import MapWeights, run_maps
 from .network import N_STATES
@@ -95,22 +92,19 @@ def run_view(
     return embedding, logits
 
 
-def join_maps(logits: Sequence[np.ndarray]) -> np.ndarray:
+def join_maps(total: np.ndarray, n_views: int) -> np.ndarray:
     """Take the mean probabilities of views.
 
     Parameters
     ----------
-    logits
-        Logits of the states of each tile from each view, shape (..., 5).
+    total
+        Sum of the probabilities of the states of each tile over views, shape (..., 5).
+    n_views
+        Number of views.
 
     Returns
     -------
     logits : `numpy.ndarray`, shape (..., 5), float32
-        Logarithms of the mean probabilities; the logits themselves of one view alone.
+        Logarithms of the mean probabilities.
     """
-    if len(logits) == 1:
-        return logits[0]
-    total = np.zeros(logits[0].shape, dtype=np.float32)
-    for array in logits:
-        total += softmax(array, axis=-1)
-    return np.log(np.maximum(total / np.float32(len(logits)), np.float32(1e-12)))
+    return np.log(np.maximum(total / np.float32(n_views), np.float32(1e-12)))

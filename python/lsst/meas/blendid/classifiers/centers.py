@@ -209,8 +209,7 @@ class CentersClassifier(BlendClassifier):
         def validate(learned: dict[str, np.ndarray]) -> float:
             self._take(state | learned)
             # One view is enough to tell which weights are the best, and faster; nobody else will ask for it.
-            images = range(len(held_out.samples.results))
-            readings = [self.network.read_image(held_out.samples, i, n_views=1) for i in images]
+            readings = self.network.read_once(held_out.samples, n_views=1)
             inputs = np.concatenate([reading.inputs for reading in readings], axis=1)
             blended = self._count(inputs)[:, 2:].sum(axis=1)
             return float(np.mean([balanced_loss(blended[r], counts[r]) for r in rows]))

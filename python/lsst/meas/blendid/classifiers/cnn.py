@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Convolutional networks on cutouts, by Keras.
+"""Convolutional networks on cutouts, trained by Keras.
 
 The network of Buchanan et al. 2022, and a smaller one that sees more: larger
 cutouts with the smoothed image and the footprint's mask beside the pixels, and
@@ -18,7 +18,7 @@ from __future__ import annotations
 __all__ = ("CnnClassifier", "CnnConfig")
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,11 +28,12 @@ from lsst.pex.config import registerConfigurable
 from .._arrays import check_array
 from ..features import FEATURES_VERSION
 from ..model_package import ModelPackage, ModelPackageError
-from ..networks import NetworkRunner, fit_network, get_arrays, import_keras, read_variable, set_arrays
+from ..networks import fit_network, get_arrays, import_keras, read_variable, set_arrays
 from ..samples import FootprintSamples
 from ._cnn_config import TRAINING_FIELDS, CnnConfig
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
 from ._cnn_networks import build_modern_network, build_paper_network, modern_shapes, paper_shapes
+from ._cnn_prediction import CutoutNetwork
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -43,9 +44,6 @@ _IMAGES_VERSION = 1
 
 _PREFIX = "weights_"
 """Put before the names of weights in a package."""
-
-_BATCHES = (64, 512)
-"""Sizes of batches in prediction: few of them, because a backend compiles for each."""
 
 _HELD_OUT = 0.1
 """Share of the images that are held out for early stopping if there is no validation."""
@@ -66,14 +64,9 @@ class CnnClassifier(BlendClassifier):
     *args, **kwargs
         As of `BlendClassifier`.
 
-    Raises
-    ------
-    .networks.MissingKerasError
-        Raised if there is a model, and Keras or its backend is not installed.
-
     Notes
     -----
-    A footprint with pixels that are not finite gets NaN.
+    A footprint with pixels that are not finite gets NaN.  Only `fit` needs Keras.
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = CnnConfig
@@ -83,8 +76,8 @@ class CnnClassifier(BlendClassifier):
     needs_planes: ClassVar[bool] = True
     inputs_version: ClassVar[int] = 100 * _IMAGES_VERSION + FEATURES_VERSION
 
-    _model: Any = None
-    _runner: NetworkRunner
+    _weights: Mapping[str, np.ndarray] | None = None
+    _network: CutoutNetwork
     _scaling: Scaling
     _prior_factors: np.ndarray
 
@@ -211,8 +204,7 @@ class CnnClassifier(BlendClassifier):
             report=options.report,
         )
         # What predicts is what a package keeps.
-        set_arrays(model, get_arrays(model, half=self.config.storage == "float16"))
-        self._take_model(model)
+        self._take_weights(get_arrays(model, half=self.config.storage == "float16"))
         self._record_prior(counts[train])
 
     def _weigh(self, counts: np.ndarray, train: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
@@ -238,10 +230,10 @@ class CnnClassifier(BlendClassifier):
         self, model: Any, inputs: CnnInputs, blended: np.ndarray
     ) -> Callable[[], dict[str, float]]:
         """Scores on footprints that are not learned from."""
-        runner = NetworkRunner(model)
 
         def validate() -> dict[str, float]:
-            p = self._run(runner, inputs, VIEWS[:1])
+            network = CutoutNetwork(str(self.config.architecture), get_arrays(model))
+            p = self._run(network, inputs, VIEWS[:1])
             q = np.clip(p[:, 1] if p.shape[1] == 2 else p[:, 2:].sum(axis=1), 1e-7, 1.0 - 1e-7)
             loss = -np.where(blended, np.log(q), np.log1p(-q)).mean()
             return {"val_loss": float(loss), "val_accuracy": float(np.mean((q > 0.5) == blended))}
@@ -262,7 +254,8 @@ class CnnClassifier(BlendClassifier):
             reason = f"has another {', '.join(different)}"
         else:
             try:
-                self._take_arrays(model, package.arrays)
+                set_arrays(model, package.arrays, prefix=_PREFIX)
+                self._take_facts(package.arrays)
             except (KeyError, ValueError) as err:
                 raise ModelPackageError(f"{package.source} has unusable arrays ({err})") from None
             # Its correction of the prior goes into the network, where more training can move it.
@@ -275,37 +268,28 @@ class CnnClassifier(BlendClassifier):
 
     # Prediction.
 
-    def _take_model(self, model: Any) -> None:
-        self._model, self._runner = model, NetworkRunner(model)
+    def _take_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        self._weights = weights
+        self._network = CutoutNetwork(str(self.config.architecture), weights)
 
     def _run(
-        self, runner: NetworkRunner, inputs: CnnInputs, views: tuple[tuple[bool, bool, bool], ...]
+        self, network: CutoutNetwork, inputs: CnnInputs, views: tuple[tuple[bool, bool, bool], ...]
     ) -> np.ndarray:
         """Probabilities for the natural prior, float64 of shape (n, outputs), of rows that are finite."""
-        n = len(inputs.images)
-        p = np.zeros((n, self._n_outputs))
-        for first in range(0, n, _BATCHES[-1]):
-            images, features = (
-                inputs.images[first : first + _BATCHES[-1]],
-                inputs.features[first : first + _BATCHES[-1]],
-            )
-            used = len(images)
-            padding = min(size for size in _BATCHES if size >= used) - used
-            images = np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)])
-            features = np.pad(features, [(0, padding), (0, 0)])
-            for view in views:
-                output = runner.predict_on_batch(self._feed(turn(images, view), features))
-                p[first : first + used] += np.asarray(output, dtype=np.float64)[:used]
+        features = self._scaling.apply(inputs.features)
+        p = np.zeros((len(features), self._n_outputs))
+        for view in views:
+            p += network.run(turn(inputs.images, view), features)
         p *= self._prior_factors
         return p / p.sum(axis=1, keepdims=True)
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._model is not None)
+        self._require_model(self._weights is not None)
         inputs = read_inputs(samples, self.config)
         good = inputs.finite()
         p = np.full((len(samples), self._n_outputs), np.nan)
         p[good] = self._run(
-            self._runner, inputs if good.all() else inputs.take(good), VIEWS[: self.config.views]
+            self._network, inputs if good.all() else inputs.take(good), VIEWS[: self.config.views]
         )
         return p[:, 1] if self._n_outputs == 2 else p
 
@@ -315,17 +299,16 @@ class CnnClassifier(BlendClassifier):
     # Packages.
 
     def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._model is not None)
-        weights = get_arrays(self._model, prefix=_PREFIX, half=self.config.storage == "float16")
+        self._require_model(self._weights is not None)
+        assert self._weights is not None
+        weights = {_PREFIX + name: array for name, array in self._weights.items()}
         return {"prior_factors": self._prior_factors, **self._scaling.to_arrays(), **weights}
 
-    def _take_arrays(self, model: Any, arrays: dict[str, np.ndarray]) -> None:
-        """Give a network what `_get_state` gave."""
+    def _take_facts(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take what belongs to a network beside its weights."""
         factors = arrays["prior_factors"]
         check_array("prior_factors", factors, (self._n_outputs,), positive=True)
-        scaling = Scaling.from_arrays(arrays, len(self.config.features))
-        set_arrays(model, arrays, prefix=_PREFIX)
-        self._prior_factors, self._scaling = factors, scaling
+        self._prior_factors, self._scaling = factors, Scaling.from_arrays(arrays, len(self.config.features))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the weights."""
@@ -337,12 +320,12 @@ class CnnClassifier(BlendClassifier):
         )
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        # The network is made as large as the config says, which has to be what is there.
+        weights = {}
         for name, shape in self._shapes().items():
-            check_array(_PREFIX + name, arrays[_PREFIX + name], shape)
-        model = self._build(0)
-        self._take_arrays(model, arrays)
-        self._take_model(model)
+            weights[name] = arrays[_PREFIX + name]
+            check_array(_PREFIX + name, weights[name], shape)
+        self._take_facts(arrays)
+        self._take_weights(weights)
 
 
 def _hold_out(scene: np.ndarray, seed: int) -> np.ndarray:

@@ -21,6 +21,7 @@ __all__ = ("EnsembleClassifier", "EnsembleConfig")
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -225,9 +226,6 @@ class EnsembleClassifier(BlendClassifier):
                 f"{', '.join(map(repr, missing))}: name one of each, as in "
                 "--config-option memberPackages=centers-i-1,features-i-1"
             )
-        for member in self._members.values():
-            # They predict only.
-            member.check_fit(goes_on=True)
 
     def _load(self, package: ModelPackage) -> None:
         self._members, self._digest = {}, None
@@ -287,10 +285,11 @@ class EnsembleClassifier(BlendClassifier):
 
     def _gather(self, samples: FootprintSamples, *, share: bool) -> np.ndarray:
         """Rows of inputs, float32; ``share`` what members compute with whoever else has the samples."""
+        # One image after the other.
+        images = (samples if len(samples.results) == 1 else samples.alone(i) for i in count())
 
         def gather(result: DetectionResult, context: SceneContext) -> np.ndarray:
-            shared = share and len(samples.results) == 1
-            return self._measure(samples if shared else FootprintSamples([result], [context]))
+            return self._measure(next(images) if share else FootprintSamples([result], [context]))
 
         rows = samples.compute(self._key(), gather, np.zeros((0, 0), dtype=np.float32))
         # Kept beside the rows, which another ensemble of the same members may have made.

@@ -6,14 +6,13 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Neural networks: Keras where it is needed, weights as plain arrays, and training that can be resumed."""
+"""Neural networks: training by Keras, weights as plain arrays, and prediction without Keras."""
 
 from __future__ import annotations
 
 __all__ = (
     "CheckpointError",
     "MissingKerasError",
-    "NetworkRunner",
     "TrainingError",
     "fit_network",
     "get_arrays",
@@ -25,5 +24,4 @@ __all__ = (
 from ._backend import MissingKerasError, import_keras
 from .checkpoint import CheckpointError
 from .loop import TrainingError, fit_network
-from .runner import NetworkRunner
 from .weights import get_arrays, read_variable, set_arrays

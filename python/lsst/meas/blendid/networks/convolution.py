@@ -23,6 +23,7 @@ from __future__ import annotations
 __all__ = (
     "ProductWeights",
     "TileWeights",
+    "convolve_images",
     "convolve_tiles",
     "count_channels",
     "make_workspace",
@@ -346,3 +347,72 @@ def multiply_rows(
                     is_added,
                     is_rectified,
                 )
+
+
+def convolve_images(
+    images: np.ndarray, weights: TileWeights | ProductWeights, *, is_padded: bool = True
+) -> np.ndarray:
+    """Convolve small images with a kernel of 3 x 3 pixels, add constants and rectify.
+
+    Parameters
+    ----------
+    images : `numpy.ndarray`, shape (n, ny, nx, c)
+        The images.
+    weights
+        `TileWeights`, with channels that are filled up; or, better for few channels, `ProductWeights`,
+        without.
+    is_padded
+        Whether there are zeros around each image, so that the result has its size; it is smaller by two
+        pixels otherwise.
+
+    Returns
+    -------
+    images : `numpy.ndarray`, shape (n, ny, nx, outputs), float32
+        The result, with its channels filled up; it need not be contiguous.
+    """
+    n, ny, nx, channels = images.shape
+    before, outputs = int(is_padded), weights.n_outputs
+    if not is_padded:
+        ny, nx = ny - 2, nx - 2
+    high, wide = -(-ny // 4), -(-nx // 4)
+    is_tiled = isinstance(weights, TileWeights)
+    sides = (4 * high + 2, 4 * wide + 2) if is_tiled else (ny + 2, nx + 2)
+    x = np.zeros((n, *sides, channels), np.float32)
+    x[:, before : before + images.shape[1], before : before + images.shape[2]] = images
+    # Places of the first row of each image.
+    first = np.arange(n, dtype=np.int64)[:, None, None] * sides[0]
+    if isinstance(weights, TileWeights):
+        out = np.empty((n, 4 * high, 4 * wide + 2, outputs), np.float32)
+        tops = 4 * np.arange(high)[:, None]
+        convolve_tiles(
+            x.reshape(-1),
+            ((first + tops + np.arange(6)) * x[0, 0].size).ravel(),
+            channels,
+            weights.values,
+            weights.bias,
+            out.reshape(-1),
+            np.arange(n * 4 * high) * out[0, 0].size,
+            outputs,
+            wide,
+            False,
+            *make_workspace(channels),
+        )
+        return out[:, :ny, 1 : nx + 1]
+    out = np.empty((n, ny, nx, outputs), np.float32)
+    multiply_rows(
+        x.reshape(-1),
+        ((first + np.arange(ny)[:, None] + np.arange(3)) * x[0, 0].size).ravel(),
+        weights.n_segments,
+        0,
+        channels,
+        weights.length,
+        weights.values,
+        weights.bias,
+        out.reshape(-1),
+        np.arange(n * ny) * out[0, 0].size,
+        outputs,
+        nx,
+        False,
+        True,
+    )
+    return out
