@@ -58,6 +58,13 @@ class ImageInput:
     hdu: int | str | tuple[str, int] | None
     stem: str
 
+    @property
+    def designation(self) -> str:
+        """What finds it again: the path, with the HDU in brackets, wherever that was given."""
+        if self.hdu is None:
+            return self.path
+        return f"{self.path}[{','.join(map(str, self.hdu)) if isinstance(self.hdu, tuple) else self.hdu}]"
+
 
 def parse_hdu(text: str | None) -> int | str | tuple[str, int] | None:
     """Read the designation of an HDU: an index, an ``EXTNAME``, or ``EXTNAME,EXTVER``.

@@ -29,6 +29,7 @@ from ._streams import tolerant_streams
 _COMMANDS = {
     "run": "Find footprints in images and the probability that each is a blend.",
     "annotate": "Write probabilities and peaks into a catalogue of lsst.afw.",
+    "show": "Draw footprints of an image that was run: pixels, peaks, how many galaxies.",
     "models": "Show the trained models that can be used.",
     "demo": "Show the whole task at work on simulated coadds, with a report.",
     "simulate": "Make coadds with known galaxies.",

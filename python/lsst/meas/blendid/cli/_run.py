@@ -313,6 +313,8 @@ class ImageRunner:
             ) from err
         except NoWorkFound as err:  # Not an Exception: in a pipeline it is no failure.
             raise CommandError(str(err)) from err
+        for table in (struct.blend, struct.blendPeak, struct.blendSpans):
+            table.meta["image"] = image.designation
         written = write_outputs(
             self._options.outputs,
             self._options.directory,
