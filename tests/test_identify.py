@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -40,6 +41,7 @@ from lsst.meas.blendid import (
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.features import FEATURE_NAMES
 from lsst.meas.blendid.psf import kolmogorov_kernel
+from toy_peaks import with_inferred
 
 NOISE = 5.0
 SOURCES = [(40, 50, 2000.0), (100, 48, 4500.0), (107, 51, 3500.0), (150, 110, 1500.0), (60, 120, 20_000.0)]
@@ -99,6 +101,23 @@ def test_result(plain: IdentifiedBlends, tmp_path: Path) -> None:
     assert repr(plain) == expected
     write_tables(plain, tmp_path, "scene")
     assert len(read_tables(tmp_path, "scene").blend) == 4
+
+
+def test_likely_peaks(plain: IdentifiedBlends) -> None:
+    peaks = with_inferred(plain, share=1.0).blend_peak
+    found = dataclasses.replace(plain, blend_peak=peaks)
+    assert "5 peaks" in repr(plain) and "9 peaks (4 of them inferred)" in repr(found)
+    likely = found.likely_peaks()
+    assert 0 < len(likely) < len(peaks)
+    assert np.all(np.diff(likely["probability"]) <= 0.0) and likely["probability"].min() >= 0.5
+    assert set(likely["peak_id"]) == set(peaks["peak_id"][peaks["probability"] >= 0.5])
+    parts = [found.likely_peaks(0.0, inferred=inferred) for inferred in (True, False)]
+    assert [len(part) for part in parts] == [4, 5] and parts[0]["is_inferred"].all()
+    unknown = peaks.copy()
+    unknown["probability"][2] = np.nan
+    assert len(dataclasses.replace(plain, blend_peak=unknown).likely_peaks(0.0)) == 8
+    with pytest.raises(ValueError, match="a probability between 0 and 1"):
+        found.likely_peaks(50.0)
 
 
 def test_it_finds_what_the_command_finds(plain: IdentifiedBlends, tmp_path: Path) -> None:

@@ -59,13 +59,46 @@ class IdentifiedBlends(BlendTables):
     def __repr__(self) -> str:
         p = np.asarray(self.blend["p_blended"], dtype=float)
         known = p[np.isfinite(p)]
+        n_inferred = int(np.count_nonzero(self.blend_peak["is_inferred"]))
         text = f"{len(p)} footprint{'' if len(p) == 1 else 's'}, {len(self.blend_peak)} peaks"
+        if n_inferred:
+            text += f" ({n_inferred} of them inferred)"
         if known.size:
             text += f", {known.sum():.1f} blends expected"
         if known.size < p.size:
             text += f", {p.size - known.size} not classified"
         meta = self.blend.meta
         return f"<IdentifiedBlends: {text}; model {meta['model_' + meta['primary_classifier']]}>"
+
+    def likely_peaks(self, least: float = 0.5, *, inferred: bool | None = None) -> Table:
+        """Give the peaks where a galaxy probably is, the most probable first.
+
+        Parameters
+        ----------
+        least
+            Least probability of a peak.
+        inferred
+            Only inferred peaks (`True`) or only detected ones (`False`); both by default.
+
+        Returns
+        -------
+        peaks : `astropy.table.Table`
+            Those rows of ``blend_peak``, by falling probability.  A peak without a probability, as all
+            are where no localiser ran, is not among them.
+
+        Raises
+        ------
+        ValueError
+            Raised if ``least`` is no probability.
+        """
+        if not 0.0 <= least <= 1.0:
+            raise ValueError(f"least is {least}; give a probability between 0 and 1")
+        p = np.asarray(self.blend_peak["probability"], dtype=float)
+        use = np.isfinite(p) & (p >= least)
+        if inferred is not None:
+            use &= np.asarray(self.blend_peak["is_inferred"], dtype=bool) == inferred
+        rows = np.flatnonzero(use)
+        return self.blend_peak[rows[np.argsort(-p[rows], kind="stable")]]
 
 
 def identify_blends(
