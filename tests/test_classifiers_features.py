@@ -27,8 +27,11 @@ from lsst.meas.blendid.classifiers import (
 from lsst.meas.blendid.classifiers.trees import TREE_ARRAYS, predict_trees
 from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.features import FEATURE_NAMES, FEATURES_VERSION, REFERENCE_FEATURES, measure_features
+from lsst.meas.blendid.footprints import FootprintConfig, detect
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.samples import FootprintSamples
+from lsst.meas.blendid.training import SimulatedScene
 from lsst.pex.config import FieldValidationError
 from toy_samples import make_samples
 
@@ -273,3 +276,22 @@ def test_it_is_registered_and_predicts_without_scikit_learn(
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
     )
     assert done.stdout.split("\n")[0] == "(8, 5) False"
+
+
+def test_last_digits_of_the_psf_do_not_move_probabilities() -> None:
+    """Whoever computes the kernel of the PSF, the shipped model says the same."""
+    pytest.importorskip("galsim")
+    config = FeaturesConfig()
+    assert config.modelPackage == "features-i-1"
+    classifier = FeaturesClassifier(config)
+    scene = SimulatedScene(seed=5, size=(512, 512)).load()
+
+    def probabilities(change: float) -> np.ndarray:
+        psf = summarize_psf(kolmogorov_kernel(3.5 * (1.0 + change), 29))
+        found = detect(scene.masked_image, psf=psf, config=FootprintConfig())
+        return classifier.probabilities(FootprintSamples([found], [scene.context]))
+
+    reference = probabilities(0.0)
+    assert len(reference) > 100
+    for change in (1e-9, -1e-9, 3e-8):
+        np.testing.assert_allclose(probabilities(change), reference, atol=1e-12)

@@ -310,3 +310,21 @@ def test_tuning_is_the_best_slope_and_shift() -> None:
     best = posterior(slope, shift)
     for da, db in ((0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03)):
         assert posterior(slope + da, shift + db) > best
+
+
+def test_last_bits_do_not_decide_at_a_threshold() -> None:
+    """A threshold may be the very number that many footprints have, as an area over that of the usual PSF."""
+    x, counts = make_data(missing=0.0)
+    arrays = fit_trees(x, counts, settings=FEW)
+    split = np.flatnonzero(arrays["node_feature"] >= 0)
+    threshold = arrays["node_value"][split]
+    rows = np.repeat(x[:1], len(split), axis=0)
+    at = np.arange(len(split)), arrays["node_feature"][split]
+    scores = []
+    for factor in (1.0, 1.0 - 1e-6, 1.0 + 1e-6, 1.0 + 1e-4, 1.0 - 1e-4):
+        rows[at] = threshold * np.float32(factor)
+        scores.append(raw_scores(arrays, rows))
+    np.testing.assert_array_equal(scores[1], scores[0])
+    np.testing.assert_array_equal(scores[2], scores[0])
+    # What is not rounding counts: one of the two is on the other side.
+    assert np.any((scores[3] != scores[0]) | (scores[4] != scores[0]))

@@ -340,3 +340,17 @@ def test_any_pixels_give_numbers_or_nan(seed: int, width: float, amplitude: floa
     values = two_component_test(_result(-image if negative else image, labels, psf=psf))
     assert values.shape == (3, len(TWO_COMPONENT_COLUMNS))
     assert not np.isinf(values).any()
+
+
+def test_no_width_is_zero_and_not_a_rounding_error() -> None:
+    """The fit of a source as small as the PSF often ends at a line; its length tells how small it is."""
+    rng = np.random.default_rng(3)
+    stamps = [_draw((*rng.uniform(-0.5, 0.5, 2), 15.0, 0.0, 1.0, 0.0)) for _ in range(60)]
+    image, labels = _tiles(stamps)
+    columns = two_component_test(_result(image + rng.normal(size=image.shape), labels))
+    size, major = columns[:, COLUMN["two_size"]], columns[:, COLUMN["two_major"]]
+    beside = columns[:, COLUMN["two_size_beside"]]
+    line = (size == 0.0) & (major > 0.1)
+    assert line.sum() > 5
+    assert (size[size > 0.0] > 1e-3 * major[size > 0.0]).all()
+    assert (beside[beside > 0.0] > 2e-3).all()

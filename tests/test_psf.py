@@ -264,3 +264,13 @@ def test_kernels_that_cannot_be_stacked(kernels: list[np.ndarray], message: str)
         stack_kernels(kernels, [(0, 0)] * len(kernels))
     with pytest.raises(ValueError, match="at most"):
         stack_kernels([np.ones((3, 3))], [(10**6, 0)])
+
+
+def test_last_digits_of_a_kernel_do_not_change_its_width() -> None:
+    """What is measured in units of the width would change for all footprints of an image."""
+    exact = adaptive_sigma(kolmogorov_kernel(3.5, 29))
+    sigmas = {summarize_psf(kolmogorov_kernel(3.5 * (1.0 + d), 29)).sigma for d in (0.0, 1e-12, 1e-9, -1e-9)}
+    assert len(sigmas) == 1
+    assert sigmas.pop() == pytest.approx(exact, abs=5e-7)
+    wider = summarize_psf(kolmogorov_kernel(3.5 * (1.0 + 1e-5), 29)).sigma
+    assert wider == pytest.approx(exact * (1.0 + 1e-5), abs=1e-6)

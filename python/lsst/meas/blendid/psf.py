@@ -50,6 +50,10 @@ _SAMPLED_SIGMA = 1.15
 _WORST_FIT = 0.2
 """Largest share of the squared pixels of a PSF that a Gaussian may leave."""
 
+_DECIMALS = 6
+"""Decimals that widths [pixel] are rounded to: so many are the same whoever computes the kernel, and what is
+measured in units of the width is then the same too."""
+
 _LEAST_SIGMA = 0.4
 """Width [pixel] under which a star cannot be told from a single hot pixel."""
 
@@ -64,7 +68,7 @@ class PsfSummary:
         Mean kernel with sum 1, float64, odd sides.
     sigma
         Determinant radius of the adaptive moments [pixel]; the mean over the
-        places where the PSF was evaluated.
+        places where the PSF was evaluated, rounded to a millionth.
     sigma_min, sigma_max, sigma_std
         Spread of it over those places.
     n_cells
@@ -380,13 +384,13 @@ def summarize_psf(psf: PointSpreadFunction | np.ndarray, bbox: Box | None = None
     if not (sums > 0.0).all():
         raise ValueError("the PSF kernel has no positive sum")
     stack = stack / sums[:, None, None]
-    sigmas = _widths(stack)
+    sigmas = np.round(_widths(stack), _DECIMALS)
     constant = bool((sigmas == sigmas[0]).all())
     same = constant and bool((stack == stack[0]).all())
     return PsfSummary(
         # The mean of equal numbers may differ from them in the last bit.
         image=stack[0] if same else stack.mean(axis=0),
-        sigma=float(sigmas[0] if constant else sigmas.mean()),
+        sigma=float(sigmas[0] if constant else np.round(sigmas.mean(), _DECIMALS)),
         sigma_min=float(sigmas.min()),
         sigma_max=float(sigmas.max()),
         sigma_std=0.0 if constant else float(sigmas.std()),

@@ -55,6 +55,11 @@ NODE_COLUMNS = ("node_feature", "node_value", "node_right", "node_missing_left")
 NEVER = 30.0
 """Logit of what training always or never saw: a probability of about 1e-13."""
 
+_TOLERANCE = np.float32(2.0**-18)
+"""Part of a threshold that a feature may be above it and still go left.  A threshold may be the very number
+that many footprints have, such as an area in pixels over that of the PSF at the usual seeing, and the last
+bits of either must not decide where they go."""
+
 _BLOCK = 64
 """Rows that go through a tree together."""
 
@@ -198,6 +203,11 @@ def raw_scores(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     start, index = arrays["tree_start"].astype(np.int32), np.arange(feature.size, dtype=np.int32)
     leaf = feature < 0
     right = index + np.where(leaf, 0, arrays["node_right"]).astype(np.int32)
+    value = np.asarray(arrays["node_value"], dtype=np.float32)
+    with np.errstate(over="ignore"):
+        raised = value + _TOLERANCE * np.abs(value)
+    # The largest threshold divides numbers from NaN, which is infinity here.
+    value = np.where(leaf, value, np.minimum(raised, np.finfo(np.float32).max))
     if x.size and feature.size:
         _add_scores(
             x,
@@ -205,7 +215,7 @@ def raw_scores(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
             arrays["tree_score"].astype(np.int64),
             _find_depths(start, feature, right),
             np.where(leaf, 0, feature + n_features * (arrays["node_missing_left"] != 0)).astype(np.int32),
-            np.asarray(arrays["node_value"], dtype=np.float32),
+            value,
             np.where(leaf, index, index + 1).astype(np.int32),
             right,
             scores,

@@ -79,6 +79,8 @@ _STEPS_ONE = 12
 _STEPS_TWO = 8
 _STEPS_PAIR = 8
 """Most steps of the fits of a galaxy, of a galaxy and a point source, and of two point sources."""
+_ROUNDING = 1e-12
+"""Square of an axis ratio that rounding errors alone can make."""
 _N_COLUMNS = len(TWO_COMPONENT_COLUMNS)
 
 
@@ -185,6 +187,16 @@ def _start(  # pragma: no cover - compiled
 
 
 @njit(nogil=True)
+def _mean_axis(mean: float, spread: float) -> float:  # pragma: no cover - compiled
+    """Geometric mean of the axes, from the mean and half the difference of their squares.
+
+    A fit may end at a line without width, whose rounding errors have a fourth root of a thousandth.
+    """
+    high, low = mean + spread, mean - spread
+    return (high * low) ** 0.25 if low > _ROUNDING * high else 0.0
+
+
+@njit(nogil=True)
 def _test_all(  # pragma: no cover - compiled
     image: np.ndarray,
     bad: np.ndarray,
@@ -239,7 +251,7 @@ def _test_all(  # pragma: no cover - compiled
         spread = np.sqrt(difference * difference + one[0, 4] * one[0, 4])
         row = out[i]
         row[0] = np.log10(one[0, 0])
-        row[1] = max(mean * mean - spread * spread, 0.0) ** 0.25 / sigma
+        row[1] = _mean_axis(mean, spread) / sigma
         row[2] = spread / mean if mean > 0.0 else 0.0
         row[3] = np.sqrt(mean + spread) / sigma
         dx, dy = one[0, 1] - (peaks[i, 0] - px), one[0, 2] - (peaks[i, 1] - py)
@@ -269,7 +281,14 @@ def _test_all(  # pragma: no cover - compiled
             row[12] = np.sqrt(d2) / sigma
             if d2 > 0.0:
                 row[13] = 0.5 + 0.5 * (cos2 * (dx * dx - dy * dy) + sin2 * 2.0 * dx * dy) / d2
-            row[14] = max(two[0, 3] * two[0, 5] - two[0, 4] ** 2, 0.0) ** 0.25 / sigma
+            half_difference = 0.5 * (two[0, 3] - two[0, 5])
+            row[14] = (
+                _mean_axis(
+                    0.5 * (two[0, 3] + two[0, 5]),
+                    np.sqrt(half_difference * half_difference + two[0, 4] * two[0, 4]),
+                )
+                / sigma
+            )
 
         # A pair on the major axis with the moments of the galaxy.
         apart = max(np.sqrt(max(mean + spread, 0.0)), 0.7 * sigma)
