@@ -35,18 +35,20 @@ from .blend_identification_config import BlendIdentificationConfig
 from .classifiers import BlendClassifier, split_probabilities
 from .errors import (
     BlendIdentificationError,
+    CatalogUnusableError,
     NoFinitePixelsError,
     NoNoiseMeasuredError,
     NoPsfError,
     UnusablePsfError,
 )
 from .footprint_flags import find_footprint_flags
-from .footprints import DetectionResult, NoNoiseError, NoUsablePixelsError, detect
+from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf
 from .readers import image_scale
 from .samples import FootprintSamples, SceneContext
+from .source_catalogs import CatalogError, CatalogFootprints, make_footprint_set
 from .tables import make_tables
 from .zero_points import ab_zero_point
 
@@ -127,6 +129,11 @@ class BlendIdentificationTask(PipelineTask):
             raise InvalidQuantumError(str(err)) from err
         inputs = butlerQC.get(inputRefs)
         coadd = inputs["coadd"]
+        catalog = None
+        if self.config.useCatalogFootprints:
+            from .afw import read_source_catalog
+
+            catalog = read_source_catalog(inputs["catalog"])
         tract = inputs["skyMap"][data_id["tract"]] if self.config.useSkyMap else None
         packages: Mapping[str, ModelPackage] | None = None
         if self.config.useButlerModelPackages:
@@ -145,6 +152,7 @@ class BlendIdentificationTask(PipelineTask):
                 band=band,
                 zero_point=zero_point,
                 first_id=first_id,
+                catalog=catalog,
                 model_packages=packages,
                 patch_inner_box=(
                     None if tract is None else Box.from_legacy(tract[data_id["patch"]].getInnerBBox())
@@ -167,6 +175,7 @@ class BlendIdentificationTask(PipelineTask):
         band: str | None = None,
         zero_point: float | None = None,
         first_id: tuple[int, int] = (0, 1 << 63),
+        catalog: CatalogFootprints | None = None,
         model_packages: Mapping[str, ModelPackage] | None = None,
         patch_inner_box: Box | None = None,
         tract_inner_region: Region | None = None,
@@ -191,6 +200,9 @@ class BlendIdentificationTask(PipelineTask):
         first_id
             ID offset and number of counters
             (`.ids.SkyMapIdConfig.first_id`).
+        catalog
+            Footprints and peaks to judge (`.source_catalogs`) instead of those
+            that are found in the coadd; the tables have its identifiers then.
         model_packages
             Model packages by classifier name; needed with
             ``useButlerModelPackages``.
@@ -211,6 +223,8 @@ class BlendIdentificationTask(PipelineTask):
 
         Raises
         ------
+        CatalogUnusableError
+            Raised if records of the catalogue have the same identifier.
         NoPsfError
             Raised if there is no PSF.
         UnusablePsfError
@@ -225,7 +239,8 @@ class BlendIdentificationTask(PipelineTask):
             Raised if given model packages do not fit the configuration, or if
             a classifier gives something that is no probability.
         lsst.pipe.base.NoWorkFound
-            Raised if the whole coadd is NO_DATA.
+            Raised if the whole coadd is NO_DATA, or no footprint of the
+            catalogue lies in it.
         """
         if band is None:
             band = getattr(coadd, "band", None)
@@ -233,10 +248,11 @@ class BlendIdentificationTask(PipelineTask):
         if coadd.mask.bbox.area and mask_to_bool(coadd.mask, ["NO_DATA"])[0].all():
             raise NoWorkFound("every pixel of the coadd is NO_DATA")
 
+        given = None if catalog is None else self._take_footprints(catalog, coadd)
         start = time.perf_counter()
         psf_summary = _summarize_psf(coadd, psf)
         timings = {"psf": time.perf_counter() - start}
-        detection = self._detect(coadd, psf_summary, overwrite)
+        detection = self._detect(coadd, psf_summary, overwrite, given)
         timings |= detection.timings
 
         if zero_point is None:
@@ -299,10 +315,31 @@ class BlendIdentificationTask(PipelineTask):
         except ModelPackageError as err:
             raise InvalidQuantumError(str(err)) from err
 
-    def _detect(self, coadd: MaskedImage, psf: PsfSummary, overwrite: bool) -> DetectionResult:
+    def _take_footprints(self, catalog: CatalogFootprints, coadd: MaskedImage) -> FootprintSet:
+        """Take the footprints of a catalogue for those of a coadd."""
+        box = coadd.bbox
+        try:
+            given = make_footprint_set(catalog, (box.y.size, box.x.size), (box.x.start, box.y.start))
+        except CatalogError as err:
+            raise CatalogUnusableError(str(err), n_records=len(catalog)) from err
+        if len(given.footprints) == 0:
+            raise NoWorkFound(f"none of the catalogue's {catalog.n_footprints} footprints lies in the image")
+        if left_out := given.describe():
+            self.log.warning("Of the catalogue's %d footprints %s.", catalog.n_footprints, left_out)
+        return given.footprints
+
+    def _detect(
+        self, coadd: MaskedImage, psf: PsfSummary, overwrite: bool, given: FootprintSet | None
+    ) -> DetectionResult:
         """Find footprints; what makes that impossible becomes an error of this task."""
         try:
-            return detect(coadd, psf=psf, config=self.config.footprints, overwrite=overwrite)
+            return detect(
+                coadd,
+                psf=psf,
+                config=self.config.footprints,
+                overwrite=overwrite,
+                given_footprints=given,
+            )
         except NoUsablePixelsError as err:
             finite = np.isfinite(coadd.image.array)
             error = NoNoiseMeasuredError if isinstance(err, NoNoiseError) else NoFinitePixelsError

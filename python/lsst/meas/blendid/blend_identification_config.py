@@ -51,6 +51,12 @@ class BlendIdentificationConnections(
         storageClass="SkyMap",
         dimensions=("skymap",),
     )
+    catalog = cT.Input(
+        doc="Catalogue whose footprints and peaks are judged, instead of those that are found in the coadd.",
+        name="object_detection_merged",
+        storageClass="SourceCatalog",
+        dimensions=("skymap", "tract", "patch"),
+    )
     blend = cT.Output(
         doc="Footprints with their blend probabilities.",
         name="{coaddName}_coadd_blend",
@@ -82,6 +88,10 @@ class BlendIdentificationConnections(
             del self.modelPackages
         if not config.useSkyMap:
             del self.skyMap
+        if not config.useCatalogFootprints:
+            del self.catalog
+        elif config.catalogHasBand:
+            self.catalog = dataclasses.replace(self.catalog, dimensions=("skymap", "tract", "patch", "band"))
 
 
 class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIdentificationConnections):  # type: ignore[call-arg]
@@ -127,6 +137,18 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
     useSkyMap: Field[bool] = Field(
         doc="Read the skymap (needs lsst.skymap) for the inner regions of tract and patch; without "
         "it is_tract_inner is true everywhere, and so is is_patch_inner unless the coadd knows its patch.",
+        dtype=bool,
+        default=False,
+    )
+    useCatalogFootprints: Field[bool] = Field(
+        doc="Judge the footprints and peaks of a catalogue (needs lsst.afw) instead of those that are "
+        "found in the coadd? The tables then have its identifiers of records and peaks.",
+        dtype=bool,
+        default=False,
+    )
+    catalogHasBand: Field[bool] = Field(
+        doc="Is the catalogue of useCatalogFootprints one of each band, such as object_detection? If not, it "
+        "is one for all bands.",
         dtype=bool,
         default=False,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = (
     "BlendIdentificationError",
+    "CatalogUnusableError",
     "NoFinitePixelsError",
     "NoModelError",
     "NoNoiseMeasuredError",
@@ -51,6 +52,10 @@ class NoPsfError(BlendIdentificationError):
 
 class UnusablePsfError(BlendIdentificationError):
     """The PSF has no measurable width."""
+
+
+class CatalogUnusableError(BlendIdentificationError):
+    """The footprints of the catalogue cannot be told apart, or belong to something else."""
 
 
 class NoFinitePixelsError(BlendIdentificationError):

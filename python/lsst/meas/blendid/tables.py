@@ -71,7 +71,13 @@ class Column:
 
 
 _IDS = (
-    Column("id", "i8", "", "Unique identifier of the footprint: packed data ID and counter."),
+    Column(
+        "id",
+        "i8",
+        "",
+        "Unique identifier of the footprint: packed data ID and counter, or that of the record where "
+        "footprints come from a catalogue.",
+    ),
     Column("footprint_id", "i4", "", "Number of the footprint in its coadd, from 1; its label in the image."),
 )
 
@@ -161,7 +167,8 @@ PEAK_COLUMNS = (
         "i8",
         "",
         "Identifier of the peak, unique in the table and not related to id: detected peaks by footprint, the "
-        "brightest first, then inferred ones.",
+        "brightest first, then inferred ones.  Where footprints come from a catalogue detected ones have its "
+        "identifiers, and inferred ones the numbers after its largest.",
     ),
     Column("i_x", "i4", "pix", "Column of the peak's pixel."),
     Column("i_y", "i4", "pix", "Row of the peak's pixel."),
@@ -253,6 +260,14 @@ def _inside(box: Box | None, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (x >= box.x.min - 0.5) & (x < box.x.max + 0.5) & (y >= box.y.min - 0.5) & (y < box.y.max + 0.5)
 
 
+def _number_peaks(given: np.ndarray | None, n: int, first_id: tuple[int, int]) -> np.ndarray:
+    """Identifiers of peaks: those of a catalogue for the first ones, if given, and the numbers after."""
+    if given is None:
+        return row_ids(n, *first_id)
+    more = int(given.max(initial=0)) + 1 + np.arange(n - len(given), dtype=np.int64)
+    return np.concatenate([given, more])
+
+
 def _inside_region(region: Region | None, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     """Whether positions (degrees) lie in a region of the sky; true where that cannot be told."""
     inside = np.ones(len(ra), dtype=bool)
@@ -334,7 +349,7 @@ def make_tables(
     flux_zero_point = None if zero_point is None else NJY_ZERO_POINT
     flux, peak_flux = footprint_fluxes(result) * to_flux, peak_fluxes(result) * to_flux
 
-    ids = row_ids(n, *first_id)
+    ids = row_ids(n, *first_id) if footprints.ids is None else footprints.ids
     x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
     ra, dec = _sky(projection, x, y)
     blend = {
@@ -366,7 +381,7 @@ def make_tables(
     peak = {
         "id": ids[peaks["footprint_id"] - 1],
         "footprint_id": peaks["footprint_id"],
-        "peak_id": row_ids(n_peaks, *first_id),
+        "peak_id": _number_peaks(footprints.peak_ids, n_peaks, first_id),
         **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
         "probability": np.full(n_peaks, np.nan),
         "is_inferred": np.zeros(n_peaks, dtype=bool),

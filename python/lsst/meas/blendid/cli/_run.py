@@ -34,6 +34,7 @@ from ._stages import show_stages
 if TYPE_CHECKING:
     from ..blend_identification import BlendIdentificationTask
     from ..readers import InputImage
+    from ..source_catalogs import CatalogFootprints
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class RunOptions:
         Common options of commands.
     outputs
         What to write beside the tables, and their format.
+    catalog
+        Catalogue whose footprints are judged, if any.
     """
 
     directory: Path
@@ -59,6 +62,7 @@ class RunOptions:
     reading: Mapping[str, Any]
     settings: Settings
     outputs: OutputOptions = field(default_factory=OutputOptions)
+    catalog: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ class ImageRunner:
         self._tell = tell or self._told.append
         self._tasks: dict[tuple[bool, bool, tuple[str, ...]], BlendIdentificationTask] = {}
         self._implicit: tuple[str, ...] | None = None
+        self._catalog: CatalogFootprints | None = None
         self._said: dict[tuple[bool, bool, tuple[str, ...]], list[str]] = {}
         """What tasks had to say when they were made, until an image needs them."""
 
@@ -174,6 +179,15 @@ class ImageRunner:
         What it has to say of them is told when there is such a coadd: for other images it may not be so.
         """
         self._make_task(True, False, ())
+        self._read_catalog()
+
+    def _read_catalog(self) -> CatalogFootprints | None:
+        """Read the catalogue whose footprints are judged, if there is one, once."""
+        if self._catalog is None and self._options.catalog is not None:
+            from ..source_catalogs import read_catalog
+
+            self._catalog = read_catalog(self._options.catalog).footprints()
+        return self._catalog
 
     def __reduce__(self) -> tuple[type[ImageRunner], tuple[RunOptions]]:
         return ImageRunner, (self._options,)
@@ -305,6 +319,7 @@ class ImageRunner:
                     psf=source.psf,
                     band=source.band,
                     zero_point=zero_point,
+                    catalog=self._read_catalog(),
                     overwrite=True,
                 )
         except NoModelError as err:

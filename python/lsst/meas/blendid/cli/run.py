@@ -83,6 +83,14 @@ if TYPE_CHECKING:
     "--mask-bits", metavar="N", type=int, help="Only these bits of the mask count: the sum of their values."
 )
 @click.option(
+    "--footprints",
+    "catalog",
+    metavar="CATALOG.fits",
+    type=click.Path(path_type=Path),
+    help="Judge the footprints and peaks of this SourceCatalog of lsst.afw instead of those found in the "
+    "image; the tables have its ids.",
+)
+@click.option(
     "--classifier",
     "classifiers",
     metavar="NAME",
@@ -151,6 +159,7 @@ def run(
     weight: str | None,
     mask: str | None,
     mask_bits: int | None,
+    catalog: Path | None,
     classifiers: tuple[str, ...],
     models: tuple[str, ...],
     any_band: bool,
@@ -186,6 +195,7 @@ def run(
       blendid run *.fits --out tables --classifier logistic --classifier peaks
       blendid run FOLDER --out tables --jobs 4 --report
       blendid run image.fits --psf-fwhm 0.7 --out tables --format fits --regions --segmentation
+      blendid run coadd.fits --out tables --footprints object_detection_merged.fits
       blendid run coadd.fits --out tables --config-option maxPeaks=50
       blendid run coadd.fits --out tables --config-option classifiers.features.priorBlended=0.2
     """  # noqa: D301
@@ -208,6 +218,7 @@ def run(
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale, "mask_bits": mask_bits, **planes},
         settings=get_settings(),
         outputs=outputs,
+        catalog=catalog,
     )
     reporter = Reporter()
     runner = ImageRunner(options, tell=reporter.show)

@@ -75,6 +75,8 @@ def _cut(result: DetectionResult, start: int, end: int, margin: int) -> Detectio
         centroid=old.centroid[start:end],
         peaks=peaks,
         peak_start=peak_start - peak_start[0],
+        ids=None,
+        peak_ids=None,
     )
     return dataclasses.replace(
         result.without_planes(), footprints=footprints, image=result.image[low:high], xy0=footprints.xy0

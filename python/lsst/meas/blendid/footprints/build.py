@@ -29,6 +29,7 @@ from .background import estimate_background
 from .components import find_runs, label_runs, select_components
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet, cover_grid
+from .given import measure_given
 from .growth import grow_apart, grow_merged, growth_radius, stencil_half_widths
 from .local_background import replace_peaks
 from .peaks import find_peaks, refine_peaks
@@ -76,6 +77,7 @@ def build_footprints(
     stats_excluded: np.ndarray | None = None,
     xy0: tuple[int, int] = (0, 0),
     overwrite: bool = False,
+    given_footprints: FootprintSet | None = None,
 ) -> DetectionResult:
     """Make footprints from an image.
 
@@ -102,6 +104,10 @@ def build_footprints(
     overwrite
         Whether the image may become that of the result, without background
         and bad pixels, and ``excluded`` its bad pixels, which saves copies.
+    given_footprints
+        Footprints and peaks of this image to take instead of those over the
+        threshold, such as those of a catalogue; the values of the peaks are
+        measured here.
 
     Returns
     -------
@@ -246,69 +252,84 @@ def build_footprints(
                 significance_image(smoothed, smoothed_variance, noise, correct, out=ratio)
         over = runs = find_runs(values, config.thresholdValue, factor)
 
-    with clock("components"):
-        component, n_components = label_runs(runs)
-        runs, component, n_components, dropped = select_components(
-            runs,
-            component,
-            n_components,
-            values,
-            factor=factor,
-            min_pixels=config.minPixels,
-            include_threshold=(
-                config.thresholdValue * config.includeThresholdMultiplier
-                if config.includeThresholdMultiplier > 1.0
-                else None
-            ),
-        )
-        metadata |= dropped
-        del values, ratio
-
-    with clock("peaks"):
-        # At the edge of the image the margin does the same.
-        holes = None if config.doKeepPeaksAtHoles else near_bad
-        peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1, holes=holes)
-        peaks = refine_peaks(peaks, smoothed)
-        if config.doTempLocalBackground:
-            peaks = replace_peaks(
-                peaks,
-                clean,
+    growth = growth_radius(psf.sigma, config.nSigmaToGrow)
+    if given_footprints is not None:
+        with clock("footprints"):
+            del values, ratio
+            footprints = measure_given(
+                given_footprints,
                 smoothed,
-                bad,
+                over,
+                lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
+                exponent=scale.exponent,
+                xy0=xy0,
+            )
+            del smoothed
+    else:
+        with clock("components"):
+            component, n_components = label_runs(runs)
+            runs, component, n_components, dropped = select_components(
                 runs,
                 component,
-                lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
-                radius,
-                config,
-                holes,
+                n_components,
+                values,
+                factor=factor,
+                min_pixels=config.minPixels,
+                include_threshold=(
+                    config.thresholdValue * config.includeThresholdMultiplier
+                    if config.includeThresholdMultiplier > 1.0
+                    else None
+                ),
             )
-        del smoothed
+            metadata |= dropped
+            del values, ratio
 
-    growth = growth_radius(psf.sigma, config.nSigmaToGrow)
-    with clock("growth"):
-        half_widths = stencil_half_widths(growth, config.isotropicGrow)
-        if config.combinedGrow:
-            grown, labels = grow_merged(runs, half_widths)
-        else:
-            label_image = grow_apart(runs, component, half_widths)
+        with clock("peaks"):
+            # At the edge of the image the margin does the same.
+            holes = None if config.doKeepPeaksAtHoles else near_bad
+            peaks = find_peaks(runs, component, n_components, smoothed, margin=radius + 1, holes=holes)
+            peaks = refine_peaks(peaks, smoothed)
+            if config.doTempLocalBackground:
+                peaks = replace_peaks(
+                    peaks,
+                    clean,
+                    smoothed,
+                    bad,
+                    runs,
+                    component,
+                    lambda x, y: noise_at(x, y, smoothed_variance, noise, correct),
+                    radius,
+                    config,
+                    holes,
+                )
+            del smoothed
 
-    with clock("footprints"):
-        table = np.zeros(peaks.x.size, PEAK_DTYPE)
-        table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
-        table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
-        table["peak_value"] = np.ldexp(peaks.value, scale.exponent)
-        sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
-        with np.errstate(divide="ignore", over="ignore"):
-            table["significance"] = peaks.value / sigma
-        if config.combinedGrow:
-            table["footprint_id"] = labels[grown.find(peaks.x, peaks.y)]
-            n = int(labels.max(initial=0))
-            area = np.bincount(labels[grown.find(runs.x0, runs.y)], weights=runs.length, minlength=n + 1)[1:]
-            footprints = FootprintSet.from_runs(grown, labels, xy0=xy0, peaks=table, area_detected=area)
-        else:
-            table["footprint_id"] = label_image[peaks.y, peaks.x]
-            area = np.bincount(component, weights=runs.length, minlength=n_components + 1)[1:]
-            footprints = FootprintSet.from_labels(label_image, xy0=xy0, peaks=table, area_detected=area)
+        with clock("growth"):
+            half_widths = stencil_half_widths(growth, config.isotropicGrow)
+            if config.combinedGrow:
+                grown, labels = grow_merged(runs, half_widths)
+            else:
+                label_image = grow_apart(runs, component, half_widths)
+
+        with clock("footprints"):
+            table = np.zeros(peaks.x.size, PEAK_DTYPE)
+            table["i_x"], table["i_y"] = peaks.x + xy0[0], peaks.y + xy0[1]
+            table["f_x"], table["f_y"] = peaks.fx + xy0[0], peaks.fy + xy0[1]
+            table["peak_value"] = np.ldexp(peaks.value, scale.exponent)
+            sigma = noise_at(peaks.x, peaks.y, smoothed_variance, noise, correct)
+            with np.errstate(divide="ignore", over="ignore"):
+                table["significance"] = peaks.value / sigma
+            if config.combinedGrow:
+                table["footprint_id"] = labels[grown.find(peaks.x, peaks.y)]
+                n = int(labels.max(initial=0))
+                area = np.bincount(labels[grown.find(runs.x0, runs.y)], weights=runs.length, minlength=n + 1)[
+                    1:
+                ]
+                footprints = FootprintSet.from_runs(grown, labels, xy0=xy0, peaks=table, area_detected=area)
+            else:
+                table["footprint_id"] = label_image[peaks.y, peaks.x]
+                area = np.bincount(component, weights=runs.length, minlength=n_components + 1)[1:]
+                footprints = FootprintSet.from_labels(label_image, xy0=xy0, peaks=table, area_detected=area)
 
     sky_level = _sky_level(clean, near_bad, radius, footprints) / noise.sigma
     scale.undo_inplace(clean)
@@ -324,6 +345,7 @@ def build_footprints(
         "psf_sigma_std": psf.sigma_std,
         "kernel_size": size,
         "growth": growth,
+        "footprint_source": "threshold" if given_footprints is None else "catalog",
         "noise_source": noise.source,
         "noise_sigma": noise.sigma,
         "noise_smoothed_sigma": noise.smoothed_sigma,
@@ -377,6 +399,7 @@ def detect(
     psf: PsfSummary,
     config: FootprintConfig | None = None,
     overwrite: bool = False,
+    given_footprints: FootprintSet | None = None,
 ) -> DetectionResult:
     """Make footprints from a masked image.
 
@@ -388,7 +411,7 @@ def detect(
         Width of its PSF.
     config
         Settings; the defaults if `None`.
-    overwrite
+    overwrite, given_footprints
         As for `build_footprints`.
 
     Returns
@@ -419,6 +442,7 @@ def detect(
         stats_excluded=more_for_stats,
         xy0=(masked_image.bbox.x.start, masked_image.bbox.y.start),
         overwrite=overwrite,
+        given_footprints=given_footprints,
     )
     result.metadata["excluded_mask_planes"] = ",".join(used)
     result.metadata["stats_mask_planes"] = ",".join(stats_used)

@@ -265,6 +265,9 @@ class FootprintSet:
         ``(n + 1,)``.
     label_image
         The label image, if it is at hand.
+    ids, peak_ids
+        Identifiers of footprints and peaks in the catalogue that they come
+        from, int64 ``(n,)`` and ``(k,)``; `None` if they come from none.
     """
 
     shape: tuple[int, int]
@@ -277,6 +280,8 @@ class FootprintSet:
     peaks: np.ndarray
     peak_start: np.ndarray
     label_image: np.ndarray | None = dataclasses.field(default=None, repr=False, compare=False)
+    ids: np.ndarray | None = None
+    peak_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.area.size
@@ -433,7 +438,8 @@ class FootprintSet:
         ----------
         peaks
             Peaks in any order, structured array of `PEAK_DTYPE` ``(k,)``, each
-            in the footprint with its ``footprint_id``.
+            in the footprint with its ``footprint_id``; a column ``peak_id``,
+            if there is one, has their identifiers.
 
         Returns
         -------
@@ -464,7 +470,32 @@ class FootprintSet:
         order = np.lexsort((columns["i_x"], columns["i_y"], -columns["peak_value"], ids))
         columns = columns[order]
         start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))
-        return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64))
+        named = "peak_id" in (peaks.dtype.names or ())
+        own = peaks["peak_id"][order].astype(np.int64) if named else None
+        return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64), peak_ids=own)
+
+    def with_ids(self, ids: np.ndarray) -> FootprintSet:
+        """Give the footprints the identifiers of a catalogue.
+
+        Parameters
+        ----------
+        ids
+            Identifiers, integer ``(n,)``.
+
+        Returns
+        -------
+        footprints : `FootprintSet`
+            The same footprints with these identifiers.
+
+        Raises
+        ------
+        ValueError
+            If their number is another one.
+        """
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.shape != (len(self),):
+            raise ValueError(f"there are {ids.size} identifiers for {len(self)} footprints")
+        return dataclasses.replace(self, ids=ids)
 
     def _contain(self, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether each of some footprints has a pixel (parent coordinates), bool ``(k,)``."""

@@ -48,7 +48,8 @@ def select_footprints(result: DetectionResult, rows: np.ndarray) -> DetectionRes
     spans, peaks = old.spans.copy(), old.peaks.copy()
     spans[:, 0] = numbers[spans[:, 0]]
     peaks["footprint_id"] = numbers[peaks["footprint_id"]]
-    peaks = peaks[peaks["footprint_id"] > 0]
+    kept = peaks["footprint_id"] > 0
+    peaks = peaks[kept]
     start = np.searchsorted(peaks["footprint_id"], np.arange(1, int(rows.sum()) + 2))
     footprints = dataclasses.replace(
         old,
@@ -60,5 +61,7 @@ def select_footprints(result: DetectionResult, rows: np.ndarray) -> DetectionRes
         centroid=old.centroid[rows],
         peaks=peaks,
         peak_start=start.astype(np.int64),
+        ids=None if old.ids is None else old.ids[rows],
+        peak_ids=None if old.peak_ids is None else old.peak_ids[kept],
     )
     return result.with_footprints(footprints)

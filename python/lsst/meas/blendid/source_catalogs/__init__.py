@@ -19,9 +19,10 @@ from .afw_table import AfwField, AfwTable, CatalogError, NewField
 from .annotate_file import annotate_catalog_file, apply_annotation
 from .annotation import Annotation, annotate_footprints
 from .catalog_file import CatalogFile, parse_catalog, read_catalog
-from .columns import CATALOG_FLAGS, PEAK_FIELDS, RECORD_FIELDS, FieldDefinition
+from .columns import CATALOG_FLAGS, PEAK_FIELDS, RECORD_FIELDS, FieldDefinition, is_own_field
 from .config import PeakEditConfig
-from .footprint_arrays import CATALOG_PEAK_DTYPE, CatalogFootprints
+from .footprint_arrays import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints
+from .footprint_sets import GivenFootprints, make_footprint_set
 from .join import CatalogJoin, join_tables
 from .peak_plan import INFERRED_DTYPE, REFUSALS, PeakPlan, plan_peaks
 
@@ -30,6 +31,7 @@ __all__ = (
     "CATALOG_PEAK_DTYPE",
     "INFERRED_DTYPE",
     "PEAK_FIELDS",
+    "PSEUDO_FLAGS",
     "RECORD_FIELDS",
     "REFUSALS",
     "AfwField",
@@ -40,13 +42,16 @@ __all__ = (
     "CatalogFootprints",
     "CatalogJoin",
     "FieldDefinition",
+    "GivenFootprints",
     "NewField",
     "PeakEditConfig",
     "PeakPlan",
     "annotate_catalog_file",
     "annotate_footprints",
     "apply_annotation",
+    "is_own_field",
     "join_tables",
+    "make_footprint_set",
     "parse_catalog",
     "plan_peaks",
     "read_catalog",

@@ -128,6 +128,7 @@ def annotate_footprints(
     has = footprints.footprint >= 0
     # A footprint that several records share stays if one of them must not change.
     left_alone[footprints.footprint[has & untouched]] = True
+    left_alone[peaks["footprint"][peaks["is_sky"]]] = True
     left_alone |= find_skipped(footprints, config)
     plan = plan_peaks(
         footprints,

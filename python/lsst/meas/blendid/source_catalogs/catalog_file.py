@@ -30,15 +30,18 @@ from astropy.utils.data import get_readable_fileobj
 
 from .._files import atomic_path, irregular_kind
 from .afw_table import AfwTable, CatalogError
-from .footprint_arrays import CATALOG_PEAK_DTYPE, CatalogFootprints
+from .footprint_arrays import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints
 from .peak_layout import PeakLayout
 
 FOOTPRINT_COLUMN = "footprint"
 """Column of the records that numbers their footprints; lsst.afw writes it last."""
 
-_PSEUDO_FLAGS = ("merge_footprint_sky", "merge_peak_sky", "sky_source")
 _PEAK_COLUMNS = ("id", "i_x", "i_y", "f_x", "f_y", "peakValue")
-_MARKS = {"is_inferred": "blendid_peak_inferred", "is_moved": "blendid_peak_moved"}
+_MARKS = {
+    "is_inferred": "blendid_peak_inferred",
+    "is_moved": "blendid_peak_moved",
+    "is_sky": "merge_peak_sky",
+}
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class CatalogFile:
         with _telling(self.name):
             footprint, archive_ids = self._number_footprints()
             pseudo = np.zeros(len(self), dtype=bool)
-            for name in _PSEUDO_FLAGS:
+            for name in PSEUDO_FLAGS:
                 if name in self.records.flag_names:
                     pseudo |= self.records.flag(name)
             return CatalogFootprints(

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CATALOG_PEAK_DTYPE", "CatalogFootprints")
+__all__ = ("CATALOG_PEAK_DTYPE", "PSEUDO_FLAGS", "CatalogFootprints")
 
 from dataclasses import dataclass
 
@@ -27,10 +27,14 @@ CATALOG_PEAK_DTYPE = np.dtype(
         ("peak_value", "f4"),
         ("is_inferred", "?"),
         ("is_moved", "?"),
+        ("is_sky", "?"),
     ]
 )
-"""A peak of a catalogue: its footprint, its identifier, its place in parent pixels, its value, and what an
-earlier annotation did."""
+"""A peak of a catalogue: its footprint, its identifier, its place in parent pixels, its value, what an
+earlier annotation did, and whether it is one of a place on empty sky."""
+
+PSEUDO_FLAGS = ("merge_footprint_sky", "merge_peak_sky", "sky_source")
+"""Flags of records that are no detections, which a deblender leaves alone."""
 
 
 @dataclass(frozen=True)
