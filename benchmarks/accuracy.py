@@ -109,7 +109,7 @@ def predictions(train: LabelledScenes, test: LabelledScenes) -> dict[str, np.nda
         "PCA 8 + LR, l2 cutouts": fit(LogisticClassifier(plain), train, test),
         "logistic": fit(LogisticClassifier(full), train, test),
     }
-    for name in list_shipped():
+    for name in list_shipped("classifier"):
         package = ModelPackage.read(name)
         for cls in (PeaksClassifier, LogisticClassifier):
             if package.classifier == cls.name:

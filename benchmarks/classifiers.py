@@ -114,7 +114,7 @@ def unfitted() -> dict[str, BlendClassifier]:
 
 def read_shipped(folder: Path | None) -> dict[str, BlendClassifier]:
     """Shipped models, or those of a folder, by name."""
-    sources = sorted(folder.glob("*.blendid")) if folder is not None else list_shipped()
+    sources = sorted(folder.glob("*.blendid")) if folder is not None else list_shipped("classifier")
     models = {}
     for source in sources:
         package = ModelPackage.read(source)

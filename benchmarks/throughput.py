@@ -177,7 +177,7 @@ def main() -> int:
     parser.add_argument("--classifiers", nargs="+", metavar="NAME", help="all that have a shipped model")
     args = parser.parse_args()
     logging.getLogger("lsst").setLevel(logging.ERROR)
-    shipped = {name.rsplit("-", 2)[0] for name in list_shipped()}
+    shipped = {name.rsplit("-", 2)[0] for name in list_shipped("classifier")}
     names = args.classifiers or [name for name in sorted(classifier_registry) if name in shipped]
     if args.patch:
         # First, while this process is small: what it holds counts as memory of its children.

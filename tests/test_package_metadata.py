@@ -117,7 +117,7 @@ def _remember(original: Callable[[Any, dict[str, np.ndarray]], None]) -> Callabl
 
 
 @pytest.mark.usefixtures("load_once")
-@pytest.mark.parametrize("name", list_shipped())
+@pytest.mark.parametrize("name", list_shipped("classifier"))
 def test_nonsense_is_refused_or_changes_nothing(name: str, samples: FootprintSamples) -> None:
     package = ModelPackage.read(name)
     document = {"format": FORMAT_NAME, "format_version": FORMAT_VERSION} | _strip(package.metadata)
@@ -158,7 +158,7 @@ def test_nonsense_is_refused_or_changes_nothing(name: str, samples: FootprintSam
 
 
 @pytest.mark.usefixtures("load_once")
-@pytest.mark.parametrize("name", list_shipped())
+@pytest.mark.parametrize("name", list_shipped("classifier"))
 def test_what_is_only_told_changes_nothing(name: str) -> None:
     package = ModelPackage.read(name)
     facts = _facts(_load(package, usual=True))

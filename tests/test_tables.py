@@ -52,7 +52,8 @@ p_n_0 float32; p_n_1 float32; p_n_2 float32; p_n_3 float32; p_n_4 float32; n_exp
 flux float32 nJy; mag float32 mag;
 flag bool none; flag_edge bool none; flag_masked bool none; flag_core_missing bool none;
 flag_no_data bool none;
-flag_too_large bool none; flag_too_many_peaks bool none; flag_correlated_noise bool none;
+flag_too_large bool none; flag_too_many_peaks bool none;
+flag_too_many_candidates bool none; flag_no_localizer bool none; flag_correlated_noise bool none;
 flag_profile_mismatch bool none;
 flag_bright_star bool none;
 flag_outside_model_range bool none; flag_other_band bool none;
@@ -61,7 +62,8 @@ flag_classifier_failed bool none
 PEAK_SCHEMA = """
 id int64 none; footprint_id int32 none; peak_id int64 none; i_x int32 pix; i_y int32 pix;
 f_x float32 pix; f_y float32 pix; peak_value float32 nJy; significance float32; probability float32;
-is_inferred bool none; ra float64 deg; dec float64 deg; flux float32 nJy; mag float32 mag
+is_inferred bool none; ra float64 deg; dec float64 deg; flux float32 nJy; mag float32 mag;
+xx float32 pix2; yy float32 pix2; xy float32 pix2
 """
 SPAN_SCHEMA = "id int64 none; footprint_id int32 none; y int32 pix; x0 int32 pix; x1 int32 pix"
 

@@ -331,7 +331,7 @@ def test_shipped_models_train_on_training_sky_only(shared_data: Path) -> None:
 @pytest.mark.parametrize("name", list_shipped())
 def test_shipped_models_were_made_by_the_documented_command(name: str, shared_data: Path) -> None:
     package, recipe = ModelPackage.read(name), SHIPPED_MODELS[name]
-    assert package.classifier == recipe.classifier
+    assert (package.kind, package.classifier) == (recipe.kind, recipe.classifier)
     scenes = package.metadata["training"]["scenes"]
     expected = shipped_scenes(recipe.part, shared_data, n_scenes=recipe.n_scenes)
     assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]

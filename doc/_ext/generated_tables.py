@@ -265,17 +265,18 @@ class ModelsDirective(_GeneratedDirective):
         for name in module.list_shipped():
             package = module.ModelPackage.read(name)
             ranges = [package.inputs.get(key) for key in ("psf_sigma", "depth")]
+            kind = "" if package.kind == "classifier" else f"{package.kind} "
             rows.append(
                 (
                     _literal(name),
-                    _literal(package.classifier),
+                    kind + _literal(package.classifier),
                     ", ".join(package.bands) or "any",
                     *(f"{r[0]:.3g} to {r[1]:.3g}" if r else "any" for r in ranges),
                 )
             )
         if not rows:
             raise ValueError("no model package comes with the installation")
-        header = ("Name", "Classifier", "Bands", "PSF sigma [pix]", "5-sigma depth [mag]")
+        header = ("Name", "Model of", "Bands", "PSF sigma [pix]", "5-sigma depth [mag]")
         yield from _list_table(header, rows, "30 20 10 20 20")
 
 

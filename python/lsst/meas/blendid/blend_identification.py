@@ -43,13 +43,15 @@ from .errors import (
 )
 from .footprint_flags import find_footprint_flags
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
+from .localizers import BlendLocalizer, LocatedPeaks, locate_peaks
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf
 from .readers import image_scale
 from .samples import FootprintSamples, SceneContext
 from .source_catalogs import CatalogError, CatalogFootprints, make_footprint_set
-from .tables import make_tables
+from .tables import find_blocked, make_tables
+from .trained_plugin import TrainedPlugin
 from .zero_points import ab_zero_point
 
 if TYPE_CHECKING:
@@ -85,15 +87,17 @@ class BlendIdentificationTask(PipelineTask):
         if not self.config.useButlerModelPackages:
             self._models = self._make_models(None)
 
-    def _make_models(self, packages: Mapping[str, ModelPackage] | None) -> BandModels:
-        """Make the configured classifiers, from given packages or those that they name."""
-        models = BandModels(self.config, packages)
-        for name, classifier in models:
-            if differences := self._footprint_differences(classifier):
+    def _make_models(
+        self, packages: Mapping[str, ModelPackage] | None, localizer_package: ModelPackage | None = None
+    ) -> BandModels:
+        """Make the configured classifiers and localiser, from given packages or those that they name."""
+        models = BandModels(self.config, packages, localizer_package)
+        for what, plugin in models:
+            if differences := self._footprint_differences(plugin):
                 self.log.warning(
-                    "The model of classifier '%s' was trained on other footprints (%s); its probabilities "
-                    "may not be calibrated.",
-                    name,
+                    "The model of %s was trained on other footprints (%s); its probabilities may not be "
+                    "calibrated.",
+                    what,
                     "; ".join(differences),
                 )
         return models
@@ -105,11 +109,11 @@ class BlendIdentificationTask(PipelineTask):
             raise InvalidQuantumError("useButlerModelPackages is set, but no model packages were given")
         return self._models
 
-    def _footprint_differences(self, classifier: BlendClassifier) -> list[str]:
+    def _footprint_differences(self, plugin: TrainedPlugin) -> list[str]:
         """Footprint settings that are not those that a model was trained with."""
-        if classifier.package is None:
+        if plugin.package is None:
             return []
-        return classifier.package.footprint_differences(self.config.footprints.toDict())
+        return plugin.package.footprint_differences(self.config.footprints.toDict())
 
     def runQuantum(
         self,
@@ -136,10 +140,12 @@ class BlendIdentificationTask(PipelineTask):
             catalog = read_source_catalog(inputs["catalog"])
         tract = inputs["skyMap"][data_id["tract"]] if self.config.useSkyMap else None
         packages: Mapping[str, ModelPackage] | None = None
+        localizer_package = None
         if self.config.useButlerModelPackages:
             # There is no dataset for a band without models.
             table = inputs.get("modelPackages")
-            packages = {} if table is None else _read_package_table(table)
+            packages, localizers = ({}, {}) if table is None else _read_package_table(table)
+            localizer_package = localizers.get(self.config.localizer.name)
         try:
             psf, zero_point = None, None
             if self.config.useLegacyCoadd:
@@ -154,6 +160,7 @@ class BlendIdentificationTask(PipelineTask):
                 first_id=first_id,
                 catalog=catalog,
                 model_packages=packages,
+                localizer_package=localizer_package,
                 patch_inner_box=(
                     None if tract is None else Box.from_legacy(tract[data_id["patch"]].getInnerBBox())
                 ),
@@ -177,6 +184,7 @@ class BlendIdentificationTask(PipelineTask):
         first_id: tuple[int, int] = (0, 1 << 63),
         catalog: CatalogFootprints | None = None,
         model_packages: Mapping[str, ModelPackage] | None = None,
+        localizer_package: ModelPackage | None = None,
         patch_inner_box: Box | None = None,
         tract_inner_region: Region | None = None,
         overwrite: bool = False,
@@ -206,6 +214,9 @@ class BlendIdentificationTask(PipelineTask):
         model_packages
             Model packages by classifier name; needed with
             ``useButlerModelPackages``.
+        localizer_package
+            Model of the localiser, beside these; without it peaks have no
+            probabilities.
         patch_inner_box
             Inner region of the patch, parent pixels; that of ``coadd.patch``
             if not given.
@@ -237,14 +248,16 @@ class BlendIdentificationTask(PipelineTask):
             Raised if there is no model for the band.
         lsst.pipe.base.InvalidQuantumError
             Raised if given model packages do not fit the configuration, or if
-            a classifier gives something that is no probability.
+            a classifier or the localiser gives something that is no
+            probability.
         lsst.pipe.base.NoWorkFound
             Raised if the whole coadd is NO_DATA, or no footprint of the
             catalogue lies in it.
         """
         if band is None:
             band = getattr(coadd, "band", None)
-        classifiers = self._get_models(model_packages).select(band)
+        models = self._get_models(model_packages, localizer_package)
+        classifiers, localizer = models.select(band), models.select_localizer(band)
         if coadd.mask.bbox.area and mask_to_bool(coadd.mask, ["NO_DATA"])[0].all():
             raise NoWorkFound("every pixel of the coadd is NO_DATA")
 
@@ -272,11 +285,28 @@ class BlendIdentificationTask(PipelineTask):
             timings[f"classifier_{name}"] = time.perf_counter() - start
 
         start = time.perf_counter()
+        located, n_expected = None, None
+        if localizer is not None:
+            report_progress(f"localizer {localizer.name}")
+            usable = ~find_blocked(flags, p_blended[self.config.primaryClassifier])
+            located, n_expected = self._locate(localizer, samples, p_n, usable)
+            flags["too_many_candidates"] = located.too_many
+        elif self.config.localizer.name is not None:
+            self.log.warning(
+                "The localizer '%s' has no model for band %s: peaks have no probabilities, and none are "
+                "inferred; name one in its modelPackages.",
+                self.config.localizer.name,
+                band,
+            )
+            flags["no_localizer"] = np.ones(len(samples), dtype=bool)
+        timings["localizer"] = time.perf_counter() - start
+
+        start = time.perf_counter()
         report_progress("tables")
         inner_box = _patch_inner_box(coadd) if patch_inner_box is None else patch_inner_box
         if inner_box is None:
             self.log.verbose("The inner region of the patch is not known; is_patch_inner is true everywhere.")
-        meta = self._table_metadata(detection, classifiers, band)
+        meta = self._table_metadata(detection, classifiers, localizer, band)
         if zero_point is not None:
             meta["zero_point"] = zero_point
         tables = make_tables(
@@ -284,6 +314,8 @@ class BlendIdentificationTask(PipelineTask):
             p_blended=p_blended,
             primary=self.config.primaryClassifier,
             p_n=p_n,
+            n_expected=n_expected,
+            located=located,
             flags=flags,
             projection=coadd.sky_projection,
             inner_box=inner_box,
@@ -306,12 +338,29 @@ class BlendIdentificationTask(PipelineTask):
             detection=detection,
         )
 
-    def _get_models(self, packages: Mapping[str, ModelPackage] | None) -> BandModels:
+    def _locate(
+        self,
+        localizer: BlendLocalizer,
+        samples: FootprintSamples,
+        p_n: np.ndarray | None,
+        usable: np.ndarray,
+    ) -> tuple[LocatedPeaks, np.ndarray | None]:
+        """Peaks with probabilities, and the expected numbers of objects."""
+        try:
+            return locate_peaks(localizer, samples, p_n=p_n, usable=usable)
+        except ValueError as err:
+            raise InvalidQuantumError(
+                f"localizer '{localizer.name}' does not give positions with probabilities: {err}"
+            ) from err
+
+    def _get_models(
+        self, packages: Mapping[str, ModelPackage] | None, localizer_package: ModelPackage | None
+    ) -> BandModels:
         """Give the models read at construction, or make classifiers of the given packages."""
         if packages is None:
             return self.models
         try:
-            return self._make_models(packages)
+            return self._make_models(packages, localizer_package)
         except ModelPackageError as err:
             raise InvalidQuantumError(str(err)) from err
 
@@ -398,7 +447,11 @@ class BlendIdentificationTask(PipelineTask):
         )
 
     def _table_metadata(
-        self, detection: DetectionResult, classifiers: Mapping[str, BlendClassifier], band: str | None
+        self,
+        detection: DetectionResult,
+        classifiers: Mapping[str, BlendClassifier],
+        localizer: BlendLocalizer | None,
+        band: str | None,
     ) -> dict[str, str | int | float]:
         """Facts that are needed to interpret the tables, as flat metadata."""
         from . import __version__
@@ -408,7 +461,10 @@ class BlendIdentificationTask(PipelineTask):
             "classifiers": ", ".join(classifiers),
             "primary_classifier": self.config.primaryClassifier,
             "band": band or "unknown",
+            "localizer": "none" if localizer is None else localizer.name,
         }
+        if localizer is not None and localizer.package is not None:
+            meta["model_of_localizer"] = localizer.package.name
         for name, classifier in classifiers.items():
             package = classifier.package
             meta[f"model_{name}"] = "none" if package is None else package.name
@@ -484,16 +540,19 @@ def _describe_violations(
     return "; ".join(parts)
 
 
-def _read_package_table(table: pyarrow.Table) -> dict[str, ModelPackage]:
-    """Model packages from their Butler dataset."""
+def _read_package_table(
+    table: pyarrow.Table,
+) -> tuple[dict[str, ModelPackage], dict[str, ModelPackage]]:
+    """Model packages of classifiers and of localisers from their Butler dataset."""
     missing = {"classifier", "package"} - set(table.column_names)
     if missing:
         raise InvalidQuantumError(f"dataset blend_model_packages lacks the columns {sorted(missing)}")
+    packages: tuple[dict[str, ModelPackage], dict[str, ModelPackage]] = {}, {}
     try:
-        return {
-            row["classifier"]: ModelPackage.from_bytes(row["package"], f"package '{row['classifier']}'")
-            for row in table.to_pylist()
-        }
+        for row in table.to_pylist():
+            package = ModelPackage.from_bytes(row["package"], f"package '{row['classifier']}'")
+            packages[package.kind == "localizer"][row["classifier"]] = package
+        return packages
     except ModelPackageError as err:
         raise InvalidQuantumError(f"dataset blend_model_packages: {err}") from err
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("BlendIdentificationConfig", "BlendIdentificationConnections")
 
 import dataclasses
+from typing import Any
 
 import lsst.pipe.base.connectionTypes as cT
 from lsst.pex.config import ConfigField, Field, FieldValidationError
@@ -21,6 +22,7 @@ from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
 from .classifiers import classifier_registry
 from .footprints import FootprintConfig
 from .ids import SkyMapIdConfig
+from .localizers import localizer_registry
 from .model_package import ModelPackageError, require_model
 
 
@@ -38,7 +40,8 @@ class BlendIdentificationConnections(
         dimensions=("skymap", "tract", "patch", "band"),
     )
     modelPackages = cT.PrerequisiteInput(
-        doc="Trained model packages of a band: columns 'classifier' and 'package' (the bytes of the file).",
+        doc="Trained model packages of a band: columns 'classifier' (name of the classifier, or of the "
+        "localiser for its model) and 'package' (the bytes of the file).",
         name="blend_model_packages",
         storageClass="ArrowTable",
         dimensions=("band",),
@@ -101,10 +104,18 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         doc="How footprints and peaks are found.", dtype=FootprintConfig
     )
     classifiers = classifier_registry.makeField(
-        doc="Classifiers that run, each with its own config.", default=["peaks", "features"], multi=True
+        doc="Classifiers that run, each with its own config.",
+        default=["ensemble", "features", "peaks"],
+        multi=True,
     )
     primaryClassifier: Field[str] = Field(
-        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="features"
+        doc="Classifier that fills p_blended and p_n_*.", dtype=str, default="ensemble"
+    )
+    localizer = localizer_registry.makeField(
+        doc="What tells where objects are and how probable each is, with its own config; None for the "
+        "detected peaks alone, without probabilities.",
+        default="centers",
+        optional=True,
     )
     maxPeaks: Field[int] = Field(
         doc="Footprints with more peaks are flagged too_many_peaks and not classified. "
@@ -162,7 +173,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         names = sorted(self.classifiers.names)
         if not names:
             raise FieldValidationError(
-                cls.classifiers, self, "classifiers is empty; name at least one, for example 'features'"
+                cls.classifiers, self, "classifiers is empty; name at least one, for example 'ensemble'"
             )
         if self.primaryClassifier not in names:
             raise FieldValidationError(
@@ -174,9 +185,7 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         if self.useButlerModelPackages:
             return
         for name in names:
-            own = self.classifiers[name]
-            by_band = {f"modelPackages['{band}']": source for band, source in own.modelPackages.items()}
-            sources = {k: v for k, v in {"modelPackage": own.modelPackage, **by_band}.items() if v}
+            sources = _list_sources(self.classifiers[name])
             if classifier_registry[name].needs_package and not sources:
                 raise FieldValidationError(
                     cls.classifiers,
@@ -185,8 +194,30 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
                     f"'blendid run'), such as what 'blendid train --classifier {name}' writes, or set "
                     "useButlerModelPackages in a pipeline",
                 )
-            for field, source in sources.items():
-                try:
-                    require_model(source)
-                except ModelPackageError as err:
-                    raise ModelPackageError(f"classifiers['{name}'].{field}: {err}") from None
+            _require_models(f"classifiers['{name}']", sources)
+        if (localizer := self.localizer.name) is not None:
+            sources = _list_sources(self.localizer.active)
+            if localizer_registry[localizer].needs_package and not sources:
+                raise FieldValidationError(
+                    cls.localizer,
+                    self,
+                    f"localizer['{localizer}'].modelPackage is empty; give a name, path or URI, or set "
+                    "localizer to None to have no probabilities of peaks",
+                )
+            _require_models(f"localizer['{localizer}']", sources)
+
+
+def _list_sources(own: Any) -> dict[str, str]:
+    """Models that the config of a classifier or localiser names, by field."""
+    by_band = {f"modelPackages['{band}']": source for band, source in own.modelPackages.items()}
+    named = {"modelPackage": own.modelPackage, **by_band}
+    return {field: source for field, source in named.items() if source}
+
+
+def _require_models(owner: str, sources: dict[str, str]) -> None:
+    """Make sure that there are these models, as far as that can be told here."""
+    for field, source in sources.items():
+        try:
+            require_model(source)
+        except ModelPackageError as err:
+            raise ModelPackageError(f"{owner}.{field}: {err}") from None

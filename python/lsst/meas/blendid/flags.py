@@ -82,6 +82,18 @@ FLAGS: tuple[FlagDefinition, ...] = (
         blocking=True,
     ),
     FlagDefinition(
+        "too_many_candidates",
+        "The localiser found more than maxInferredPeaks peaks that were not detected; the least probable "
+        "ones are not in the table.",
+        blocking=False,
+    ),
+    FlagDefinition(
+        "no_localizer",
+        "The localiser has no model for the band of the coadd: peaks have no probabilities, and none were "
+        "inferred.",
+        blocking=False,
+    ),
+    FlagDefinition(
         "correlated_noise",
         "The noise of the image is correlated beyond maxNoiseCorrelation and was not corrected for: there "
         "are false footprints and peaks, and probabilities are too high.",

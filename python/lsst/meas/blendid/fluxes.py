@@ -43,20 +43,23 @@ def footprint_fluxes(detection: DetectionResult) -> np.ndarray:
     return sum_in_spans(detection.footprints, detection.image)
 
 
-def peak_fluxes(detection: DetectionResult) -> np.ndarray:
+def peak_fluxes(detection: DetectionResult, peaks: np.ndarray | None = None) -> np.ndarray:
     """Give the flux of a point source that alone would make the smoothed image what it is at each peak.
 
     Parameters
     ----------
     detection
-        An image with its k peaks.
+        An image with its peaks.
+    peaks : `numpy.ndarray`, shape (k,), optional
+        Structured array with the columns of `.footprints.PEAK_DTYPE`, in parent pixels; the detected peaks
+        by default.
 
     Returns
     -------
     fluxes : `numpy.ndarray`, shape (k,)
         In the unit of the image.  Light of close neighbours is part of it.
     """
-    peaks = detection.footprints.peaks
+    peaks = detection.footprints.peaks if peaks is None else peaks
     height, curvature = _response(detection)
     offset = (peaks["f_x"] - peaks["i_x"]) ** 2 + (peaks["f_y"] - peaks["i_y"]) ** 2
     # The smoothed image of a point source is nearly Gaussian, and highest between the pixels.

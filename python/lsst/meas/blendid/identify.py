@@ -33,6 +33,7 @@ from .errors import NoModelError
 from .features import FEATURE_DOCS
 from .features import measure_features as measure_rows
 from .footprints import DetectionResult, FootprintConfig, adapt_to_image, detect
+from .localizers import localizer_registry
 from .model_package import ModelPackage
 from .psf import summarize_psf
 from .samples import FootprintSamples, SceneContext
@@ -70,7 +71,7 @@ class IdentifiedBlends(BlendTables):
         meta = self.blend.meta
         return f"<IdentifiedBlends: {text}; model {meta['model_' + meta['primary_classifier']]}>"
 
-    def likely_peaks(self, least: float = 0.5, *, inferred: bool | None = None) -> Table:
+    def likely_peaks(self, least: float = 0.7, *, inferred: bool | None = None) -> Table:
         """Give the peaks where a galaxy probably is, the most probable first.
 
         Parameters
@@ -114,6 +115,7 @@ def identify_blends(
     zero_point: float | None = None,
     subtract_background: bool | None = None,
     model: str | os.PathLike[str] | None = None,
+    localizer: str | None = None,
     config: BlendIdentificationConfig | None = None,
 ) -> IdentifiedBlends:
     """Find footprints in an image and the probability that each is a blend.
@@ -162,8 +164,12 @@ def identify_blends(
     model
         Name or path of a model package (``blendid models list``); the default
         of the configuration if not given.
+    localizer
+        Name of the localiser, which gives peaks their probabilities and
+        infers others; ``"none"`` for the detected peaks alone, the default of
+        the configuration if not given.
     config
-        Configuration of the task, instead of ``model`` and
+        Configuration of the task, instead of ``model``, ``localizer`` and
         ``subtract_background``.
 
     Returns
@@ -186,9 +192,11 @@ def identify_blends(
     _check_number("zero_point", zero_point)
     inputs = ImageInputs.make(image, variance, mask, psf, psf_fwhm, pixel_scale, wcs, band)
     if config is None:
-        config = _make_config(model, subtract_background, inputs)
-    elif model is not None or subtract_background is not None:
-        raise ValueError("config= replaces model= and subtract_background=; set these in the config")
+        config = _make_config(model, localizer, subtract_background, inputs)
+    elif model is not None or subtract_background is not None or localizer is not None:
+        raise ValueError(
+            "config= replaces model=, localizer= and subtract_background=; set these in the config"
+        )
     _check_noise_source(config.footprints, inputs.has_variance)
     try:
         struct = BlendIdentificationTask(config=config).run(
@@ -306,13 +314,21 @@ def measure_features(
 
 
 def _make_config(
-    model: str | os.PathLike[str] | None, subtract_background: bool | None, inputs: ImageInputs
+    model: str | os.PathLike[str] | None,
+    localizer: str | None,
+    subtract_background: bool | None,
+    inputs: ImageInputs,
 ) -> BlendIdentificationConfig:
     """Make the config for one image."""
     config = BlendIdentificationConfig()
     adapt_to_image(config.footprints, has_variance=inputs.has_variance, has_sky=inputs.has_sky)
     if subtract_background is not None:
         config.footprints.doSubtractBackground = subtract_background
+    if localizer is not None:
+        if localizer != "none" and localizer not in localizer_registry:
+            known = ", ".join(sorted(localizer_registry))
+            raise ValueError(f"there is no localizer {localizer!r}; known are {known}, and none")
+        config.localizer.name = None if localizer == "none" else localizer
     if model is not None:
         source = os.fspath(model)
         package = ModelPackage.read(source)

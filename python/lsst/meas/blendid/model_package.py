@@ -360,8 +360,13 @@ def _shipped_folder() -> Any:
     return resources.files(__package__).joinpath("models")
 
 
-def list_shipped() -> tuple[str, ...]:
+def list_shipped(kind: str | None = None) -> tuple[str, ...]:
     """Names of the models that come with this package.
+
+    Parameters
+    ----------
+    kind
+        Only those of a "classifier" or of a "localizer"; all if `None`.
 
     Returns
     -------
@@ -371,7 +376,10 @@ def list_shipped() -> tuple[str, ...]:
     folder = _shipped_folder()
     if not folder.is_dir():
         return ()
-    return tuple(sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX)))
+    names = sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX))
+    # Without reading them all: the names tell.
+    kinds = {name: "localizer" if "-localizer-" in name else "classifier" for name in names}
+    return tuple(name for name in names if kind is None or kinds[name] == kind)
 
 
 def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:

@@ -216,6 +216,28 @@ class GalaxyList:
         return len(self.footprint)
 
     @classmethod
+    def from_places(cls, footprints: FootprintSet, places: np.ndarray) -> GalaxyList:
+        """Choose the galaxies that lie in the footprints of an image.
+
+        Parameters
+        ----------
+        footprints
+            The footprints; those whose label image was dropped will do.
+        places : `numpy.ndarray`, shape (k, 3)
+            Galaxies that count: x, y (parent pixels) and S/N.
+
+        Returns
+        -------
+        galaxies
+            Those whose centre lies in a footprint, of unknown magnitude.
+        """
+        x, y, snr = np.asarray(places, dtype=np.float64).reshape(-1, 3).T
+        owner = owners(footprints, x, y)
+        order = np.lexsort((-snr, owner))
+        order = order[owner[order] > 0]
+        return cls(owner[order] - 1, x[order], y[order], snr[order], np.full(len(order), np.nan))
+
+    @classmethod
     def from_truth(cls, footprints: FootprintSet, truth: Table, *, snr_min: float = 5.0) -> GalaxyList:
         """Choose the galaxies that count for the footprints of an image.
 

@@ -21,6 +21,7 @@ __all__ = (
     "BlendTables",
     "Column",
     "blend_columns",
+    "find_blocked",
     "make_tables",
 )
 
@@ -39,6 +40,7 @@ from .fluxes import NJY_ZERO_POINT, footprint_fluxes, peak_fluxes, to_magnitudes
 from .footprints import DetectionResult
 from .ids import row_ids
 from .labels import N_CLASSES
+from .localizers import LocatedPeaks
 
 if TYPE_CHECKING:
     from lsst.sphgeom import Region
@@ -120,9 +122,7 @@ _BLEND_TAIL = (
         )
         for k in range(N_CLASSES)
     ),
-    Column(
-        "n_expected", "f4", "", "Expected number of objects, counting the last class as 4; NaN without P(N)."
-    ),
+    Column("n_expected", "f4", "", "Expected number of objects; NaN without P(N)."),
     Column("flux", "f4", "flux", "Sum of the footprint's pixels less the background, without bad ones."),
     Column("mag", "f4", "mag", "AB magnitude of flux; NaN without zero point or if flux is not positive."),
     Column("flag", "bool", "", "The footprint was not classified; the other flags say why."),
@@ -176,11 +176,14 @@ PEAK_COLUMNS = (
     Column("f_y", "f4", "pix", "Row of the peak, refined below a pixel."),
     Column("peak_value", "f4", "image", "Value of the smoothed image at the peak's pixel."),
     Column("significance", "f4", "", "Point-source S/N at the peak's pixel."),
-    Column("probability", "f4", "", "Probability that an object is there; NaN until a localiser ran."),
+    Column(
+        "probability",
+        "f4",
+        "",
+        "Probability that an object which counts is there; those of a footprint add up to n_expected.  NaN "
+        "where no localiser ran or the footprint is not classified.",
+    ),
     Column("is_inferred", "bool", "", "The peak was inferred by a localiser, not detected."),
-    Column("xx", "f4", "pix2", "Variance of the column of the position; NaN until a localiser ran."),
-    Column("yy", "f4", "pix2", "Variance of the row of the position; NaN until a localiser ran."),
-    Column("xy", "f4", "pix2", "Covariance of column and row of the position; NaN until a localiser ran."),
     Column("ra", "f8", "deg", "Right ascension (ICRS) of the refined position; NaN without WCS."),
     Column("dec", "f8", "deg", "Declination (ICRS) of the refined position; NaN without WCS."),
     Column(
@@ -192,6 +195,9 @@ PEAK_COLUMNS = (
         "significance.",
     ),
     Column("mag", "f4", "mag", "AB magnitude of flux; NaN without zero point or if flux is not positive."),
+    Column("xx", "f4", "pix2", "Variance of f_x as the position of the object; NaN where it is not known."),
+    Column("yy", "f4", "pix2", "Variance of f_y as the position of the object; NaN where it is not known."),
+    Column("xy", "f4", "pix2", "Covariance of f_x and f_y; NaN where it is not known."),
 )
 
 SPAN_COLUMNS = (
@@ -277,12 +283,36 @@ def _inside_region(region: Region | None, ra: np.ndarray, dec: np.ndarray) -> np
     return inside
 
 
+def find_blocked(flags: Mapping[str, np.ndarray], p_blended: np.ndarray) -> np.ndarray:
+    """Tell which footprints are left unclassified.
+
+    Parameters
+    ----------
+    flags
+        Arrays of shape (n,), by flag name without prefix; absent ones are false.
+    p_blended : `numpy.ndarray`, shape (n,)
+        P(N > 1) of the primary classifier.
+
+    Returns
+    -------
+    blocked : `numpy.ndarray`, shape (n,), bool
+        Those with a blocking flag, or without a finite probability.
+    """
+    blocked = ~np.isfinite(p_blended)
+    for flag in FLAGS:
+        if flag.blocking and flag.name in flags:
+            blocked = blocked | flags[flag.name]
+    return blocked
+
+
 def make_tables(
     result: DetectionResult,
     *,
     p_blended: Mapping[str, np.ndarray],
     primary: str,
     p_n: np.ndarray | None = None,
+    n_expected: np.ndarray | None = None,
+    located: LocatedPeaks | None = None,
     flags: Mapping[str, np.ndarray],
     projection: SkyProjection[Any] | None = None,
     inner_box: Box | None = None,
@@ -304,6 +334,10 @@ def make_tables(
         The classifier that fills the column ``p_blended``.
     p_n : `numpy.ndarray`, shape (n, 5), optional
         Its P(N), if it gives that.
+    n_expected : `numpy.ndarray`, shape (n,), optional
+        Expected number of objects; from ``p_n`` if not given, counting the last class as 4.
+    located
+        Peaks with their probabilities; the detected ones without if not given.
     flags
         Arrays of shape (n,), by flag name without prefix; absent ones are
         false.  A footprint with a blocking one, or without a finite primary
@@ -341,13 +375,16 @@ def make_tables(
         raise KeyError(f"unknown flags {sorted(unknown)}; known are {', '.join(flag_names())}")
     all_flags = {f.name: np.asarray(flags.get(f.name, np.zeros(n, dtype=bool))) for f in FLAGS}
     all_flags["classifier_failed"] = all_flags["classifier_failed"] | ~np.isfinite(p_blended[primary])
-    blocked = np.any([all_flags[f.name] for f in FLAGS if f.blocking], axis=0)
+    blocked = find_blocked(all_flags, p_blended[primary])
     blended = {name: np.where(blocked, np.nan, p) for name, p in p_blended.items()}
     p_n = np.full((n, N_CLASSES), np.nan) if p_n is None else np.where(blocked[:, np.newaxis], np.nan, p_n)
+    if n_expected is None:
+        n_expected = p_n @ np.arange(N_CLASSES)
+    peaks = (LocatedPeaks.without_localizer(result) if located is None else located).peaks
 
     to_flux = 1.0 if zero_point is None else 10.0 ** (0.4 * (NJY_ZERO_POINT - zero_point))
     flux_zero_point = None if zero_point is None else NJY_ZERO_POINT
-    flux, peak_flux = footprint_fluxes(result) * to_flux, peak_fluxes(result) * to_flux
+    flux, peak_flux = footprint_fluxes(result) * to_flux, peak_fluxes(result, peaks) * to_flux
 
     ids = row_ids(n, *first_id) if footprints.ids is None else footprints.ids
     x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
@@ -369,13 +406,12 @@ def make_tables(
         "p_blended": blended[primary],
         **{f"p_blended_{name}": values for name, values in blended.items()},
         **{f"p_n_{k}": p_n[:, k] for k in range(N_CLASSES)},
-        "n_expected": p_n @ np.arange(N_CLASSES),
+        "n_expected": np.where(blocked, np.nan, n_expected),
         "flux": flux,
         "mag": to_magnitudes(flux, flux_zero_point),
         "flag": blocked,
         **{f.column: all_flags[f.name] for f in FLAGS},
     }
-    peaks = footprints.peaks
     n_peaks = len(peaks)
     peak_ra, peak_dec = _sky(projection, peaks["f_x"], peaks["f_y"])
     peak = {
@@ -383,9 +419,7 @@ def make_tables(
         "footprint_id": peaks["footprint_id"],
         "peak_id": _number_peaks(footprints.peak_ids, n_peaks, first_id),
         **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
-        "probability": np.full(n_peaks, np.nan),
-        "is_inferred": np.zeros(n_peaks, dtype=bool),
-        **{name: np.full(n_peaks, np.nan) for name in ("xx", "yy", "xy")},
+        **{name: peaks[name] for name in ("probability", "is_inferred", "xx", "yy", "xy")},
         "ra": peak_ra,
         "dec": peak_dec,
         "flux": peak_flux,

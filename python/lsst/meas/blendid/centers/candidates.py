@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("CENTER_COLUMNS", "Candidates", "describe_candidates", "find_candidates")
+__all__ = ("CENTER_COLUMNS", "Candidates", "describe_candidates", "find_candidates", "split_candidates")
 
 from dataclasses import dataclass
 
@@ -44,6 +44,10 @@ probabilities, number of candidates over 0.5 and over 0.1, P(N = 0 … >= 4), an
 
 _LEAST = 0.01
 """Tiles of a smaller probability belong to no candidate."""
+_DOUBLE = 1.05
+"""Candidates of a larger sum may be two galaxies."""
+_APART = (1.0, 3.0)
+"""Least and largest distance of the two [pixel]."""
 _RADIUS_SIGMA = 1.5
 """Tiles that are closer to a candidate than this belong to it [PSF sigma]."""
 
@@ -60,6 +64,14 @@ class Candidates:
         Positions in pixels of the array: float32 of shape (m,).
     probability
         Probability that a galaxy's centre is there: float32 of shape (m,).
+    total
+        Expected number of centres, which the probability is unless it is over 1: float32 of shape (m,).  Two
+        galaxies may be closer together than candidates can be (`split_candidates`).
+    lead_x, lead_y
+        Place in the most probable tile, from the position [pixel]: float32 of shape (m,).
+    xx, yy, xy
+        Covariance of the places that share this probability [pixel²], which is the error of the position as
+        far as the map knows it: float32 of shape (m,).
     start
         First candidate of each footprint and the total: int64 of shape (n + 1,).
     """
@@ -68,21 +80,27 @@ class Candidates:
     x: np.ndarray
     y: np.ndarray
     probability: np.ndarray
+    total: np.ndarray
+    lead_x: np.ndarray
+    lead_y: np.ndarray
+    xx: np.ndarray
+    yy: np.ndarray
+    xy: np.ndarray
     start: np.ndarray
 
 
 @njit(nogil=True)
 def _tile_probabilities(
     logits: np.ndarray, tiles: np.ndarray, inside: np.ndarray, least: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Row, probability and mean place x, y of the tiles that have a centre with some probability."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Row, probability, mean place x, y, and its variances and covariance, of tiles with some probability."""
     m, n = tiles.shape
     count = 0
     for i in range(m):
         for j in range(n):
             count += tiles[i, j] > 0
     row, p = np.empty(count, np.int32), np.empty(count)
-    x, y = np.empty(count), np.empty(count)
+    x, y, spread = np.empty(count), np.empty(count), np.empty((count, 3))
     found = 0
     odds = np.empty(5)
     for i in range(m):
@@ -90,46 +108,59 @@ def _tile_probabilities(
             if tiles[i, j] == 0:
                 continue
             total = state_odds(logits, i, j, odds)
-            here, along_x, along_y = 0.0, 0.0, 0.0
+            here, along_x, along_y, corner = 0.0, 0.0, 0.0, 0.0
             for k in range(4):
                 odd = odds[k + 1] * inside[i, j, k]
                 here += odd
                 along_x += odd * (k % 2)
                 along_y += odd * (k // 2)
+                corner += odd * (k // 2) * (k % 2)
             if here < least * total:
                 continue
             row[found], p[found] = tiles[i, j] - 1, here / total
-            x[found], y[found] = 2 * j + along_x / here, 2 * i + along_y / here
+            mean_x, mean_y = along_x / here, along_y / here
+            x[found], y[found] = 2 * j + mean_x, 2 * i + mean_y
+            # A place is somewhere in its pixel.
+            spread[found, 0] = mean_x * (1.0 - mean_x) + 1.0 / 12.0
+            spread[found, 1] = mean_y * (1.0 - mean_y) + 1.0 / 12.0
+            spread[found, 2] = corner / here - mean_x * mean_y
             found += 1
-    return row[:found], p[:found], x[:found], y[:found]
+    return row[:found], p[:found], x[:found], y[:found], spread[:found]
 
 
 @njit(nogil=True)
 def _gather(
-    row: np.ndarray, p: np.ndarray, x: np.ndarray, y: np.ndarray, radius: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Row, sum of p, and sums of p x, p y of each candidate; tiles come by row, the most probable first."""
+    row: np.ndarray, p: np.ndarray, x: np.ndarray, y: np.ndarray, spread: np.ndarray, radius: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row, first place, and weighted sums of each candidate; tiles come by row, the most probable first.
+
+    Sums are of 1, of the distances x and y from the first place, and of xx, yy, xy about it with the spread
+    in each tile.
+    """
     size = row.size
-    of, total = np.empty(size, np.int32), np.zeros(size)
-    lead_x, lead_y = np.empty(size), np.empty(size)
-    sum_x, sum_y = np.zeros(size), np.zeros(size)
+    of, lead = np.empty(size, np.int32), np.empty((size, 2))
+    sums = np.zeros((size, 6))
     found = first = 0
     for t in range(size):
         if t > 0 and row[t] != row[t - 1]:
             first = found
         best, chosen = radius * radius, -1
         for c in range(first, found):
-            distance = (lead_x[c] - x[t]) ** 2 + (lead_y[c] - y[t]) ** 2
+            distance = (lead[c, 0] - x[t]) ** 2 + (lead[c, 1] - y[t]) ** 2
             if distance < best:
                 best, chosen = distance, c
         if chosen < 0:
             chosen = found
-            of[found], lead_x[found], lead_y[found] = row[t], x[t], y[t]
+            of[found], lead[found, 0], lead[found, 1] = row[t], x[t], y[t]
             found += 1
-        total[chosen] += p[t]
-        sum_x[chosen] += p[t] * x[t]
-        sum_y[chosen] += p[t] * y[t]
-    return of[:found], total[:found], sum_x[:found], sum_y[:found]
+        dx, dy = x[t] - lead[chosen, 0], y[t] - lead[chosen, 1]
+        sums[chosen, 0] += p[t]
+        sums[chosen, 1] += p[t] * dx
+        sums[chosen, 2] += p[t] * dy
+        sums[chosen, 3] += p[t] * (dx * dx + spread[t, 0])
+        sums[chosen, 4] += p[t] * (dy * dy + spread[t, 1])
+        sums[chosen, 5] += p[t] * (dx * dy + spread[t, 2])
+    return of[:found], lead[:found], sums[:found]
 
 
 def find_candidates(
@@ -159,18 +190,88 @@ def find_candidates(
     PSF sigma, or starts one.  The probability of a candidate is the sum over its tiles, as one galaxy is in
     one of them only, and at most 1; its position is their mean, weighted by probability.
     """
-    row, p, x, y = _tile_probabilities(logits, tiles, inside, _LEAST)
+    row, p, x, y, spread = _tile_probabilities(logits, tiles, inside, _LEAST)
     order = np.lexsort((x, y, -p, row))
-    of, total, sum_x, sum_y = _gather(row[order], p[order], x[order], y[order], _RADIUS_SIGMA * psf_sigma)
-    order = np.lexsort((-total, of))
-    of, total = of[order], total[order]
+    of, lead, sums = _gather(
+        row[order], p[order], x[order], y[order], spread[order], _RADIUS_SIGMA * psf_sigma
+    )
+    order = np.lexsort((-sums[:, 0], of))
+    of, lead, sums = of[order], lead[order], sums[order]
+    total = sums[:, :1]
+    mean = sums[:, 1:3] / total
+    square = sums[:, 3:] / total
     return Candidates(
         of,
-        (sum_x[order] / total).astype(np.float32),
-        (sum_y[order] / total).astype(np.float32),
-        np.minimum(total, 1.0).astype(np.float32),
+        (lead[:, 0] + mean[:, 0]).astype(np.float32),
+        (lead[:, 1] + mean[:, 1]).astype(np.float32),
+        np.minimum(total[:, 0], 1.0).astype(np.float32),
+        total[:, 0].astype(np.float32),
+        (-mean[:, 0]).astype(np.float32),
+        (-mean[:, 1]).astype(np.float32),
+        (square[:, 0] - mean[:, 0] ** 2).astype(np.float32),
+        (square[:, 1] - mean[:, 1] ** 2).astype(np.float32),
+        (square[:, 2] - mean[:, 0] * mean[:, 1]).astype(np.float32),
         np.searchsorted(of, np.arange(n + 1)).astype(np.int64),
     )
+
+
+def split_candidates(candidates: Candidates) -> tuple[Candidates, np.ndarray]:
+    """Make two of candidates that are more than one galaxy.
+
+    Parameters
+    ----------
+    candidates
+        Candidates of an image.
+
+    Returns
+    -------
+    candidates
+        The same, and for each whose ``total`` is over 1.05 a second one of the probability that is over 1.
+    is_second : `numpy.ndarray`, shape (m,), bool
+        Which are such second ones.
+
+    Notes
+    -----
+    Two points of the weights 1 and ``total`` - 1 have the candidate's mean, lie on its longer axis, the
+    heavier one on the side of the most probable tile, and explain by how much its variance is larger there
+    than across it; they are 1 to 3 pixels apart.
+    """
+    rows = np.flatnonzero(candidates.total > _DOUBLE)
+    xx, yy, xy = (getattr(candidates, name)[rows].astype(np.float64) for name in ("xx", "yy", "xy"))
+    angle = 0.5 * np.arctan2(2.0 * xy, xx - yy)
+    axis = np.stack([np.cos(angle), np.sin(angle)])
+    lead = np.stack([candidates.lead_x[rows], candidates.lead_y[rows]])
+    # Towards the second one, away from the most probable tile.
+    axis *= np.where((axis * lead).sum(axis=0) > 0.0, -1.0, 1.0)
+    second = 1.0 - 1.0 / candidates.total[rows].astype(np.float64)
+    weights = second * (1.0 - second)
+    excess = np.hypot(xx - yy, 2.0 * xy)
+    apart = np.clip(np.sqrt(excess / weights), *_APART)
+    # What the two points explain is no error of their positions.
+    explained = np.minimum(weights * apart**2, excess)
+    less = {
+        "xx": xx - explained * axis[0] ** 2,
+        "yy": yy - explained * axis[1] ** 2,
+        "xy": xy - explained * axis[0] * axis[1],
+    }
+    columns = {}
+    for name in ("x", "y", "xx", "yy", "xy", "lead_x", "lead_y", "total", "probability", "row"):
+        first = getattr(candidates, name).copy()
+        more = first[rows]
+        if name in ("x", "y"):
+            along = axis[0 if name == "x" else 1] * apart
+            first[rows] = first[rows] - second * along
+            more = more + (1.0 - second) * along
+        elif name in less:
+            first[rows] = more = less[name]
+        elif name == "probability":
+            more = np.minimum(candidates.total[rows] - 1.0, 1.0)
+        columns[name] = np.concatenate([first, more]).astype(first.dtype)
+    is_second = np.arange(len(columns["row"])) >= len(candidates.row)
+    order = np.lexsort((-columns["probability"], columns["row"]))
+    columns = {name: values[order] for name, values in columns.items()}
+    start = np.searchsorted(columns["row"], np.arange(len(candidates.start))).astype(np.int64)
+    return Candidates(**columns, start=start), is_second[order]
 
 
 def describe_candidates(

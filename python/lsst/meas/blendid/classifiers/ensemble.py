@@ -78,10 +78,11 @@ class EnsembleConfig(BlendClassifierConfig):
         default=[],
     )
     views: ChoiceField[int] = ChoiceField(
-        doc="Views of an image, turned and mirrored, that members average over if they can (`centers`).",
+        doc="Views of an image, turned and mirrored, that members average over if they can (`centers`); each "
+        "takes as long as the first one.",
         dtype=int,
         allowed={n: f"{n} views" for n in (1, 2, 4, 8)},
-        default=4,
+        default=1,
         optional=False,
     )
     useFeatures: Field[bool] = Field(
@@ -164,8 +165,13 @@ class EnsembleClassifier(BlendClassifier):
     name: ClassVar[str] = "ensemble"
     can_start: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
-    # Where the members came from does not matter once they are inside.
-    untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "memberPackages")
+    # Where the members came from does not matter once they are inside, and a model may be used with more or
+    # fewer views than it was scored with.
+    untrained_fields: ClassVar[tuple[str, ...]] = (
+        *BlendClassifier.untrained_fields,
+        "memberPackages",
+        "views",
+    )
     inputs_version: ClassVar[int] = 100 * FEATURES_VERSION + FACTS_VERSION
 
     def __init__(

@@ -23,8 +23,10 @@ __all__ = (
     "TREE_ARRAYS",
     "TreeSettings",
     "average_trees",
+    "fit_binary_trees",
     "fit_trees",
     "nested_probabilities",
+    "predict_binary",
     "predict_trees",
     "raw_scores",
     "validate_trees",
@@ -332,6 +334,57 @@ def fit_trees(
         "class_factors": np.ones(N_CLASSES),
         "n_features": np.array([x.shape[1]], dtype=np.int64),
     }
+
+
+def fit_binary_trees(x: np.ndarray, labels: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
+    """Fit boosted trees that tell true from false.
+
+    Parameters
+    ----------
+    x : `numpy.ndarray`, shape (n, features), float32
+        Features; NaN for missing ones.
+    labels : `numpy.ndarray`, shape (n,), bool
+        What is to be told.
+    **options
+        As for `fit_trees`; ``validation`` has labels of the same kind.
+
+    Returns
+    -------
+    arrays : `dict` [`str`, `numpy.ndarray`]
+        The trees, as in `TREE_ARRAYS`: of numbers of galaxies, of which only none and two occur.
+
+    Raises
+    ------
+    ValueError
+        Raised as by `fit_trees`.
+    """
+    if options.get("validation") is not None:
+        held_x, held_labels = options["validation"]
+        options["validation"] = held_x, np.where(held_labels, 2, 0)
+    return fit_trees(x, np.where(labels, 2, 0), **options)
+
+
+def predict_binary(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Compute the logits of trees that tell true from false.
+
+    Parameters
+    ----------
+    arrays
+        Trees that `fit_binary_trees` or `validate_trees` gave.
+    x : `numpy.ndarray`, shape (n, features)
+        Features; NaN for missing ones.
+
+    Returns
+    -------
+    logit : `numpy.ndarray`, shape (n,), float64
+        Logits of being true.
+
+    Raises
+    ------
+    ValueError
+        Raised if there are not as many features as in training.
+    """
+    return raw_scores(arrays, x)[:, BLENDED]
 
 
 def average_trees(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -23,6 +23,7 @@ from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
 from ..classifiers import classifier_registry, find_classifier
 from ..footprints import adapt_to_image
+from ..localizers import find_localizer, localizer_registry
 from ..model_package import ModelPackage
 from ._common import CommandError, MisuseError, describe_error
 
@@ -37,6 +38,8 @@ _OF_CLASSIFIER = re.compile(
     r"classifiers(?:\.(?P<attribute>[\w-]+)|\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])\.(?P<rest>.+)"
 )
 """Name of a field of a classifier's config."""
+_OF_LOCALIZER = re.compile(r"localizer(?:\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])?\.(?P<rest>.+)")
+"""Name of a field of the config of the localiser that runs, or of the named one."""
 
 
 def make_config(
@@ -45,6 +48,7 @@ def make_config(
     options: Sequence[str] = (),
     classifiers: Sequence[str] = (),
     models: Sequence[str] = (),
+    localizer: str | None = None,
     any_band: bool = False,
     left_out: Collection[str] = (),
     has_variance: bool = True,
@@ -62,8 +66,11 @@ def make_config(
         Classifiers to run instead of the configured ones; the first one is
         the primary.
     models
-        Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``.  Without ``classifiers``, those of the
+        Model packages as ``NAME``, ``PATH`` or ``CLASSIFIER=NAME``; a localiser runs if it is the model of
+        one.  Without ``classifiers``, those of the
         models run instead of the configured ones if one of them is not among these.
+    localizer
+        Localiser to run instead of the configured one; "none" for none.
     any_band
         Whether models are applied to images of any band.
     left_out
@@ -103,7 +110,14 @@ def make_config(
                 )
         config.classifiers.names = list(dict.fromkeys(classifiers))
         config.primaryClassifier = classifiers[0]
-    packages = [_read_model(model) for model in models]
+    packages = []
+    for source, package in map(_read_model, models):
+        if package.kind == "localizer":
+            _use_localizer(config, source, package)
+        else:
+            packages.append((source, package))
+    if localizer is not None:
+        _choose_localizer(config, localizer)
     wanted = list(dict.fromkeys(package.classifier for _, package in packages))
     if not classifiers and not set(wanted) <= set(config.classifiers.names):
         config.classifiers.names = wanted
@@ -130,6 +144,17 @@ def make_config(
     return config
 
 
+def _choose_localizer(config: BlendIdentificationConfig, name: str) -> None:
+    """Run a localiser, or none."""
+    if name != "none" and name not in localizer_registry:
+        known = ", ".join(sorted(localizer_registry))
+        raise MisuseError(
+            f"unknown localizer {name!r}{did_you_mean(name, localizer_registry)}; known are {known}, or none"
+        )
+    if config.localizer.name != name:
+        config.localizer.name = None if name == "none" else name
+
+
 def find_implicit_classifiers(
     config: BlendIdentificationConfig, *, classifiers: Sequence[str], models: Sequence[str]
 ) -> tuple[str, ...]:
@@ -148,9 +173,10 @@ def find_implicit_classifiers(
         Classifiers that must not keep the others from running.
     """
     usual = set(BlendIdentificationConfig().classifiers.names)
-    if classifiers or not models or set(config.classifiers.names) != usual:
+    named = [package for _, package in map(_read_model, models) if package.kind == "classifier"]
+    if classifiers or not named or set(config.classifiers.names) != usual:
         return ()
-    return tuple(sorted(usual - {_read_model(model)[1].classifier for model in models}))
+    return tuple(sorted(usual - {package.classifier for package in named}))
 
 
 def apply_file(config: Config, file: str) -> None:
@@ -261,6 +287,13 @@ def _parse_list(owner: Config, field: str, value: str) -> str | list[str]:
 
 def _find_owner(config: Config, field: str) -> tuple[Config, str]:
     """Config that a field belongs to and its name there; overrides cannot step into a registry themselves."""
+    match = _OF_LOCALIZER.fullmatch(field)
+    if match is not None and isinstance(config, BlendIdentificationConfig):
+        name = match["key"] or config.localizer.name
+        if name is None or name not in localizer_registry:
+            known = ", ".join(sorted(localizer_registry))
+            raise MisuseError(f"config option {field!r}: there is no such localizer; known are {known}")
+        return config.localizer[name], match["rest"]
     match = _OF_CLASSIFIER.fullmatch(field)
     if match is None or not isinstance(config, BlendIdentificationConfig):
         return config, field
@@ -282,8 +315,19 @@ def _read_model(model: str) -> tuple[str, ModelPackage]:
         raise MisuseError(
             f"model {source} is one of the classifier {package.classifier!r}, not {classifier!r}"
         )
-    find_classifier(package)
+    if package.kind == "localizer":
+        find_localizer(package)
+    else:
+        find_classifier(package)
     return source, package
+
+
+def _use_localizer(config: BlendIdentificationConfig, source: str, package: ModelPackage) -> None:
+    """Run the localiser that a model package is of, with the settings that it was trained with."""
+    config.localizer.name = package.classifier
+    trained = localizer_registry[package.classifier].config_for_package(package, config.localizer.active)
+    trained.modelPackage = source
+    config.localizer[package.classifier] = trained
 
 
 def _use_model(config: BlendIdentificationConfig, source: str, package: ModelPackage) -> None:

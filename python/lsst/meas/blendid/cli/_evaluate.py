@@ -244,7 +244,7 @@ def run_evaluation(request: Request, command: str) -> None:
 
     start = time.perf_counter()
     named = [name for name in request.models if name != _SEP]
-    models = load_models(named if request.models else list_shipped())
+    models = load_models(named if request.models else list_shipped("classifier"))
     _check_reference(request, models)
     config, footprints = _configs(request)
     sections = []

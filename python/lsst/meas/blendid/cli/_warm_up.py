@@ -68,15 +68,21 @@ def _make_coadd() -> MaskedImage:
 
 def warm_up() -> None:
     """Run commands and the task as users do."""
-    shipped = {ModelPackage.read(name).classifier for name in list_shipped()}
+    shipped = {ModelPackage.read(name).classifier for name in list_shipped("classifier")}
+    classifiers = sorted(shipped)
     for options in (
         [],
         ["footprints.doCorrectCorrelatedNoise=True", "footprints.doTempLocalBackground=True"],
     ):
-        config = make_config(classifiers=sorted(shipped), options=options, has_variance=True)
-        coadd = _make_coadd()
-        psf = GaussianPointSpreadFunction(_SIGMA, bounds=coadd.bbox, stamp_size=25)
-        BlendIdentificationTask(config=config).run(coadd, psf=psf, band="i")
+        for localizer in sorted(ModelPackage.read(name).classifier for name in list_shipped("localizer")):
+            config = make_config(
+                classifiers=classifiers, localizer=localizer, options=options, has_variance=True
+            )
+            coadd = _make_coadd()
+            psf = GaussianPointSpreadFunction(_SIGMA, bounds=coadd.bbox, stamp_size=25)
+            BlendIdentificationTask(config=config).run(coadd, psf=psf, band="i")
+            # That all run beside one of the localisers is enough.
+            classifiers = ["features"]
     with tempfile.TemporaryDirectory() as folder:
         for dtype in ("float32", "float64"):
             path = Path(folder) / f"{dtype}.fits"

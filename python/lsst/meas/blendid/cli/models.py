@@ -47,13 +47,15 @@ def list_models() -> None:
     if not names:
         click.echo("No model comes with this installation; train one with 'blendid train'.", err=True)
         return
-    rows = [("name", "classifier", "bands", "PSF sigma [pix]", "depth [mag]")]
+    rows = [("name", "model of", "bands", "PSF sigma [pix]", "depth [mag]")]
     for name in names:
         package = ModelPackage.read(name)
         rows.append(
             (
                 name,
-                package.classifier,
+                package.classifier
+                if package.kind == "classifier"
+                else f"{package.kind} {package.classifier}",
                 ",".join(package.bands) or "any",
                 _interval(package.inputs.get("psf_sigma")),
                 _interval(package.inputs.get("depth")),
@@ -82,7 +84,9 @@ def show_model(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(package.metadata, indent=1, sort_keys=True))
         return
-    click.echo(f"{package.name}: a model of the classifier {package.classifier}, read from {package.source}")
+    click.echo(
+        f"{package.name}: a model of the {package.kind} {package.classifier}, read from {package.source}"
+    )
     for section in ("inputs", "config", "prior", "calibration", "training", "validation", "versions"):
         click.echo(f"\n{section}")
         _echo_tree(package.metadata.get(section) or {}, indent=2)

@@ -106,6 +106,11 @@ if TYPE_CHECKING:
     "also CLASSIFIER=NAME.",
 )
 @click.option(
+    "--localizer",
+    metavar="NAME|none",
+    help="What tells where objects are and how probable each is; 'none' for the detected peaks alone.",
+)
+@click.option(
     "--any-band",
     is_flag=True,
     help="Apply models to images of bands that they were not trained in; their rows are flagged other_band.",
@@ -162,6 +167,7 @@ def run(
     catalog: Path | None,
     classifiers: tuple[str, ...],
     models: tuple[str, ...],
+    localizer: str | None,
     any_band: bool,
     config_files: tuple[str, ...],
     config_options: tuple[str, ...],
@@ -177,7 +183,8 @@ def run(
     two-dimensional FITS image, which needs --psf or --psf-fwhm, and
     --pixel-scale if it has no WCS; also a folder with such files, a pattern, or a file with an HDU
     in brackets, as image.fits[SCI].  For each, three tables are written: STEM.blend.parquet (a row
-    per footprint), STEM.blend_peak.parquet and STEM.blend_spans.parquet.
+    per footprint), STEM.blend_peak.parquet (detected peaks and those that were inferred, each with
+    its probability) and STEM.blend_spans.parquet.
 
     Beside a plain image, HDUs with the usual names of variance, errors, weight,
     mask and PSF (VAR, ERR, WHT, IVM, DQ, MSK, PSF, ...) are used.  What is
@@ -193,6 +200,7 @@ def run(
       blendid run image.fits --psf-fwhm 0.7 --pixel-scale 0.2 --out tables
       blendid run image.fits --psf psf.fits --weight image.weight.fits --mask DQ --out tables
       blendid run *.fits --out tables --classifier logistic --classifier peaks
+      blendid run image.fits --out tables --localizer peaks
       blendid run FOLDER --out tables --jobs 4 --report
       blendid run image.fits --psf-fwhm 0.7 --out tables --format fits --regions --segmentation
       blendid run coadd.fits --out tables --footprints object_detection_merged.fits
@@ -213,6 +221,7 @@ def run(
             "options": config_options,
             "classifiers": classifiers,
             "models": models,
+            "localizer": localizer,
             "any_band": any_band,
         },
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale, "mask_bits": mask_bits, **planes},

@@ -35,6 +35,7 @@ __all__ = (
     "shipped_scenes",
     "simulated_scenes",
     "train_classifier",
+    "train_localizer",
     "train_shipped_models",
 )
 
@@ -44,6 +45,7 @@ from .files import FileScene, read_truth
 from .label_tables import read_labels
 from .labelling import label_scenes
 from .like import like_scenes, measure_coadd
+from .localizers import train_localizer
 from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene
 from .settings import clipped_footprints, footprint_settings, settings_of_image
 from .shipped import shipped_scenes, train_shipped_models

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..classifiers import BlendClassifier
 from ..model_package import point_source_depth
+from ..trained_plugin import TrainedPlugin
 from .scenes import LabelledScenes
 from .settings import VARIANT_FIELDS
 
@@ -108,7 +108,7 @@ def summarize_scenes(labelled: LabelledScenes, *, with_settings: bool = True) ->
     ]
 
 
-def describe_training(labelled: LabelledScenes, classifier: BlendClassifier) -> dict[str, Any]:
+def describe_training(labelled: LabelledScenes, classifier: TrainedPlugin) -> dict[str, Any]:
     """Say what was learned from, and how the fit went.
 
     Parameters

@@ -24,9 +24,11 @@ from typing import Any
 from .._suggest import did_you_mean
 from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry
 from ..footprints import FootprintConfig
-from ..model_package import SUFFIX
+from ..localizers import localizer_registry
+from ..model_package import SUFFIX, ModelPackage
 from .dial import dial_scenes
 from .labelling import Prepare, label_scenes
+from .localizers import train_localizer
 from .scenes import LabelledScenes, SimulatedScene
 from .settings import clipped_footprints, footprint_settings
 from .train import simulated_scenes, train_classifier
@@ -39,7 +41,7 @@ class ShippedModel:
     Parameters
     ----------
     classifier
-        Name of the classifier.
+        Name of the classifier, or of the localiser.
     part
         Part of the scenes that it learns from: "train", or "stack" for a model that learns from the
         predictions of others, which must not have seen the scenes.
@@ -49,6 +51,10 @@ class ShippedModel:
         Calibration that is fitted to the validation scenes, if any.
     members
         Models that it is put together from.
+    kind
+        "classifier" or "localizer".
+    validation_step
+        Of the validation scenes every so many are used.
     """
 
     classifier: str
@@ -56,6 +62,8 @@ class ShippedModel:
     n_scenes: int = 224
     calibration: str | None = "beta"
     members: tuple[str, ...] = ()
+    kind: str = "classifier"
+    validation_step: int = 1
 
 
 SHIPPED_MODELS: dict[str, ShippedModel] = {
@@ -71,6 +79,12 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
         n_scenes=352,
         calibration=None,
         members=("centers-i-1", "features-i-1", "cnn-i-1"),
+    ),
+    # Of scenes that the map has not learned from.
+    "centers-localizer-i-1": ShippedModel("centers", part="stack", n_scenes=60, kind="localizer"),
+    "peaks-localizer-i-1": ShippedModel("peaks", part="stack", n_scenes=60, kind="localizer"),
+    "regression-localizer-i-1": ShippedModel(
+        "regression", part="stack", n_scenes=8, kind="localizer", validation_step=6
     ),
 }
 """The models that are shipped, in the order in which they are made."""
@@ -127,7 +141,9 @@ def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
     return [clipped_footprints()] * (n_scenes - n_dial) + [both[i % len(both)] for i in range(n_dial)]
 
 
-def label_shipped(part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare) -> LabelledScenes:
+def label_shipped(
+    part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare, step: int = 1
+) -> LabelledScenes:
     """Simulate and label the scenes of one part.
 
     Parameters
@@ -136,6 +152,8 @@ def label_shipped(part: str, truths: str | Path | None, n_scenes: int, prepare: 
         As for `shipped_scenes`.
     prepare
         As for `.scenes.label_scenes`.
+    step
+        Only every so many of the scenes are used.
 
     Returns
     -------
@@ -143,7 +161,10 @@ def label_shipped(part: str, truths: str | Path | None, n_scenes: int, prepare: 
         Footprints without images.
     """
     scenes = shipped_scenes(part, truths, n_scenes)
-    return label_scenes(scenes, _settings(part, len(scenes)), prepare=prepare)
+    settings = _settings(part, len(scenes))
+    # As many settings as scenes, so that each keeps its own.
+    every = [settings[i % len(settings)] for i in range(len(scenes))]
+    return label_scenes(scenes[::step], every[::step], prepare=prepare)
 
 
 def _configure(recipe: ShippedModel, folder: Path) -> BlendClassifierConfig:
@@ -154,6 +175,29 @@ def _configure(recipe: ShippedModel, folder: Path) -> BlendClassifierConfig:
         config.members = [SHIPPED_MODELS[name].classifier for name in recipe.members]
         config.memberPackages = [str(folder / f"{name}{SUFFIX}") for name in recipe.members]
     return config
+
+
+def _train_localizer(
+    name: str, recipe: ShippedModel, folder: Path, truths: str | Path | None, say: Callable[[str], None]
+) -> ModelPackage:
+    """Train a localiser; its map or embedding is of a model in the folder, or of the shipped one."""
+    config: Any = localizer_registry[recipe.classifier].ConfigClass()
+    config.modelPackage = ""
+    for field in ("mapPackage", "embeddingPackage"):
+        path = folder / f"{getattr(config, field, '')}{SUFFIX}"
+        if path.exists():
+            setattr(config, field, str(path))
+    say(f"{name}: simulating {recipe.n_scenes} scenes")
+    prepare = localizer_registry[recipe.classifier](config).prepare
+    labelled = label_shipped(recipe.part, truths, recipe.n_scenes, prepare)
+    return train_localizer(
+        recipe.classifier,
+        labelled,
+        config=config,
+        model_name=name,
+        validation=label_shipped("validation", truths, recipe.n_scenes, prepare, recipe.validation_step),
+        options=FitOptions(seed=1, report=say),
+    )
 
 
 def train_shipped_models(
@@ -205,6 +249,11 @@ def train_shipped_models(
         if models is not None and name not in models:
             continue
         start = time.perf_counter()
+        if recipe.kind == "localizer":
+            package = _train_localizer(name, recipe, out, truths, say)
+            paths.append(package.write(out / f"{name}{SUFFIX}"))
+            say(f"{paths[-1]}: {time.perf_counter() - start:.0f} s in all")
+            continue
         config = _configure(recipe, out)
         classifier = classifier_registry[recipe.classifier](config)
         say(f"{name}: simulating {recipe.n_scenes} scenes")

@@ -1,0 +1,197 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What a localiser is.
+
+A localiser gives, for the footprints of an image, positions with the probability that a galaxy which counts
+is there.  Packages can add their own: a subclass of `BlendLocalizer` behind an entry point of the group
+``lsst.meas.blendid.localizers``.
+"""
+
+from __future__ import annotations
+
+__all__ = ("BlendLocalizer", "BlendLocalizerConfig", "Positions")
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lsst.pex.config import Field, RangeField
+
+from ..classifiers import FitOptions
+from ..samples import FootprintSamples
+from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
+
+
+class BlendLocalizerConfig(TrainedPluginConfig):
+    """Config that all localisers have."""
+
+    minProbability = RangeField(
+        doc="Least probability of a position without a detected peak from which on it becomes an inferred "
+        "peak.  It is small, because the probabilities of a footprint's peaks add up to the number of "
+        "objects in it; choose among the peaks by their probability.",
+        dtype=float,
+        default=0.02,
+        min=0.0,
+        max=1.0,
+    )
+    matchRadius: Field[float] = Field(
+        doc="Largest distance between a detected peak and a position that mean the same object, PSF sigma.",
+        dtype=float,
+        default=1.5,
+        optional=False,
+        check=lambda x: x > 0.0,
+    )
+    maxInferredPeaks: Field[int] = Field(
+        doc="Most inferred peaks of a footprint; of more the least probable ones are left out, and the "
+        "footprint is flagged too_many_candidates.",
+        dtype=int,
+        default=600,
+        optional=False,
+        check=lambda x: x >= 0,
+    )
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Positions in the n footprints of an image where an object may be, sorted by footprint.
+
+    Parameters
+    ----------
+    row : `numpy.ndarray`, shape (m,), int32
+        Footprint of each, from 0, in rising order.
+    x, y : `numpy.ndarray`, shape (m,), float64
+        Positions, parent pixels.
+    probability : `numpy.ndarray`, shape (m,), float64
+        Probability that an object which counts is there and at none of the other positions.
+    xx, yy, xy : `numpy.ndarray`, shape (m,), float64
+        Covariance of the position, pix²; NaN where it is not known.
+
+    Raises
+    ------
+    ValueError
+        Raised if lengths differ, rows are not in order, or a probability is none.
+    """
+
+    row: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    probability: np.ndarray
+    xx: np.ndarray
+    yy: np.ndarray
+    xy: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.row)
+        for name in ("x", "y", "probability", "xx", "yy", "xy"):
+            if np.shape(getattr(self, name)) != (m,):
+                raise ValueError(f"{name} has shape {np.shape(getattr(self, name))} for {m} positions")
+        if m and (np.any(np.diff(self.row) < 0) or self.row[0] < 0):
+            raise ValueError("the positions are not sorted by footprint")
+        # Written so that NaN is refused, too.
+        if not np.all((self.probability >= 0.0) & (self.probability <= 1.0)):
+            raise ValueError("some probabilities are not in [0, 1]")
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+class BlendLocalizer(TrainedPlugin, ABC):
+    """Base class of localisers.
+
+    Parameters
+    ----------
+    config
+        An instance of ``ConfigClass``; the default one if `None`.
+    package
+        The trained model; if `None`, the one that ``config.modelPackage``
+        names, and none if that is empty.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if the package cannot be read, is one of something else, or
+        was trained with another config or other inputs.
+
+    Notes
+    -----
+    A subclass has a ``ConfigClass``, a ``name``, `fit` and `locate`; one that
+    learns something also has ``_get_state`` and ``_set_state``.
+    """
+
+    kind: ClassVar[str] = "localizer"
+    ConfigClass: ClassVar[type[BlendLocalizerConfig]] = BlendLocalizerConfig
+    untrained_fields: ClassVar[tuple[str, ...]] = (
+        *TrainedPlugin.untrained_fields,
+        "minProbability",
+        "maxInferredPeaks",
+    )
+
+    @abstractmethod
+    def fit(
+        self,
+        samples: FootprintSamples,
+        galaxies: Sequence[np.ndarray],
+        *,
+        options: FitOptions | None = None,
+    ) -> None:
+        """Learn from footprints whose galaxies are known.
+
+        Parameters
+        ----------
+        samples
+            Footprints of images, with the natural shares of blended, unblended and empty ones.
+        galaxies
+            For each image the objects that count, float32 of shape (k, 3): x, y (parent pixels) and
+            point-source S/N, wherever they are.
+        options
+            Seed, pieces of sky and more, for those that use it.
+
+        Raises
+        ------
+        ValueError
+            Raised if there is not one table of galaxies for each image, or too little to learn from.
+        """
+
+    @abstractmethod
+    def locate(self, samples: FootprintSamples) -> tuple[Positions, ...]:
+        """Find where objects may be.
+
+        Parameters
+        ----------
+        samples
+            Footprints of images.
+
+        Returns
+        -------
+        positions
+            For each image, at most one position for each object.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        """Compute, and keep in the samples, all that `fit` needs of pixels.
+
+        Parameters
+        ----------
+        samples
+            Footprints of an image.
+
+        Returns
+        -------
+        prepared
+            Whether the images may be forgotten now.  Here they may not.
+        """
+        return False

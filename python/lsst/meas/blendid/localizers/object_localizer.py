@@ -1,0 +1,242 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What localisers share that score objects: the peaks and candidates of footprints, each with its columns."""
+
+from __future__ import annotations
+
+__all__ = ("ObjectLocalizer", "ObjectLocalizerConfig")
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from lsst.pex.config import Field
+
+from ..centers import Candidates
+from ..classifiers import FitOptions
+from ..classifiers.trees import TreeSettings
+from ..footprints import DetectionResult
+from ..samples import FootprintSamples, SceneContext
+from .base import BlendLocalizer, BlendLocalizerConfig, Positions
+from .objects import OBJECT_COLUMNS, Objects, describe_objects, list_objects
+from .scoring import ObjectScorer, ScorerSettings, label_objects
+
+_FLOOR = 0.02
+"""Variance of the position of a very bright peak [PSF sigma²]: half a tenth of a pixel, rounded profiles."""
+
+
+class ObjectLocalizerConfig(BlendLocalizerConfig):
+    """Config of localisers that score objects."""
+
+    nTrees: Field[int] = Field(
+        doc="Most trees.", dtype=int, default=300, optional=False, check=lambda x: x > 0
+    )
+    nLeaves: Field[int] = Field(
+        doc="Most leaves of a tree.", dtype=int, default=31, optional=False, check=lambda x: 2 <= x <= 255
+    )
+    learningRate: Field[float] = Field(
+        doc="Factor on what each tree adds.",
+        dtype=float,
+        default=0.08,
+        optional=False,
+        check=lambda x: 0.0 < x <= 1.0,
+    )
+    minSamples: Field[int] = Field(
+        doc="Least number of objects in a leaf.", dtype=int, default=60, optional=False, check=lambda x: x > 0
+    )
+
+    def scorer_settings(self) -> ScorerSettings:
+        """Gather the settings of the fit.
+
+        Returns
+        -------
+        settings
+            The settings.
+        """
+        return ScorerSettings(
+            TreeSettings(
+                learning_rate=self.learningRate,
+                iterations=self.nTrees,
+                leaves=self.nLeaves,
+                least_samples=self.minSamples,
+                feature_share=0.5,
+            )
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Described:
+    """Objects of an image with their columns, their covariances before scaling, and the priority of each."""
+
+    objects: Objects
+    columns: np.ndarray
+    spread: np.ndarray
+    priority: np.ndarray
+
+
+class ObjectLocalizer(BlendLocalizer):
+    """Base class of localisers that score objects.
+
+    Parameters
+    ----------
+    config, package
+        As of `BlendLocalizer`.
+    """
+
+    ConfigClass: ClassVar[type[BlendLocalizerConfig]] = ObjectLocalizerConfig
+    columns: ClassVar[tuple[str, ...]] = OBJECT_COLUMNS
+    """Columns that it looks at."""
+
+    _scorer: ObjectScorer | None = None
+
+    @abstractmethod
+    def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
+        """Find candidates beside the detected peaks.
+
+        Parameters
+        ----------
+        samples
+            Footprints of images.
+
+        Returns
+        -------
+        candidates
+            For each image, in parent pixels; `None` for none.
+        """
+
+    def _key(self) -> tuple[object, ...]:
+        """What objects are kept under: all that they depend on."""
+        return ("objects", self.name, self.config.matchRadius)
+
+    def _describe(self, samples: FootprintSamples) -> tuple[_Described, ...]:
+        """Objects of each image, once for all that ask."""
+        found: tuple[Candidates | None, ...] | None = None
+
+        def describe(index: int) -> _Described:
+            nonlocal found
+            if found is None:
+                found = self.find_candidates(samples)
+            return self._describe_image(samples.results[index], samples.contexts[index], found[index])
+
+        return samples.find_each(self._key(), describe)
+
+    def _describe_image(
+        self, result: DetectionResult, context: SceneContext, candidates: Candidates | None
+    ) -> _Described:
+        objects = list_objects(result, candidates, match_radius=self.config.matchRadius)
+        significance = _significance_at(result, objects)
+        columns = describe_objects(result, context, objects, significance)
+        chosen = [OBJECT_COLUMNS.index(name) for name in self.columns]
+        # The error of the position of a peak in noise falls with its significance (King 1983, PASP 95, 163).
+        s = np.maximum(np.where(np.isfinite(significance), significance, 0.0), 1.0)
+        variance = result.psf.sigma**2 * (1.0 / s**2 + _FLOOR)
+        alone = np.column_stack([variance, variance, np.zeros(len(s))])
+        spread = np.where(np.isfinite(objects.spread), objects.spread, alone)
+        # Of detected peaks without a candidate the brighter ones, after all candidates.
+        priority = np.where(objects.has_candidate, objects.probability, -1.0 / s)
+        return _Described(objects, np.ascontiguousarray(columns[:, chosen]), spread, priority)
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        self._describe(samples)
+        return True
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        galaxies: Sequence[np.ndarray],
+        *,
+        options: FitOptions | None = None,
+    ) -> None:
+        self.config.validate()
+        options = FitOptions() if options is None else options
+        if len(galaxies) != len(samples.results):
+            raise ValueError(
+                f"{len(galaxies)} tables of galaxies were given for {len(samples.results)} images"
+            )
+        described = self._describe(samples)
+        group = options.deal_by(samples, 4)
+        parts = []
+        for i, (one, true) in enumerate(zip(described, galaxies, strict=True)):
+            result, rows = samples.results[i], slice(*samples.offsets[i : i + 2])
+            label, offset = label_objects(result, one.objects, one.priority, true)
+            parts.append(
+                (
+                    one.columns,
+                    label,
+                    group[rows][one.objects.row],
+                    one.spread,
+                    offset,
+                    one.objects.peak >= 0,
+                    one.objects.has_candidate,
+                )
+            )
+        columns, labels, groups, spread, offsets, detected, has = (
+            np.concatenate(arrays) for arrays in zip(*parts, strict=True)
+        )
+        options.say(f"{len(labels)} objects, {labels.mean():.3f} of them galaxies")
+        self.history = {}
+        self._scorer = ObjectScorer.fit(
+            columns,
+            labels,
+            groups,
+            spread=spread,
+            offset=offsets,
+            detected=detected,
+            has_candidate=has,
+            settings=self.config.scorer_settings(),
+            seed=options.seed,
+            history=self.history,
+            say=options.say,
+        )
+
+    def locate(self, samples: FootprintSamples) -> tuple[Positions, ...]:
+        self._require_model(self._scorer is not None)
+        assert self._scorer is not None
+        found = []
+        for one in self._describe(samples):
+            objects = one.objects
+            error = self._scorer.covariances(
+                one.columns, one.spread, objects.peak >= 0, objects.has_candidate
+            )
+            found.append(
+                Positions(
+                    objects.row.astype(np.int32),
+                    objects.x,
+                    objects.y,
+                    self._scorer.probabilities(one.columns),
+                    *error.T,
+                )
+            )
+        return tuple(found)
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model(self._scorer is not None)
+        assert self._scorer is not None
+        return self._scorer.arrays
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        self._scorer = ObjectScorer(arrays, len(self.columns))
+
+
+def _significance_at(result: DetectionResult, objects: Objects) -> np.ndarray:
+    """Significance of the smoothed image at objects: that of a detected peak, or of the pixel."""
+    values = np.full(len(objects), np.nan)
+    detected = objects.peak >= 0
+    values[detected] = result.footprints.peaks["significance"][objects.peak[detected]]
+    others = np.flatnonzero(~detected)
+    if others.size:
+        ny, nx = result.image.shape
+        # The mean of tiles at a rim may be a fraction of a pixel outside of it.
+        x = np.clip(np.rint(objects.x[others]).astype(np.int64) - result.xy0[0], 0, nx - 1)
+        y = np.clip(np.rint(objects.y[others]).astype(np.int64) - result.xy0[1], 0, ny - 1)
+        values[others] = result.significance[y, x]
+    return values
