@@ -16,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .._jit import njit
 from ..networks.convolution import ProductWeights, TileWeights, count_channels, make_workspace, multiply_rows
 from ..networks.streaming import Convolution, Enlargement, Layer, Reduction, Rows, run_layers
 from .network import N_PLANES, N_STATES, NetworkShape
@@ -84,11 +85,14 @@ class _Stem(Layer):
     ) -> None:
         super().__init__(target.n_rows, None, target)
         self._output = target
-        self._weights, self._planes, self._labels = weights.stem, planes, labels
+        self._weights, self._planes, self._labels = weights.stem, planes.view(np.uint16), labels
         more = context.astype(np.float32) @ weights.context + weights.context_bias
         self._bias = self._weights.bias.copy()
         self._bias[: len(more)] += more
+        # Loops know no halves: their bits are looked up.
+        self._halves = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
         self._pixels = np.zeros((2 * _STRIP + 2, 2 * target.n_columns + 2, N_PLANES), np.float32)
+        self._inside = np.zeros((2 * _STRIP + 2, labels.shape[1]), dtype=bool)
 
     def count_ready(self) -> int:
         return min(self.n_done + _STRIP, self.n_rows)
@@ -97,13 +101,11 @@ class _Stem(Layer):
         return 0
 
     def run(self, first: int, stop: int) -> None:
-        ny, nx = self._labels.shape
         # A pixel of the output sees four rows, from that above its own two on.
-        y0, y1 = max(2 * first - 1, 0), min(2 * stop + 1, ny)
-        self._pixels[...] = 0.0
-        there = self._pixels[y0 - 2 * first + 1 :, 1 : nx + 1][: max(y1 - y0, 0)]
-        there[..., : N_PLANES - 1] = self._planes[y0:y1]
-        there[..., N_PLANES - 1] = self._labels[y0:y1] > 0
+        before, ny = 2 * first - 1, len(self._labels)
+        rows = slice(max(before, 0), max(min(2 * stop + 1, ny), 0))
+        inside = np.greater(self._labels[rows], 0, out=self._inside[: max(rows.stop - rows.start, 0)])
+        _fill_pixels(self._pixels, self._planes[rows], inside, rows.start - before, self._halves)
         length, n = self._pixels[0].size, stop - first
         multiply_rows(
             self._pixels.reshape(-1),
@@ -131,7 +133,7 @@ class _Ends(Layer):
         self._input = source
         self._weights, self._wanted = weights.ends, wanted
         self._width = weights.shape.embedding
-        n = np.count_nonzero(wanted)
+        n = int(np.count_nonzero(wanted))
         self.embedding = np.empty((n, self._width), np.float32)
         self.logits = np.empty((n, N_STATES), np.float32)
         self._n_given = 0
@@ -143,10 +145,10 @@ class _Ends(Layer):
         return self.n_done
 
     def run(self, first: int, stop: int) -> None:
-        rows, columns = np.nonzero(self._wanted[first:stop])
-        n, weights, source = rows.size, self._weights, self._input
-        places = source.places(np.arange(first, stop))[rows] + (1 + columns) * source.n_channels
-        pixels = source.array.reshape(-1, source.n_channels)[places // source.n_channels]
+        weights, source, wanted = self._weights, self._input, self._wanted[first:stop]
+        n = int(np.count_nonzero(wanted))
+        pixels = np.empty((n, source.n_channels), np.float32)
+        _take_pixels(source.array, source.places(np.arange(first, stop)), wanted, pixels)
         out = np.empty((n, weights.n_outputs), np.float32)
         start, length = np.zeros(1, np.int64), weights.length
         multiply_rows(
@@ -171,6 +173,36 @@ class _Ends(Layer):
         self.logits[here] = out[:, self._width : self._width + N_STATES]
 
 
+@njit(nogil=True)
+def _fill_pixels(
+    pixels: np.ndarray, planes: np.ndarray, inside: np.ndarray, first: int, halves: np.ndarray
+) -> None:
+    """Put planes and mask of some rows side by side, behind a row and a column of zeros that may be there."""
+    ny, nx = inside.shape
+    for y in range(pixels.shape[0]):
+        there = 0 <= y - first < ny
+        for x in range(nx):
+            if there:
+                pixels[y, x + 1, 0] = halves[planes[y - first, x, 0]]
+                pixels[y, x + 1, 1] = halves[planes[y - first, x, 1]]
+                pixels[y, x + 1, 2] = inside[y - first, x]
+            else:
+                pixels[y, x + 1, 0] = pixels[y, x + 1, 1] = pixels[y, x + 1, 2] = 0.0
+
+
+@njit(nogil=True)
+def _take_pixels(x: np.ndarray, places: np.ndarray, wanted: np.ndarray, pixels: np.ndarray) -> None:
+    """Take the channels of some pixels of rows, of which the first is one pixel behind its place."""
+    n, channels = 0, pixels.shape[1]
+    for row in range(places.size):
+        for column in range(wanted.shape[1]):
+            if wanted[row, column]:
+                at = places[row] + (1 + column) * channels
+                for channel in range(channels):
+                    pixels[n, channel] = x[at + channel]
+                n += 1
+
+
 def run_maps(
     weights: MapWeights, planes: np.ndarray, labels: np.ndarray, context: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +212,7 @@ def run_maps(
     ----------
     weights
         The weights.
-    planes : `numpy.ndarray`, shape (ny, nx, 2)
+    planes : `numpy.ndarray`, shape (ny, nx, 2), float16
         As from `.inputs.compute_planes`.
     labels : `numpy.ndarray`, shape (ny, nx)
         Label image, 0 for none.

@@ -17,7 +17,10 @@ floats.  None of this is checked.
 from __future__ import annotations
 
 __all__ = (
+    "BLOCK",
     "PANEL",
+    "POINT",
+    "ROWS",
     "VECTOR",
     "add_tile",
     "multiply",
@@ -38,12 +41,17 @@ VECTOR = 8
 """Floats in a vector."""
 PANEL = 16
 """Columns of a matrix that are multiplied at a time: two vectors."""
+ROWS = 6
+"""Rows of a product that are kept in registers: twelve of sixteen that AVX2 has."""
+BLOCK = 24
+"""Tiles that are worked on at a time, a multiple of `ROWS`."""
+POINT = BLOCK * PANEL + 16
+"""Floats between values at the 36 points of tiles, with a gap: they shall not fall on the same lines of the
+cache."""
 
 _FLOAT = ir.FloatType()
 _FLOATS = ir.VectorType(_FLOAT, VECTOR)
 _INDEX = ir.IntType(64)
-_ROWS = 6
-"""Rows of a product that are kept in registers: twelve of sixteen that AVX2 has."""
 
 
 class _Memory:
@@ -53,15 +61,27 @@ class _Memory:
         self._builder = builder
         self._start = context.make_array(kind)(context, builder, value).data
 
-    def _at(self, place: Any, kind: ir.Type) -> Any:
-        pointer = self._builder.gep(self._start, [place])
+    def at(self, place: Any) -> _Pointer:
+        """A place in it."""
+        return _Pointer(self._builder, self._builder.gep(self._start, [place]))
+
+
+class _Pointer:
+    """Loads and stores a known number of elements, or one of the loop, behind a place."""
+
+    def __init__(self, builder: Any, pointer: Any) -> None:
+        self._builder, self._pointer = builder, pointer
+
+    def _behind(self, offset: Any, kind: ir.Type) -> Any:
+        offset = _INDEX(offset) if isinstance(offset, int) else offset
+        pointer = self._builder.gep(self._pointer, [offset])
         return self._builder.bitcast(pointer, ir.PointerType(kind))
 
-    def load(self, place: Any, kind: ir.Type = _FLOATS) -> Any:
-        return self._builder.load(self._at(place, kind), align=8 if kind is _INDEX else 4)
+    def load(self, offset: Any = 0, kind: ir.Type = _FLOATS) -> Any:
+        return self._builder.load(self._behind(offset, kind), align=8 if kind is _INDEX else 4)
 
-    def store(self, value: Any, place: Any) -> None:
-        self._builder.store(value, self._at(place, _FLOATS), align=4)
+    def store(self, value: Any, offset: Any = 0) -> None:
+        self._builder.store(value, self._behind(offset, _FLOATS), align=4)
 
 
 class _Arithmetic:
@@ -129,39 +149,37 @@ def _transpose(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _places(builder: Any, start: Any, step: Any, n: int) -> list[Any]:
-    places = [start]
-    for _ in range(n - 1):
-        places.append(builder.add(places[-1], step))
-    return places
+def _multiples(builder: Any, step: Any, n: int) -> list[Any]:
+    return [builder.mul(step, _INDEX(i)) for i in range(n)]
 
 
 @intrinsic  # type: ignore[misc]
 def transform_tile(
-    typingctx: Any, x: Any, rows: Any, row: Any, column: Any, step: Any, v: Any, place: Any, stride: Any
+    typingctx: Any, x: Any, rows: Any, row: Any, column: Any, step: Any, v: Any, place: Any
 ) -> Any:
     """Transform 6 x 6 pixels in eight channels.
 
     ``rows[row : row + 6]`` are places of rows in ``x``, ``column`` is the place of the first pixel in its
-    row, ``step`` that of the next.  The 36 values go to ``v``, ``stride`` apart.
+    row, ``step`` that of the next.  The 36 values go to ``v``, `POINT` apart.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, _, row, column, step, _, place, stride = arguments
+        _, _, row, column, step, _, place = arguments
         pixels, starts, values = (
             _Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 5)
         )
         math, tile = _Arithmetic(builder), []
-        for r in _places(builder, row, _INDEX(1), 6):
-            start = builder.add(starts.load(r, _INDEX), column)
-            tile.append(_transform_in(math, [pixels.load(p) for p in _places(builder, start, step, 6)]))
+        steps, first = _multiples(builder, step, 6), starts.at(row)
+        for r in range(6):
+            line = pixels.at(builder.add(first.load(r, _INDEX), column))
+            tile.append(_transform_in(math, [line.load(offset) for offset in steps]))
         columns = [_transform_in(math, column) for column in _transpose(tile)]
-        flat = [value for line in _transpose(columns) for value in line]
-        for value, p in zip(flat, _places(builder, place, stride, 36), strict=True):
-            values.store(value, p)
+        flat, target = [value for line in _transpose(columns) for value in line], values.at(place)
+        for point, value in enumerate(flat):
+            target.store(value, point * POINT)
         return context.get_dummy_value()
 
-    return types.void(x, rows, row, column, step, v, place, stride), generate
+    return types.void(x, rows, row, column, step, v, place), generate
 
 
 def _make_output(add: bool) -> Callable[..., Any]:
@@ -172,7 +190,6 @@ def _make_output(add: bool) -> Callable[..., Any]:
         typingctx: Any,
         m: Any,
         place: Any,
-        stride: Any,
         bias: Any,
         channel: Any,
         x: Any,
@@ -182,25 +199,27 @@ def _make_output(add: bool) -> Callable[..., Any]:
         step: Any,
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _, place, stride, _, channel, _, _, row, column, step = arguments
+            _, place, _, channel, _, _, row, column, step = arguments
             products, biases, pixels, starts = (
-                _Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 5, 6)
+                _Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 4, 5)
             )
-            math = _Arithmetic(builder)
-            at = iter(_places(builder, place, stride, 36))
-            half = [_transform_out(math, [products.load(next(at)) for _ in range(6)]) for _ in range(6)]
+            math, source = _Arithmetic(builder), products.at(place)
+            half = [
+                _transform_out(math, [source.load((6 * r + c) * POINT) for c in range(6)]) for r in range(6)
+            ]
             tile = _transpose([_transform_out(math, column) for column in _transpose(half)])
-            constant = biases.load(channel)
-            for r, line in zip(_places(builder, row, _INDEX(1), 4), tile, strict=True):
-                start = builder.add(starts.load(r, _INDEX), column)
-                for p, value in zip(_places(builder, start, step, 4), line, strict=True):
+            constant = biases.at(channel).load()
+            steps, first = _multiples(builder, step, 4), starts.at(row)
+            for r, line in enumerate(tile):
+                target = pixels.at(builder.add(first.load(r, _INDEX), column))
+                for offset, value in zip(steps, line, strict=True):
                     total = math.add(value, constant)
                     if add:
-                        total = math.add(total, pixels.load(p))
-                    pixels.store(math.rectify(total), p)
+                        total = math.add(total, target.load(offset))
+                    target.store(math.rectify(total), offset)
             return context.get_dummy_value()
 
-        return types.void(m, place, stride, bias, channel, x, rows, row, column, step), generate
+        return types.void(m, place, bias, channel, x, rows, row, column, step), generate
 
     return output
 
@@ -211,49 +230,46 @@ add_tile = _make_output(True)
 """The same, added to the pixels that are there before it is rectified."""
 
 
-def _emit_sums(
-    builder: Any,
-    left: _Memory,
-    places: list[Any],
-    length: Any,
-    right: _Memory,
-    panel: Any,
-    sums: list[list[Any]],
-) -> None:
-    """Add products of rows at ``places`` and sixteen columns to ``sums``, two vectors for each row."""
-    math = _Arithmetic(builder)
-    with cgutils.for_range(builder, length) as loop:
-        at = builder.add(panel, builder.mul(loop.index, _INDEX(PANEL)))
-        columns = [right.load(at), right.load(builder.add(at, _INDEX(VECTOR)))]
-        for place, pair in zip(places, sums, strict=True):
-            factor = math.spread(left.load(builder.add(place, loop.index), _FLOAT))
-            for column, total in zip(columns, pair, strict=True):
-                builder.store(math.fma(factor, column, builder.load(total)), total)
-
-
 def _start_sums(builder: Any, n_rows: int) -> list[list[Any]]:
     zero = _Arithmetic(builder).zero
     # Variables, which the compiler keeps in registers.
     return [[cgutils.alloca_once_value(builder, zero) for _ in range(2)] for _ in range(n_rows)]
 
 
+def _add_products(builder: Any, factors: list[Any], columns: list[Any], sums: list[list[Any]]) -> None:
+    """Add products of a number of each row and two vectors of a row of the matrix."""
+    math = _Arithmetic(builder)
+    for factor, pair in zip(factors, sums, strict=True):
+        spread = math.spread(factor)
+        for column, total in zip(columns, pair, strict=True):
+            builder.store(math.fma(spread, column, builder.load(total)), total)
+
+
 @intrinsic  # type: ignore[misc]
-def product(
-    typingctx: Any, v: Any, first: Any, step: Any, length: Any, u: Any, panel: Any, m: Any, place: Any
-) -> Any:
-    """Multiply six rows of ``v``, ``step`` apart, with sixteen columns of ``u``; write them to ``m``."""
+def product(typingctx: Any, v: Any, first: Any, n_blocks: Any, u: Any, panel: Any, m: Any, place: Any) -> Any:
+    """Multiply six tiles of ``v`` with sixteen columns of ``u``; write them to ``m``.
+
+    A tile has sixteen channels at ``first``, the next sixteen 36 `POINT` behind, and so on; the next tile is
+    behind the first sixteen.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, first, step, length, _, panel, _, place = arguments
-        left, right, result = (_Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 4, 6))
-        sums = _start_sums(builder, _ROWS)
-        _emit_sums(builder, left, _places(builder, first, step, _ROWS), length, right, panel, sums)
-        flat = [total for pair in sums for total in pair]
-        for total, p in zip(flat, _places(builder, place, _INDEX(VECTOR), len(flat)), strict=True):
-            result.store(builder.load(total), p)
+        _, first, n_blocks, _, panel, _, place = arguments
+        left, right, result = (_Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 5))
+        sums = _start_sums(builder, ROWS)
+        with cgutils.for_range(builder, n_blocks) as loop:
+            tiles = left.at(builder.add(first, builder.mul(loop.index, _INDEX(36 * POINT))))
+            matrix = right.at(builder.add(panel, builder.mul(loop.index, _INDEX(PANEL * PANEL))))
+            for channel in range(PANEL):
+                factors = [tiles.load(PANEL * i + channel, _FLOAT) for i in range(ROWS)]
+                columns = [matrix.load(PANEL * channel + i) for i in (0, VECTOR)]
+                _add_products(builder, factors, columns, sums)
+        target = result.at(place)
+        for i, total in enumerate(total for pair in sums for total in pair):
+            target.store(builder.load(total), VECTOR * i)
         return context.get_dummy_value()
 
-    return types.void(v, first, step, length, u, panel, m, place), generate
+    return types.void(v, first, n_blocks, u, panel, m, place), generate
 
 
 def _make_multiply(n_rows: int) -> Callable[..., Any]:
@@ -286,19 +302,25 @@ def _make_multiply(n_rows: int) -> Callable[..., Any]:
                 _Memory(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 7, 9, 11)
             )
             math, sums = _Arithmetic(builder), _start_sums(builder, n_rows)
-            with cgutils.for_range(builder, n_segments) as loop:
-                start = builder.add(starts.load(builder.add(segment, loop.index), _INDEX), first)
-                begin = builder.add(panel, builder.mul(loop.index, builder.mul(length, _INDEX(PANEL))))
-                _emit_sums(builder, left, _places(builder, start, step, n_rows), length, right, begin, sums)
-            constants = [biases.load(builder.add(channel, _INDEX(i))) for i in (0, VECTOR)]
-            for start, pair in zip(_places(builder, place, stride, n_rows), sums, strict=True):
-                ends = _places(builder, start, _INDEX(VECTOR), 2)
-                for p, total, constant in zip(ends, pair, constants, strict=True):
+            steps = _multiples(builder, step, n_rows)
+            with cgutils.for_range(builder, n_segments) as outer:
+                place_in = builder.add(starts.at(builder.add(segment, outer.index)).load(0, _INDEX), first)
+                rows = [left.at(builder.add(place_in, offset)) for offset in steps]
+                matrix = right.at(
+                    builder.add(panel, builder.mul(outer.index, builder.mul(length, _INDEX(PANEL))))
+                )
+                with cgutils.for_range(builder, length) as inner:
+                    factors = [row.load(inner.index, _FLOAT) for row in rows]
+                    at = builder.mul(inner.index, _INDEX(PANEL))
+                    columns = [matrix.load(builder.add(at, _INDEX(i))) for i in (0, VECTOR)]
+                    _add_products(builder, factors, columns, sums)
+            constants = [biases.at(channel).load(i) for i in (0, VECTOR)]
+            for offset, pair in zip(_multiples(builder, stride, n_rows), sums, strict=True):
+                target = pixels.at(builder.add(place, offset))
+                for i, total, constant in zip((0, VECTOR), pair, constants, strict=True):
                     value = math.add(builder.load(total), constant)
-                    there = builder.select(is_added, pixels.load(p), math.zero)
-                    value = math.add(value, there)
-                    value = builder.select(is_rectified, math.rectify(value), value)
-                    pixels.store(value, p)
+                    value = math.add(value, builder.select(is_added, target.load(i), math.zero))
+                    target.store(builder.select(is_rectified, math.rectify(value), value), i)
             return context.get_dummy_value()
 
         kinds = (x, rows, segment, n_segments, first, step, length, u, panel, bias, channel, out, place)
@@ -307,7 +329,7 @@ def _make_multiply(n_rows: int) -> Callable[..., Any]:
     return multiply
 
 
-multiply = _make_multiply(_ROWS)
+multiply = _make_multiply(ROWS)
 """Multiply six rows with sixteen columns.
 
 A row is made of ``n_segments`` pieces of ``length``: at ``rows[segment], …`` in ``x``, plus ``first``, and

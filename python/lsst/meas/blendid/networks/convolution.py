@@ -35,7 +35,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._jit import njit
-from ._vectors import PANEL, VECTOR, add_tile, multiply, multiply_one, product, transform_tile, write_tile
+from ._vectors import (
+    BLOCK,
+    PANEL,
+    POINT,
+    ROWS,
+    VECTOR,
+    add_tile,
+    multiply,
+    multiply_one,
+    product,
+    transform_tile,
+    write_tile,
+)
 
 _TO_POINTS = np.array(
     [
@@ -48,10 +60,6 @@ _TO_POINTS = np.array(
     ]
 )
 """What a column of a kernel is at the six points of the transforms."""
-_BLOCK = 24
-"""Tiles that are worked on at a time, a multiple of the 6 rows of a product."""
-_APART = 16
-"""Floats between arrays of the 36 points, so that these do not fall on the same lines of the cache."""
 
 
 def count_channels(n: int) -> int:
@@ -180,7 +188,7 @@ def make_workspace(n_inputs: int) -> tuple[np.ndarray, np.ndarray]:
     values, products
         The arrays.
     """
-    return tuple(np.empty(36 * (_BLOCK * n + _APART), np.float32) for n in (n_inputs, PANEL))  # type: ignore[return-value]
+    return np.empty(n_inputs // PANEL * 36 * POINT, np.float32), np.empty(36 * POINT, np.float32)
 
 
 @njit(nogil=True)
@@ -220,41 +228,34 @@ def convolve_tiles(
     values, products
         As from `make_workspace`.
     """
-    total = sources.size // 6 * n_tiles
-    apart, between = _BLOCK * n_inputs + _APART, _BLOCK * PANEL + _APART
-    for first in range(0, total, _BLOCK):
-        n = min(_BLOCK, total - first)
+    total, n_blocks = sources.size // 6 * n_tiles, n_inputs // PANEL
+    for first in range(0, total, BLOCK):
+        n = min(BLOCK, total - first)
         for i in range(n):
             row = (first + i) // n_tiles
             column = 4 * n_inputs * (first + i - row * n_tiles)
-            for channel in range(0, n_inputs, VECTOR):
-                at = i * n_inputs + channel
-                transform_tile(  # type: ignore[call-arg]
-                    x, sources, 6 * row, column + channel, n_inputs, values, at, apart
-                )
+            for block in range(n_blocks):
+                for channel in range(0, PANEL, VECTOR):
+                    at, to = column + block * PANEL + channel, (36 * block * POINT) + i * PANEL + channel
+                    transform_tile(  # type: ignore[call-arg]
+                        x, sources, 6 * row, at, n_inputs, values, to
+                    )
         for start in range(0, n_outputs, PANEL):
             for point in range(36):
                 panel = (start // PANEL * 36 + point) * n_inputs * PANEL
                 # Of what is beyond the last tile, the products are not used.
-                for i in range(0, n, 6):
-                    at = point * apart + i * n_inputs
-                    to = point * between + i * PANEL
-                    product(  # type: ignore[call-arg]
-                        values, at, n_inputs, n_inputs, weights, panel, products, to
-                    )
+                for i in range(0, n, ROWS):
+                    at = point * POINT + i * PANEL
+                    product(values, at, n_blocks, weights, panel, products, at)  # type: ignore[call-arg]
             for i in range(n):
                 row = (first + i) // n_tiles
                 column = n_outputs * (1 + 4 * (first + i - row * n_tiles)) + start
                 for channel in range(0, PANEL, VECTOR):
-                    at, to = i * PANEL + channel, column + channel
+                    at, k, to = i * PANEL + channel, start + channel, column + channel
                     if is_added:
-                        add_tile(
-                            products, at, between, bias, start + channel, out, targets, 4 * row, to, n_outputs
-                        )
+                        add_tile(products, at, bias, k, out, targets, 4 * row, to, n_outputs)
                     else:
-                        write_tile(
-                            products, at, between, bias, start + channel, out, targets, 4 * row, to, n_outputs
-                        )
+                        write_tile(products, at, bias, k, out, targets, 4 * row, to, n_outputs)
 
 
 @njit(nogil=True)
@@ -303,50 +304,52 @@ def multiply_rows(
     is_rectified
         Whether it is rectified then.
     """
-    whole = n_pixels // 6 * 6
     for row in range(targets.size):
-        for start in range(0, n_outputs, PANEL):
-            panel = start * n_segments * length
-            for i in range(0, whole, 6):
-                at, to = first + i * step, targets[row] + i * n_outputs + start
-                multiply(
-                    x,
-                    sources,
-                    row * n_segments,
-                    n_segments,
-                    at,
-                    step,
-                    length,
-                    weights,
-                    panel,
-                    bias,
-                    start,
-                    out,
-                    to,
-                    n_outputs,
-                    is_added,
-                    is_rectified,
-                )
-            for i in range(whole, n_pixels):
-                at, to = first + i * step, targets[row] + i * n_outputs + start
-                multiply_one(
-                    x,
-                    sources,
-                    row * n_segments,
-                    n_segments,
-                    at,
-                    step,
-                    length,
-                    weights,
-                    panel,
-                    bias,
-                    start,
-                    out,
-                    to,
-                    n_outputs,
-                    is_added,
-                    is_rectified,
-                )
+        segment = row * n_segments
+        # Of some pixels, what they see stays in the fastest cache while it is multiplied with all columns.
+        for begin in range(0, n_pixels, BLOCK):
+            end = min(begin + BLOCK, n_pixels)
+            whole = begin + (end - begin) // ROWS * ROWS
+            for start in range(0, n_outputs, PANEL):
+                panel = start * n_segments * length
+                for i in range(begin, whole, ROWS):
+                    multiply(
+                        x,
+                        sources,
+                        segment,
+                        n_segments,
+                        first + i * step,
+                        step,
+                        length,
+                        weights,
+                        panel,
+                        bias,
+                        start,
+                        out,
+                        targets[row] + i * n_outputs + start,
+                        n_outputs,
+                        is_added,
+                        is_rectified,
+                    )
+                for i in range(whole, end):
+                    multiply_one(
+                        x,
+                        sources,
+                        segment,
+                        n_segments,
+                        first + i * step,
+                        step,
+                        length,
+                        weights,
+                        panel,
+                        bias,
+                        start,
+                        out,
+                        targets[row] + i * n_outputs + start,
+                        n_outputs,
+                        is_added,
+                        is_rectified,
+                    )
 
 
 def convolve_images(
