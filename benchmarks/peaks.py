@@ -43,6 +43,7 @@ from lsst.meas.blendid.evaluation.peak_finders import (
     find_detected,
     find_with_sep,
     make_found,
+    with_magnitudes,
 )
 from lsst.meas.blendid.evaluation.peak_scores import LIKELY
 from lsst.meas.blendid.footprints import detect
@@ -150,6 +151,10 @@ class Finders:
             )
         for model, values in p_n.items():
             counting.p_n.setdefault(model, []).append(values)
+        lists = {
+            key: peaks if peaks.magnitude is not None else with_magnitudes(peaks, samples)
+            for key, peaks in lists.items()
+        }
         sky = np.full(len(samples), int(Path(str(scene.sky)).stem.rsplit("_", 1)[-1]))
         return make_found(samples, [scene.truth], sky, lists, expected=expected)
 

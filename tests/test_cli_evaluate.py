@@ -115,6 +115,22 @@ def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -
     assert not table["auc_difference_certain"].any() and set(table["block_size"]) == {0}
 
 
+def test_peaks_of_a_model_with_a_map_of_centres(tmp_path: Path) -> None:
+    args = ("--parametric", 2, "--size", 400, "--sizes", "large", "--bootstrap", 5)
+    status, out, err = run("--out", tmp_path, *args, "--model", "centers-i-1", "--model", "peaks-i-1")
+    assert status == 0, err
+    lines = out.splitlines()
+    assert sum(line.startswith("candidates of centers-i-1  ") for line in lines) == 1
+    section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    lists = section["peaks"]["lists"]
+    assert list(lists) == ["5σ peaks", "candidates of centers-i-1"]
+    assert lists["candidates of centers-i-1"]["scores"]["slope"] > 0.5
+    assert lists["5σ peaks"]["scores"]["purity"] == section["peaks"]["purity"]
+    magnitudes = section["peaks"]["bins"]["magnitude"]["lists"]
+    assert all(sum(magnitudes[name]["n_peaks"]) > 0 for name in lists)
+    assert "Which galaxies are found, and where" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def coadds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with two coadds and their true galaxies."""

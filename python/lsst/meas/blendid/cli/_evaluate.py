@@ -264,6 +264,8 @@ def run_evaluation(request: Request, command: str) -> None:
             scenes = f"{comparison.n_scenes} scene{'' if comparison.n_scenes == 1 else 's'}"
             announce(f"{section.title}: {comparison.n_footprints} footprints of {scenes}")
             click.echo(comparison.format())
+            if section.peaks is not None:
+                click.echo(section.peaks.format())
             for note in section.notes:
                 announce(f"Warning: {note.replace('**', '')}", err=True)
     facts = {"command": command, "version": __version__}
@@ -298,7 +300,7 @@ def _score(
     footprints: FootprintConfig | SettingsOfRun,
 ) -> Iterator[ScoredScenes]:
     """Run models and baselines on scenes, with each label in turn."""
-    from ..evaluation.scored_scenes import score_scenes
+    from ..evaluation.scored_scenes import list_finders, score_scenes
     from ..footprints import FootprintConfig
     from ..simulation.progress import stderr_progress
 
@@ -313,6 +315,7 @@ def _score(
         group.sources,
         models,
         settings,
+        finders=list_finders(models),
         snr_min=first,
         any_band=request.any_band,
         processes=request.jobs,

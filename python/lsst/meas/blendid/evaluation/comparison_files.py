@@ -191,6 +191,7 @@ def scores_document(sections: Sequence[Section], *, facts: dict[str, Any]) -> di
                     for kind in section.kinds
                 }
             }
+            | ({} if section.peaks is None else {"peaks": section.peaks.to_dict()})
             for section in sections
         ]
     }

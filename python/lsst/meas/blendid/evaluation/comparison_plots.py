@@ -14,7 +14,15 @@ saves it, and none touches the global state of matplotlib.
 
 from __future__ import annotations
 
-__all__ = ("bin_panels", "confusion_panels", "reliability_panels", "roc_panels")
+__all__ = (
+    "bin_panels",
+    "confusion_panels",
+    "draw_reliability",
+    "line_looks",
+    "panel_grid",
+    "reliability_panels",
+    "roc_panels",
+)
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -35,8 +43,21 @@ _DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), (0, (6, 1.5, 1, 1.5)))
 _COLUMNS = 4
 
 
-def _looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Line of each model: a colour of its own, grey and broken for baselines."""
+def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Choose the line of each model: a colour of its own, grey and broken for baselines.
+
+    Parameters
+    ----------
+    names
+        Models, in order.
+    quiet
+        Baselines.
+
+    Returns
+    -------
+    looks
+        Properties of a line, by model.
+    """
     looks: dict[str, dict[str, Any]] = {}
     n_loud = n_quiet = 0
     for name in names:
@@ -50,8 +71,25 @@ def _looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, 
     return looks
 
 
-def _grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Make a figure with a panel for each of n models."""
+def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a panel for each of n models.
+
+    Parameters
+    ----------
+    n
+        Number of models.
+    width
+        Width of the figure in inches.
+    aspect
+        Height of a panel over its width.
+    room
+        Height to add, inches.
+
+    Returns
+    -------
+    figure, panels
+        The figure and its panels.
+    """
     columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
     columns = max(columns, 2)
     rows = -(-n // columns)
@@ -62,6 +100,49 @@ def _grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figur
     for lowest in axes[max(n - columns, 0) : n]:
         lowest.tick_params(labelbottom=True)
     return figure, axes[:n]
+
+
+def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray, *, n_bins: int = 10) -> None:
+    """Draw a reliability curve with 68 % binomial errors, and the line that fits it best.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    p
+        Probabilities `(n,)`, finite.
+    truth
+        Whether each came true `(n,)`.
+    n_bins
+        Number of bins between 0 and 1.
+    """
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    index = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
+    n = np.bincount(index, minlength=n_bins)
+    some = n > 0
+    hits = np.bincount(index, truth, minlength=n_bins)
+    low, high = (bound[some] for bound in wilson_interval(hits, n))
+    mean, share = np.bincount(index, p, minlength=n_bins)[some] / n[some], hits[some] / n[some]
+    most = float(np.log10(max(int(n.max(initial=1)), 10)))
+    heights = 0.3 * np.log10(np.maximum(n, 1)) / most
+    axes.bar(edges[:-1], heights, width=1.0 / n_bins, align="edge", color=GRID, ec="white", lw=1.0, zorder=0)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    errors = np.clip([share - low, high - share], 0.0, None)
+    axes.errorbar(
+        mean, share, yerr=errors, fmt="o-", ms=4.5, mec="white", mew=0.7, color=INK, lw=1.0, zorder=3
+    )
+    slope, intercept = calibration_line(p, truth)
+    if np.isfinite(slope):
+        axes.text(
+            0.03,
+            0.97,
+            f"slope {slope:.2f}\nintercept {intercept:+.2f}",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=8,
+            color=MUTED,
+        )
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 @styled
@@ -86,41 +167,12 @@ def reliability_panels(
     figure
         A panel for each model; bars show how many footprints are in a bin, on a logarithmic scale.
     """
-    figure, panels = _grid(len(probabilities), width, 1.06)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    figure, panels = panel_grid(len(probabilities), width, 1.06)
     for axes, (name, values) in zip(panels, probabilities.items(), strict=True):
         p = np.asarray(values, dtype=np.float64)
         use = np.isfinite(p)
-        p, truth = p[use], np.asarray(blended, dtype=bool)[use]
-        index = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
-        n = np.bincount(index, minlength=n_bins)
-        some = n > 0
-        hits = np.bincount(index, truth, minlength=n_bins)
-        low, high = (bound[some] for bound in wilson_interval(hits, n))
-        mean, share = np.bincount(index, p, minlength=n_bins)[some] / n[some], hits[some] / n[some]
-        most = float(np.log10(max(int(n.max(initial=1)), 10)))
-        heights = 0.3 * np.log10(np.maximum(n, 1)) / most
-        axes.bar(
-            edges[:-1], heights, width=1.0 / n_bins, align="edge", color=GRID, ec="white", lw=1.0, zorder=0
-        )
-        axes.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
-        errors = np.clip([share - low, high - share], 0.0, None)
-        axes.errorbar(
-            mean, share, yerr=errors, fmt="o-", ms=4.5, mec="white", mew=0.7, color=INK, lw=1.0, zorder=3
-        )
+        draw_reliability(axes, p[use], np.asarray(blended, dtype=bool)[use], n_bins=n_bins)
         axes.set_title(name, fontsize=9.5)
-        slope, intercept = calibration_line(p, truth)
-        if np.isfinite(slope):
-            axes.text(
-                0.03,
-                0.97,
-                f"slope {slope:.2f}\nintercept {intercept:+.2f}",
-                transform=axes.transAxes,
-                va="top",
-                fontsize=8,
-                color=MUTED,
-            )
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     figure.supxlabel("Predicted probability of a blend", fontsize=10)
     figure.supylabel("True blended fraction", fontsize=10)
     return figure
@@ -155,7 +207,7 @@ def roc_panels(
     """
     figure = new_figure(width, 0.5 * width)
     panels = figure.subplots(1, 2)
-    looks = _looks(list(probabilities), quiet)
+    looks = line_looks(list(probabilities), quiet)
     occupied = np.asarray(counts) > 0
     for axes, use, title, lowest in (
         (panels[0], occupied, "All footprints with an object", 0.001),
@@ -218,7 +270,7 @@ def confusion_panels(
         A panel for each model: shares of each row.  A model that gives P(N) is shown with the most
         probable number, another with single or blended, whichever is more likely.
     """
-    figure, panels = _grid(len(predictions), width, 1.05)
+    figure, panels = panel_grid(len(predictions), width, 1.05)
     true = np.minimum(np.asarray(counts), 4)
     names = ["0", "1", "2", "3", "≥ 4"]
     for axes, (name, prediction) in zip(panels, predictions.items(), strict=True):
@@ -305,7 +357,7 @@ def bin_panels(
     rows = -(-len(bins) // 2)
     figure = new_figure(width, rows * 0.36 * width)
     panels = list(figure.subplots(rows, min(len(bins), 2), squeeze=False).ravel())
-    looks = _looks(names, quiet)
+    looks = line_looks(names, quiet)
     for axes, one in zip(panels, bins, strict=False):
         position = np.arange(len(one.edges) - 1)
         both = one.n_single.sum() > 0

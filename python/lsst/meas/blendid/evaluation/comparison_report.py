@@ -24,6 +24,7 @@ from .comparison_plots import bin_panels, confusion_panels, reliability_panels, 
 from .comparison_section import Section
 from .comparison_table import METRICS, format_difference, format_value
 from .gallery import cutout_gallery, stamp_picture
+from .peak_section import add_peaks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +87,8 @@ def render_comparison_report(
         _scores(page, section)
         _figures(page, section, quiet)
         _kinds(page, section)
+        if section.peaks is not None:
+            add_peaks(page, section.peaks, to_png=_to_png)
     _galleries(page, sections, models)
     page.heading("How it was made")
     page.code(command)

@@ -23,6 +23,8 @@ from ..training.stamps import learned_stamps
 from .breakdown import Bins, KindScores, bin_scores, kind_scores
 from .comparison import compare
 from .comparison_table import Comparison
+from .peak_comparison import DETECTED, PeakComparison, compare_peaks
+from .peak_finders import make_found
 from .scored_scenes import NamedModel, ScoredScenes
 from .truth_summary import TruthSummary, summarize_scenes
 
@@ -46,6 +48,8 @@ class Section:
     """What the baselines were fitted to."""
     notes: tuple[str, ...]
     """What to beware of."""
+    peaks: PeakComparison | None = None
+    """Peaks with probabilities beside the detected ones, if there are some."""
 
     @property
     def title(self) -> str:
@@ -117,7 +121,25 @@ def make_section(
         (min(depths), max(depths)) if len(depths) == len(sigmas) else None,
         baseline,
         tuple(cautions + [note for model in models for note in model_notes(model, scored)]),
+        _compare_peaks(scored, bootstrap),
     )
+
+
+def _compare_peaks(scored: ScoredScenes, bootstrap: int) -> PeakComparison | None:
+    """Score the peaks of scenes whose galaxies are known, the detected ones first."""
+    labelled = scored.labelled
+    if scored.truths is None or not scored.peaks or not labelled.counts.any():
+        return None
+    names = sorted(scored.peaks, key=lambda name: name != DETECTED)
+    found = make_found(
+        labelled.samples,
+        scored.truths,
+        labelled.sky,
+        {name: scored.peaks[name] for name in names},
+        expected=scored.expected,
+        snr_min=labelled.snr_min,
+    )
+    return compare_peaks(found, bootstrap=bootstrap)
 
 
 def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:

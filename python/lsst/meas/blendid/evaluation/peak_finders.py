@@ -13,20 +13,27 @@ from __future__ import annotations
 __all__ = (
     "AGGRESSIVE_CONTRAST",
     "AGGRESSIVE_LEVELS",
+    "CandidateFinder",
+    "PeakFinder",
     "find_candidates",
     "find_detected",
     "find_with_sep",
     "make_found",
+    "with_magnitudes",
 )
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from .._sep import BLENDHUNTER_CONTRAST, BLENDHUNTER_LEVELS, BLENDHUNTER_THRESHOLD, extract
-from ..footprints import DetectionResult
-from ..labels import owners
+from ..classifiers import CentersClassifier, split_probabilities
+from ..fluxes import peak_fluxes, to_magnitudes
+from ..footprints import PEAK_DTYPE, DetectionResult
+from ..labels import N_CLASSES, owners
 from ..peak_matching import GalaxyList, PeakList
 from ..samples import FootprintSamples
 from .peak_comparison import FoundPeaks
@@ -34,14 +41,78 @@ from .peak_comparison import FoundPeaks
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from ..classifiers import CentersClassifier
-
 AGGRESSIVE_LEVELS = 64
 """Number of deblending levels of a run of SEP that splits wherever it can."""
 AGGRESSIVE_CONTRAST = 1e-4
 """Least share of the flux for an object to be split in that run; BlendHunter's is fifty times as large."""
 
 _SUB_OBJECTS = 1 << 16
+
+
+class PeakFinder(Protocol):
+    """What gives peaks with probabilities, to be scored."""
+
+    @property
+    def name(self) -> str:
+        """What its peaks are called."""
+
+    def find(self, samples: FootprintSamples) -> PeakList:
+        """Find peaks in n footprints with images."""
+
+    def expect(self, samples: FootprintSamples) -> np.ndarray | None:
+        """Number of galaxies `(n,)` that the P(N) which belongs to the peaks expects, if there is one."""
+
+
+@dataclass(frozen=True)
+class CandidateFinder:
+    """Candidates of a centre map as they are.
+
+    Parameters
+    ----------
+    model
+        Name of the model.
+    classifier
+        The classifier with this model.
+    """
+
+    model: str
+    classifier: CentersClassifier
+
+    @property
+    def name(self) -> str:
+        """What they are called."""
+        return f"candidates of {self.model}"
+
+    def find(self, samples: FootprintSamples) -> PeakList:
+        """Find the candidates.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, with images.
+
+        Returns
+        -------
+        peaks
+            Candidates with their probabilities.
+        """
+        return find_candidates(self.classifier, samples)
+
+    def expect(self, samples: FootprintSamples) -> np.ndarray | None:
+        """Give the number of galaxies that P(N) of the same model expects.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, with images.
+
+        Returns
+        -------
+        expected : `numpy.ndarray`, shape (n,)
+            The last class counts as 4.
+        """
+        p_n = split_probabilities(self.classifier.probabilities(samples))[1]
+        return None if p_n is None else p_n @ np.arange(N_CLASSES)
 
 
 def _join(samples: FootprintSamples, find: Callable[[DetectionResult], PeakList]) -> PeakList:
@@ -136,6 +207,44 @@ def find_with_sep(
         return PeakList(owner[order] - 1, x[order], y[order], np.full(len(order), np.nan))
 
     return _join(samples, find)
+
+
+def with_magnitudes(peaks: PeakList, samples: FootprintSamples) -> PeakList:
+    """Give peaks the magnitude that a point source there would have.
+
+    Parameters
+    ----------
+    peaks
+        Peaks in these footprints.
+    samples
+        The n footprints, with images.
+
+    Returns
+    -------
+    peaks
+        The same with magnitudes, as in the table of peaks (`.fluxes.peak_fluxes`); NaN where the zero
+        point of an image is not known, or a peak lies where nothing could be searched.
+    """
+    magnitude = np.full(len(peaks), np.nan)
+    bounds = np.searchsorted(peaks.footprint, samples.offsets)
+    for result, context, start, stop in zip(
+        samples.results, samples.contexts, bounds[:-1], bounds[1:], strict=True
+    ):
+        if context.zero_point is None or start == stop:
+            continue
+        rows = np.zeros(stop - start, PEAK_DTYPE)
+        rows["footprint_id"] = peaks.footprint[start:stop] - peaks.footprint[start] + 1
+        for axis in "xy":
+            place = getattr(peaks, axis)[start:stop]
+            rows[f"f_{axis}"], rows[f"i_{axis}"] = place, np.rint(place)
+        x, y = rows["i_x"] - result.xy0[0], rows["i_y"] - result.xy0[1]
+        inside = (x >= 0) & (x < result.image.shape[1]) & (y >= 0) & (y < result.image.shape[0])
+        for first, strip in result.smoothed_strips():
+            here = inside & (y >= first) & (y < first + len(strip))
+            rows["peak_value"][here] = strip[y[here] - first, x[here]]
+        moved = result.with_footprints(dataclasses.replace(result.footprints, peaks=rows))
+        magnitude[start:stop] = to_magnitudes(peak_fluxes(moved), context.zero_point)
+    return dataclasses.replace(peaks, magnitude=magnitude)
 
 
 def make_found(

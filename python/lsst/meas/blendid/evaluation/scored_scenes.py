@@ -10,22 +10,25 @@
 
 from __future__ import annotations
 
-__all__ = ("NamedModel", "ScoredScenes", "load_models", "score_labelled", "score_scenes")
+__all__ = ("NamedModel", "ScoredScenes", "list_finders", "load_models", "score_labelled", "score_scenes")
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._processes import map_in_order
-from ..classifiers import BlendClassifier, find_classifier, split_probabilities
+from ..classifiers import BlendClassifier, CentersClassifier, find_classifier, split_probabilities
 from ..model_package import SUFFIX, ModelPackage
+from ..peak_matching import PeakList
 from ..samples import FootprintSamples
 from ..training import LabelledScenes, Scene, SceneSource, label_scenes
 from ..training.scenes import Settings
+from .peak_comparison import DETECTED
+from .peak_finders import CandidateFinder, PeakFinder, find_detected, with_magnitudes
 from .truth_summary import recount
 
 if TYPE_CHECKING:
@@ -64,6 +67,10 @@ class ScoredScenes:
     """P(blended) `(n,)` or P(N) `(n, 5)` by name of the model."""
     outside: dict[str, np.ndarray]
     """Whether a footprint's image is out of the range that the model was trained on, bool `(n,)`."""
+    peaks: dict[str, PeakList] = field(default_factory=dict)
+    """Peaks by name of what found them, the detected ones among them; empty if none has probabilities."""
+    expected: dict[str, np.ndarray] = field(default_factory=dict)
+    """Number of objects that P(N) expects `(n,)`, for those of these lists that come with it."""
 
     def p_blended(self, name: str) -> np.ndarray:
         """P(blended) of a model.
@@ -155,6 +162,26 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
     return models
 
 
+def list_finders(models: Sequence[NamedModel]) -> list[PeakFinder]:
+    """List what among models tells where galaxies are.
+
+    Parameters
+    ----------
+    models
+        The models.
+
+    Returns
+    -------
+    finders
+        One for each that has a map of centres.
+    """
+    return [
+        CandidateFinder(model.name, model.classifier)
+        for model in models
+        if isinstance(model.classifier, CentersClassifier)
+    ]
+
+
 class _Recorded:
     """A scene that keeps a copy of its truth, and the name of its sky, when it is loaded."""
 
@@ -219,6 +246,7 @@ class _Scenes:
 
     name: str
     models: Sequence[NamedModel]
+    finders: Sequence[PeakFinder]
     snr_min: float
     keep_images: bool
     may_skip: bool
@@ -229,15 +257,33 @@ class _Scenes:
         source, footprints = job
         recorded, skipped = _Recorded(source), list[str]()
         predictor = _Predictor(self.models, skipped.append if self.may_skip else None, self.any_band)
+        peaks: dict[str, PeakList] = {}
+        expected: dict[str, np.ndarray] = {}
 
         def run(samples: FootprintSamples) -> bool:
             predictor(samples)
+            for finder in self.finders:
+                try:
+                    peaks[finder.name] = finder.find(samples)
+                    if (number := finder.expect(samples)) is not None:
+                        expected[finder.name] = number
+                except ImportError as err:
+                    if not self.may_skip:
+                        raise type(err)(f"{finder.name}: {err}") from err
+                    skipped.append(f"{finder.name} were left out: {err}")
+            if peaks:
+                peaks[DETECTED] = find_detected(samples)
+                for key, found in peaks.items():
+                    peaks[key] = found if found.magnitude is not None else with_magnitudes(found, samples)
             return not self.keep_images
 
         labelled = label_scenes([recorded], footprints, snr_min=self.snr_min, keep_planes=False, prepare=run)
         assert recorded.truth is not None
+        if labelled.n_unlabelled:
+            # Peaks are numbered by footprints of which some were left out.
+            peaks, expected = {}, {}
         scored = ScoredScenes(
-            self.name, labelled, (recorded.truth,), predictor.predictions, predictor.outside
+            self.name, labelled, (recorded.truth,), predictor.predictions, predictor.outside, peaks, expected
         )
         return scored, recorded.sky, skipped
 
@@ -249,6 +295,14 @@ def _join(parts: Sequence[ScoredScenes], skies: Sequence[str]) -> ScoredScenes:
     sky = np.repeat([names.index(name) for name in skies], [len(one.counts) for one in labelled])
     models = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
     truths = [part.truths for part in parts]
+    sizes = [len(one.counts) for one in labelled]
+    # A list that some scene lacks is none of all.
+    lists, expected = (
+        {key: [getattr(part, name)[key] for part in parts] for key in getattr(parts[0], name)}
+        if all(getattr(part, name).keys() == getattr(parts[0], name).keys() for part in parts)
+        else {}
+        for name in ("peaks", "expected")
+    )
     return ScoredScenes(
         parts[0].name,
         LabelledScenes(
@@ -266,6 +320,8 @@ def _join(parts: Sequence[ScoredScenes], skies: Sequence[str]) -> ScoredScenes:
         tuple(table for tables in truths for table in tables or ()),
         {name: np.concatenate([part.predictions[name] for part in parts]) for name in models},
         {name: np.concatenate([part.outside[name] for part in parts]) for name in models},
+        {key: PeakList.join(values, sizes) for key, values in lists.items()},
+        {key: np.concatenate(values) for key, values in expected.items()},
     )
 
 
@@ -275,6 +331,7 @@ def score_scenes(
     models: Sequence[NamedModel],
     footprints: Settings,
     *,
+    finders: Sequence[PeakFinder] = (),
     snr_min: float = 5.0,
     keep_images: bool = True,
     any_band: bool = False,
@@ -295,6 +352,8 @@ def score_scenes(
     footprints
         Settings of the footprints, dealt out to the scenes in turn, or a function that gives those of a
         scene.
+    finders
+        What finds peaks with probabilities (`list_finders`).
     snr_min
         Fainter objects do not count.
     keep_images
@@ -328,7 +387,7 @@ def score_scenes(
         (source, footprints if callable(footprints) else [footprints[i % len(footprints)]])
         for i, source in enumerate(sources)
     ]
-    work = _Scenes(name, models, snr_min, keep_images, skip is not None, any_band)
+    work = _Scenes(name, models, finders, snr_min, keep_images, skip is not None, any_band)
     for part, sky, lines in map_in_order(work, jobs, processes):
         parts.append(part)
         skies.append(sky)
