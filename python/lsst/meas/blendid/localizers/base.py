@@ -181,6 +181,21 @@ class BlendLocalizer(TrainedPlugin, ABC):
             Raised if there is no model.
         """
 
+    def missed_share(self, samples: FootprintSamples) -> np.ndarray:
+        """Expect how many objects there are for which no position stands.
+
+        Parameters
+        ----------
+        samples
+            Footprints of images.
+
+        Returns
+        -------
+        share : `numpy.ndarray`, shape (images,), float64
+            Their number over the sum of the probabilities, for each image.  Here 0.
+        """
+        return np.zeros(len(samples.results))
+
     def prepare(self, samples: FootprintSamples) -> bool:
         """Compute, and keep in the samples, all that `fit` needs of pixels.
 

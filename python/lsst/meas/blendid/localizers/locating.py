@@ -47,8 +47,8 @@ def locate_peaks(
     located
         The peaks, with NaN for those of other footprints.
     n_expected : `numpy.ndarray`, shape (n,), or `None`
-        Expected number of objects: P(N), with the mean of N >= 4 from the peaks; the sum of the peaks'
-        probabilities without P(N).
+        Expected number of objects: P(N), with the mean of N >= 4 from the peaks and what they miss; the sum
+        of the peaks' probabilities without P(N).
 
     Raises
     ------
@@ -72,7 +72,8 @@ def locate_peaks(
     if p_n is None:
         total = np.bincount(row[order], probability, minlength=len(samples))
         return located, np.where(usable, total, np.nan)
-    expected = expected_counts(p_n, several_mean(probability, start))
+    several = several_mean(probability, start) * (1.0 + localizer.missed_share(samples)[0])
+    expected = expected_counts(p_n, several)
     peaks = located.peaks.copy()
     peaks["probability"][order] = tilt_probabilities(probability, start, expected)
     return dataclasses.replace(located, peaks=peaks), expected

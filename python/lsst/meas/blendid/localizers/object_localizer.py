@@ -21,12 +21,15 @@ import numpy as np
 
 from lsst.pex.config import Field
 
-from ..centers import Candidates
+from ..centers import CONTEXT_NAMES, Candidates
+from ..centers.inputs import measure_context
 from ..classifiers import FitOptions
 from ..classifiers.trees import TreeSettings
 from ..footprints import DetectionResult
+from ..peak_matching import GalaxyList
 from ..samples import FootprintSamples, SceneContext
 from .base import BlendLocalizer, BlendLocalizerConfig, Positions
+from .missed import MissedShare
 from .objects import OBJECT_COLUMNS, Objects, describe_objects, list_objects
 from .scoring import ObjectScorer, ScorerSettings, label_objects
 
@@ -97,6 +100,7 @@ class ObjectLocalizer(BlendLocalizer):
     """Columns that it looks at."""
 
     _scorer: ObjectScorer | None = None
+    _missed: MissedShare | None = None
 
     @abstractmethod
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
@@ -184,6 +188,13 @@ class ObjectLocalizer(BlendLocalizer):
         )
         options.say(f"{len(labels)} objects, {labels.mean():.3f} of them galaxies")
         self.history = {}
+        self._missed = MissedShare.fit(
+            np.array(
+                [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
+            ),
+            np.array([part[1].sum() for part in parts]),
+            np.array([_count_inside(r, g) for r, g in zip(samples.results, galaxies, strict=True)]),
+        )
         self._scorer = ObjectScorer.fit(
             columns,
             labels,
@@ -218,13 +229,25 @@ class ObjectLocalizer(BlendLocalizer):
             )
         return tuple(found)
 
+    def missed_share(self, samples: FootprintSamples) -> np.ndarray:
+        self._require_model(self._missed is not None)
+        assert self._missed is not None
+        rows = [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
+        return self._missed.predict(np.array(rows).reshape(len(rows), len(CONTEXT_NAMES)))
+
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._scorer is not None)
-        assert self._scorer is not None
-        return self._scorer.arrays
+        assert self._scorer is not None and self._missed is not None
+        return self._scorer.arrays | self._missed.arrays
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         self._scorer = ObjectScorer(arrays, len(self.columns))
+        self._missed = MissedShare(arrays)
+
+
+def _count_inside(result: DetectionResult, galaxies: np.ndarray) -> int:
+    """Number of galaxies in footprints."""
+    return len(GalaxyList.from_places(result.footprints, galaxies))
 
 
 def _significance_at(result: DetectionResult, objects: Objects) -> np.ndarray:
