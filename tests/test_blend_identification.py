@@ -36,6 +36,7 @@ from lsst.meas.blendid.errors import (
     NoPsfError,
     UnusablePsfError,
 )
+from lsst.meas.blendid.localizers import BlendLocalizer, Positions, localizer_registry
 from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.meas.blendid.zero_points import ab_zero_point
 from lsst.pex.config import FieldValidationError
@@ -91,8 +92,16 @@ def test_run(task: BlendIdentificationTask, image: MaskedImage) -> None:
     pair = np.argmax(blend["n_peaks"])
     assert blend["n_peaks"][pair] == 2
     assert blend["p_blended_peaks"][pair] > 0.5 > np.delete(np.asarray(blend["p_blended_peaks"]), pair).max()
-    assert len(result.blendPeak) == 4
-    for stage in ("psf", "tables", "classifier_logistic", "classifier_peaks"):
+    peaks = result.blendPeak
+    inferred = np.asarray(peaks["is_inferred"])
+    assert (~inferred).sum() == blend["n_peaks"].sum() == 4
+    # Detected peaks come first, with their ids; what is inferred beside such clear ones is hardly probable.
+    assert not inferred[:4].any() and peaks["peak_id"].tolist() == list(range(1, len(peaks) + 1))
+    probability = np.asarray(peaks["probability"])
+    assert probability[:4].min() > 0.9 and probability[inferred].max(initial=0.0) < 0.2
+    xx, yy, xy = (np.asarray(peaks[name]) for name in ("xx", "yy", "xy"))
+    assert (xx > 0).all() and (yy > 0).all() and (xx * yy > xy**2).all()
+    for stage in ("psf", "tables", "classifier_logistic", "classifier_peaks", "localizer"):
         assert task.metadata[f"seconds_{stage}"] >= 0
     for key in ("blendid_version", "classifiers", "model_logistic", "prior", "psf_sigma", "noise_sigma"):
         assert blend.meta[key] == task.metadata[key]
@@ -553,3 +562,147 @@ def test_connections_follow_the_config() -> None:
     connections = BlendIdentificationConnections(config=config)
     assert connections.coadd.storageClass == "ExposureF"
     assert connections.prerequisiteInputs == {"modelPackages", "skyMap"}
+
+
+def _sum_by_footprint(result: Any) -> np.ndarray:
+    """Sum of the probabilities of the peaks of each footprint, NaN counting as nothing."""
+    peaks = result.blendPeak
+    return np.bincount(
+        np.asarray(peaks["footprint_id"]),
+        np.nan_to_num(np.asarray(peaks["probability"], dtype=np.float64)),
+        minlength=len(result.blend) + 1,
+    )[1:]
+
+
+def test_probabilities_of_peaks_add_up_to_the_expected_number() -> None:
+    """Also in a footprint with more than one inferred peak, and in none that is not classified."""
+    rng = np.random.default_rng(12)
+    places = [
+        (x + rng.uniform(-3, 3), y + rng.uniform(-3, 3)) for x in (40, 100, 160) for y in (40, 100, 160)
+    ]
+    sources = [(x, y, 30.0) for x, y in places]
+    # The last three pairs are so wide that both are detected.
+    pairs = zip(places, [3.5] * 6 + [7.0] * 3, np.linspace(5, 30, 9), strict=True)
+    sources += [(x + dx, y + 1.5, significance) for (x, y), dx, significance in pairs]
+    image = _make_image(sources, (200, 200))
+    result = BlendIdentificationTask(config=_config()).run(image, psf=_psf(image.bbox), band="i")
+    blend, peaks = result.blend, result.blendPeak
+    assert len(blend) == 9 and peaks["is_inferred"].sum() > 3
+    p_n = np.stack([blend[f"p_n_{n}"] for n in range(5)], axis=1).astype(np.float64)
+    # N >= 4 counts as four or more.
+    assert np.all(blend["n_expected"] >= p_n @ np.arange(5) - 1e-5)
+    total = _sum_by_footprint(result)
+    n_peaks = np.bincount(peaks["footprint_id"], minlength=10)[1:]
+    room = n_peaks > blend["n_expected"] + 0.1
+    assert room.sum() >= 5
+    np.testing.assert_allclose(total[room], blend["n_expected"][room], atol=1e-4)
+    assert np.all(total <= blend["n_expected"] + 1e-4)
+    config = _config()
+    config.maxPeaks = 1
+    result = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i")
+    flagged = np.asarray(result.blend["flag"])
+    assert 0 < flagged.sum() < 9 and np.isnan(result.blend["n_expected"][flagged]).all()
+    of_flagged = flagged[np.asarray(result.blendPeak["footprint_id"]) - 1]
+    assert np.array_equal(np.isnan(result.blendPeak["probability"]), of_flagged)
+    assert not result.blendPeak["is_inferred"][of_flagged].any()
+
+
+def _assert_without_probabilities(result: Any) -> None:
+    peaks = result.blendPeak
+    assert len(peaks) == result.blend["n_peaks"].sum() == 4 and not peaks["is_inferred"].any()
+    for name in ("probability", "xx", "yy", "xy"):
+        assert np.isnan(peaks[name]).all()
+    assert np.isfinite(result.blend["p_blended"]).all() and not result.blend["flag"].any()
+    assert result.blend.meta["localizer"] == "none" and "model_of_localizer" not in result.blend.meta
+
+
+def test_localizer_may_be_off(image: MaskedImage, caplog: pytest.LogCaptureFixture) -> None:
+    config = _config()
+    config.localizer.name = None
+    with caplog.at_level(logging.WARNING):
+        result = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="i")
+    _assert_without_probabilities(result)
+    assert not result.blend["flag_no_localizer"].any()
+    assert not any("localizer" in r.message for r in caplog.records)
+    # P(N) tells the number all the same, with N >= 4 as 4.
+    p_n = np.stack([result.blend[f"p_n_{n}"] for n in range(5)], axis=1)
+    np.testing.assert_allclose(result.blend["n_expected"], p_n @ np.arange(5), atol=1e-5)
+
+
+def test_band_without_a_localizer_is_classified(
+    image: MaskedImage, r_model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = _config()
+    config.classifiers["logistic"].modelPackages = {"r": r_model}
+    task = BlendIdentificationTask(config=config)
+    with caplog.at_level(logging.WARNING):
+        result = task.run(image, psf=_psf(image.bbox), band="r")
+    _assert_without_probabilities(result)
+    assert result.blend["flag_no_localizer"].all()
+    (message,) = (r.message for r in caplog.records if "localizer" in r.message)
+    assert "'centers' has no model for band r" in message and "modelPackages" in message
+    caplog.clear()
+    # In its own band nothing is amiss; nor where the config leaves it out, or any band will do.
+    with_localizer = task.run(image, psf=_psf(image.bbox), band="i")
+    assert not with_localizer.blend["flag_no_localizer"].any()
+    assert with_localizer.blend.meta["localizer"] == "centers"
+    assert with_localizer.blend.meta["model_of_localizer"] == "centers-localizer-i-1"
+    config.allowAnyBand = True
+    anywhere = BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band="r")
+    assert np.isfinite(anywhere.blendPeak["probability"]).all()
+    assert not anywhere.blend["flag_no_localizer"].any()
+
+
+@pytest.fixture
+def run_localizer(image: MaskedImage) -> Iterator[Callable[..., Any]]:
+    """Run the task with a localiser that gives detected peaks what a function of their number gives."""
+
+    def run(probability: Callable[[int], np.ndarray], shift: float = 0.0, row: int = 0) -> Any:
+        class Plugin(BlendLocalizer):
+            name = "plugin"
+            needs_package = False
+
+            def fit(self, samples: Any, galaxies: Any, *, options: Any = None) -> None:
+                raise NotImplementedError
+
+            def locate(self, samples: Any) -> tuple[Positions, ...]:
+                peaks = samples.results[0].footprints.peaks
+                p, nothing = probability(len(peaks)), np.full(len(peaks), np.nan)
+                place = peaks["f_x"].astype(float) + shift, peaks["f_y"].astype(float)
+                return (Positions(peaks["footprint_id"] - 1 + row, *place, p, nothing, nothing, nothing),)
+
+        localizer_registry._dict.pop("plugin", None)
+        localizer_registry.register("plugin", Plugin)
+        config = _config()
+        config.localizer.name = "plugin"
+        return BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox))
+
+    yield run
+    localizer_registry._dict.pop("plugin", None)
+
+
+def test_a_localizer_of_a_plugin_runs(run_localizer: Callable[..., Any]) -> None:
+    result = run_localizer(lambda n: np.full(n, 0.7))
+    assert len(result.blendPeak) == 4 and (result.blendPeak["probability"] > 0.0).all()
+    assert np.isnan(result.blendPeak["xx"]).all() and result.blend.meta["localizer"] == "plugin"
+    # Farther than the matching radius, but in the footprint, they are other objects.
+    result = run_localizer(lambda n: np.full(n, 0.7), shift=2.5)
+    assert result.blendPeak["is_inferred"].sum() >= 3
+    assert (~result.blendPeak["is_inferred"]).sum() == 4
+
+
+@pytest.mark.parametrize(
+    ("probability", "row"),
+    [
+        (lambda n: np.full(n, np.nan), 0),
+        (lambda n: np.append(np.full(n - 1, 0.5), np.nan), 0),
+        (lambda n: np.full(n, 1.2), 0),
+        (lambda n: np.full(n + 1, 0.5), 0),
+        (lambda n: np.full(n, 0.5), 7),
+    ],
+)
+def test_what_is_no_position_with_a_probability_is_refused(
+    run_localizer: Callable[..., Any], probability: Callable[[int], np.ndarray], row: int
+) -> None:
+    with pytest.raises(InvalidQuantumError, match="localizer 'plugin' does not give positions with"):
+        run_localizer(probability, row=row)

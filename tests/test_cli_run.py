@@ -137,10 +137,80 @@ def test_plain_image(tmp_path: Path, models: tuple[str, ...]) -> None:
     assert {"p_blended_peaks", "p_blended_logistic"} <= set(blend.colnames)
     np.testing.assert_allclose(blend["ra"], 150.0, atol=0.01)
     peaks = Table.read(out / "plain.blend_peak.parquet")
-    found = sorted(zip(peaks["i_x"], peaks["i_y"], strict=True))
+    assert np.isfinite(peaks["probability"]).all() and np.isfinite(peaks["xx"]).all()
+    # Whatever is inferred, the sources themselves are detected.
+    detected = peaks[~peaks["is_inferred"]]
+    found = sorted(zip(detected["i_x"], detected["i_y"], strict=True))
     for (x, y), (x0, y0, _) in zip(found, sorted(SOURCES), strict=True):
         assert abs(x - x0) <= 1
         assert abs(y - y0) <= 1
+
+
+LOCALIZER_OF_5_SIGMA = (
+    "Warning: The model of localizer 'centers' was trained on other footprints (thresholdValue: trained with "
+    "5.0, now {}); its probabilities may not be calibrated.\n"
+)
+
+
+def read_peaks(folder: Path) -> Table:
+    return Table.read(folder / "plain.blend_peak.parquet")
+
+
+def test_localizer_is_chosen_by_name(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
+    args = (image, "--out", out, *OPTIONS, *models)
+    tables = {}
+    for name in ("none", "peaks", "centers"):
+        status, _, err = run(*args, "--localizer", name)
+        assert (status, err) == (0, "")
+        tables[name] = read_peaks(out)
+        blend = Table.read(out / "plain.blend.parquet")
+        assert not blend["flag_no_localizer"].any()
+    none, peaks, centers = (tables[name] for name in ("none", "peaks", "centers"))
+    assert len(none) == len(peaks) == 4 <= len(centers)
+    for column in ("probability", "xx", "yy", "xy"):
+        assert np.isnan(none[column]).all()
+    for table in (none, peaks, centers[:4]):
+        assert not table["is_inferred"].any()
+        for column in ("id", "peak_id", "i_x", "i_y", "f_x", "f_y", "significance"):
+            np.testing.assert_array_equal(table[column], none[column])
+    for table in (peaks, centers):
+        assert ((table["probability"] >= 0.0) & (table["probability"] <= 1.0)).all()
+    assert centers["is_inferred"][4:].all()
+    # One is from thresholds and the other from a map; they are not one table under two names.
+    assert not np.array_equal(peaks["probability"], centers["probability"][:4])
+    assert centers.meta["localizer"] == "centers" and peaks.meta["localizer"] == "peaks"
+
+
+def test_unknown_localizer_is_misuse(tmp_path: Path, models: tuple[str, ...]) -> None:
+    image = write_plain(tmp_path / "plain.fits")
+    known = "known are centers, peaks, regression, or none"
+    for name, hint in (("center", " (did you mean 'centers'?)"), ("astrologer", "")):
+        result = run(image, "--out", tmp_path / "out", *OPTIONS, *models, "--localizer", name)
+        assert result == (2, "", f"Error: unknown localizer '{name}'{hint}; {known}\n")
+    option = ("--config-option", "localizer['astrologer'].minProbability=0.5")
+    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models, *option)
+    assert status == 2 and "there is no such localizer" in err and err.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_options_of_the_localizer(tmp_path: Path, models: tuple[str, ...]) -> None:
+    """A faint source in the wing of a bright one is inferred, unless more probability is asked for."""
+    image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
+    args = (image, "--out", out, *OPTIONS, *models)
+    lists = []
+    for least in (0.0, 0.5, 1.0):
+        assert run(*args, "--config-option", f"localizer.minProbability={least}")[0] == 0
+        lists.append(read_peaks(out))
+    n = [int(table["is_inferred"].sum()) for table in lists]
+    assert n[0] > 0 == n[2] and n[0] >= n[1] >= n[2]
+    for table in lists:
+        assert (~table["is_inferred"]).sum() == 4
+    named = ("--config-option", "localizer['centers'].minProbability=0.5")
+    assert run(*args, *named)[0] == 0
+    np.testing.assert_array_equal(read_peaks(out)["probability"], lists[1]["probability"])
+    status, _, err = run(*args, "--config-option", "localizer.minProbability=1.5")
+    assert status != 0 and "minProbability" in err and err.count("\n") == 1
 
 
 def test_exposure_of_afw(tmp_path: Path, shared_data: Path, models: tuple[str, ...]) -> None:
@@ -221,7 +291,7 @@ def test_one_classifier_and_options(tmp_path: Path, models: tuple[str, ...]) -> 
         *("--out", tmp_path / "out", *OPTIONS, *models[:2], "--classifier", "peaks"),
         *("--config-option", "footprints.thresholdValue=15", "--config-option", "maxPeaks=1"),
     )
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, LOCALIZER_OF_5_SIGMA.format("15.0"))
     blend = Table.read(tmp_path / "out" / "plain.blend.parquet")
     assert len(blend) == 2
     assert "p_blended_logistic" not in blend.colnames
@@ -626,9 +696,10 @@ def test_config_file_and_image_without_variance(tmp_path: Path, models: tuple[st
     assert out.startswith(f"{image}: 3 footprints, ")
     # A model that was trained on other footprints says so once, whatever the image.
     lines = err.splitlines()
-    assert len(lines) == len(set(lines)) == 2
-    for line, name in zip(sorted(lines), ("logistic", "peaks"), strict=True):
-        assert line.startswith(f"Warning: The model of classifier '{name}' was trained on other footprints")
+    assert len(lines) == len(set(lines)) == 3
+    plugins = ("classifier 'logistic'", "classifier 'peaks'", "localizer 'centers'")
+    for line, plugin in zip(sorted(lines), plugins, strict=True):
+        assert line.startswith(f"Warning: The model of {plugin} was trained on other footprints")
 
 
 def test_config_options_run_no_code(models: tuple[str, ...], tmp_path: Path) -> None:

@@ -45,28 +45,43 @@ def _blend(folder: Path) -> Table:
 def test_a_named_model_runs_beside_the_usual_classifiers(coadd: Path, tmp_path: Path) -> None:
     status, text, err = run(coadd, "--out", tmp_path, "--model", _model_of_r(tmp_path, "features"))
     assert status == 0 and "footprints" in text
-    # Counting peaks needs no band.
-    assert "Error" not in err and "left out" not in err
+    assert "Error" not in err
+    # Counting peaks needs no band; the mixture and the localiser have no model of this one.
+    assert err.count("left out") == 1 and err.count("localizer") == 1
+    assert f"{coadd}: classifier 'ensemble' has no model for band r; it is left out\n" in err
+    assert f"Warning: {coadd}: The localizer 'centers' has no model for band r: peaks have no prob" in err
     blend = _blend(tmp_path)
     assert np.array_equal(blend["p_blended"], blend["p_blended_features"])
     assert np.isfinite(blend["p_blended_peaks"]).all() and not blend["flag_other_band"].any()
+    assert "p_blended_ensemble" not in blend.colnames and blend["flag_no_localizer"].all()
 
 
 def test_a_usual_classifier_never_fails_a_named_model(coadd: Path, tmp_path: Path) -> None:
     status, _, err = run(coadd, "--out", tmp_path, "--model", _model_of_r(tmp_path, "peaks"))
     assert status == 0
-    assert f"{coadd}: classifier 'features' has no model for band r; it is left out\n" in err
     blend = _blend(tmp_path)
-    assert "p_blended_features" not in blend.colnames
+    for name in ("ensemble", "features"):
+        assert f"{coadd}: classifier '{name}' has no model for band r; it is left out\n" in err
+        assert f"p_blended_{name}" not in blend.colnames
     assert np.array_equal(blend["p_blended"], blend["p_blended_peaks"])
 
 
-@pytest.mark.parametrize("named", [(), ("--classifier", "features"), ("--model", "features-i-1")])
-def test_a_band_without_a_model_is_one_line(coadd: Path, tmp_path: Path, named: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ((), "ensemble"),
+        (("--classifier", "features"), "features"),
+        (("--model", "features-i-1"), "features"),
+        (("--model", "ensemble-i-1"), "ensemble"),
+    ],
+)
+def test_a_band_without_a_model_is_one_line(
+    coadd: Path, tmp_path: Path, named: tuple[str, ...], name: str
+) -> None:
     status, text, err = run(coadd, "--out", tmp_path, *named)
     assert (status, text) == (1, "")
     assert err.endswith(
-        f"Error: {coadd}: classifier 'features' has no model for band r (features-i-1 is for i); "
+        f"Error: {coadd}: classifier '{name}' has no model for band r ({name}-i-1 is for i); "
         "name one with --model, run others with --classifier, or use --any-band\n"
     )
     assert not list(tmp_path.iterdir())
@@ -100,7 +115,7 @@ def test_a_plain_image_in_another_band(tmp_path: Path) -> None:
     header = astropy.io.fits.Header({"FILTER": "r"})
     astropy.io.fits.writeto(tmp_path / "sky.fits", make_pixels(), header)
     status, _, err = run(tmp_path / "sky.fits", "--out", tmp_path, *OPTIONS)
-    assert status == 1 and "classifier 'features' has no model for band r (features-i-1 is for i)" in err
+    assert status == 1 and "classifier 'ensemble' has no model for band r (ensemble-i-1 is for i)" in err
     assert run(tmp_path / "sky.fits", "--out", tmp_path, *OPTIONS, "--any-band")[0] == 0
     assert _blend(tmp_path)["flag_other_band"].all()
 
@@ -115,4 +130,7 @@ def test_depth_is_checked_in_any_unit(tmp_path: Path, unit: str, factor: float) 
     status, _, err = run(tmp_path / "sky.fits", "--out", tmp_path, *OPTIONS)
     assert status == 0 and _blend(tmp_path)["flag_outside_model_range"].all()
     (line,) = (line for line in err.splitlines() if "outside the range" in line)
+    # A mixture has the range that all its parts have.
+    assert line.count("5-sigma depth") == 2
+    assert "5-sigma depth 27.67 mag, not 25.07 to 27.05 mag ('ensemble')" in line
     assert "5-sigma depth 27.67 mag, not 24.78 to 27.09 mag ('features', 'peaks')" in line

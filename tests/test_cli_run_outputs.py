@@ -131,7 +131,7 @@ def test_run_names_what_it_wrote_and_the_model(image: str) -> None:
     status, out, _ = run(image)
     assert status == 0
     assert out.count("\n") == 1
-    assert out.endswith("; model features-i-1 -> OUT/IMAGE.blend{,_peak,_spans}.parquet\n")
+    assert out.endswith("; model ensemble-i-1 -> OUT/IMAGE.blend{,_peak,_spans}.parquet\n")
     status, out, _ = run(image, "--format", "ecsv", "--regions", "--segmentation", "--classifier", "peaks")
     assert status == 0
     names = "OUT/IMAGE.blend{,_peak,_spans}.ecsv, IMAGE.blend.reg, IMAGE.blend_segmentation.fits"
@@ -161,7 +161,9 @@ def test_regions_and_segmentation(image: str) -> None:
     lines = Path("OUT/IMAGE.blend.reg").read_text().splitlines()
     assert lines[2] == "icrs"
     assert sum(line.startswith("polygon(") for line in lines) == len(blend)
-    assert sum(line.startswith("point(") for line in lines) == blend["n_peaks"].sum()
+    peaks = Table.read("OUT/IMAGE.blend_peak.parquet")
+    assert (~peaks["is_inferred"]).sum() == blend["n_peaks"].sum() == 5
+    assert sum(line.startswith("point(") for line in lines) == len(peaks)
     with astropy.io.fits.open("OUT/IMAGE.blend_segmentation.fits") as hdus:
         labels, wcs = hdus[1].data, astropy.wcs.WCS(hdus[1].header)
     assert np.bincount(labels.ravel())[1:].tolist() == blend["area"].tolist()

@@ -95,9 +95,19 @@ def test_result(plain: IdentifiedBlends, tmp_path: Path) -> None:
     assert plain.segmentation.shape == SHAPE and plain.segmentation.dtype == np.int32
     assert np.bincount(plain.segmentation.ravel())[1:].tolist() == plain.blend["area"].tolist()
     p = np.asarray(plain.blend["p_blended"])
-    assert p[np.asarray(plain.blend["n_peaks"]) == 2] > 0.9
-    assert (p[np.asarray(plain.blend["n_peaks"]) == 1] < 0.2).all()
-    expected = f"<IdentifiedBlends: 4 footprints, 5 peaks, {p.sum():.1f} blends expected; model features-i-1>"
+    is_pair = np.asarray(plain.blend["n_peaks"]) == 2
+    # A mixture of classifiers is less sure of two stars than that of features is.
+    assert p[is_pair] > 0.5 and plain.blend["p_blended_features"][is_pair] > 0.9
+    assert np.array_equal(p, plain.blend["p_blended_ensemble"])
+    assert (p[~is_pair] < 0.2).all() and (plain.blend["p_blended_features"][~is_pair] < 0.2).all()
+    peaks = plain.blend_peak
+    assert (~peaks["is_inferred"]).sum() == 5 and (peaks["probability"][~peaks["is_inferred"]] > 0.5).all()
+    n = len(peaks)
+    inferred = f" ({n - 5} of them inferred)" if n > 5 else ""
+    expected = (
+        f"<IdentifiedBlends: 4 footprints, {n} peaks{inferred}, {p.sum():.1f} blends expected; "
+        "model ensemble-i-1>"
+    )
     assert repr(plain) == expected
     write_tables(plain, tmp_path, "scene")
     assert len(read_tables(tmp_path, "scene").blend) == 4
@@ -327,7 +337,7 @@ def test_band_of_the_header() -> None:
     found = identify_blends(CCDData(PIXELS, unit="adu", meta={"FILTER": "i", "N": 3}), psf_fwhm=FWHM)
     assert found.blend.meta["band"] == "i"
     with pytest.raises(
-        ValueError, match=r"no model for band r \(features-i-1 is for i\); name one with model="
+        ValueError, match=r"no model for band r \(ensemble-i-1 is for i\); name one with model="
     ):
         identify_blends(CCDData(PIXELS, unit="adu", meta={"FILTER": "DECam r"}), psf_fwhm=FWHM)
 

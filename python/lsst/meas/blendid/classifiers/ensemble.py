@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ("EnsembleClassifier", "EnsembleConfig")
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -406,10 +407,15 @@ class EnsembleClassifier(BlendClassifier):
         return predict_stack(self._stack, self.inputs(samples))
 
     def find_violations(self, result: DetectionResult, context: SceneContext) -> tuple[RangeViolation, ...]:
-        found = list(super().find_violations(result, context))
-        for member in self._members.values():
-            found += [v for v in member.find_violations(result, context) if v not in found]
-        return tuple(found)
+        found: dict[tuple[str, str], RangeViolation] = {}
+        for violation in super().find_violations(result, context) + tuple(
+            v for member in self._members.values() for v in member.find_violations(result, context)
+        ):
+            # One quantity is told once, with the range that suits the mixture and all members.
+            other = found.setdefault((violation.quantity, violation.unit), violation)
+            low, high = max(violation.low, other.low), min(violation.high, other.high)
+            found[violation.quantity, violation.unit] = dataclasses.replace(other, low=low, high=high)
+        return tuple(found.values())
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         flags = super().find_flags(samples)

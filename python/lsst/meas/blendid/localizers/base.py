@@ -42,6 +42,7 @@ class BlendLocalizerConfig(TrainedPluginConfig):
         default=0.02,
         min=0.0,
         max=1.0,
+        inclusiveMax=True,
     )
     matchRadius: Field[float] = Field(
         doc="Largest distance between a detected peak and a position that mean the same object, PSF sigma.",
