@@ -45,11 +45,10 @@ from lsst.meas.blendid.evaluation.peak_finders import (
     make_found,
     with_magnitudes,
 )
-from lsst.meas.blendid.evaluation.peak_scores import LIKELY
 from lsst.meas.blendid.footprints import detect
 from lsst.meas.blendid.labels import N_CLASSES, count_galaxies
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.peak_matching import MATCH_RADIUS, PeakList
+from lsst.meas.blendid.peak_matching import LIKELY, MATCH_RADIUS, PeakList
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene, get_survey
 from lsst.meas.blendid.training import Scene, clipped_footprints, simulated_scenes

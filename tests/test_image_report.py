@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from lsst.meas.blendid import IdentifiedBlends, identify_blends
 from lsst.meas.blendid.evaluation.image_report import ReportedImage, write_image_report
+from lsst.meas.blendid.peak_matching import LIKELY
 from lsst.meas.blendid.psf import kolmogorov_kernel
 from toy_peaks import with_inferred
 
@@ -33,7 +34,7 @@ def blends() -> IdentifiedBlends:
         for k in range(1 + i % 2):
             dx, dy = x + 4 * k, y - 3 * k
             pixels[dy - 20 : dy + 21, dx - 20 : dx + 21] += rng.uniform(300.0, 900.0) * kernel
-    return identify_blends(pixels.astype("f4"), psf_fwhm=3.5, model="peaks-i-1")
+    return identify_blends(pixels.astype("f4"), psf_fwhm=3.5, model="peaks-i-1", localizer="none")
 
 
 def write(blends: IdentifiedBlends, tables: object, path: Path) -> str:
@@ -49,7 +50,8 @@ def test_inferred_peaks_are_listed(blends: IdentifiedBlends, tmp_path: Path) -> 
     peaks = tables.blend_peak
     inferred = peaks[peaks["is_inferred"]]
     assert f"<b>{len(peaks) - len(inferred)}</b><span>detected peaks" in page
-    assert f"<b>{len(inferred)}</b><span>inferred peaks" in page
+    likely = np.count_nonzero(inferred["probability"] > LIKELY)
+    assert f"<b>{likely}</b><span>likely galaxies without a peak (p over 0.7)" in page
     assert "A pink diamond is an inferred peak" in page
     section = page[page.index("Galaxies without a peak of their own") :]
     section = section[: section.index("<h2>")]

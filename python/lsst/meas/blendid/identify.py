@@ -35,6 +35,7 @@ from .features import measure_features as measure_rows
 from .footprints import DetectionResult, FootprintConfig, adapt_to_image, detect
 from .localizers import localizer_registry
 from .model_package import ModelPackage
+from .peak_matching import LIKELY
 from .psf import summarize_psf
 from .samples import FootprintSamples, SceneContext
 from .tables import BlendTables
@@ -71,7 +72,7 @@ class IdentifiedBlends(BlendTables):
         meta = self.blend.meta
         return f"<IdentifiedBlends: {text}; model {meta['model_' + meta['primary_classifier']]}>"
 
-    def likely_peaks(self, least: float = 0.7, *, inferred: bool | None = None) -> Table:
+    def likely_peaks(self, least: float = LIKELY, *, inferred: bool | None = None) -> Table:
         """Give the peaks where a galaxy probably is, the most probable first.
 
         Parameters

@@ -23,6 +23,7 @@ from .._files import atomic_path
 from ..flags import FLAGS
 from ..footprints import DetectionResult
 from ..model_package import point_source_depth
+from ..peak_matching import LIKELY
 from ..tables import BlendTables
 from ._canvas import Window, to_png
 from ._html import Page
@@ -118,7 +119,8 @@ def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> No
         (f"{np.count_nonzero(~inferred):,}", "detected peaks"),
     ]
     if inferred.any():
-        tiles.append((f"{np.count_nonzero(inferred):,}", "inferred peaks"))
+        likely = np.asarray(image.tables.blend_peak["probability"])[inferred] > LIKELY
+        tiles.append((f"{np.count_nonzero(likely):,}", f"likely galaxies without a peak (p over {LIKELY:g})"))
     if known.size:
         tiles += [
             (f"{known.sum():,.1f}", f"blends expected ({100 * known.mean():.1f} %)"),

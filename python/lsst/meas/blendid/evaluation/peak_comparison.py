@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from ..peak_matching import MATCH_RADIUS, GalaxyList, PeakList
+from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList
 from .bootstrap import Units, choose_units, resampled_weights
 from .comparison_table import format_columns, format_value
 from .peak_breakdown import PeakBins, bin_peaks
-from .peak_scores import LIKELY, PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
+from .peak_scores import PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
 
 DETECTED = "5σ peaks"
 """Name of the peaks that footprints were found with: others are stated at their purity."""

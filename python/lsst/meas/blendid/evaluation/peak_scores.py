@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = (
     "ELLIPSE",
-    "LIKELY",
     "PEAK_METRICS",
     "FootprintFacts",
     "PeakCurve",
@@ -24,12 +23,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..peak_matching import MATCH_RADIUS, GalaxyList, PeakList, match_peaks
+from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList, match_peaks
 from ._calibration import calibration_line, expected_calibration_error
 from .comparison_table import Metric
-
-LIKELY = 0.5
-"""Probability from which on a peak is taken for a galaxy, unless something else is asked for."""
 
 ELLIPSE = -2.0 * np.log(1.0 - 0.68)
 """Squared Mahalanobis distance that 68 % of positions are within, in two dimensions."""
@@ -41,8 +37,8 @@ PEAK_METRICS: tuple[Metric, ...] = (
     Metric("fainter_one_peak", "fainter, one 5σ peak", 3, 1, "The same of blends with one detected peak."),
     Metric("offset", "median offset [pix]", 3, -1, "Median distance of these peaks from their galaxies."),
     Metric("threshold", "threshold", 3, 0, "Probability over which the purity is that of the reference."),
-    Metric("likely_purity", "purity, p > ½", 3, 1, "Share of likely peaks that are galaxies."),
-    Metric("likely_completeness", "completeness, p > ½", 3, 1, "Share of the galaxies that they find."),
+    Metric("likely_purity", f"purity, p > {LIKELY:g}", 3, 1, "Share of likely peaks that are galaxies."),
+    Metric("likely_completeness", f"completeness, p > {LIKELY:g}", 3, 1, "Share of galaxies that they find."),
     Metric(
         "inferred_purity", "purity of inferred", 3, 1, "Share of likely inferred peaks that are galaxies."
     ),

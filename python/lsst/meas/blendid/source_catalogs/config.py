@@ -14,6 +14,8 @@ __all__ = ("PeakEditConfig",)
 
 from lsst.pex.config import Config, Field, RangeField
 
+from ..peak_matching import LIKELY
+
 
 class PeakEditConfig(Config):
     """What becomes of the peaks of a catalogue.
@@ -29,7 +31,7 @@ class PeakEditConfig(Config):
         doc="Only inferred peaks of a larger probability are added.  Of those over the default nine in ten "
         "or more are galaxies, for each size of galaxies that was simulated.",
         dtype=float,
-        default=0.7,
+        default=LIKELY,
         min=0.0,
         max=1.0,
     )
