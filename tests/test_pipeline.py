@@ -97,6 +97,25 @@ def _assert_same(first: dict[tuple[str, int], Table], second: dict[tuple[str, in
             np.testing.assert_array_equal(one, two, err_msg=f"{key} {name}")
 
 
+MODELS = ("ensemble", "features", "peaks")
+"""Classifiers that run by default."""
+
+
+def _write_models(repo: Path, localizer: str = "") -> None:
+    """Put the models of these, and of a localiser, into a Butler."""
+    names = {name: f"{name}-i-1" for name in MODELS} | (
+        {localizer: f"{localizer}-localizer-i-1"} if localizer else {}
+    )
+    packages = [ModelPackage.read(name).to_bytes() for name in names.values()]
+    with Butler.from_config(str(repo), writeable=True) as butler:
+        butler.registry.registerDatasetType(
+            DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
+        )
+        table = pa.table({"classifier": list(names), "package": packages})
+        butler.collections.register("models")
+        butler.put(table, "blend_model_packages", band="i", run="models")
+
+
 def test_pipetask_writes_the_tables(tables: dict[tuple[str, int], Table]) -> None:
     assert len(tables) == 2 * len(TABLES)
     ids = np.concatenate([np.asarray(t["id"]) for (name, _), t in tables.items() if name == TABLES[0]])
@@ -161,7 +180,8 @@ def test_metadata_says_how(repo: Path, tables: dict[tuple[str, int], Table]) -> 
     with Butler.from_config(str(repo), collections="parallel") as butler:
         (ref, *_) = butler.query_datasets("blendIdentification_metadata")
         metadata = butler.get(ref)["blendIdentification"]
-    assert metadata["primary_classifier"] == "features"
+    assert metadata["primary_classifier"] == "ensemble"
+    assert metadata["localizer"] == "centers"
     assert metadata["psf_sigma"] == pytest.approx(1.6, abs=0.05)
     assert metadata["seconds_tables"] > 0
 
@@ -241,33 +261,26 @@ def test_data_that_cannot_be_processed(repo: Path, execute: Callable[..., Any]) 
 
 
 def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None:
-    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "features")}
-    with Butler.from_config(str(repo), writeable=True) as butler:
-        butler.registry.registerDatasetType(
-            DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
-        )
-        table = pa.table({"classifier": list(packages), "package": list(packages.values())})
-        butler.collections.register("models")
-        butler.put(table, "blend_model_packages", band="i", run="models")
+    _write_models(repo, "centers")
     config = BlendIdentificationConfig()
     config.useButlerModelPackages = True
     config.classifiers["features"].modelPackage = ""
+    config.classifiers["ensemble"].modelPackage = ""
+    config.localizer["centers"].modelPackage = ""
     with execute("butler-models", config, inputs=(INPUT, "models")) as butler:
         assert _written(butler) == 3
         (ref,) = butler.query_datasets("blendIdentification_metadata")
-        assert butler.get(ref)["blendIdentification"]["model_features"] == "features-i-1"
+        metadata = butler.get(ref)["blendIdentification"]
+        (ref,) = butler.query_datasets(TABLES[1])
+        peaks = butler.get(ref)
+    assert {name: metadata[f"model_{name}"] for name in MODELS} == {name: f"{name}-i-1" for name in MODELS}
+    assert metadata["model_of_localizer"] == "centers-localizer-i-1"
+    assert np.isfinite(peaks["probability"]).any()
 
 
 def test_a_band_without_models_in_the_butler(six_bands: Path) -> None:
     """A band whose dataset is not there does not keep the graph from being built."""
-    packages = {name: ModelPackage.read(f"{name}-i-1").to_bytes() for name in ("peaks", "features")}
-    with Butler.from_config(str(six_bands), writeable=True) as butler:
-        butler.registry.registerDatasetType(
-            DatasetType("blend_model_packages", ["band"], "ArrowTable", universe=butler.dimensions)
-        )
-        table = pa.table({"classifier": list(packages), "package": list(packages.values())})
-        butler.collections.register("models")
-        butler.put(table, "blend_model_packages", band="i", run="models")
+    _write_models(six_bands)
     config = BlendIdentificationConfig()
     config.useButlerModelPackages = True
     prepared = SimplePipelineExecutor.prep_butler(str(six_bands), ["simulated", "models"], "butler-bands")
@@ -276,6 +289,10 @@ def test_a_band_without_models_in_the_butler(six_bands: Path) -> None:
     )
     executor.run(register_dataset_types=True)
     assert _bands(six_bands, prepared.run) == "i"
+    # Without one of a localiser there, peaks have no probabilities, whatever the config names.
+    with Butler.from_config(str(six_bands), collections=prepared.run) as butler:
+        blend, peaks = (butler.get(*butler.query_datasets(name)) for name in TABLES[:2])
+    assert blend["flag_no_localizer"].all() and np.isnan(peaks["probability"]).all()
 
 
 @pytest.fixture(scope="module")
@@ -311,8 +328,8 @@ def test_bands_without_a_model_do_not_stop_the_others(six_bands: Path) -> None:
     assert _bands(six_bands, "one-band") == "i"
     for band in "ugrzy":
         said = (
-            f"classifier 'features' has no model for band {band} (features-i-1 is for i); "
-            f"name one in classifiers['features'].modelPackages['{band}']"
+            f"classifier 'ensemble' has no model for band {band} (ensemble-i-1 is for i); "
+            f"name one in classifiers['ensemble'].modelPackages['{band}']"
         )
         assert said in result.stderr
     with Butler.from_config(str(six_bands), collections="one-band") as butler:
@@ -320,10 +337,12 @@ def test_bands_without_a_model_do_not_stop_the_others(six_bands: Path) -> None:
 
 
 def test_models_by_band_in_a_pipeline_file(six_bands: Path, tmp_path: Path) -> None:
-    package = ModelPackage.read("features-i-1")
-    package.metadata["name"] = "features-r"
-    package.metadata["inputs"]["bands"] = ["r"]
-    model = package.write(tmp_path / "features-r.blendid")
+    model = {}
+    for name in ("ensemble", "features", "centers-localizer"):
+        package = ModelPackage.read(f"{name}-i-1")
+        package.metadata["name"] = f"{name}-r"
+        package.metadata["inputs"]["bands"] = ["r"]
+        model[name] = package.write(tmp_path / f"{name}-r.blendid")
     pipeline = tmp_path / "bands.yaml"
     pipeline.write_text(
         f"""\
@@ -337,8 +356,11 @@ tasks:
       useLegacyCoadd: false
       useSkyMap: false
       python: |
-        config.classifiers["features"].modelPackages["r"] = "{model}"
+        config.classifiers["ensemble"].modelPackages["r"] = "{model["ensemble"]}"
+        config.classifiers["ensemble"].modelPackages["u"] = ""
+        config.classifiers["features"].modelPackages["r"] = "{model["features"]}"
         config.classifiers["features"].modelPackages["u"] = ""
+        config.localizer["centers"].modelPackages["r"] = "{model["centers-localizer"]}"
 """
     )
     prepared = SimplePipelineExecutor.prep_butler(str(six_bands), ["simulated"], "two-bands")
@@ -349,8 +371,13 @@ tasks:
     with Butler.from_config(str(six_bands), collections=prepared.run) as butler:
         models = {}
         for ref in butler.query_datasets("blendIdentification_metadata", where="band IN ('r', 'i')"):
-            models[ref.dataId["band"]] = butler.get(ref)["blendIdentification"]["model_features"]
-    assert models == {"r": "features-r", "i": "features-i-1"}
+            metadata = butler.get(ref)["blendIdentification"]
+            keys = ("model_ensemble", "model_features", "model_of_localizer")
+            models[ref.dataId["band"]] = [metadata[key] for key in keys]
+    assert models == {
+        "r": ["ensemble-r", "features-r", "centers-localizer-r"],
+        "i": ["ensemble-i-1", "features-i-1", "centers-localizer-i-1"],
+    }
 
 
 def test_a_missing_model_is_told_before_the_graph_is_built(repo: Path, tmp_path: Path) -> None:
