@@ -49,9 +49,17 @@ def write_image(path: Path, side: int, planes: str) -> float:
     return float(sum(hdu.data.dtype.itemsize for hdu in hdus))
 
 
-def peak_memory(path: Path) -> int:
+WITHOUT_MAP = ("--classifier", "features", "--classifier", "peaks", "--localizer", "none")
+"""What needs no network."""
+
+LARGEST = 3400
+"""Side of a coadd of Rubin's."""
+
+
+def peak_memory(path: Path, options: tuple[str, ...] = ()) -> int:
     """Largest resident memory of ``blendid run`` on an image, bytes."""
     command = [sys.executable, "-c", _RUN, "run", str(path), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"]
+    command += options
     log = path.with_suffix(".log")
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -66,14 +74,32 @@ def peak_memory(path: Path) -> int:
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the memory of a process is not known here")
-@pytest.mark.parametrize("planes", ["plain", "variance and mask"])
-def test_run_takes_three_times_the_image(tmp_path: Path, planes: str) -> None:
+def memory_by_size(folder: Path, planes: str, options: tuple[str, ...] = ()) -> tuple[list[int], float]:
+    """Largest memory on images of both sizes, and the bytes a pixel of the images themselves."""
     peaks = []
     for side in SIZES:
-        path = tmp_path / f"{side}.fits"
+        path = folder / f"{side}.fits"
         size = write_image(path, side, planes)
-        peak_memory(path) if not peaks else None  # Compilation, if there is any, takes memory of its own.
-        peaks.append(peak_memory(path))
+        # Compilation, if there is any, takes memory of its own.
+        peak_memory(path, options) if not peaks else None
+        peaks.append(peak_memory(path, options))
+    return peaks, size
+
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "wait4"), reason="the memory of a process is not known here")
+
+
+@pytest.mark.parametrize("planes", ["plain", "variance and mask"])
+def test_run_without_a_map_takes_three_times_the_image(tmp_path: Path, planes: str) -> None:
+    peaks, size = memory_by_size(tmp_path, planes, WITHOUT_MAP)
     slope = (peaks[1] - peaks[0]) / (SIZES[1] ** 2 - SIZES[0] ** 2)
     assert slope < 3.0 * size + TABLES
+
+
+def test_run_takes_less_than_two_gigabytes(tmp_path: Path) -> None:
+    """With all that runs by default, the map of centres among it."""
+    peaks, _ = memory_by_size(tmp_path, "variance and mask")
+    slope = (peaks[1] - peaks[0]) / (SIZES[1] ** 2 - SIZES[0] ** 2)
+    assert peaks[1] + slope * (LARGEST**2 - SIZES[1] ** 2) < 2e9
+    # All layers of the network for the whole image at once would be far more.
+    assert slope < 100.0
