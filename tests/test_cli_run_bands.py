@@ -131,6 +131,6 @@ def test_depth_is_checked_in_any_unit(tmp_path: Path, unit: str, factor: float) 
     assert status == 0 and _blend(tmp_path)["flag_outside_model_range"].all()
     (line,) = (line for line in err.splitlines() if "outside the range" in line)
     # A mixture has the range that all its parts have.
-    assert line.count("5-sigma depth") == 2
+    assert line.count("5-sigma depth") == 3
     assert "5-sigma depth 27.67 mag, not 25.07 to 27.05 mag ('ensemble')" in line
     assert "5-sigma depth 27.67 mag, not 24.78 to 27.09 mag ('features', 'peaks')" in line

@@ -273,7 +273,7 @@ class BlendIdentificationTask(PipelineTask):
         context = SceneContext(band=band, zero_point=zero_point)
         samples = FootprintSamples([detection], [context])
         saturated, marked, _ = mask_to_bool(coadd.mask, ["SAT"])
-        flags = self._find_flags(detection, classifiers, samples, saturated if marked else None)
+        flags = self._find_flags(detection, classifiers, localizer, samples, saturated if marked else None)
         p_blended: dict[str, np.ndarray] = {}
         p_n = None
         for name, classifier in classifiers.items():
@@ -398,10 +398,11 @@ class BlendIdentificationTask(PipelineTask):
         self,
         detection: DetectionResult,
         classifiers: Mapping[str, BlendClassifier],
+        localizer: BlendLocalizer | None,
         samples: FootprintSamples,
         saturated: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
-        """Flags by name: those of any footprint, and those of the primary classifier."""
+        """Flags by name: those of any footprint, and those of the primary classifier and the localiser."""
         flags = find_footprint_flags(
             detection,
             max_peaks=self.config.maxPeaks,
@@ -409,13 +410,18 @@ class BlendIdentificationTask(PipelineTask):
             saturated=saturated,
         )
         self._tell_of_correlated_noise(detection)
-        outside: list[str] = []
-        for name, classifier in classifiers.items():
-            own = classifier.find_flags(samples)
+        plugins: dict[str, TrainedPlugin] = {f"'{name}'": one for name, one in classifiers.items()}
+        asked = [f"'{self.config.primaryClassifier}'"]
+        if localizer is not None:
+            asked.append(f"localizer '{localizer.name}'")
+            plugins[asked[-1]] = localizer
+        outside: dict[str, TrainedPlugin] = {}
+        for name, plugin in plugins.items():
+            own = plugin.find_flags(samples)
             if own.get("outside_model_range", np.zeros(0, dtype=bool)).any():
-                outside.append(name)
-            if name == self.config.primaryClassifier:
-                if self._footprint_differences(classifier):
+                outside[name] = plugin
+            if name in asked:
+                if self._footprint_differences(plugin):
                     own["outside_model_range"] = np.ones(len(samples), dtype=bool)
                 for key, values in own.items():
                     flags[key] = flags[key] | values if key in flags else values
@@ -423,7 +429,7 @@ class BlendIdentificationTask(PipelineTask):
             self.log.warning(
                 "The coadd is outside the range that models were trained on: %s; train one that fits, or "
                 "beware of these probabilities.",
-                _describe_violations(detection, samples.contexts[0], {n: classifiers[n] for n in outside}),
+                _describe_violations(detection, samples.contexts[0], outside),
             )
         return flags
 
@@ -521,14 +527,14 @@ def _predict(
 
 
 def _describe_violations(
-    detection: DetectionResult, context: SceneContext, classifiers: Mapping[str, BlendClassifier]
+    detection: DetectionResult, context: SceneContext, plugins: Mapping[str, TrainedPlugin]
 ) -> str:
-    """Say which quantities are out of which range, and for which classifiers."""
+    """Say which quantities are out of which range, and of which classifiers or localiser."""
     by_violation: dict[RangeViolation | None, list[str]] = {}
-    for name, classifier in classifiers.items():
+    for name, plugin in plugins.items():
         # A plugin may set the flag for reasons of its own.
-        for violation in classifier.find_violations(detection, context) or (None,):
-            by_violation.setdefault(violation, []).append(f"'{name}'")
+        for violation in plugin.find_violations(detection, context) or (None,):
+            by_violation.setdefault(violation, []).append(name)
     parts = []
     for violation, names in by_violation.items():
         listed = ", ".join(names)

@@ -115,13 +115,14 @@ FLAGS: tuple[FlagDefinition, ...] = (
     ),
     FlagDefinition(
         "outside_model_range",
-        "The coadd's PSF width or depth lies outside the range that the primary model was trained on, or "
-        "footprints are made with other settings.",
+        "The coadd's PSF width or depth lies outside the range that the primary model or that of the "
+        "localiser was trained on, or footprints are made with other settings.",
         blocking=False,
     ),
     FlagDefinition(
         "other_band",
-        "The primary model was trained in other bands than that of the coadd (allowAnyBand).",
+        "The primary model, or that of the localiser, was trained in other bands than that of the coadd "
+        "(allowAnyBand).",
         blocking=False,
     ),
     FlagDefinition(
