@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from lsst.meas.blendid.footprints import PEAK_DTYPE
@@ -112,6 +114,31 @@ def test_inferred_peaks_are_sorted_and_lie_in_their_footprints() -> None:
     assert len(more) + np.sum(peaks["probability"][:k] > 0.3) <= total
 
 
+def test_places_of_candidates_are_kept() -> None:
+    """Where a detected peak stands in for an object, beside what the localiser knows of its place."""
+    result, _, candidates = make_scene(xy0=(30, 4))
+    places = candidates.x.astype(float), candidates.y.astype(float)
+    some = Positions(
+        candidates.row, *places, candidates.probability.astype(float), *np.ones((3, len(places[0])))
+    )
+    peaks = merge(result, some, min_probability=0.3).peaks
+    k = len(result.footprints.peaks)
+    matched = np.isfinite(peaks["candidate_x"][:k])
+    np.testing.assert_array_equal(matched, np.isfinite(peaks["xx"][:k]))
+    offset = np.hypot(peaks["candidate_x"] - peaks["f_x"], peaks["candidate_y"] - peaks["f_y"])
+    assert 0.0 < np.nanmax(offset[:k]) < 5.0 and (offset[k:] == 0.0).all()
+    found = set(zip(*places, strict=True))
+    assert (
+        set(zip(peaks["candidate_x"][:k][matched], peaks["candidate_y"][:k][matched], strict=True)) <= found
+    )
+    told = dataclasses.replace(
+        some, candidate_x=places[0] + 0.25, candidate_y=np.full(len(places[0]), np.nan)
+    )
+    again = merge(result, told, min_probability=0.3).peaks
+    np.testing.assert_array_equal(again["candidate_x"][:k], peaks["candidate_x"][:k] + 0.25)
+    assert np.isnan(again["candidate_y"][:k]).all()
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -119,6 +146,7 @@ def test_inferred_peaks_are_sorted_and_lie_in_their_footprints() -> None:
         ({"probability": np.array([0.5, 1.1])}, "not in \\[0, 1\\]"),
         ({"row": np.array([1, 0])}, "not sorted"),
         ({"row": np.array([-1, 0])}, "not sorted"),
+        ({"candidate_x": np.zeros(3)}, "candidate_x has shape \\(3,\\) for 2 positions"),
         ({"x": np.zeros(3)}, "x has shape \\(3,\\) for 2 positions"),
     ],
 )

@@ -63,7 +63,7 @@ PEAK_SCHEMA = """
 id int64 none; footprint_id int32 none; peak_id int64 none; i_x int32 pix; i_y int32 pix;
 f_x float32 pix; f_y float32 pix; peak_value float32 nJy; significance float32; probability float32;
 is_inferred bool none; ra float64 deg; dec float64 deg; flux float32 nJy; mag float32 mag;
-xx float32 pix2; yy float32 pix2; xy float32 pix2
+xx float32 pix2; yy float32 pix2; xy float32 pix2; candidate_x float32 pix; candidate_y float32 pix
 """
 SPAN_SCHEMA = "id int64 none; footprint_id int32 none; y int32 pix; x0 int32 pix; x1 int32 pix"
 

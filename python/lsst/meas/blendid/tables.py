@@ -198,6 +198,14 @@ PEAK_COLUMNS = (
     Column("xx", "f4", "pix2", "Variance of f_x as the position of the object; NaN where it is not known."),
     Column("yy", "f4", "pix2", "Variance of f_y as the position of the object; NaN where it is not known."),
     Column("xy", "f4", "pix2", "Covariance of f_x and f_y; NaN where it is not known."),
+    Column(
+        "candidate_x",
+        "f4",
+        "pix",
+        "Column of the place where the localiser would put the object if no peak had been detected; NaN "
+        "where it knows of none.",
+    ),
+    Column("candidate_y", "f4", "pix", "Row of that place."),
 )
 
 SPAN_COLUMNS = (
@@ -420,6 +428,7 @@ def make_tables(
         "peak_id": _number_peaks(footprints.peak_ids, n_peaks, first_id),
         **{name: peaks[name] for name in ("i_x", "i_y", "f_x", "f_y", "peak_value", "significance")},
         **{name: peaks[name] for name in ("probability", "is_inferred", "xx", "yy", "xy")},
+        **{name: peaks[name] for name in ("candidate_x", "candidate_y")},
         "ra": peak_ra,
         "dec": peak_dec,
         "flux": peak_flux,

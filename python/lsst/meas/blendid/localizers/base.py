@@ -75,6 +75,9 @@ class Positions:
         Probability that an object which counts is there and at none of the other positions.
     xx, yy, xy : `numpy.ndarray`, shape (m,), float64
         Covariance of the position, pix²; NaN where it is not known.
+    candidate_x, candidate_y : `numpy.ndarray`, shape (m,), float64, optional
+        Where the localiser would put the object if no peak had been detected, where that is not the position;
+        NaN where it does not know.
 
     Raises
     ------
@@ -89,10 +92,14 @@ class Positions:
     xx: np.ndarray
     yy: np.ndarray
     xy: np.ndarray
+    candidate_x: np.ndarray | None = None
+    candidate_y: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         m = len(self.row)
-        for name in ("x", "y", "probability", "xx", "yy", "xy"):
+        for name in ("x", "y", "probability", "xx", "yy", "xy", "candidate_x", "candidate_y"):
+            if getattr(self, name) is None:
+                continue
             if np.shape(getattr(self, name)) != (m,):
                 raise ValueError(f"{name} has shape {np.shape(getattr(self, name))} for {m} positions")
         if m and (np.any(np.diff(self.row) < 0) or self.row[0] < 0):

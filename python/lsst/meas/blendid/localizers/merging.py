@@ -28,10 +28,12 @@ PEAK_FIELDS = np.dtype(
         ("xx", "f8"),
         ("yy", "f8"),
         ("xy", "f8"),
+        ("candidate_x", "f8"),
+        ("candidate_y", "f8"),
     ]
 )
 """Columns of a located peak: those of a detected one, the probability that an object is there, whether it was
-inferred, and the covariance of its position, pix²."""
+inferred, the covariance of its position, pix², and where the localiser would put the object by itself."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _detected(result: DetectionResult) -> np.ndarray:
     peaks = np.zeros(len(detected), PEAK_FIELDS)
     for name in PEAK_DTYPE.names or ():
         peaks[name] = detected[name]
-    for name in ("probability", "xx", "yy", "xy"):
+    for name in ("probability", "xx", "yy", "xy", "candidate_x", "candidate_y"):
         peaks[name] = np.nan
     return peaks
 
@@ -135,6 +137,10 @@ def merge_peaks(
     peaks["probability"][known] = 0.0
     for name in ("probability", "xx", "yy", "xy"):
         peaks[name][has & known] = getattr(positions, name)[partner[has & known]]
+    for axis in "xy":
+        own = getattr(positions, f"candidate_{axis}")
+        own = getattr(positions, axis) if own is None else own
+        peaks[f"candidate_{axis}"][has & known] = own[partner[has & known]]
     alone = np.ones(len(positions), dtype=bool)
     alone[partner[has]] = False
     alone &= usable[positions.row] & (positions.probability >= min_probability)
@@ -157,6 +163,7 @@ def merge_peaks(
     inferred["footprint_id"] = positions.row[chosen] + 1
     inferred["i_x"], inferred["i_y"] = column + result.xy0[0], line + result.xy0[1]
     inferred["f_x"], inferred["f_y"] = positions.x[chosen], positions.y[chosen]
+    inferred["candidate_x"], inferred["candidate_y"] = inferred["f_x"], inferred["f_y"]
     for name in ("probability", "xx", "yy", "xy"):
         inferred[name] = getattr(positions, name)[chosen]
     inferred["is_inferred"] = True

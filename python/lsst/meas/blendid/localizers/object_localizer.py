@@ -225,6 +225,8 @@ class ObjectLocalizer(BlendLocalizer):
                     objects.y,
                     self._scorer.probabilities(one.columns),
                     *error.T,
+                    candidate_x=objects.candidate_x,
+                    candidate_y=objects.candidate_y,
                 )
             )
         return tuple(found)

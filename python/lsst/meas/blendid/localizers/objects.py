@@ -93,6 +93,8 @@ class Objects:
     spread : `numpy.ndarray`, shape (m, 3), float64
         Variances of x and y and their covariance as far as the candidate tells, about the position: that of
         its places, and the product of its offsets from a detected peak; NaN without candidate.
+    candidate_x, candidate_y : `numpy.ndarray`, shape (m,), float64
+        Position of the candidate, parent pixels; NaN without one.
     """
 
     row: np.ndarray
@@ -106,6 +108,8 @@ class Objects:
     total: np.ndarray
     offset: np.ndarray
     spread: np.ndarray
+    candidate_x: np.ndarray
+    candidate_y: np.ndarray
 
     def __len__(self) -> int:
         return len(self.row)
@@ -142,6 +146,8 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
         "total": np.zeros(k),
         "offset": np.full(k, np.nan),
         "spread": np.full((k, 3), np.nan),
+        "candidate_x": np.full(k, np.nan),
+        "candidate_y": np.full(k, np.nan),
     }
     if candidates is not None:
         candidates, second = split_candidates(candidates)
@@ -155,6 +161,8 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
             "total": candidates.total.astype(np.float64),
             "offset": np.full(len(second), np.nan),
             "spread": np.column_stack([candidates.xx, candidates.yy, candidates.xy]).astype(np.float64),
+            "candidate_x": candidates.x.astype(np.float64),
+            "candidate_y": candidates.y.astype(np.float64),
         }
         x, y = columns["x"], columns["y"]
         radius = match_radius * result.psf.sigma
@@ -163,7 +171,16 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
         )
         has = np.flatnonzero(partner >= 0)
         which = partner[has]
-        for name in ("has_candidate", "is_second", "probability", "total", "spread"):
+        matched = (
+            "has_candidate",
+            "is_second",
+            "probability",
+            "total",
+            "spread",
+            "candidate_x",
+            "candidate_y",
+        )
+        for name in matched:
             columns[name][has] = own[name][which]
         dx, dy = own["x"][which] - x[has], own["y"][which] - y[has]
         columns["offset"][has] = np.hypot(dx, dy)
