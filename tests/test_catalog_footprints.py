@@ -25,6 +25,7 @@ from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.errors import CatalogUnusableError
 from lsst.meas.blendid.source_catalogs import (
     CatalogFootprints,
+    PeakEditConfig,
     annotate_footprints,
     parse_catalog,
     read_catalog,
@@ -60,6 +61,7 @@ def task() -> BlendIdentificationTask:
     config = BlendIdentificationConfig()
     config.classifiers.names = ["peaks"]
     config.primaryClassifier = "peaks"
+    config.localizer.name = "peaks"
     return BlendIdentificationTask(config=config)
 
 
@@ -150,7 +152,7 @@ def _command(*args: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-OPTIONS = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2", "--classifier", "peaks")
+OPTIONS = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2", "--classifier", "peaks", "--localizer", "peaks")
 
 
 def test_the_commands_from_an_image_to_an_annotated_catalogue(
@@ -186,3 +188,56 @@ def test_catalogues_that_the_command_refuses(
     assert status == 1
     assert text in err
     assert not list(out.iterdir())
+
+
+@pytest.mark.slow
+def test_pairs_with_one_peak_get_the_other_one(shared_data: Path) -> None:
+    """From the image of a band to the peaks that a deblender is given, with the default localiser.
+
+    Of ten objects two have no peak.  Each gets one within 1.5 pixels, nothing else is added, and the peaks
+    between the two go where their own galaxies are.  At none of the 17 places whose peak makes the fit of a
+    deblender diverge there is a probable one.
+    """
+    folder = shared_data / "afw_reference"
+    with np.load(folder / "deblend_toy.npz") as arrays:
+        toy = dict(arrays)
+    origin = int(toy["xy0"][0]), int(toy["xy0"][1])
+    box = Box.from_shape(toy["image_i"].shape, start=origin[::-1])
+    image = MaskedImage(
+        Image(toy["image_i"].copy(), bbox=box), mask_schema=MaskSchema([MaskPlane("NO_DATA", "none")])
+    )
+    image.variance.array[...] = 1.0
+    catalog = read_catalog(folder / "merged_base.fits").footprints()
+    config = BlendIdentificationConfig()
+    config.classifiers.names = ["centers"]
+    config.primaryClassifier = "centers"
+    psf = GaussianPointSpreadFunction(float(toy["psf_sigma"][2]), bounds=box, stamp_size=41)
+    # A zero point that makes the depth one that the model knows.
+    struct = BlendIdentificationTask(config=config).run(
+        image, psf=psf, band="i", catalog=catalog, zero_point=29.6
+    )
+    tables = BlendTables(struct.blend, struct.blendPeak, struct.blendSpans)
+    edits = PeakEditConfig()
+    edits.doAddPeaks = edits.doMovePeaks = True
+    annotation = annotate_footprints(catalog, tables, edits)
+    assert annotation.join.by_id
+
+    added = annotation.added
+    hidden = np.array([[1150.0, 2060.0], [1154.0, 2157.0]])
+    places = np.stack([added["f_x"], added["f_y"]], axis=1)
+    distance = np.hypot(*(places[:, np.newaxis] - hidden).T)
+    assert distance.shape == (2, 2) and sorted(distance.argmin(axis=0)) == [0, 1]
+    assert (distance.min(axis=0) < 1.5).all()
+    moved = np.flatnonzero(annotation.plan.moved)
+    assert catalog.peaks["id"][moved].tolist() == [6, 16]
+    for i, true in zip(moved, np.array([[1153.0, 2061.0], [1150.0, 2160.0]]), strict=True):
+        before = np.hypot(*(np.array([catalog.peaks["f_x"][i], catalog.peaks["f_y"][i]]) - true))
+        after = np.hypot(*(np.array([annotation.plan.f_x[i], annotation.plan.f_y[i]]) - true))
+        assert after < 0.5 and after <= before + 0.1
+    diverged = toy["probe"][toy["probe"][:, list(toy["probe_columns"]).index("parent_chi2")] > 1e3, :2]
+    inferred = annotation.inferred[annotation.inferred["probability"] > 0.5]
+    assert len(diverged) == 17
+    near = np.hypot(
+        inferred["f_x"][:, np.newaxis] - diverged[:, 0], inferred["f_y"][:, np.newaxis] - diverged[:, 1]
+    )
+    assert near.min() > 3.0

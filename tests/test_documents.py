@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from document_blocks import RUNNABLE, Block, read_blocks
+from toy_catalogs import ToyFootprint, ToyPeak, write_toy
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "doc").rglob("*.rst")) + sorted(ROOT.glob("*.md"))
@@ -101,6 +102,25 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
     def tables(folder: Path) -> str:
         image(folder)
         _run([BLENDID, "run", "IMAGE.fits", *SEEING, "--out", "OUT"], folder)
+        return ""
+
+    def merged(folder: Path) -> str:
+        """Give an image and a catalogue of lsst.afw with its footprints."""
+        import astropy.io.fits
+        from lsst.meas.blendid import find_footprints
+
+        image(folder)
+        found = find_footprints(astropy.io.fits.getdata(folder / "IMAGE.fits"), psf_fwhm=3.5).footprints
+        toys = []
+        for i, box in enumerate(found.bbox.tolist()):
+            own = found.peaks[found.peak_start[i] : found.peak_start[i + 1]]
+            peaks = [
+                ToyPeak(100 * i + k, int(p["i_x"]), int(p["i_y"]), float(p["peak_value"]))
+                for k, p in enumerate(own, 1)
+            ]
+            spans = [tuple(s) for s in found.spans[found.spans[:, 0] == i + 1, 1:].tolist()]
+            toys.append(ToyFootprint(5000 + i, tuple(box), peaks, pixels=spans))
+        (folder / "merged.fits").write_bytes(write_toy(toys))
         return ""
 
     def model(folder: Path) -> str:
@@ -189,6 +209,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         "labels.ecsv": labels,
         "IMAGE.fits with a PSF": as_coadd("IMAGE"),
         "IMAGE tables": tables,
+        "IMAGE.fits with merged.fits": merged,
         "REPO": repository("COLLECTION"),
         "simulated REPO": repository("sim"),
         "my-model.blendid": model,

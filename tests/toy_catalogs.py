@@ -39,7 +39,7 @@ class ToyPeak:
 
 @dataclass
 class ToyFootprint:
-    """A rectangle of pixels (inclusive) with peaks; parents have records of their own."""
+    """A rectangle of pixels (inclusive), or others as spans (y, x0, x1), with peaks."""
 
     id: int
     box: tuple[int, int, int, int]
@@ -47,9 +47,12 @@ class ToyFootprint:
     parent: int = 0
     sky: bool = False
     p_blended: float = 0.5
+    pixels: list[tuple[int, int, int]] | None = None
 
     @property
     def spans(self) -> list[tuple[int, int, int]]:
+        if self.pixels is not None:
+            return self.pixels
         x0, y0, x1, y1 = self.box
         return [(y, x0, x1) for y in range(y0, y1 + 1)]
 

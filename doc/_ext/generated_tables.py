@@ -177,8 +177,11 @@ class ConnectionsDirective(_GeneratedDirective):
             yield f"{_literal(name)} ({kind})"
             yield f"   {_escape(connection.doc)}"
             yield ""
-            yield f"   Dataset type {_literal(dataset)}, storage class {_literal(connection.storageClass)},"
-            yield f"   dimensions {', '.join(connection.dimensions)}."
+            # Schemas and the like, of which there is one in a run, have no dimensions.
+            dimensions = ", ".join(getattr(connection, "dimensions", ()))
+            kind_of_data = f"storage class {_literal(connection.storageClass)}"
+            yield f"   Dataset type {_literal(dataset)}, {kind_of_data}{',' if dimensions else '.'}"
+            yield f"   dimensions {dimensions}." if dimensions else ""
             yield ""
 
 

@@ -17,6 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .annotate_blends import AnnotateBlendsTask, AnnotateDetectionBlendsTask
+    from .annotate_blends_config import AnnotateBlendsConfig, AnnotateDetectionBlendsConfig
     from .blend_identification import BlendIdentificationTask
     from .blend_identification_config import BlendIdentificationConfig, BlendIdentificationConnections
     from .classifiers import BlendClassifier, classifier_registry
@@ -33,6 +35,10 @@ __all__ = (
     "find_footprints",
     "identify_blends",
     "measure_features",
+    "AnnotateBlendsConfig",
+    "AnnotateBlendsTask",
+    "AnnotateDetectionBlendsConfig",
+    "AnnotateDetectionBlendsTask",
     "BlendIdentificationConfig",
     "BlendIdentificationConnections",
     "BlendIdentificationTask",
@@ -57,6 +63,10 @@ _HOME = {
     "find_footprints": "identify",
     "identify_blends": "identify",
     "measure_features": "identify",
+    "AnnotateBlendsConfig": "annotate_blends_config",
+    "AnnotateBlendsTask": "annotate_blends",
+    "AnnotateDetectionBlendsConfig": "annotate_blends_config",
+    "AnnotateDetectionBlendsTask": "annotate_blends",
     "BlendIdentificationConfig": "blend_identification_config",
     "BlendIdentificationConnections": "blend_identification_config",
     "BlendIdentificationTask": "blend_identification",

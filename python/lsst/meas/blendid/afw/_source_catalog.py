@@ -105,18 +105,18 @@ class CatalogAnnotator:
     ----------
     schema : `lsst.afw.table.Schema`
         Schema of the records.
-    peak_schema : `lsst.afw.table.Schema`
-        Schema of the peaks.
+    peak_schema : `lsst.afw.table.Schema`, optional
+        Schema of the peaks; that of a detection if not given.
     """
 
-    def __init__(self, schema: Schema, peak_schema: Schema) -> None:
+    def __init__(self, schema: Schema, peak_schema: Schema | None = None) -> None:
         from lsst.afw.detection import PeakTable
         from lsst.afw.table import SourceTable
 
         self._peak_minimal = PeakTable.makeMinimalSchema()
         self._mapper = _make_mapper(schema, SourceTable.makeMinimalSchema(), RECORD_FIELDS, is_own_field)
         self._peak_mappers: list[SchemaMapper] = []
-        self._peak_mapper = self._find_peak_mapper(peak_schema)
+        self._peak_mapper = self._find_peak_mapper(self._peak_minimal if peak_schema is None else peak_schema)
 
     @property
     def schema(self) -> Schema:
@@ -127,6 +127,21 @@ class CatalogAnnotator:
     def peak_schema(self) -> Schema:
         """Schema of annotated peaks (`lsst.afw.table.Schema`)."""
         return self._peak_mapper.getOutputSchema()
+
+    def make_empty(self) -> tuple[SourceCatalog, PeakCatalog]:
+        """Make catalogues without rows, by which pipelines pass schemas on.
+
+        Returns
+        -------
+        records : `lsst.afw.table.SourceCatalog`
+            Of annotated records.
+        peaks : `lsst.afw.detection.PeakCatalog`
+            Of annotated peaks.
+        """
+        from lsst.afw.detection import PeakCatalog
+        from lsst.afw.table import SourceCatalog
+
+        return SourceCatalog(self.schema), PeakCatalog(self.peak_schema)
 
     def _find_peak_mapper(self, schema: Schema) -> SchemaMapper:
         """Mapper of peaks of a schema; footprints of one catalogue may have several."""

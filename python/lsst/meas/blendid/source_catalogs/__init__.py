@@ -21,6 +21,7 @@ from .annotation import Annotation, annotate_footprints
 from .catalog_file import CatalogFile, parse_catalog, read_catalog
 from .columns import CATALOG_FLAGS, PEAK_FIELDS, RECORD_FIELDS, FieldDefinition, is_own_field
 from .config import PeakEditConfig
+from .deblended import find_failed_children
 from .footprint_arrays import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints
 from .footprint_sets import GivenFootprints, make_footprint_set
 from .join import CatalogJoin, join_tables
@@ -49,6 +50,7 @@ __all__ = (
     "annotate_catalog_file",
     "annotate_footprints",
     "apply_annotation",
+    "find_failed_children",
     "is_own_field",
     "join_tables",
     "make_footprint_set",
