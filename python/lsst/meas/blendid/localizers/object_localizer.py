@@ -224,7 +224,9 @@ class ObjectLocalizer(BlendLocalizer):
                     objects.x,
                     objects.y,
                     self._scorer.probabilities(one.columns),
-                    *error.T,
+                    xx=error[:, 0],
+                    yy=error[:, 1],
+                    xy=error[:, 2],
                     candidate_x=objects.candidate_x,
                     candidate_y=objects.candidate_y,
                 )
