@@ -223,6 +223,16 @@ def test_no_peak_is_moved_onto_another() -> None:
     assert not plan.moved.any()
 
 
+def test_no_peak_is_moved_where_its_place_is_not_sure() -> None:
+    """Two inferred peaks of what may be one galaxy."""
+    candidate = np.array([[8.4, 10.2]])
+    two = _inferred([(0, 14, 10, 8), (0, 7, 11, 6)])
+    plan = _plan(ONE, two, candidate=candidate, doMovePeaks=True)
+    assert plan.refusal.tolist() == ["", ""] and not plan.moved.any()
+    two["probability"][1] = 0.4
+    assert _plan(ONE, two, candidate=candidate, doMovePeaks=True).moved.all()
+
+
 def test_a_footprint_without_peaks_gets_one() -> None:
     empty = _footprints([BOX], [])
     plan = _plan(empty, _inferred([(0, 20, 10, 5)]), doDropPeaks=True)

@@ -60,7 +60,8 @@ class PeakEditConfig(Config):
     )
     doMovePeaks: Field[bool] = Field(
         doc="Move a detected peak onto the place that its galaxy was inferred at when a peak is added closer "
-        "than moveRadius? The one peak of two close galaxies lies between them. It keeps its id.",
+        "than moveRadius? The one peak of two close galaxies lies between them. It keeps its id. Not onto a "
+        "place with another probable peak closer than minSeparation.",
         dtype=bool,
         default=False,
     )

@@ -171,6 +171,21 @@ class _Editor:
             which = np.flatnonzero(self._can_move)
             x, y = np.rint(self._candidate[which]).astype(np.int64).T
             self._can_move[which] = footprints.contain(peaks["footprint"][which], x, y)
+            self._can_move[which] &= ~self._are_unsure(which)
+
+    def _are_unsure(self, peaks: np.ndarray) -> np.ndarray:
+        """Whether another probable inferred peak is so close to the place that a peak would be moved to.
+
+        Then one of the two is too many, and which of them is where the object is cannot be told.
+        """
+        inferred, config = self._inferred, self._config
+        probable = inferred[inferred["probability"] > config.minAddProbability]
+        unsure = np.zeros(len(peaks), dtype=bool)
+        for i, peak in enumerate(peaks):
+            own = probable[probable["footprint"] == self._footprints.peaks["footprint"][peak]]
+            places = np.stack([own["f_x"], own["f_y"]], axis=1).astype(float)
+            unsure[i] = not _are_apart(places, self._candidate[peak], config.minSeparation)
+        return unsure
 
     def drop(self) -> None:
         """Drop peaks of small probability, but never the most probable one of a footprint."""
