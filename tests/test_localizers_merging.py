@@ -15,7 +15,8 @@ import dataclasses
 import numpy as np
 import pytest
 from lsst.meas.blendid.footprints import PEAK_DTYPE
-from lsst.meas.blendid.localizers import LocatedPeaks, Positions, merge_peaks
+from lsst.meas.blendid.localizers import Positions, merge_peaks
+from lsst.meas.blendid.located_peaks import LocatedPeaks
 from toy_objects import make_scene
 from toy_samples import make_result
 

@@ -33,7 +33,9 @@ MAX_LINE_LENGTH = 110
 _CORE = {"footprints", "psf", "masks", "zero_points", "flags", "errors"}
 _DATA = _CORE | {"samples", "cutouts", "labels", "model_package", "calibration"}
 _MEASUREMENTS = {"features", "networks", "centers"}
-_CLASSIFIERS = _DATA | _MEASUREMENTS | {"classifiers"}
+_PLUGINS = {"plugin_registry", "trained_plugin"}
+_CLASSIFIERS = _DATA | _MEASUREMENTS | _PLUGINS | {"classifiers"}
+_LOCALIZERS = _CLASSIFIERS | {"peak_matching", "located_peaks", "localizers"}
 ALLOWED_IMPORTS = {
     "flags": set(),
     "errors": set(),
@@ -48,7 +50,9 @@ ALLOWED_IMPORTS = {
     "calibration": _DATA,
     "model_package": {"errors"},
     "fluxes": _CORE,
-    "tables": _CORE | {"fluxes", "ids", "labels"},
+    "located_peaks": _CORE,
+    "peak_matching": _CORE | {"labels", "centers"},
+    "tables": _CORE | {"fluxes", "ids", "labels", "located_peaks"},
     "table_files": {"tables"},
     "product_files": {"tables", "footprints"},
     "footprint_flags": _CORE | {"fluxes", "profile_mismatch"},
@@ -56,13 +60,16 @@ ALLOWED_IMPORTS = {
     "features": _DATA | {"features"},
     "networks": _DATA | {"networks"},
     "centers": _DATA | {"centers", "networks", "features"},
+    "plugin_registry": set(),
+    "trained_plugin": _DATA,
     "classifiers": _CLASSIFIERS,
+    "localizers": _LOCALIZERS,
     "simulation": {"simulation", "psf", "masks", "errors", "ids", "labels"},
     "readers": {"readers", "psf", "masks", "zero_points", "errors", "afw"},
     "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids", "source_catalogs"},
-    "source_catalogs": _CORE | {"source_catalogs", "tables", "labels"},
-    "training": _CLASSIFIERS | {"training", "evaluation", "simulation", "readers"},
-    "evaluation": _CLASSIFIERS | {"training", "evaluation", "simulation", "tables"},
+    "source_catalogs": _CORE | {"source_catalogs", "tables", "labels", "peak_matching"},
+    "training": _LOCALIZERS | {"training", "evaluation", "simulation", "readers"},
+    "evaluation": _LOCALIZERS | {"training", "evaluation", "simulation", "tables", "fluxes"},
 }
 
 

@@ -43,7 +43,8 @@ from .errors import (
 )
 from .footprint_flags import find_footprint_flags
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
-from .localizers import BlendLocalizer, LocatedPeaks, locate_peaks
+from .localizers import BlendLocalizer, locate_peaks
+from .located_peaks import LocatedPeaks
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
 from .psf import PsfSummary, summarize_psf

@@ -40,7 +40,7 @@ from .fluxes import NJY_ZERO_POINT, footprint_fluxes, peak_fluxes, to_magnitudes
 from .footprints import DetectionResult
 from .ids import row_ids
 from .labels import N_CLASSES
-from .localizers import LocatedPeaks
+from .located_peaks import LocatedPeaks
 
 if TYPE_CHECKING:
     from lsst.sphgeom import Region

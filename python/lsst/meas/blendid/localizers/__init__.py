@@ -13,12 +13,10 @@ from __future__ import annotations
 __all__ = (
     "ENTRY_POINT_GROUP",
     "OBJECT_COLUMNS",
-    "PEAK_FIELDS",
     "BlendLocalizer",
     "BlendLocalizerConfig",
     "CentersLocalizer",
     "CentersLocalizerConfig",
-    "LocatedPeaks",
     "PeaksLocalizer",
     "PeaksLocalizerConfig",
     "Positions",
@@ -37,7 +35,7 @@ from .base import BlendLocalizer, BlendLocalizerConfig, Positions
 from .centers import CentersLocalizer, CentersLocalizerConfig
 from .consistency import expected_counts, several_mean, tilt_probabilities
 from .locating import locate_peaks
-from .merging import PEAK_FIELDS, LocatedPeaks, merge_peaks
+from .merging import merge_peaks
 from .objects import OBJECT_COLUMNS
 from .peaks import PeaksLocalizer, PeaksLocalizerConfig
 from .registry import ENTRY_POINT_GROUP, find_localizer, localizer_registry

@@ -16,10 +16,11 @@ import dataclasses
 
 import numpy as np
 
+from ..located_peaks import LocatedPeaks
 from ..samples import FootprintSamples
 from .base import BlendLocalizer
 from .consistency import expected_counts, several_mean, tilt_probabilities
-from .merging import LocatedPeaks, merge_peaks
+from .merging import merge_peaks
 
 
 def locate_peaks(

@@ -10,73 +10,14 @@
 
 from __future__ import annotations
 
-__all__ = ("PEAK_FIELDS", "LocatedPeaks", "merge_peaks")
-
-from dataclasses import dataclass
+__all__ = ("merge_peaks",)
 
 import numpy as np
 
-from ..footprints import PEAK_DTYPE, DetectionResult
+from ..footprints import DetectionResult
+from ..located_peaks import PEAK_FIELDS, LocatedPeaks, take_detected
 from .base import Positions
 from .matching import match_in_footprints
-
-PEAK_FIELDS = np.dtype(
-    [
-        *PEAK_DTYPE.descr,
-        ("probability", "f8"),
-        ("is_inferred", "?"),
-        ("xx", "f8"),
-        ("yy", "f8"),
-        ("xy", "f8"),
-        ("candidate_x", "f8"),
-        ("candidate_y", "f8"),
-    ]
-)
-"""Columns of a located peak: those of a detected one, the probability that an object is there, whether it was
-inferred, the covariance of its position, pix², and where the localiser would put the object by itself."""
-
-
-@dataclass(frozen=True)
-class LocatedPeaks:
-    """Peaks of the n footprints of an image with their probabilities.
-
-    Parameters
-    ----------
-    peaks
-        Structured array of `PEAK_FIELDS`, parent pixels: all detected peaks as they were, sorted by
-        footprint, then the inferred ones, sorted by footprint and falling probability.
-    too_many : `numpy.ndarray`, shape (n,), bool
-        Footprints from which inferred peaks were left out because there were too many.
-    """
-
-    peaks: np.ndarray
-    too_many: np.ndarray
-
-    @classmethod
-    def without_localizer(cls, result: DetectionResult) -> LocatedPeaks:
-        """Take the detected peaks alone.
-
-        Parameters
-        ----------
-        result
-            An image with its n footprints.
-
-        Returns
-        -------
-        located
-            Its peaks, without probabilities.
-        """
-        return cls(_detected(result), np.zeros(len(result.footprints), dtype=bool))
-
-
-def _detected(result: DetectionResult) -> np.ndarray:
-    detected = result.footprints.peaks
-    peaks = np.zeros(len(detected), PEAK_FIELDS)
-    for name in PEAK_DTYPE.names or ():
-        peaks[name] = detected[name]
-    for name in ("probability", "xx", "yy", "xy", "candidate_x", "candidate_y"):
-        peaks[name] = np.nan
-    return peaks
 
 
 def merge_peaks(
@@ -122,7 +63,7 @@ def merge_peaks(
     usable = np.ones(n, dtype=bool) if usable is None else usable
     if len(positions) and positions.row[-1] >= n:
         raise ValueError(f"there are positions for footprint {positions.row[-1]}, and {n} footprints")
-    peaks = _detected(result)
+    peaks = take_detected(result)
     start = np.searchsorted(positions.row, np.arange(n + 1))
     partner = match_in_footprints(
         footprints.peak_start,

@@ -215,18 +215,18 @@ class ObjectLocalizer(BlendLocalizer):
         found = []
         for one in self._describe(samples):
             objects = one.objects
-            error = self._scorer.covariances(
+            xx, yy, xy = self._scorer.covariances(
                 one.columns, one.spread, objects.peak >= 0, objects.has_candidate
-            )
+            ).T
             found.append(
                 Positions(
                     objects.row.astype(np.int32),
                     objects.x,
                     objects.y,
                     self._scorer.probabilities(one.columns),
-                    xx=error[:, 0],
-                    yy=error[:, 1],
-                    xy=error[:, 2],
+                    xx,
+                    yy,
+                    xy,
                     candidate_x=objects.candidate_x,
                     candidate_y=objects.candidate_y,
                 )
