@@ -17,8 +17,10 @@ from lsst.meas.blendid.centers.candidates import (
     Candidates,
     describe_candidates,
     find_candidates,
+    split_candidates,
 )
 from lsst.meas.blendid.centers.pooling import tile_labels
+from toy_objects import make_candidates
 
 SIGMA = 2.0
 
@@ -123,13 +125,10 @@ def test_candidates_equal_those_of_a_slow_program(seed: int, sigma: float) -> No
 
 
 def test_columns() -> None:
-    candidates = Candidates(
-        np.array([0, 0, 0, 0, 2]),
-        np.array([1.0, 4.0, 1.0, 9.0, 5.0]),
-        np.array([1.0, 5.0, 7.0, 9.0, 5.0]),
-        np.array([0.9, 0.6, 0.2, 0.05, 0.3]),
-        np.array([0, 4, 4, 5]),
-    )
+    row, x, y, p = np.array(
+        [[0, 1.0, 1.0, 0.9], [0, 4.0, 5.0, 0.6], [0, 1.0, 7.0, 0.2], [0, 9.0, 9.0, 0.05], [2, 5.0, 5.0, 0.3]]
+    ).T
+    candidates = make_candidates(row.astype(int), x, y, p, 3)
     sums = np.array([[1.8, 1.2, 0.9], [0.0, 0.0, 0.0], [0.3, 0.1, 0.3]])
     p_n = np.array([[0.0, 0.1, 0.6, 0.2, 0.1], [1.0, 0.0, 0.0, 0.0, 0.0], [0.2, 0.4, 0.4, 0.0, 0.0]])
     columns = describe_candidates(candidates, sums, p_n, psf_sigma=2.0)
@@ -147,3 +146,53 @@ def test_columns() -> None:
     assert np.isfinite(empty["center_log_odds"])
     one = dict(zip(CENTER_COLUMNS, columns[2].tolist(), strict=True))
     assert one["center_p1"] == pytest.approx(0.3) and np.isnan(one["center_separation_12_sigma"])
+
+
+def make_map(centers: list[tuple[float, float, float]], size: int = 24) -> np.ndarray:
+    """Logits of a map in which centres at x, y are spread over tiles, each with its number of centres."""
+    y, x = np.mgrid[:size, :size]
+    total = np.zeros((size, size))
+    for cx, cy, number in centers:
+        blob = np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / 0.8**2)
+        total += number * blob / blob.sum()
+    p = total.reshape(size // 2, 2, size // 2, 2).transpose(0, 2, 1, 3).reshape(size // 2, size // 2, 4)
+    none = np.maximum(1.0 - p.sum(axis=-1, keepdims=True), 1e-9)
+    return np.log(np.maximum(np.concatenate([none, p], axis=-1), 1e-12)).astype(np.float32)
+
+
+def test_covariance_is_that_of_the_places() -> None:
+    labels = np.ones((24, 24), np.int32)
+    tiles, inside = tile_labels(labels)
+    found = find_candidates(make_map([(11.3, 12.2, 0.9)]), tiles, inside, 1, psf_sigma=2.5)
+    assert found.row.tolist() == [0]
+    assert (found.x[0], found.y[0]) == pytest.approx((11.3, 12.2), abs=0.1)
+    # The blob, and a twelfth for where in its pixel a place is.
+    assert found.xx[0] == pytest.approx(0.8**2 + 1 / 12, abs=0.12)
+    assert found.yy[0] == pytest.approx(0.8**2 + 1 / 12, abs=0.12)
+    assert abs(found.xy[0]) < 0.05
+    assert found.total[0] == found.probability[0] == pytest.approx(0.9, abs=0.03)
+
+
+def test_two_galaxies_in_one_candidate_are_split() -> None:
+    labels = np.ones((24, 24), np.int32)
+    tiles, inside = tile_labels(labels)
+    true = [(11.0, 12.0, 0.95), (13.2, 12.0, 0.6)]
+    found = find_candidates(make_map(true), tiles, inside, 1, psf_sigma=2.5)
+    assert len(found.row) == 1 and found.total[0] > 1.4 and found.probability[0] == 1.0
+    split, is_second = split_candidates(found)
+    assert is_second.tolist() == [False, True] and split.start.tolist() == [0, 2]
+    assert split.probability[1] == pytest.approx(found.total[0] - 1.0)
+    # The mean stays, and both are near their galaxies, the more probable one first.
+    weights = np.array([1.0, found.total[0] - 1.0])
+    assert np.average(split.x, weights=weights) == pytest.approx(found.x[0], abs=1e-4)
+    assert np.hypot(split.x - [11.0, 13.2], split.y - 12.0).max() < 0.8
+    assert np.all(split.xx < found.xx[0]) and np.all(split.xx * split.yy >= split.xy**2)
+
+
+def test_what_is_one_galaxy_is_not_split() -> None:
+    x, y, p = np.array([[1.0, 9.0, 5.0], [2.0, 3.0, 4.0], [0.9, 0.2, 1.0]])
+    candidates = make_candidates(np.array([0, 0, 2]), x, y, p, 3)
+    split, is_second = split_candidates(candidates)
+    assert not is_second.any() and split.start.tolist() == [0, 2, 2, 3]
+    for name in ("row", "x", "y", "probability", "xx"):
+        np.testing.assert_array_equal(getattr(split, name), getattr(candidates, name))

@@ -91,11 +91,14 @@ def test_training_network_counts_as_prediction_does(keras: Any) -> None:
     images = []
     for k in range(batch):
         planes, labels, context = make_image(crop, 24, seed=k)
-        images.append((planes[:, k * 8 : k * 8 + crop], labels[:, k * 8 : k * 8 + crop], context))
+        planes = planes[:, k * 8 : k * 8 + crop].astype(np.float16)
+        images.append((planes, labels[:, k * 8 : k * 8 + crop], context))
     scalars = rng.normal(size=(batch, n_segments, len(SCALAR_NAMES))).astype("f4")
     tiles = [tile_labels(a)[0] for _, a, _ in images]
     inputs = {
-        "planes": np.stack([np.concatenate([p, (a > 0)[..., None]], axis=-1) for p, a, _ in images]),
+        "planes": np.stack(
+            [np.concatenate([p.astype("f4"), (a > 0)[..., None]], axis=-1) for p, a, _ in images]
+        ),
         "context": np.stack([c for _, _, c in images]),
         "segment": np.stack([np.where(t > 0, t - 1, n_segments) for t in tiles]),
         "inside": np.stack([tile_labels(a)[1] for _, a, _ in images]),

@@ -17,11 +17,11 @@ import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.centers import Candidates
 from lsst.meas.blendid.footprints import FootprintSet
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.peak_matching import GalaxyList, PeakList, PeakMatches, match_peaks
 from scipy.optimize import linear_sum_assignment
+from toy_objects import make_candidates
 
 RADIUS = 2.5
 _FAR = 1e4
@@ -205,13 +205,8 @@ def test_lists_of_images_are_joined() -> None:
 
 
 def test_from_candidates_and_tables() -> None:
-    candidates = Candidates(
-        np.array([0, 0, 2], np.int32),
-        np.array([1.0, 2.0, 3.0], np.float32),
-        np.array([4.0, 5.0, 6.0], np.float32),
-        np.array([0.9, 0.2, 0.5], np.float32),
-        np.array([0, 2, 2, 3]),
-    )
+    row, x, y, p = np.array([[0, 1.0, 4.0, 0.9], [0, 2.0, 5.0, 0.2], [2, 3.0, 6.0, 0.5]]).T
+    candidates = make_candidates(row.astype(int), x, y, p, 3)
     peaks = PeakList.from_candidates(candidates)
     assert peaks.footprint.tolist() == [0, 0, 2] and peaks.has_probabilities
     assert peaks.y.tolist() == [4.0, 5.0, 6.0]

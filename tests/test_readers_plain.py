@@ -29,7 +29,7 @@ from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.images.serialization import write_archive
 from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel
 from lsst.meas.blendid.readers import InputImage, ReadError, read_image
-from lsst.meas.blendid.samples import ab_zero_point
+from lsst.meas.blendid.zero_points import ab_zero_point
 from lsst.resources import ResourcePath
 
 SHAPE = (40, 50)

@@ -85,7 +85,9 @@ class _Stem(Layer):
     ) -> None:
         super().__init__(target.n_rows, None, target)
         self._output = target
-        self._weights, self._planes, self._labels = weights.stem, planes.view(np.uint16), labels
+        # The bits of half precision, whatever is given.
+        bits = np.ascontiguousarray(planes, dtype=np.float16).view(np.uint16)
+        self._weights, self._planes, self._labels = weights.stem, bits, labels
         more = context.astype(np.float32) @ weights.context + weights.context_bias
         self._bias = self._weights.bias.copy()
         self._bias[: len(more)] += more

@@ -310,7 +310,9 @@ class EnsembleClassifier(BlendClassifier):
             member = self._members[name]
             members.append(member_columns(np.asarray(member.probabilities(samples), dtype=np.float64)))
             if isinstance(member, Describes):
-                columns.append(np.asarray(member.describe(samples)).reshape(len(samples), -1))
+                described = np.asarray(member.describe(samples))
+                # Not -1 columns, which no rows tell nothing of.
+                columns.append(described.reshape(len(samples), *described.shape[1:] or (1,)))
         facts = np.column_stack([FACTS[name](samples) for name in FACTS] + [np.log(samples.psf_sigma)])
         if self.config.useFeatures:
             columns.append(measure_features(samples))
