@@ -112,7 +112,7 @@ def test_peaks_are_added_to_a_real_catalogue(shared_data: Path) -> None:
     tables = _tables_of(catalog, inferred=True)
     footprints = catalog.footprints()
     annotated, annotation = annotate_catalog_file(
-        catalog, tables, _config(doAddPeaks=True, minSeparation=0.5)
+        catalog, tables, _config(doAddPeaks=True, minSeparation=0.5, minAddProbability=0.5)
     )
     again = parse_catalog(annotated.to_bytes(), "again").footprints()
     new = again.peaks[again.peaks["is_inferred"]]

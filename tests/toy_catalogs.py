@@ -205,6 +205,9 @@ def make_tables(
         if moved:
             k = "xy".index(axis)
             peak[f"candidate_{axis}"] = np.array([p.candidate[k] for _, p in peaks], dtype=np.float32)
+        else:
+            # As tables of other programs may be.
+            del peak[f"candidate_{axis}"]
     for name, attribute in (
         ("peak_value", "value"),
         ("significance",) * 2,
