@@ -320,7 +320,7 @@ def test_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monke
     line = fails(1, *args, "--model", "peaks-i-1")
     assert "model peaks-i-1: needs Keras, which is not installed" in line
     monkeypatch.setattr(
-        "lsst.meas.blendid.model_package.list_shipped", lambda _kind: ("logistic-i-1", "peaks-i-1")
+        "lsst.meas.blendid.model_package.list_shipped", lambda *_: ("logistic-i-1", "peaks-i-1")
     )
     status, out, err = run(*args)
     assert status == 0, err
