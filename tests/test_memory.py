@@ -20,7 +20,7 @@ import pytest
 SIZES = (1024, 3072)
 """Sides of two images: what their runs differ by is what pixels take, without the part of the libraries."""
 
-TABLES = 1.0
+TABLES = 1.5
 """Bytes a pixel for tables and strips of features, on top of three times the image.
 
 Strips have as many rows in an image of any height: their share is larger in these images than in large ones.
