@@ -272,7 +272,7 @@ def test_lsst_afw_writes_the_same_bytes(
             for p in own
         ]
         x, y = footprints.spans[np.searchsorted(footprints.spans[:, 0], number)][[2, 1]]
-        peaks.append(ToyPeak(0, float(x), float(y), value=400.0, probability=0.6, is_inferred=True))
+        peaks.append(ToyPeak(0, float(x), float(y), value=400.0, probability=0.875, is_inferred=True))
         toys.append(ToyFootprint(int(footprints.record_id[record]), tuple(footprints.bbox[number]), peaks))
     tables = make_tables(toys)
     wanted, annotation = annotate_catalog_file(catalog, tables, config)

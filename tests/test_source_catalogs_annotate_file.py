@@ -47,7 +47,7 @@ def _tables_of(catalog: CatalogFile, *, inferred: bool = False) -> BlendTables:
         if inferred:
             # The first pixel of the footprint.
             x, y = footprints.spans[np.searchsorted(footprints.spans[:, 0], number)][[2, 1]]
-            peaks.append(ToyPeak(0, float(x), float(y), value=-1, probability=0.6, is_inferred=True))
+            peaks.append(ToyPeak(0, float(x), float(y), value=-1, probability=0.875, is_inferred=True))
         parent = int(footprints.parent_id[record])
         made.append(ToyFootprint(int(footprints.record_id[record]), tuple(boxes[number]), peaks, parent))
     return make_tables(made)

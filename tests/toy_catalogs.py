@@ -107,13 +107,14 @@ def toy_hdus(
                 [
                     _bits(np.array([[f.sky] for f in footprints], dtype=bool).reshape(n, 1)),
                     fits.Column("id", "1K", array=np.array([f.id for f in footprints], dtype=np.int64)),
-                    fits.Column("coord_ra", "1D", array=np.full(n, np.nan)),
+                    fits.Column("coord_ra", "1D", array=np.full(n, np.nan), unit="rad"),
+                    fits.Column("coord_dec", "1D", array=np.full(n, np.nan), unit="rad"),
                     fits.Column(
                         "parent", "1K", array=np.array([f.parent for f in footprints], dtype=np.int64)
                     ),
                     fits.Column("footprint", "1J", array=2 * np.arange(n) + 1),
                 ],
-                [("AR_HDU", 3), version, ("AFW_TYPE", "SOURCE")],
+                [*(("TCCLS3", "Angle"), ("TCCLS4", "Angle")), ("AR_HDU", 3), version, ("AFW_TYPE", "SOURCE")],
                 ["merge_footprint_sky"],
             ),
             _table(

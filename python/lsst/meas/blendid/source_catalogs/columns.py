@@ -84,17 +84,22 @@ CATALOG_FLAGS: tuple[FlagDefinition, ...] = (
 
 def _record_fields() -> tuple[FieldDefinition, ...]:
     """Fields of records: columns of the footprint table, and its flags."""
-    described = {column.name: column.description for column in BLEND_COLUMNS}
+    described = {column.name: _without_quotes(column.description) for column in BLEND_COLUMNS}
     names = ("p_blended", *(f"p_n_{k}" for k in range(N_CLASSES)), "n_expected")
     general = "Nothing is known about the record as a blend; the other flags say why."
     return (
         *(FieldDefinition(PREFIX + name, "f4", described[name]) for name in names),
         FieldDefinition(f"{PREFIX}flag", "bool", general),
         *(
-            FieldDefinition(PREFIX + flag.column, "bool", flag.description)
+            FieldDefinition(PREFIX + flag.column, "bool", _without_quotes(flag.description))
             for flag in (*FLAGS, *CATALOG_FLAGS)
         ),
     )
+
+
+def _without_quotes(text: str) -> str:
+    """Replace apostrophes, at which lsst.afw cuts texts of several cards when it reads them."""
+    return text.replace("'", "`")
 
 
 RECORD_FIELDS = _record_fields()
