@@ -56,22 +56,31 @@ LARGEST = 3400
 """Side of a coadd of Rubin's."""
 
 
+_LAUNCHER = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:], stdout=open(sys.argv[1], "w"), stderr=subprocess.STDOUT)
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+print(process.returncode, usage.ru_maxrss)
+"""
+"""Runs a command from a small process: a process starts as a copy of its parent, whose memory counts."""
+
+
 def peak_memory(path: Path, options: tuple[str, ...] = ()) -> int:
     """Largest resident memory of ``blendid run`` on an image, bytes."""
     command = [sys.executable, "-c", _RUN, "run", str(path), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"]
-    command += options
+    command += [*options, "--out", str(path.parent / "tables")]
     log = path.with_suffix(".log")
-    with log.open("w") as stream:
-        process = subprocess.Popen(
-            [*command, "--out", str(path.parent / "tables")],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, log.read_text()
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    launched = subprocess.run(
+        [sys.executable, "-I", "-c", _LAUNCHER, str(log), *command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    )
+    status, size = (int(word) for word in launched.stdout.split())
+    assert status == 0, log.read_text()
+    return size * (1 if sys.platform == "darwin" else 1024)
 
 
 def memory_by_size(folder: Path, planes: str, options: tuple[str, ...] = ()) -> tuple[list[int], float]:
