@@ -109,6 +109,24 @@ def test_prepared_samples_need_no_images(
     np.testing.assert_array_equal(fitted.predict(samples.without_images()), expected)
 
 
+def test_the_same_trees_run_once(fitted: FeaturesClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, _ = make_samples(4, seed=3)
+    expected = fitted.predict(samples)
+    again = FeaturesClassifier.from_package(fitted.to_package())
+    other = fitted.to_package()
+    other.arrays["baseline"] = other.arrays["baseline"] + 0.5
+    with monkeypatch.context() as patch:
+        patch.setattr("lsst.meas.blendid.classifiers.features.predict_trees", pytest.fail)
+        first = again.predict(samples)
+        np.testing.assert_array_equal(first, expected)
+        # Whatever is done to what one has got, the next one gets the same.
+        first[:] = 0.0
+        np.testing.assert_array_equal(again.predict(samples), expected)
+        one = samples.alone(1)
+        np.testing.assert_array_equal(again.predict(one), expected[-len(one) :])
+    assert not np.allclose(FeaturesClassifier.from_package(other).predict(samples), expected)
+
+
 def test_weights_change_the_fit_and_not_the_prior(data: tuple[FootprintSamples, np.ndarray]) -> None:
     samples, counts = data
     weights = np.where(counts > 1, 5.0, 1.0)

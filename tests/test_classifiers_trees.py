@@ -241,6 +241,69 @@ def test_damaged_arrays_are_refused(name: str, change: object, message: str) -> 
         validate_trees(damage(name, change))
 
 
+def grow_tree(rng: np.random.Generator, n_leaves: int, n_features: int) -> list[tuple[int, float, int, int]]:
+    """Nodes of a random tree: feature (-1 for a leaf), value, distance to the right child, where NaN goes."""
+    if n_leaves == 1:
+        return [(-1, float(rng.normal()), 0, 0)]
+    # Lopsided trees are deep.
+    n_left = int(rng.integers(1, n_leaves)) if rng.random() < 0.7 else 1
+    left, right = (grow_tree(rng, n, n_features) for n in (n_left, n_leaves - n_left))
+    split = (int(rng.integers(n_features)), float(rng.normal()), len(left) + 1, int(rng.integers(2)))
+    return [split, *left, *right]
+
+
+def walk(nodes: list[tuple[int, float, int, int]], row: np.ndarray) -> float:
+    """Value of the leaf that a row comes to, one step after the other."""
+    i = 0
+    while nodes[i][0] >= 0:
+        feature, threshold, right, missing_left = nodes[i]
+        v = row[feature]
+        goes_left = missing_left == 1 if np.isnan(v) else v <= threshold
+        i += 1 if goes_left else right
+    return nodes[i][1]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([1, 2, 31, 32, 33, 64, 65, 140]), st.integers(1, 300))
+@settings(max_examples=25)
+def test_each_row_comes_to_its_leaf(seed: int, n_leaves: int, n: int) -> None:
+    """However many leaves a tree has, and rows there are."""
+    rng = np.random.default_rng(seed)
+    trees = [grow_tree(rng, k, 3) for k in (n_leaves, 5, 1)]
+    feature, value, right, missing_left = (np.array(c) for c in zip(*sum(trees, []), strict=True))
+    arrays = validate_trees(
+        {
+            "tree_start": np.cumsum([0] + [len(tree) for tree in trees]),
+            "tree_score": np.array([1, 4, 1]),
+            "node_feature": feature,
+            "node_value": value.astype(np.float32),
+            "node_right": right,
+            "node_missing_left": missing_left,
+            "baseline": np.arange(5.0),
+            "class_factors": np.ones(5),
+            "n_features": np.array([3]),
+        }
+    )
+    x = rng.normal(size=(n, 3)).astype(np.float32)
+    x[rng.random(x.shape) < 0.2] = np.nan
+    x[rng.random(x.shape) < 0.05] = np.inf
+    x[rng.random(x.shape) < 0.05] = -np.inf
+    expected = np.tile(np.arange(5.0), (n, 1))
+    for nodes, k in zip(trees, (1, 4, 1), strict=True):
+        expected[:, k] += [walk(nodes, row) for row in x]
+    np.testing.assert_allclose(raw_scores(arrays, x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_nodes_that_are_no_trees_are_refused() -> None:
+    x, counts = make_data(200)
+    arrays = fit_trees(x, counts, settings=FEW)
+    start = int(arrays["tree_start"][1])
+    first = int(np.flatnonzero(arrays["node_feature"][:start] >= 0)[0])
+    right = arrays["node_right"].copy()
+    right[first] += 1 if first + right[first] + 1 < start else -1
+    with pytest.raises(ValueError, match="nodes on the left of a split do not end where"):
+        validate_trees(arrays | {"node_right": right})
+
+
 def test_missing_array_is_named() -> None:
     x, counts = make_data(200)
     arrays = fit_trees(x, counts, settings=FEW)

@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import weakref
+from multiprocessing.reduction import ForkingPickler
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -426,6 +429,24 @@ def test_no_usable_pixels() -> None:
 def test_config_is_checked() -> None:
     with pytest.raises(ValueError, match="must be odd"):
         make_config(backgroundFilterSize=4)
+
+
+def test_planes_are_made_again_only_if_nobody_holds_them() -> None:
+    image, variance = star_field()
+    result = build_footprints(image, psf=PSF, variance=variance)
+    for name in ("smoothed", "significance", "eligible"):
+        held = getattr(result, name)
+        assert getattr(result, name) is held
+        mark = weakref.ref(held)
+        copy = held.copy()
+        del held
+        assert mark() is None
+        np.testing.assert_array_equal(getattr(result, name), copy)
+    # A worker process gets the recipe, not the plane that somebody holds here.
+    held = result.significance
+    other = ForkingPickler.loads(ForkingPickler.dumps(result))
+    np.testing.assert_array_equal(other.significance, held)
+    assert other.significance is not held
 
 
 def test_detect_reads_mask_planes_and_origin() -> None:

@@ -273,6 +273,10 @@ class BlendIdentificationTask(PipelineTask):
             zero_point = ab_zero_point(coadd.unit, image_scale(coadd))
         context = SceneContext(band=band, zero_point=zero_point)
         samples = FootprintSamples([detection], [context])
+        # Held until peaks are located, so that they are made once for all who ask.
+        held: tuple[np.ndarray, ...] = ()
+        if localizer is not None or any(classifier.needs_planes for classifier in classifiers.values()):
+            held = detection.significance, detection.eligible
         saturated, marked, _ = mask_to_bool(coadd.mask, ["SAT"])
         flags = self._find_flags(detection, classifiers, localizer, samples, saturated if marked else None)
         p_blended: dict[str, np.ndarray] = {}
@@ -301,6 +305,7 @@ class BlendIdentificationTask(PipelineTask):
             )
             flags["no_localizer"] = np.ones(len(samples), dtype=bool)
         timings["localizer"] = time.perf_counter() - start
+        del held
 
         start = time.perf_counter()
         report_progress("tables")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 __all__ = ("FeaturesClassifier", "FeaturesConfig")
 
+import hashlib
 from typing import ClassVar
 
 import numpy as np
@@ -275,10 +276,25 @@ class FeaturesClassifier(BlendClassifier):
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         self._require_model(self._trees is not None)
         assert self._trees is not None
+        trees = self._trees
         x = self.inputs(samples)
-        probabilities = predict_trees(self._trees, x)
-        probabilities[~self._usable(x)] = np.nan
-        return probabilities
+
+        def predict(index: int) -> np.ndarray:
+            rows = x[slice(*samples.offsets[index : index + 2])]
+            probabilities = predict_trees(trees, rows)
+            probabilities[~self._usable(rows)] = np.nan
+            return probabilities
+
+        # A model may be run twice, by itself and as a member of an ensemble.
+        return np.concatenate([np.zeros((0, N_CLASSES)), *samples.find_each(self._key(), predict)])
+
+    def _key(self) -> tuple[object, ...]:
+        """What probabilities are kept under: all that they depend on."""
+        assert self._trees is not None
+        digest = hashlib.blake2b(digest_size=16)
+        for name in TREE_ARRAYS:
+            digest.update(np.ascontiguousarray(self._trees[name]).tobytes())
+        return ("features probabilities", *self.config.features, digest.digest())
 
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._trees is not None)

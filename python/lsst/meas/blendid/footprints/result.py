@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("DetectionResult", "NoNoiseError", "NoUsablePixelsError")
 
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -32,16 +33,26 @@ class NoNoiseError(NoUsablePixelsError):
 
 
 class _Plane:
-    """Field of a dataclass that holds an image, or a function that makes it each time it is asked for."""
+    """Field of a dataclass that holds an image, or a function that makes it when it is asked for.
+
+    One that was made is given again as long as anybody holds it, and takes no memory after that.
+    """
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._key = f"_{name}"
+        self._key, self._last = f"_{name}", f"_last_{name}"
 
     def __get__(self, instance: DetectionResult | None, owner: type) -> np.ndarray:
         if instance is None:  # A dataclass asks for the default; there is none.
             raise AttributeError(self._key)
         value = instance.__dict__[self._key]
-        return value() if callable(value) else value
+        if not callable(value):
+            return value
+        last = instance.__dict__.get(self._last)
+        plane = None if last is None else last()
+        if plane is None:
+            plane = value()
+            instance.__dict__[self._last] = weakref.ref(plane)
+        return plane
 
     def __set__(self, instance: DetectionResult, value: np.ndarray | Callable[[], np.ndarray]) -> None:
         instance.__dict__[self._key] = value
@@ -58,8 +69,9 @@ class DetectionResult:
     image
         Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
         ``smoothed``, ``significance`` and ``eligible`` are computed from it
-        whenever they are asked for, as they would take twice its memory; they
-        may be given as arrays or as functions that make them.
+        when they are asked for and not held by anybody who asked before, as
+        they would take twice its memory; do not write into them.  They may be
+        given as arrays or as functions that make them.
     smoothed
         The image convolved with the Gaussian of the PSF's width, 0 where not
         eligible, float32 ``(ny, nx)``.
@@ -104,6 +116,10 @@ class DetectionResult:
     xy0: tuple[int, int]
     timings: dict[str, float]
     runs: Runs | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        # Other processes make planes of their own.
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_last_")}
 
     @property
     def detected(self) -> np.ndarray:
