@@ -31,7 +31,6 @@ _STEPS = {
     "Reading": "read the tables, count galaxies",
     "Making": "figures and report",
 }
-LIMIT = 180.0  # seconds that a demonstration may take
 
 
 def save_picture(source: Path, target: Path) -> None:
@@ -65,7 +64,7 @@ def main() -> int:
     Returns
     -------
     status
-        0 if the demonstration ran within the limit.
+        0 if the demonstration ran.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,8 +101,7 @@ def main() -> int:
     print(f"{'processor time':<44}{used.ru_utime + used.ru_stime:>10.1f}\n")
     print(f"peak memory of a process   {used.ru_maxrss / 1024**2:8.2f} GiB")
     print(f"report                     {report / 1e6:8.2f} MB")
-    print(f"limit of {LIMIT:.0f} s             {'kept' if wall <= LIMIT else 'MISSED':>8}")
-    return 0 if wall <= LIMIT else 1
+    return 0
 
 
 if __name__ == "__main__":
