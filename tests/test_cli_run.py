@@ -42,7 +42,9 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 SUFFIXES = (".blend.parquet", ".blend_peak.parquet", ".blend_spans.parquet")
 SIGMA = 1.6
 SOURCES = [(30.0, 30.0, 40.0), (80.0, 30.0, 20.0), (85.0, 34.0, 18.0), (50.0, 75.0, 12.0)]
-OPTIONS = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2")
+WITH_PEAKS = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2")
+OPTIONS = (*WITH_PEAKS, "--localizer", "none")
+"""Of runs that are about something else than where objects are."""
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +126,7 @@ def test_loading_leaves_the_garbage_collector_as_it_was(
 
 def test_plain_image(tmp_path: Path, models: tuple[str, ...]) -> None:
     image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "new" / "out"
-    status, text, err = run(image, "--out", out, *OPTIONS, *models)
+    status, text, err = run(image, "--out", out, *WITH_PEAKS, *models)
     assert (status, err) == (0, "")
     assert text.startswith(f"{image}: 3 footprints, ")
     assert text.count("\n") == 1
@@ -158,7 +160,7 @@ def read_peaks(folder: Path) -> Table:
 
 def test_localizer_is_chosen_by_name(tmp_path: Path, models: tuple[str, ...]) -> None:
     image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
-    args = (image, "--out", out, *OPTIONS, *models)
+    args = (image, "--out", out, *WITH_PEAKS, *models)
     tables = {}
     for name in ("none", "peaks", "centers"):
         status, _, err = run(*args, "--localizer", name)
@@ -186,10 +188,10 @@ def test_unknown_localizer_is_misuse(tmp_path: Path, models: tuple[str, ...]) ->
     image = write_plain(tmp_path / "plain.fits")
     known = "known are centers, peaks, regression, or none"
     for name, hint in (("center", " (did you mean 'centers'?)"), ("astrologer", "")):
-        result = run(image, "--out", tmp_path / "out", *OPTIONS, *models, "--localizer", name)
+        result = run(image, "--out", tmp_path / "out", *WITH_PEAKS, *models, "--localizer", name)
         assert result == (2, "", f"Error: unknown localizer '{name}'{hint}; {known}\n")
     option = ("--config-option", "localizer['astrologer'].minProbability=0.5")
-    status, _, err = run(image, "--out", tmp_path / "out", *OPTIONS, *models, *option)
+    status, _, err = run(image, "--out", tmp_path / "out", *WITH_PEAKS, *models, *option)
     assert status == 2 and "there is no such localizer" in err and err.count("\n") == 1
     assert not list((tmp_path / "out").iterdir())
 
@@ -197,7 +199,7 @@ def test_unknown_localizer_is_misuse(tmp_path: Path, models: tuple[str, ...]) ->
 def test_options_of_the_localizer(tmp_path: Path, models: tuple[str, ...]) -> None:
     """A faint source in the wing of a bright one is inferred, unless more probability is asked for."""
     image, out = write_plain(tmp_path / "plain.fits"), tmp_path / "out"
-    args = (image, "--out", out, *OPTIONS, *models)
+    args = (image, "--out", out, *WITH_PEAKS, *models)
     lists = []
     for least in (0.0, 0.5, 1.0):
         assert run(*args, "--config-option", f"localizer.minProbability={least}")[0] == 0
@@ -291,7 +293,7 @@ def test_one_classifier_and_options(tmp_path: Path, models: tuple[str, ...]) -> 
     image = write_plain(tmp_path / "plain.fits")
     status, _, err = run(
         image,
-        *("--out", tmp_path / "out", *OPTIONS, *models[:2], "--classifier", "peaks"),
+        *("--out", tmp_path / "out", *WITH_PEAKS, *models[:2], "--classifier", "peaks"),
         *("--config-option", "footprints.thresholdValue=15", "--config-option", "maxPeaks=1"),
     )
     assert (status, err) == (0, LOCALIZER_OF_5_SIGMA.format("15.0"))
@@ -694,7 +696,7 @@ def test_config_file_and_image_without_variance(tmp_path: Path, models: tuple[st
         package = ModelPackage.read(path)
         package.metadata["inputs"]["footprints"] = {"thresholdValue": 5.0}
         chosen += ["--model", str(package.write(tmp_path / Path(path).name))]
-    status, out, err = run(image, "--out", tmp_path / "out", *OPTIONS, *chosen, "--config", file)
+    status, out, err = run(image, "--out", tmp_path / "out", *WITH_PEAKS, *chosen, "--config", file)
     assert status == 0
     assert out.startswith(f"{image}: 3 footprints, ")
     # A model that was trained on other footprints says so once, whatever the image.
@@ -811,7 +813,16 @@ def test_progress_on_a_terminal(tmp_path: Path, models: tuple[str, ...]) -> None
 def test_process_exit_status(tmp_path: Path, models: tuple[str, ...]) -> None:
     image = write_plain(tmp_path / "plain.fits")
     script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
-    command = [sys.executable, str(script), "run", image, "--out", str(tmp_path / "out"), *OPTIONS, *models]
+    command = [
+        sys.executable,
+        str(script),
+        "run",
+        image,
+        "--out",
+        str(tmp_path / "out"),
+        *WITH_PEAKS,
+        *models,
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert names(tmp_path / "out") == expected_names("plain")

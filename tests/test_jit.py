@@ -25,6 +25,7 @@ import pytest
 from lsst.meas.blendid._jit import njit
 from lsst.meas.blendid._jit_cache import KernelCache, is_supported
 from lsst.meas.blendid.cli._warm_up import make_pixels
+from numba.core import caching
 from numba.core.caching import IndexDataCacheFile
 
 SCRIPT = """
@@ -309,8 +310,10 @@ def test_compiled_installation(tmp_path: Path, repo_root: Path, read_only: Calla
     assert sum(1 for _ in tables.iterdir()) == 3
 
 
-def test_numba_with_other_inner_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numba_with_other_inner_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its own cache is used then."""
+    # Not beside this file, where the next run would find the code and read it with what is taken away here.
+    monkeypatch.setattr(caching.config, "CACHE_DIR", str(tmp_path))
 
     def half(value: float) -> float:
         return 0.5 * value
@@ -320,3 +323,4 @@ def test_numba_with_other_inner_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_supported()
     kernel = njit()(half)
     assert kernel(3.0) == 1.5 and not isinstance(kernel._cache, KernelCache)
+    assert list(tmp_path.rglob("*.nbi"))
