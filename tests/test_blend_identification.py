@@ -28,7 +28,7 @@ from lsst.meas.blendid import (
     BlendIdentificationTask,
     ModelPackage,
 )
-from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry
+from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry, find_classifier
 from lsst.meas.blendid.errors import (
     NoFinitePixelsError,
     NoModelError,
@@ -38,6 +38,7 @@ from lsst.meas.blendid.errors import (
 )
 from lsst.meas.blendid.localizers import BlendLocalizer, Positions, localizer_registry
 from lsst.meas.blendid.model_package import ModelPackageError
+from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.zero_points import ab_zero_point
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import AlgorithmError, InvalidQuantumError, NoWorkFound
@@ -624,9 +625,14 @@ def test_localizer_may_be_off(image: MaskedImage, caplog: pytest.LogCaptureFixtu
     _assert_without_probabilities(result)
     assert not result.blend["flag_no_localizer"].any()
     assert not any("localizer" in r.message for r in caplog.records)
-    # P(N) tells the number all the same, with N >= 4 as 4.
+    # P(N) tells the number all the same; of four or more, the classifier knows how many there are.
     p_n = np.stack([result.blend[f"p_n_{n}"] for n in range(5)], axis=1)
-    np.testing.assert_allclose(result.blend["n_expected"], p_n @ np.arange(5), atol=1e-5)
+    package = ModelPackage.read(config.classifiers[config.primaryClassifier].modelPackage)
+    classifier = find_classifier(package).from_package(package)
+    tail = classifier.tail_mean(FootprintSamples([result.detection]))
+    assert (tail > 4.0).all()
+    expected = p_n[:, :4] @ np.arange(4) + p_n[:, 4] * tail
+    np.testing.assert_allclose(result.blend["n_expected"], expected, rtol=1e-5)
 
 
 def test_band_without_a_localizer_is_classified(

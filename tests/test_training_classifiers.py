@@ -40,6 +40,7 @@ TINY: dict[str, tuple[str, ...]] = {
         *("widths=4,6", "blocks=1,1", "embedding=4", "hidden=8", "views=1", "cropSize=64"),
         *("steps=4", "stepsPerEpoch=2", "warmupSteps=1", "batchSize=2", "doMixedPrecision=False"),
     ),
+    "hierarchy": ("member=peaks",),
     "ensemble": ("members=peaks,logistic", "nTrees=5", "minSamples=5", "nFolds=2"),
 }
 """Settings by classifier that make a fit a matter of seconds."""

@@ -43,7 +43,7 @@ from .errors import (
 )
 from .footprint_flags import find_footprint_flags
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
-from .localizers import BlendLocalizer, locate_peaks
+from .localizers import BlendLocalizer, expected_counts, locate_peaks
 from .located_peaks import LocatedPeaks
 from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
@@ -304,6 +304,8 @@ class BlendIdentificationTask(PipelineTask):
                 band,
             )
             flags["no_localizer"] = np.ones(len(samples), dtype=bool)
+        if n_expected is None and p_n is not None:
+            n_expected = expected_counts(p_n, classifiers[self.config.primaryClassifier].tail_mean(samples))
         timings["localizer"] = time.perf_counter() - start
         del held
 

@@ -166,6 +166,39 @@ class TrainedPlugin:
         visit("", self.config.toDict())
         return {key: value for key, value in flat.items() if key.split(".")[0] not in self.untrained_fields}
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        """Make sure that ``fit`` will have all that it needs beside data, before anybody makes these.
+
+        Parameters
+        ----------
+        goes_on
+            Whether it will go on from a model.
+
+        Raises
+        ------
+        ImportError
+            Raised if a library that it is fitted with is not installed.
+        ModelPackageError
+            Raised if a model that it looks at cannot be used.
+        ValueError
+            Raised if the config lacks something that a fit needs.
+        """
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        """Compute, and keep in the samples, all that is needed of pixels.
+
+        Parameters
+        ----------
+        samples
+            Footprints of an image.
+
+        Returns
+        -------
+        prepared
+            Whether the images may be forgotten now.  Here they may not.
+        """
+        return False
+
     def supports_band(self, band: str) -> bool:
         """Tell whether the model was made for a band.
 

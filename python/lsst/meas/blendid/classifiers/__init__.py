@@ -24,6 +24,8 @@ __all__ = (
     "FeaturesClassifier",
     "FeaturesConfig",
     "FitOptions",
+    "HierarchyClassifier",
+    "HierarchyConfig",
     "LabelledSamples",
     "LogisticClassifier",
     "LogisticConfig",
@@ -44,6 +46,7 @@ from .cnn import CnnClassifier, CnnConfig
 from .ensemble import EnsembleClassifier, EnsembleConfig
 from .features import FeaturesClassifier, FeaturesConfig
 from .fit_options import FitOptions, LabelledSamples
+from .hierarchy import HierarchyClassifier, HierarchyConfig
 from .logistic import LogisticClassifier, LogisticConfig
 from .muygps import MuyGpsClassifier, MuyGpsConfig
 from .peaks import PeaksClassifier, PeaksConfig

@@ -40,6 +40,8 @@ from ..labels import N_CLASSES
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
+from ._facts import FEATURES
+from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
 from .fit_options import FitOptions
 
 
@@ -149,30 +151,33 @@ class BlendClassifier(TrainedPlugin, ABC):
         self, config: TrainedPluginConfig | None = None, *, package: ModelPackage | None = None
     ) -> None:
         self.calibration: Calibration | None = None
+        self.tail_model: TailModel | None = None
+        self.share_model: ShareModel | None = None
         super().__init__(config, package=package)
 
+    @property
+    def gives_counts(self) -> bool:
+        """Whether `predict` gives P(N); if it gives P(blended) alone, `fit_counts` learns to divide that."""
+        return True
+
     def _get_metadata(self) -> dict[str, Any]:
-        return {"calibration": None if self.calibration is None else self.calibration.to_dict()}
+        counts = {
+            "tail": None if self.tail_model is None else self.tail_model.to_dict(),
+            "shares": None if self.share_model is None else self.share_model.to_dict(),
+        }
+        return {
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "counts": {key: value for key, value in counts.items() if value is not None} or None,
+        }
 
     def _set_metadata(self, metadata: dict[str, Any]) -> None:
         if calibration := metadata.get("calibration"):
             self.calibration = calibration_from_dict(calibration)
-
-    def check_fit(self, *, goes_on: bool = False) -> None:
-        """Make sure that `fit` will have all that it needs beside data, before anybody makes these.
-
-        Parameters
-        ----------
-        goes_on
-            Whether it will go on from a model.
-
-        Raises
-        ------
-        ImportError
-            Raised if a library that it is fitted with is not installed.
-        ValueError
-            Raised if the config lacks something that a fit needs.
-        """
+        counts = metadata.get("counts") or {}
+        if not isinstance(counts, dict) or not all(isinstance(value, dict) for value in counts.values()):
+            raise ValueError("what it tells of the numbers of galaxies is no dict")
+        self.tail_model = TailModel.from_dict(counts["tail"]) if "tail" in counts else None
+        self.share_model = ShareModel.from_dict(counts["shares"]) if "shares" in counts else None
 
     @abstractmethod
     def fit(
@@ -227,22 +232,6 @@ class BlendClassifier(TrainedPlugin, ABC):
             Raised if there is no model.
         """
 
-    def prepare(self, samples: FootprintSamples) -> bool:
-        """Compute, and keep in the samples, all that `fit` and `predict` need of pixels.
-
-        Parameters
-        ----------
-        samples
-            Footprints of an image.
-
-        Returns
-        -------
-        prepared
-            Whether the images may be forgotten now (`FootprintSamples.without_images`).
-            Here they may not.
-        """
-        return False
-
     def probabilities(self, samples: FootprintSamples) -> np.ndarray:
         """Give calibrated probabilities for the configured prior.
 
@@ -274,7 +263,76 @@ class BlendClassifier(TrainedPlugin, ABC):
                     f"the model of classifier {self.name!r} does not tell its prior; leave out priorBlended"
                 )
             prediction = move_prior(prediction, trained, self.config.priorBlended)
+        if prediction.ndim == 1 and self.share_model is not None:
+            prediction = self.share_model.divide(prediction, self.count_inputs(samples))
         return prediction
+
+    def count_inputs(self, samples: FootprintSamples) -> np.ndarray:
+        """Give what P(blended) is divided among the numbers of galaxies by, if `predict` gives nothing else.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        inputs : `numpy.ndarray`, shape (n, k), float64
+            Numbers that tell the footprints apart.  Here what is known without their pixels.
+        """
+        return np.column_stack([FEATURES[name](samples) for name in FEATURES]).astype(np.float64)
+
+    def fit_counts(
+        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
+    ) -> None:
+        """Learn what `fit` does not: the mean of N if it is at least 4, and P(N) where it is not given.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, with the natural shares of all numbers; those that it was fitted to will do.
+        counts : `numpy.ndarray`, shape (n,)
+            Number of galaxies in each.
+        weights : `numpy.ndarray`, shape (n,), optional
+            Weights of the footprints.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        """
+        counts = np.asarray(counts)
+        self.tail_model = TailModel.fit(tail_inputs(samples), counts, weights)
+        self.share_model = None
+        if not self.gives_counts:
+            self.share_model = ShareModel.fit(self.count_inputs(samples), counts, weights)
+
+    def take_counts(self, other: BlendClassifier) -> None:
+        """Take what another model learned by `fit_counts`, as from one that a fit went on from.
+
+        Parameters
+        ----------
+        other
+            A model of the same classifier.
+        """
+        self.tail_model, self.share_model = other.tail_model, other.share_model
+
+    def tail_mean(self, samples: FootprintSamples) -> np.ndarray:
+        """Expect the number of galaxies of footprints with at least 4 of them.
+
+        Parameters
+        ----------
+        samples
+            The n footprints, all of each image.
+
+        Returns
+        -------
+        mean : `numpy.ndarray`, shape (n,), float64
+            Mean of N given N >= 4.  Of a model that does not tell: the number of peaks, or 4.
+        """
+        if self.tail_model is None:
+            return np.maximum(samples.n_peaks, FIRST_OF_TAIL).astype(np.float64)
+        return self.tail_model.mean(tail_inputs(samples))
 
     def fit_calibration(
         self,

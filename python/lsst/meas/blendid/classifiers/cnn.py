@@ -82,6 +82,11 @@ class CnnClassifier(BlendClassifier):
     _prior_factors: np.ndarray
 
     @property
+    def gives_counts(self) -> bool:
+        """Whether the network has a class for each number."""
+        return self._n_outputs == N_CLASSES
+
+    @property
     def _n_outputs(self) -> int:
         """Number of classes: unblended and blended, or P(N)."""
         return 2 if self.config.architecture == "buchanan2022" else N_CLASSES

@@ -29,25 +29,22 @@ import numpy as np
 
 from lsst.pex.config import ChoiceField, Field, ListField, registerConfigurable
 
-from .._package_format import FORMAT_NAME, FORMAT_VERSION, array_to_bytes, check_metadata
+from .._package_format import array_to_bytes
 from ..calibration import CALIBRATION_METHODS, fit_calibration
 from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
 from ..model_package import ModelPackage, ModelPackageError, RangeViolation
 from ..samples import FootprintSamples, SceneContext
+from ._facts import FEATURES as FACTS
+from ._facts import FEATURES_VERSION as FACTS_VERSION
+from ._members import pack_members, unpack_members
 from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
 from ._stack_inputs import StackInputs, member_columns
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
-from .logistic import FEATURES as FACTS
-from .logistic import FEATURES_VERSION as FACTS_VERSION
 from .registry import classifier_registry, find_classifier
 from .trees import TreeSettings
 from .weighting import check_counts
-
-_SEPARATOR = "__"
-"""Between the name of a member and that of one of its arrays."""
-
 
 _CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
 """Features that are the same for all footprints of an image, and that calibration may depend on."""
@@ -236,28 +233,15 @@ class EnsembleClassifier(BlendClassifier):
 
     def _load(self, package: ModelPackage) -> None:
         self._members, self._digest = {}, None
-        stored = package.metadata.get("members")
-        if not isinstance(stored, dict):
-            raise ModelPackageError(f"{package.source} has no members; train it anew")
-        for name in self.config.members:
-            metadata = stored.get(name)
-            if not isinstance(metadata, dict) or metadata.get("classifier") != name:
+        for name, member in unpack_members(package, list(self.config.members)).items():
+            if member.classifier != name:
                 raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
-            source = f"{package.source} (member {name!r})"
-            check_metadata({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **metadata}, source)
-            prefix = name + _SEPARATOR
-            arrays = {k.removeprefix(prefix): v for k, v in package.arrays.items() if k.startswith(prefix)}
-            self._members[name] = self._make_member(ModelPackage(name, metadata, arrays, source))
+            self._members[name] = self._make_member(member)
         super()._load(package)
 
     def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
         package = super().to_package(name, **metadata)
-        stored = {}
-        for member in self._members:
-            own = self._own_package(member)
-            stored[member] = {k: v for k, v in own.metadata.items() if k not in ("format", "format_version")}
-            package.arrays.update({f"{member}{_SEPARATOR}{k}": v for k, v in own.arrays.items()})
-        package.metadata["members"] = stored
+        pack_members(package, {member: self._own_package(member) for member in self._members})
         return package
 
     def prepare(self, samples: FootprintSamples) -> bool:
@@ -279,6 +263,8 @@ class EnsembleClassifier(BlendClassifier):
                     package.inputs.get("version"),
                     package.metadata.get("calibration"),
                 ]
+                if counts := package.metadata.get("counts"):
+                    model.append(counts)
                 digest.update(json.dumps(model, sort_keys=True).encode())
                 for key in sorted(package.arrays):
                     digest.update(key.encode() + array_to_bytes(package.arrays[key], key))

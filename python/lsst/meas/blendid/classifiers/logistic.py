@@ -18,7 +18,6 @@ from __future__ import annotations
 
 __all__ = ("FEATURES", "FEATURES_VERSION", "LogisticClassifier", "LogisticConfig")
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -29,30 +28,12 @@ from .._arrays import check_array
 from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
 from ._centred_regression import fit_centred
+from ._facts import FEATURES, FEATURES_VERSION
 from ._multinomial import fit_regression, softmax, spread_classes, standardize
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
 from .weighting import check_counts, prior_correction
-
-FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
-    # Areas in units of the PSF's, so that another seeing shifts them less.
-    "log_area": lambda s: np.log10(np.maximum(s.area, 1.0) / np.square(s.psf_sigma)),
-    "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0) / np.square(s.psf_sigma)),
-    # fmax, because a footprint without peaks has NaN.
-    "log_significance": lambda s: np.log10(np.fmax(s.max_significance, 1.0)),
-    "log_second_significance": lambda s: np.log10(np.fmax(s.second_significance, 1.0)),
-    "n_peaks": lambda s: np.minimum(s.n_peaks, N_CLASSES).astype(np.float64),
-    "log_peaks": lambda s: np.log10(np.maximum(s.n_peaks, 1.0)),
-    "one_peak": lambda s: (s.n_peaks <= 1).astype(np.float64),
-    # Beyond these limits the image is unlike any that was trained on.
-    "sky_level": lambda s: np.clip(s.sky_level, -0.2, 0.5),
-}
-"""Numbers that can be appended to the components, each of shape (n,)."""
-
-FEATURES_VERSION = 2
-"""Counted up whenever one of `FEATURES` changes its meaning: a model fits one
-version only."""
 
 
 class LogisticConfig(BlendClassifierConfig):

@@ -55,7 +55,7 @@ _HYPER = ("smoothness", "length_scale", "noise", "sigma", "slope", "offset")
 
 @registerConfigurable("muygps", classifier_registry)
 class MuyGpsClassifier(BlendClassifier):
-    """P(blended) by a Gaussian process on the nearest training footprints.
+    """P(blended) by a Gaussian process on the nearest training footprints; P(N) by regressions on its inputs.
 
     Parameters
     ----------
@@ -342,6 +342,17 @@ class MuyGpsClassifier(BlendClassifier):
             latent = self._trend.latent(inputs[use], coordinates, log_area[use])
             p[use] = self._link(latent, *self._find_posterior(coordinates))
         return p
+
+    @property
+    def gives_counts(self) -> bool:
+        """Never: a process has one latent function."""
+        return False
+
+    def count_inputs(self, samples: FootprintSamples) -> np.ndarray:
+        self._require_model(self._map is not None)
+        assert self._map is not None
+        pixels, features, _ = self._raw(samples)
+        return np.hstack([super().count_inputs(samples), self._map.inputs(pixels, features)])
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)

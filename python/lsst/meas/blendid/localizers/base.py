@@ -203,18 +203,3 @@ class BlendLocalizer(TrainedPlugin, ABC):
             Their number over the sum of the probabilities, for each image.  Here 0.
         """
         return np.zeros(len(samples.results))
-
-    def prepare(self, samples: FootprintSamples) -> bool:
-        """Compute, and keep in the samples, all that `fit` needs of pixels.
-
-        Parameters
-        ----------
-        samples
-            Footprints of an image.
-
-        Returns
-        -------
-        prepared
-            Whether the images may be forgotten now.  Here they may not.
-        """
-        return False

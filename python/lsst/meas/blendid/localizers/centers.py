@@ -88,6 +88,9 @@ class CentersLocalizer(ObjectLocalizer):
             self._network = CentersClassifier.from_package(package).network
         return self._network
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        assert self.network is not None
+
     def _key(self) -> tuple[object, ...]:
         return (*super()._key(), self.network.digest, self.config.views)
 

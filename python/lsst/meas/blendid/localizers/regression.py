@@ -18,6 +18,7 @@ from __future__ import annotations
 __all__ = ("RegressionLocalizer", "RegressionLocalizerConfig")
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -96,6 +97,9 @@ class RegressionLocalizer(ObjectLocalizer):
             self._embedding = LogisticClassifier.from_package(package)
         return self._embedding
 
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        assert self.embedding is not None
+
     def _digest(self) -> str:
         """Checksum of what the embedding depends on."""
         digest = hashlib.blake2b(digest_size=16)
@@ -143,6 +147,7 @@ class RegressionLocalizer(ObjectLocalizer):
         self, samples: FootprintSamples, galaxies: Sequence[np.ndarray], options: FitOptions
     ) -> dict[str, np.ndarray]:
         """Regress the coordinates of as many objects as there are, the brightest first."""
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor
 
         rows, places = [], []
@@ -172,7 +177,11 @@ class RegressionLocalizer(ObjectLocalizer):
                 early_stopping=True,
                 max_iter=300,
                 random_state=options.seed,
-            ).fit(inputs[use], target)
+            )
+            with warnings.catch_warnings():
+                # Of few footprints it may still gain a little at the end, which does no harm.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                model.fit(inputs[use], target)
             left = (model.predict(inputs[use]).reshape(target.shape) - target).reshape(-1, k, 2)
             found |= {
                 f"hidden{k}_kernel": model.coefs_[0],

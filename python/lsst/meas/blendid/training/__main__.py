@@ -17,7 +17,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .shipped import train_shipped_models
+from .shipped import add_shipped_counts, train_shipped_models
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,14 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, help="existing folder to write the models to")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to make (default: all)")
     parser.add_argument("--checkpoints", help="folder for checkpoints, from which a killed run goes on")
+    parser.add_argument(
+        "--counts-only",
+        action="store_true",
+        help="train none, but learn the numbers of galaxies beyond P(N) anew, of models in the folder or of "
+        "the shipped ones; all else of them stays",
+    )
     options = parser.parse_args(arguments)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
     try:
+        if options.counts_only:
+            add_shipped_counts(options.out, options.truths, models=options.models, report=say)
+            return 0
         train_shipped_models(
             options.out,
             options.truths,
             models=options.models,
             checkpoints=options.checkpoints,
-            report=lambda line: print(line, flush=True),
+            report=say,
         )
     except (OSError, ValueError) as err:
         print(f"error: {err}", file=sys.stderr)

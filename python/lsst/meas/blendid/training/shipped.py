@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SHIPPED_MODELS", "ShippedModel", "shipped_scenes", "train_shipped_models")
+__all__ = ("SHIPPED_MODELS", "ShippedModel", "add_shipped_counts", "shipped_scenes", "train_shipped_models")
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from .._suggest import did_you_mean
-from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry
+from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry, find_classifier
 from ..footprints import FootprintConfig
 from ..localizers import localizer_registry
 from ..model_package import SUFFIX, ModelPackage
+from ..samples import FootprintSamples
+from .counts import add_counts
 from .dial import dial_scenes
 from .labelling import Prepare, label_scenes
 from .localizers import train_localizer
@@ -92,6 +94,8 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 _SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation dial": 53_000}
 _VALIDATION_DRAWS = 2
 _VALIDATION_DIAL = 18
+_COUNT_SCENES = 48
+"""Training scenes that numbers of galaxies are learned from: half of them with the clustering of the sky."""
 
 
 def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 224) -> list[SimulatedScene]:
@@ -167,6 +171,16 @@ def label_shipped(
     return label_scenes(scenes[::step], every[::step], prepare=prepare)
 
 
+def _check_names(models: Sequence[str] | None, out: Path) -> None:
+    """Refuse names that are none of shipped models, and a folder that is not there."""
+    if not out.is_dir():
+        raise FileNotFoundError(f"output folder does not exist: {out}")
+    unknown = sorted(set(models or ()) - set(SHIPPED_MODELS))
+    if unknown:
+        names = ", ".join(name + did_you_mean(name, SHIPPED_MODELS) for name in unknown)
+        raise ValueError(f"no such model is shipped: {names}; there are {', '.join(SHIPPED_MODELS)}")
+
+
 def _configure(recipe: ShippedModel, folder: Path) -> BlendClassifierConfig:
     """Config of a model: the default one, with the members."""
     config: Any = classifier_registry[recipe.classifier].ConfigClass()
@@ -238,12 +252,7 @@ def train_shipped_models(
     """
     say = report if report is not None else lambda _line: None
     out = Path(out)
-    if not out.is_dir():
-        raise FileNotFoundError(f"output folder does not exist: {out}")
-    unknown = sorted(set(models or ()) - set(SHIPPED_MODELS))
-    if unknown:
-        names = ", ".join(name + did_you_mean(name, SHIPPED_MODELS) for name in unknown)
-        raise ValueError(f"no such model is shipped: {names}; there are {', '.join(SHIPPED_MODELS)}")
+    _check_names(models, out)
     paths = []
     for name, recipe in SHIPPED_MODELS.items():
         if models is not None and name not in models:
@@ -279,4 +288,72 @@ def train_shipped_models(
             f"{paths[-1]}: balanced accuracy {accuracy}, cross-entropy {loss} at even prior, "
             f"{time.perf_counter() - start:.0f} s in all"
         )
+    made = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
+    made = [name for name in made if models is None or name in models]
+    if made:
+        add_shipped_counts(out, truths, models=made, report=say)
+    return paths
+
+
+def add_shipped_counts(
+    out: str | Path,
+    truths: str | Path | None = None,
+    *,
+    models: Sequence[str] | None = None,
+    n_scenes: int = _COUNT_SCENES,
+    report: Callable[[str], None] | None = None,
+) -> list[Path]:
+    """Learn the numbers of galaxies (`.counts.add_counts`) of shipped classifiers, the same way for all.
+
+    Parameters
+    ----------
+    out
+        Folder to write them to; models that lie there are taken, instead of the shipped ones.
+    truths
+        As for `shipped_scenes`.
+    models
+        Names of the models; all classifiers if `None`.
+    n_scenes
+        Number of the training scenes to learn from, from the first.
+    report
+        Called with a line for each step.
+
+    Returns
+    -------
+    paths
+        Files that were written.
+
+    Raises
+    ------
+    FileNotFoundError
+        Raised if the truths or the folder are not there.
+    ValueError
+        Raised if a name is not one of a shipped classifier's model.
+    """
+    say = report if report is not None else lambda _line: None
+    out = Path(out)
+    _check_names(models, out)
+    names = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
+    if models is not None:
+        if others := sorted(set(models) - set(names)):
+            raise ValueError(f"{', '.join(others)}: no model of a classifier")
+        names = [name for name in names if name in models]
+    packages = {
+        name: ModelPackage.read(str(path) if (path := out / f"{name}{SUFFIX}").exists() else name)
+        for name in names
+    }
+    classifiers = [find_classifier(package).from_package(package) for package in packages.values()]
+    # The others look at what is known without pixels.
+    lacking = [classifier for classifier in classifiers if not classifier.gives_counts]
+
+    def prepare(samples: FootprintSamples) -> bool:
+        return all([classifier.prepare(samples) for classifier in lacking])
+
+    start = time.perf_counter()
+    say(f"numbers of galaxies: simulating {n_scenes} scenes")
+    labelled = label_shipped("train", truths, n_scenes, prepare)
+    paths = []
+    for name, package in packages.items():
+        paths.append(add_counts(package, labelled).write(out / f"{name}{SUFFIX}"))
+    say(f"{', '.join(names)}: {len(labelled.counts)} footprints, {time.perf_counter() - start:.0f} s in all")
     return paths

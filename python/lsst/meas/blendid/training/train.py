@@ -232,6 +232,7 @@ def train_classifier(
     else:
         classifier = cls(chosen)
         classifier.fit(labelled.samples, labelled.counts, options=options)
+        classifier.fit_counts(labelled.samples, labelled.counts)
     scored = labelled if held_out is None else held_out
     if held_out is not None:
         scores = validate(classifier, held_out, calibration, options.say)

@@ -204,8 +204,10 @@ def fine_tune(
     check_start(options.start, labelled)
     classifier = read_start(cls, config, options.start)
     if cls.can_start:
-        classifier = cls(config)
+        start, classifier = classifier, cls(config)
         classifier.fit(labelled.samples, labelled.counts, options=options)
+        # Large numbers of galaxies are too rare among a few footprints.
+        classifier.take_counts(start)
         return classifier
     counts = check_counts(labelled.samples, labelled.counts, None)
     raw, _ = split_probabilities(classifier.predict(labelled.samples))

@@ -1,0 +1,39 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""A few numbers of footprints that need no pixels."""
+
+from __future__ import annotations
+
+__all__ = ("FEATURES", "FEATURES_VERSION")
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..labels import N_CLASSES
+from ..samples import FootprintSamples
+
+FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
+    # Areas in units of the PSF's, so that another seeing shifts them less.
+    "log_area": lambda s: np.log10(np.maximum(s.area, 1.0) / np.square(s.psf_sigma)),
+    "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0) / np.square(s.psf_sigma)),
+    # fmax, because a footprint without peaks has NaN.
+    "log_significance": lambda s: np.log10(np.fmax(s.max_significance, 1.0)),
+    "log_second_significance": lambda s: np.log10(np.fmax(s.second_significance, 1.0)),
+    "n_peaks": lambda s: np.minimum(s.n_peaks, N_CLASSES).astype(np.float64),
+    "log_peaks": lambda s: np.log10(np.maximum(s.n_peaks, 1.0)),
+    "one_peak": lambda s: (s.n_peaks <= 1).astype(np.float64),
+    # Beyond these limits the image is unlike any that was trained on.
+    "sky_level": lambda s: np.clip(s.sky_level, -0.2, 0.5),
+}
+"""Numbers of each footprint, of shape (n,)."""
+
+FEATURES_VERSION = 2
+"""Counted up whenever one of `FEATURES` changes its meaning: a model fits one
+version only."""

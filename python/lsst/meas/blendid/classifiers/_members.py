@@ -1,0 +1,80 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Classifiers inside the package of another one."""
+
+from __future__ import annotations
+
+__all__ = ("pack_members", "unpack_members")
+
+from collections.abc import Mapping, Sequence
+
+from .._package_format import FORMAT_NAME, FORMAT_VERSION, check_metadata
+from ..model_package import ModelPackage, ModelPackageError
+
+_SEPARATOR = "__"
+"""Between the name of a member and that of one of its arrays."""
+
+
+def pack_members(package: ModelPackage, members: Mapping[str, ModelPackage]) -> None:
+    """Put packages into another one.
+
+    Parameters
+    ----------
+    package
+        Gets their metadata as ``members``, and their arrays with the name of the member before theirs.
+    members
+        Packages by name.
+    """
+    stored = {}
+    for name, own in members.items():
+        stored[name] = {k: v for k, v in own.metadata.items() if k not in ("format", "format_version")}
+        package.arrays.update({f"{name}{_SEPARATOR}{k}": v for k, v in own.arrays.items()})
+    package.metadata["members"] = stored
+
+
+def unpack_members(
+    package: ModelPackage, names: Sequence[str], *, optional: bool = False
+) -> dict[str, ModelPackage]:
+    """Take packages out of another one.
+
+    Parameters
+    ----------
+    package
+        What `pack_members` made.
+    names
+        Members.
+    optional
+        Whether some may not be there.
+
+    Returns
+    -------
+    members
+        Their packages by name.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if one is missing or damaged.
+    """
+    stored = package.metadata.get("members")
+    if not isinstance(stored, dict):
+        raise ModelPackageError(f"{package.source} has no members; train it anew")
+    members = {}
+    for name in names:
+        metadata = stored.get(name)
+        if metadata is None and optional:
+            continue
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("classifier"), str):
+            raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
+        source = f"{package.source} (member {name!r})"
+        check_metadata({"format": FORMAT_NAME, "format_version": FORMAT_VERSION, **metadata}, source)
+        prefix = name + _SEPARATOR
+        arrays = {k.removeprefix(prefix): v for k, v in package.arrays.items() if k.startswith(prefix)}
+        members[name] = ModelPackage(metadata["classifier"], metadata, arrays, source)
+    return members

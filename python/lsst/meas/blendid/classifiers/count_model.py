@@ -1,0 +1,372 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What a classifier of blends does not tell by itself: P(N), and how many galaxies "four or more" are.
+
+P(N) ends with a class for N of at least 4, in which there are 6 on average, and a hundred in the largest
+clusters.  `TailModel` gives the mean of N there, by a Poisson regression of N - 4 on what footprints tell
+without their pixels; `ShareModel` divides P(blended) among the numbers, for classifiers that give nothing
+else.
+"""
+
+from __future__ import annotations
+
+__all__ = ("FIRST_OF_TAIL", "TAIL_COLUMNS", "ShareModel", "TailModel", "tail_inputs")
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from .._arrays import check_array
+from ..labels import N_CLASSES
+from ..samples import FootprintSamples
+from ._multinomial import fit_regression, softmax, spread_classes, standardize
+
+FIRST_OF_TAIL: int = N_CLASSES - 1
+"""Least number of the last class of P(N)."""
+
+_LEAST_TAIL = 50
+"""Footprints with N of at least 4 that a regression is fitted to at least."""
+
+_PENALTY = 1e-3
+"""L2 penalty of the Poisson regression, on standardised columns and the mean loss."""
+
+_PSEUDO = 20.0
+"""Footprints of a usual image that are added to those of an image, so that a few tell nothing extreme."""
+
+_USUAL_SHARE = 0.27
+"""Share of footprints with several peaks in a usual image."""
+
+_USUAL_LOG_AREA = 1.65
+"""Mean log10 area, in squares of the PSF sigma, of footprints with one peak in a usual image."""
+
+_DIGITS = 9
+"""Digits that numbers are kept with."""
+
+
+def _of_image(samples: FootprintSamples, values: np.ndarray, rows: np.ndarray, usual: float) -> np.ndarray:
+    """Mean of some of the footprints of each image, drawn towards the usual one: float64 of shape (n,)."""
+    scene, n = samples.scene_index, len(samples.results)
+    total = np.bincount(scene[rows], weights=values[rows], minlength=n) + _PSEUDO * usual
+    means: np.ndarray = total / (np.bincount(scene[rows], minlength=n) + _PSEUDO)
+    return means[scene]
+
+
+def _log_area(samples: FootprintSamples) -> np.ndarray:
+    return np.log10(np.maximum(samples.area, 1.0) / np.square(samples.psf_sigma))
+
+
+def _log_peaks(samples: FootprintSamples) -> np.ndarray:
+    return np.log10(np.maximum(samples.n_peaks, 1.0))
+
+
+TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
+    "log_peaks": _log_peaks,
+    "log_area": _log_area,
+    "log_detected_share": lambda s: np.log10(np.maximum(s.area_detected, 1.0) / np.maximum(s.area, 1.0)),
+    "log_peaks_squared": lambda s: _log_peaks(s) ** 2,
+    "log_area_squared": lambda s: _log_area(s) ** 2,
+    "log_peaks_log_area": lambda s: _log_peaks(s) * _log_area(s),
+    # Of the whole image: how crowded it is, and how large its galaxies are.
+    "log_multi_peak_share": lambda s: np.log10(
+        _of_image(s, (s.n_peaks > 1).astype(float), np.ones(len(s), dtype=bool), _USUAL_SHARE)
+    ),
+    "mean_log_area": lambda s: _of_image(s, _log_area(s), s.n_peaks == 1, _USUAL_LOG_AREA),
+    "log_psf_sigma": lambda s: np.log10(s.psf_sigma),
+}
+"""What `TailModel` looks at, each of shape (n,)."""
+
+
+def tail_inputs(samples: FootprintSamples) -> np.ndarray:
+    """Compute `TAIL_COLUMNS`.
+
+    Parameters
+    ----------
+    samples
+        The n footprints, all of each image.
+
+    Returns
+    -------
+    inputs : `numpy.ndarray`, shape (n, columns), float64
+        The columns.
+    """
+    return np.column_stack([column(samples) for column in TAIL_COLUMNS.values()]).astype(np.float64)
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    """Numbers for JSON."""
+    return [
+        _listed(value) if np.ndim(value) else float(f"{float(value):.{_DIGITS}g}")
+        for value in np.asarray(values)
+    ]
+
+
+def _read_numbers(description: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Take numbers out of JSON."""
+    try:
+        array = np.asarray(description[name], dtype=np.float64)
+    except KeyError:
+        raise ValueError(f"it lacks {name}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} is no list of numbers") from None
+    check_array(name, array, shape, positive=name == "scale")
+    return array
+
+
+@dataclass(frozen=True)
+class TailModel:
+    """Mean of N - 4 of footprints with N of at least 4, as the exponential of a linear form.
+
+    Parameters
+    ----------
+    center, scale : `numpy.ndarray`, shape (columns,)
+        Mean and scatter of `TAIL_COLUMNS` in the fit.
+    low, high : `numpy.ndarray`, shape (columns,)
+        Range that they had, in units of the scatter about the mean; beyond it the nearest end counts.
+    coefficients : `numpy.ndarray`, shape (columns + 1,)
+        Of the standardised columns, and the constant last.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    coefficients: np.ndarray
+
+    @classmethod
+    def fit(cls, inputs: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) -> Self | None:
+        """Fit to footprints, of which those with N of at least 4 count.
+
+        Parameters
+        ----------
+        inputs : `numpy.ndarray`, shape (n, columns)
+            `tail_inputs`.
+        counts : `numpy.ndarray`, shape (n,)
+            Numbers of galaxies.
+        weights : `numpy.ndarray`, shape (n,), optional
+            Weights.
+
+        Returns
+        -------
+        model
+            The model; `None` if there are fewer than 50 such footprints.
+        """
+        use = (np.asarray(counts) >= FIRST_OF_TAIL) & np.isfinite(inputs).all(axis=1)
+        if weights is not None:
+            use &= np.asarray(weights) > 0.0
+        if np.count_nonzero(use) < _LEAST_TAIL:
+            return None
+        center, scale = standardize(inputs[use])
+        x = (inputs[use] - center) / scale
+        excess = np.asarray(counts, dtype=np.float64)[use] - FIRST_OF_TAIL
+        weight = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)[use]
+        coefficients = _fit_poisson(x, excess, weight / weight.sum())
+        return cls(center, scale, x.min(axis=0), x.max(axis=0), coefficients)
+
+    def mean(self, inputs: np.ndarray) -> np.ndarray:
+        """Compute the mean of N if it is at least 4.
+
+        Parameters
+        ----------
+        inputs : `numpy.ndarray`, shape (n, columns)
+            `tail_inputs`.
+
+        Returns
+        -------
+        mean : `numpy.ndarray`, shape (n,), float64
+            More than 4.
+        """
+        x = np.clip((inputs - self.center) / self.scale, self.low, self.high)
+        # Numbers of another kind of images may not lead anywhere: at most some ten thousand.
+        mean: np.ndarray = FIRST_OF_TAIL + np.exp(
+            np.minimum(x @ self.coefficients[:-1] + self.coefficients[-1], 10.0)
+        )
+        return mean
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the model with JSON-compatible values."""
+        numbers = {name: getattr(self, name) for name in ("center", "scale", "low", "high", "coefficients")}
+        return {"columns": list(TAIL_COLUMNS)} | {name: _listed(v) for name, v in numbers.items()}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Self:
+        """Make a model of its description.
+
+        Raises
+        ------
+        ValueError
+            Raised if it is damaged, or of a release that looks at other columns.
+        """
+        if description.get("columns") != list(TAIL_COLUMNS):
+            raise ValueError("the regression of the numbers has other columns than this release")
+        k = len(TAIL_COLUMNS)
+        numbers = {
+            name: _read_numbers(description, name, (k,)) for name in ("center", "scale", "low", "high")
+        }
+        return cls(**numbers, coefficients=_read_numbers(description, "coefficients", (k + 1,)))
+
+
+def _fit_poisson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Coefficients, the constant last, of the logarithm of the mean of counts, by Newton steps."""
+    design = np.column_stack([x, np.ones(len(x))])
+    penalty = np.append(np.full(x.shape[1], _PENALTY), 0.0)
+    beta = np.zeros(design.shape[1])
+    beta[-1] = np.log(max(float(weights @ y), 1e-3))
+
+    def loss(beta: np.ndarray) -> float:
+        form = np.minimum(design @ beta, 50.0)
+        return float(weights @ (np.exp(form) - y * form) + 0.5 * penalty @ beta**2)
+
+    value = loss(beta)
+    for _ in range(100):
+        mean = np.exp(np.minimum(design @ beta, 50.0))
+        gradient = design.T @ (weights * (mean - y)) + penalty * beta
+        hessian = (design * (weights * mean)[:, None]).T @ design + np.diag(penalty + 1e-12)
+        step = -np.linalg.solve(hessian, gradient)
+        # The loss is convex: some part of the step makes it less, but for rounding at its end.
+        size = 1.0
+        while (new := loss(beta + size * step)) > value and size > 1e-6:
+            size *= 0.5
+        if not new <= value:
+            break
+        beta, change, value = beta + size * step, value - new, new
+        if change < 1e-13 * max(abs(value), 1.0) and np.abs(step).max() < 1e-8:
+            break
+    return beta
+
+
+@dataclass(frozen=True)
+class ShareModel:
+    """How P(blended) divides among the numbers: N = 0 and 1 if not blended, N = 2, 3, >= 4 if blended.
+
+    Parameters
+    ----------
+    center, scale : `numpy.ndarray`, shape (k,)
+        Mean and scatter of the inputs in the fit.
+    coefficients : `numpy.ndarray`, shape (k + 1, 5)
+        Logits of the numbers, up to a constant for 0 and 1 and another one for the others; the constant
+        last.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    coefficients: np.ndarray
+
+    @classmethod
+    def fit(
+        cls,
+        inputs: np.ndarray,
+        counts: np.ndarray,
+        weights: np.ndarray | None = None,
+        *,
+        regularization: float = 0.03,
+    ) -> Self | None:
+        """Fit two logistic regressions, one to the blended footprints and one to the others.
+
+        Parameters
+        ----------
+        inputs : `numpy.ndarray`, shape (n, k)
+            Numbers that tell the footprints apart; rows that are not finite are left out.
+        counts : `numpy.ndarray`, shape (n,)
+            Numbers of galaxies.
+        weights : `numpy.ndarray`, shape (n,), optional
+            Weights.
+        regularization
+            Inverse strength of the L2 penalty, on standardised inputs; many say the same.
+
+        Returns
+        -------
+        model
+            The model; `None` if all or none of the footprints are blended.
+        """
+        from threadpoolctl import threadpool_limits
+
+        use = np.isfinite(inputs).all(axis=1)
+        if weights is not None:
+            use &= np.asarray(weights) > 0.0
+        classes = np.minimum(np.asarray(counts), FIRST_OF_TAIL)[use]
+        blended = classes > 1
+        if blended.all() or not blended.any():
+            return None
+        center, scale = standardize(inputs[use])
+        x = (inputs[use] - center) / scale
+        weight = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
+        coefficients = np.zeros((x.shape[1] + 1, N_CLASSES))
+        # One thread: the sums are then made in one order.
+        with threadpool_limits(limits=1):
+            for rows, columns in ((~blended, slice(0, 2)), (blended, slice(2, None))):
+                part = _fit_part(
+                    x[rows], classes[rows], None if weight is None else weight[rows], regularization
+                )
+                coefficients[:, columns] = part[:, columns]
+        return cls(center, scale, coefficients)
+
+    def divide(self, p_blended: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+        """Divide P(blended) among the numbers.
+
+        Parameters
+        ----------
+        p_blended : `numpy.ndarray`, shape (n,)
+            P(N >= 2).
+        inputs : `numpy.ndarray`, shape (n, k)
+            As of `fit`.
+
+        Returns
+        -------
+        p_n : `numpy.ndarray`, shape (n, 5), float64
+            P(N = 0, 1, 2, 3, >= 4), of which the last three sum to ``p_blended``; NaN where that or the
+            inputs are.
+
+        Raises
+        ------
+        ValueError
+            Raised if there are not as many inputs as in the fit.
+        """
+        if inputs.shape[1:] != self.center.shape:
+            raise ValueError(f"P(N) is told by {self.center.size} numbers, not {inputs.shape[1:]}")
+        x = (inputs - self.center) / self.scale
+        logits = x @ self.coefficients[:-1] + self.coefficients[-1]
+        known = np.isfinite(logits).all(axis=1) & np.isfinite(p_blended)
+        p_n = np.full(logits.shape, np.nan)
+        p = np.asarray(p_blended, dtype=np.float64)[known, None]
+        p_n[known] = np.hstack([(1.0 - p) * softmax(logits[known, :2]), p * softmax(logits[known, 2:])])
+        return p_n
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the model with JSON-compatible values."""
+        return {name: _listed(getattr(self, name)) for name in ("center", "scale", "coefficients")}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> Self:
+        """Make a model of its description.
+
+        Raises
+        ------
+        ValueError
+            Raised if it is damaged.
+        """
+        n_inputs = np.size(description.get("center", ()))
+        center, scale = (_read_numbers(description, name, (n_inputs,)) for name in ("center", "scale"))
+        return cls(center, scale, _read_numbers(description, "coefficients", (n_inputs + 1, N_CLASSES)))
+
+
+def _fit_part(
+    x: np.ndarray, classes: np.ndarray, weights: np.ndarray | None, regularization: float
+) -> np.ndarray:
+    """Logits of all classes, of which those that are not there get next to no probability."""
+    if len(np.unique(classes)) == 1:
+        known, slopes = np.unique(classes), np.zeros((1, x.shape[1]))
+        coefficients, intercepts = spread_classes(known, slopes, np.zeros(1))
+    else:
+        regression = fit_regression(x, classes, regularization, weights)
+        coefficients, intercepts = spread_classes(
+            regression.classes_, regression.coef_, regression.intercept_
+        )
+    return np.vstack([coefficients, intercepts])

@@ -1,0 +1,271 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""P(N) from yes-or-no questions, each answered by a classifier of its own.
+
+A classifier that tells blended from unblended footprints is taught four questions: whether there is more than
+one galaxy; of those without, whether there is one; of those with, whether there are more than two; and of
+these, whether there are more than three.  Each question is asked only where the answers before leave it open,
+so that the products of the answers are probabilities whatever the answers are (nested dichotomies; Frank &
+Kramer 2004, Proc. ICML 21, 39), and P(blended) is that of the classifier itself.
+"""
+
+from __future__ import annotations
+
+__all__ = ("QUESTIONS", "HierarchyClassifier", "HierarchyConfig", "combine_answers")
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lsst.pex.config import Field, registerConfigurable
+
+from ..model_package import ModelPackage, ModelPackageError
+from ..samples import FootprintSamples
+from ._members import pack_members, unpack_members
+from .base import BlendClassifier, BlendClassifierConfig, split_probabilities
+from .fit_options import FitOptions, LabelledSamples
+from .registry import classifier_registry
+from .weighting import check_counts
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A question about the number of galaxies N.
+
+    Parameters
+    ----------
+    low, high
+        Footprints that it is about have N from ``low`` to ``high``.
+    more_than
+        The answer is yes for a larger N than this.
+    """
+
+    low: int
+    high: int
+    more_than: int
+
+    def concerns(self, counts: np.ndarray) -> np.ndarray:
+        """Footprints that it is about, bool of shape (n,)."""
+        return (counts >= self.low) & (counts <= self.high)
+
+    def label(self, counts: np.ndarray) -> np.ndarray:
+        """Numbers of galaxies that make a classifier of blends answer it: 2 for yes, 1 for no."""
+        return np.where(counts > self.more_than, 2, 1)
+
+
+_ANY = np.iinfo(np.int64).max
+
+QUESTIONS: dict[str, Question] = {
+    "several": Question(0, _ANY, 1),
+    "one": Question(0, 1, 0),
+    "three": Question(2, _ANY, 2),
+    "four": Question(3, _ANY, 3),
+}
+"""The questions, by a name that says of what number N is at least if the answer is yes."""
+
+_LEAST = 10
+"""Fewest footprints with either answer that a question is learned from; else their share answers it."""
+
+
+def combine_answers(answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Turn the probabilities of answers into those of numbers.
+
+    Parameters
+    ----------
+    answers
+        For each of `QUESTIONS` the probability of yes, shape (n,).
+
+    Returns
+    -------
+    probabilities : `numpy.ndarray`, shape (n, 5), float64
+        P(N = 0, 1, 2, 3, >= 4); NaN where an answer is.
+    """
+    several, one, three, four = (np.asarray(answers[name], dtype=np.float64) for name in QUESTIONS)
+    p = np.column_stack(
+        [
+            (1.0 - several) * (1.0 - one),
+            (1.0 - several) * one,
+            several * (1.0 - three),
+            several * three * (1.0 - four),
+            several * three * four,
+        ]
+    )
+    return np.where(np.isfinite(p).all(axis=1, keepdims=True), p, np.nan)
+
+
+class HierarchyConfig(BlendClassifierConfig):
+    """Config of `HierarchyClassifier`."""
+
+    member: Field[str] = Field(
+        doc="Classifier that answers the questions, with its default settings.",
+        dtype=str,
+        default="logistic",
+        optional=False,
+    )
+
+    def validate(self) -> None:
+        super().validate()
+        if self.member not in classifier_registry:
+            raise ValueError(f"there is no classifier {self.member!r}")
+        member = classifier_registry[self.member]
+        if self.member in ("hierarchy", "ensemble") or member.needs_centers:
+            raise ValueError(
+                f"{self.member!r} does not learn from labels of footprints alone and cannot answer questions "
+                "about them; take one that does, such as 'muygps'"
+            )
+
+
+@registerConfigurable("hierarchy", classifier_registry)
+class HierarchyClassifier(BlendClassifier):
+    """P(N) by a hierarchy of classifiers with two classes.
+
+    Parameters
+    ----------
+    config
+        A `HierarchyConfig`; the default one if `None`.
+    package
+        As of `BlendClassifier`.
+    member_config
+        Settings of the members, for a fit; the default ones if `None`.
+    """
+
+    ConfigClass: ClassVar[type[BlendClassifierConfig]] = HierarchyConfig
+    name: ClassVar[str] = "hierarchy"
+    # As far as its member does.
+    needs_planes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        config: BlendClassifierConfig | None = None,
+        *,
+        package: ModelPackage | None = None,
+        member_config: BlendClassifierConfig | None = None,
+    ) -> None:
+        self._members: dict[str, BlendClassifier] = {}
+        self._shares: dict[str, float] = {}
+        """Share of yes, for questions that no classifier could be taught."""
+        self._member_config = member_config
+        super().__init__(config, package=package)
+
+    def _new_member(self) -> BlendClassifier:
+        cls = classifier_registry[self.config.member]
+        config: Any = cls.ConfigClass() if self._member_config is None else self._member_config.copy()
+        config.modelPackage = ""
+        return cls(config)
+
+    def check_fit(self, *, goes_on: bool = False) -> None:
+        self._new_member().check_fit(goes_on=goes_on)
+
+    def prepare(self, samples: FootprintSamples) -> bool:
+        members = list(self._members.values()) or [self._new_member()]
+        return all([member.prepare(samples) for member in members])
+
+    def fit(
+        self,
+        samples: FootprintSamples,
+        counts: np.ndarray,
+        *,
+        weights: np.ndarray | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        self.config.validate()
+        options = FitOptions() if options is None else options
+        counts = check_counts(samples, counts, weights)
+        # What depends on all footprints of an image has to be there before some are chosen.
+        self.prepare(samples)
+        if options.validation is not None:
+            self.prepare(options.validation.samples)
+        self._members, self._shares, self.history = {}, {}, {}
+        for name, question in QUESTIONS.items():
+            rows = question.concerns(counts)
+            yes = question.label(counts[rows]) > 1
+            if name != "several" and min(np.count_nonzero(yes), np.count_nonzero(~yes)) < _LEAST:
+                # One more of each, so that no answer is certain.
+                self._shares[name] = float((np.count_nonzero(yes) + 1) / (yes.size + 2))
+                options.say(f"{name}: {yes.size} footprints are too few to learn from")
+                continue
+            options.say(f"{name}: {yes.size} footprints, {np.count_nonzero(yes)} with yes")
+            member = self._new_member()
+            member.fit(
+                samples.select(rows),
+                question.label(counts[rows]),
+                weights=None if weights is None else np.asarray(weights)[rows],
+                options=_select(options, name, question, rows),
+            )
+            self._members[name] = member
+            self.history |= {f"{name}_{curve}": values for curve, values in member.history.items()}
+        self._record_prior(counts)
+
+    def predict(self, samples: FootprintSamples) -> np.ndarray:
+        self._require_model("several" in self._members)
+        answers = {name: np.full(len(samples), share) for name, share in self._shares.items()}
+        for name, member in self._members.items():
+            answers[name], _ = split_probabilities(member.predict(samples))
+        return combine_answers(answers)
+
+    def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
+        flags = super().find_flags(samples)
+        if "several" in self._members:
+            for name, values in self._members["several"].find_flags(samples).items():
+                flags[name] = flags[name] | values if name in flags else values
+        return flags
+
+    def _load(self, package: ModelPackage) -> None:
+        packages = unpack_members(package, list(QUESTIONS), optional=True)
+        self._members = {}
+        for name, own in packages.items():
+            if own.classifier != self.config.member:
+                raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
+            self._members[name] = classifier_registry[own.classifier].from_package(own)
+        super()._load(package)
+
+    def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
+        package = super().to_package(name, **metadata)
+        pack_members(package, {key: member.to_package(key) for key, member in self._members.items()})
+        return package
+
+    def _get_state(self) -> dict[str, np.ndarray]:
+        self._require_model("several" in self._members)
+        return {"shares": np.array([self._shares.get(name, np.nan) for name in QUESTIONS])}
+
+    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        shares = np.asarray(arrays["shares"], dtype=np.float64)
+        if shares.shape != (len(QUESTIONS),):
+            raise ValueError(f"shares has shape {shares.shape}, not {(len(QUESTIONS),)}")
+        known = dict(zip(QUESTIONS, map(float, shares), strict=True))
+        self._shares = {name: share for name, share in known.items() if name not in self._members}
+        if "several" in self._shares or not all(0.0 < share < 1.0 for share in self._shares.values()):
+            raise ValueError("shares do not answer the questions that no member answers")
+
+
+def _select(options: FitOptions, name: str, question: Question, rows: np.ndarray) -> FitOptions:
+    """Options of the fit of one question."""
+    validation = options.validation
+    if validation is not None:
+        counts = np.asarray(validation.counts)
+        chosen = question.concerns(counts)
+        answers = question.label(counts[chosen])
+        # Without both kinds there is nothing to stop early by.
+        both = len(np.unique(answers)) == 2
+        validation = LabelledSamples(validation.samples.select(chosen), answers) if both else None
+    folder = None if options.folder is None else options.folder / name
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    return dataclasses.replace(
+        options,
+        centers=None,
+        sky=None if options.sky is None else np.asarray(options.sky)[rows],
+        natural=None if options.natural is None else np.asarray(options.natural)[rows],
+        validation=validation,
+        folder=folder,
+        start=None,
+        more=None,
+    )
