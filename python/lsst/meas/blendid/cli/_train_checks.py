@@ -21,7 +21,7 @@ from ._common import CommandError, MisuseError, describe_error, make_output_fold
 from ._train_options import TrainOptions
 
 if TYPE_CHECKING:
-    from ..classifiers import BlendClassifier
+    from ..trained_plugin import TrainedPlugin
 
 
 def check_options(o: TrainOptions) -> None:
@@ -39,6 +39,8 @@ def check_options(o: TrainOptions) -> None:
     MisuseError
         Raised if there are tables without coadds.
     """
+    if o.localizer is not None:
+        _check_localizer(o)
     simulated = o.scenes is not None or o.n_parametric is not None
     kinds = {
         "--coadd": bool(o.coadds or o.tables or o.labels),
@@ -84,6 +86,21 @@ def check_options(o: TrainOptions) -> None:
         raise MisuseError("--truth and --labels go with --coadd")
 
 
+def _check_localizer(o: TrainOptions) -> None:
+    """Refuse options that are of no use to a localiser."""
+    for names, given, reason in (
+        ("--classifier", o.classifier is not None, "which are trained one by one"),
+        ("--from", o.start is not None, "which learns anew from scenes"),
+        ("--labels", bool(o.labels), "which learns from places of galaxies: give --truth tables"),
+        ("--stamps", bool(o.stamp_sets), "which learns from coadds"),
+        ("--calibration", "--calibration" in o.given, "whose probabilities are calibrated in its fit"),
+        ("--folds", "--folds" in o.given, "which is scored on scenes that are held out"),
+        ("--checkpoints", o.checkpoints is not None, "which is fitted at one go"),
+    ):
+        if given:
+            raise click.UsageError(f"{names} goes without --localizer, {reason}")
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Refuse an output that could not be written or used after minutes of training.
 
@@ -110,13 +127,13 @@ def check_output(path: Path, overwrite: bool) -> None:
     make_output_folder(path.parent)
 
 
-def check_fit(classifier: BlendClassifier, *, goes_on: bool) -> None:
+def check_fit(plugin: TrainedPlugin, *, goes_on: bool) -> None:
     """Refuse to start what lacks something that it is fitted with.
 
     Parameters
     ----------
-    classifier
-        The classifier before its fit.
+    plugin
+        The classifier or localiser before its fit.
     goes_on
         Whether it goes on from a model.
 
@@ -128,7 +145,7 @@ def check_fit(classifier: BlendClassifier, *, goes_on: bool) -> None:
         Raised if a library is not installed.
     """
     try:
-        classifier.check_fit(goes_on=goes_on)
+        plugin.check_fit(goes_on=goes_on)
     except ValueError as err:
         raise MisuseError(describe_error(err)) from err
     except ImportError as err:

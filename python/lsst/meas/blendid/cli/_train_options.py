@@ -28,6 +28,7 @@ class TrainOptions:
     """What was asked for; a field for each option of `train_options`."""
 
     classifier: str | None
+    localizer: str | None
     path: Path | None
     start: str | None
     n_parametric: int | None
@@ -100,6 +101,12 @@ _OPTIONS = (
         "classifier",
         "Classifier to train: logistic, features, cnn and so on, or a plugin's; with --from, that of the "
         "package.",
+        metavar="NAME",
+    ),
+    _option(
+        "--localizer",
+        "localizer",
+        "Instead of a classifier train this localizer: centers, regression, peaks, or a plugin's.",
         metavar="NAME",
     ),
     _option(
@@ -349,8 +356,8 @@ _OPTIONS = (
     _option(
         "--config-option",
         "config_options",
-        "Override of a field of the classifier's config, such as cutout.size=31, or of the footprints, "
-        "such as footprints.thresholdValue=6.",
+        "Override of a field of the config of the classifier or localizer, such as cutout.size=31, or of the "
+        "footprints, such as footprints.thresholdValue=6.",
         metavar="K=V",
         multiple=True,
     ),

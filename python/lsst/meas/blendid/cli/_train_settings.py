@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..classifiers import BlendClassifier
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
     from ..samples import FootprintSamples
+    from ..trained_plugin import TrainedPlugin
     from ..training import Scene
 
 
@@ -97,26 +97,27 @@ class SettingsOfRun:
 
 
 class Preparation:
-    """Computes what a classifier needs of the pixels of a scene; another process makes the classifier anew.
+    """Computes what is needed of the pixels of a scene; another process makes the plugin anew.
 
     Parameters
     ----------
-    classifier
-        The classifier before its fit.
+    plugin
+        The classifier or localiser before its fit.
     """
 
-    def __init__(self, classifier: BlendClassifier) -> None:
-        self._classifier = classifier
+    def __init__(self, plugin: TrainedPlugin) -> None:
+        self._plugin = plugin
 
     def __call__(self, samples: FootprintSamples) -> bool:
         """Prepare the footprints of a scene."""
-        return self._classifier.prepare(samples)
+        return self._plugin.prepare(samples)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_preparation, (self._classifier.name, self._classifier.config)
+        return _make_preparation, (self._plugin.kind, self._plugin.name, self._plugin.config)
 
 
-def _make_preparation(name: str, config: Any) -> Preparation:
+def _make_preparation(kind: str, name: str, config: Any) -> Preparation:
     from ..classifiers import classifier_registry
+    from ..localizers import localizer_registry
 
-    return Preparation(classifier_registry[name](config))
+    return Preparation((classifier_registry if kind == "classifier" else localizer_registry)[name](config))

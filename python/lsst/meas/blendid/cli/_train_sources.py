@@ -238,9 +238,10 @@ def _split(o: TrainOptions, scenes: Sequence[SceneSource], recipe: dict[str, Any
         reason = (
             f"{few} too few to hold some out" if len(scenes) < _FEWEST_TO_SPLIT else "no coadd is held out"
         )
-        scores = "its scores are cross-validated" if o.folds else "its package has no scores"
-        # A model that is gone on from is calibrated by going on.
-        calibrated = "" if o.start else "the model is not calibrated, and "
+        cross_validated = o.folds and o.localizer is None
+        scores = "its scores are cross-validated" if cross_validated else "its package has no scores"
+        # A model that is gone on from is calibrated by going on, a localiser by its fit.
+        calibrated = "" if o.start or o.localizer else "the model is not calibrated, and "
         return Sources(scenes, (), recipe, given=True, caveat=f"{reason}: {calibrated}{scores}")
     n = _n_validation(o, len(scenes))
     # Evenly from all of them, so that the held-out ones are not all of one corner of a tract.

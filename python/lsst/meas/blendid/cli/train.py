@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""``blendid train``: fit a classifier and write it as a model package."""
+"""``blendid train``: fit a classifier or a localiser and write it as a model package."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = ("train",)
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ..classifiers import FitOptions
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
+    from ..plugin_registry import PluginRegistry
+    from ..trained_plugin import TrainedPlugin
     from ..training import LabelledScenes, SceneSource
     from ..training.scenes import Settings
     from ._train_sources import Sources
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 @train_options
 @common_options
 def train(o: TrainOptions) -> None:
-    """Train a classifier and write it as a model package.
+    """Train a classifier, or a localizer, and write it as a model package.
 
     It learns from simulated skies, from given coadds whose galaxies are
     known, in files or in a Butler repository, or from stamps.  Use the model
@@ -59,22 +62,25 @@ def train(o: TrainOptions) -> None:
       blendid train --classifier logistic --out my.blendid --butler REPO --collections sim
       blendid train --classifier peaks --out my.blendid --coadd a.fits --truth a.truth.parquet
       blendid train --classifier logistic --out my.blendid --stamps bh --stamp-noise 15 --test-stamps coin
+      blendid train --localizer centers --out my-localizer.blendid
       blendid train --shipped models
     """  # noqa: D301
     if o.shipped_folder is not None:
-        if o.classifier is not None or o.path is not None:
-            raise click.UsageError("--shipped goes without --classifier and --out")
+        if o.classifier is not None or o.localizer is not None or o.path is not None:
+            raise click.UsageError("--shipped goes without --classifier, --localizer and --out")
         _train_shipped(o.shipped_folder, o.truths)
         return
-    if o.path is None or (o.classifier is None and o.start is None):
-        raise click.UsageError("--classifier and --out are needed, or --from and --out")
+    if o.path is None or (o.classifier is None and o.localizer is None and o.start is None):
+        raise click.UsageError(
+            "--classifier and --out are needed, or --localizer and --out, or --from and --out"
+        )
     check_options(o)
     check_output(o.path, o.overwrite)
     for folder in (*o.stamp_sets, *o.test_sets):
         if not (Path(folder) / "stamp_set.json").is_file():
             raise CommandError(f"{folder} is not a set of stamps: it has no stamp_set.json")
     try:
-        _Training(o).run()
+        (_ClassifierTraining(o) if o.localizer is None else _LocalizerTraining(o)).run()
     except KeyboardInterrupt:
         if o.checkpoints is not None:
             announce(
@@ -84,7 +90,7 @@ def train(o: TrainOptions) -> None:
         raise
 
 
-class _Training:
+class _Training(ABC):
     """One training run.
 
     Parameters
@@ -93,30 +99,17 @@ class _Training:
         Options that make sense together.
     """
 
+    needs_planes = True
+    """Whether what is trained looks at other images than the one that cutouts are made of."""
+
     def __init__(self, o: TrainOptions) -> None:
-        from ..classifiers import classifier_registry
         from ..model_package import ModelPackage
-        from ..training.transfer import read_start
         from ._train_settings import apply_overrides
 
         self.o = o
         self.begin = time.perf_counter()
         self.start = None if o.start is None else ModelPackage.read(o.start)
-        name = o.classifier
-        if self.start is not None:
-            if name not in (None, self.start.classifier):
-                raise MisuseError(
-                    f"{o.start} is a model of the classifier {self.start.classifier!r}, not {name!r}; "
-                    "leave out --classifier"
-                )
-            name = self.start.classifier
-        assert name is not None
-        if name not in classifier_registry:
-            hint = did_you_mean(name, classifier_registry)
-            known = ", ".join(sorted(classifier_registry))
-            raise MisuseError(f"unknown classifier {name!r}{hint}; known are {known}")
-        self.name = name
-        self.cls = classifier_registry[name]
+        self.cls: Any = self._choose()
         self.config: Any = (
             self.cls.ConfigClass() if self.start is None else self.cls.config_from_package(self.start)
         )
@@ -126,19 +119,28 @@ class _Training:
         # All that could stop the fit after hours of simulation.
         self.untrained = self.cls(self.config)
         check_fit(self.untrained, goes_on=self.start is not None)
-        if self.start is not None:
-            read_start(self.cls, self.config, self.start)
-        elif self.cls.needs_centers and (o.labels or o.stamp_sets):
-            raise MisuseError(
-                f"the classifier {name!r} learns from the places of galaxies, which "
-                f"{'--labels' if o.labels else '--stamps'} do not tell: give --truth tables, or go on from a "
-                "model with --from"
-            )
+
+    @abstractmethod
+    def _choose(self) -> type[TrainedPlugin]:
+        """Find what is to be trained."""
+
+    @abstractmethod
+    def _make_package(
+        self, learn: LabelledScenes, held_out: LabelledScenes | None, facts: dict[str, Any]
+    ) -> ModelPackage:
+        """Fit, and score."""
+
+    @abstractmethod
+    def _tell_scores(self, package: ModelPackage) -> None:
+        """Show how good the model is."""
+
+    def _check_footprints(self, learn: LabelledScenes) -> None:
+        """Refuse footprints that nothing can be learned from, before the fit says so in its own words."""
 
     def run(self) -> None:
         """Find the scenes, fit, and write the package."""
         o = self.o
-        options = self.o.given | {"--classifier": self.name, "--seed": o.seed}
+        options = self.o.given | {f"--{self.cls.kind}": self.cls.name, "--seed": o.seed}
         # Refuse what cannot work before anything is written.
         sources = None if o.stamp_sets else self._find_sources()
         settings = self._footprint_settings(sources)
@@ -174,7 +176,7 @@ class _Training:
                         scenes,
                         kinds,
                         snr_min=o.snr_min,
-                        keep_planes=self.cls.needs_planes,
+                        keep_planes=self.needs_planes,
                         prepare=Preparation(self.untrained),
                         processes=o.jobs,
                         progress=stderr_progress(label),
@@ -182,7 +184,7 @@ class _Training:
                 )
         learn, validation = labelled
         assert learn is not None
-        _check_kinds(learn)
+        self._check_footprints(learn)
         for note in (*learn.notes, *(() if validation is None else validation.notes)):
             self.log.say(note)
         if learn.n_unlabelled:
@@ -238,22 +240,8 @@ class _Training:
         caveat: str = "",
     ) -> ModelPackage:
         """Fit, and write the package."""
-        from ..simulation.progress import stderr_progress
-        from ..training import train_classifier
-
         with self.log.stage("fit"):
-            package = train_classifier(
-                self.name,
-                learn,
-                validation=held_out,
-                config=self.config,
-                model_name=self.o.model_name,
-                options=self._fit_options(),
-                calibration=None if self.o.calibration == "none" else self.o.calibration,
-                folds=self.o.folds,
-                facts={"recipe": recipe, "options": options},
-                progress=stderr_progress("Cross-validation"),
-            )
+            package = self._make_package(learn, held_out, {"recipe": recipe, "options": options})
         package.metadata["training"]["seconds"] = self.log.seconds
         assert self.o.path is not None
         package.write(self.o.path)
@@ -267,29 +255,6 @@ class _Training:
         self._tell_scores(package)
         self.log.finish(package)
         return package
-
-    def _tell_scores(self, package: ModelPackage) -> None:
-        """Show the scores, beside those of the model that it went on from."""
-        validation = package.metadata["validation"]
-        scores = validation.get("scores")
-        if not scores:
-            return
-        click.echo(f"validation: {_describe(scores)} ({validation['estimate']})")
-        before = validation.get("start")
-        if before is None:
-            if scores["cross_entropy"] >= math.log(2.0):
-                self.log.say(
-                    "Warning: the model is of no use here: p = 0.5 for all footprints has a cross-entropy of "
-                    f"{math.log(2.0):.4f}; give it more footprints, or take another classifier"
-                )
-            return
-        click.echo(f"{before['name']} on the same footprints: {_describe(before['scores'])}")
-        now, then = scores["cross_entropy"], before["scores"]["cross_entropy"]
-        if now > then:
-            self.log.say(
-                f"Warning: the new model is worse than {before['name']} here (cross-entropy {now:.4f}, was "
-                f"{then:.4f}): give more labels, or keep {before['name']}"
-            )
 
     def _run_on_stamps(self, footprints: FootprintConfig, options: dict[str, Any]) -> None:
         """Train on stamps, and tell how well it does on the test stamps of sets."""
@@ -320,7 +285,137 @@ class _Training:
             click.echo(stamps.test(package, folder))
 
 
+class _ClassifierTraining(_Training):
+    """Trains a classifier."""
+
+    def __init__(self, o: TrainOptions) -> None:
+        from ..training.transfer import read_start
+
+        super().__init__(o)
+        self.needs_planes = self.cls.needs_planes
+        if self.start is not None:
+            read_start(self.cls, self.config, self.start)
+        elif self.cls.needs_centers and (o.labels or o.stamp_sets):
+            raise MisuseError(
+                f"the classifier {self.cls.name!r} learns from the places of galaxies, which "
+                f"{'--labels' if o.labels else '--stamps'} do not tell: give --truth tables, or go on from a "
+                "model with --from"
+            )
+
+    def _choose(self) -> type[TrainedPlugin]:
+        from ..classifiers import classifier_registry
+
+        name = self.o.classifier
+        if self.start is not None:
+            if self.start.kind != "classifier":
+                raise MisuseError(
+                    f"{self.o.start} is a model of a {self.start.kind}, which learns anew from scenes: leave "
+                    f"out --from and give --{self.start.kind} {self.start.classifier}"
+                )
+            if name not in (None, self.start.classifier):
+                raise MisuseError(
+                    f"{self.o.start} is a model of the classifier {self.start.classifier!r}, not {name!r}; "
+                    "leave out --classifier"
+                )
+            name = self.start.classifier
+        assert name is not None
+        return _find_plugin(classifier_registry, "classifier", name)
+
+    def _check_footprints(self, learn: LabelledScenes) -> None:
+        _check_kinds(learn)
+
+    def _make_package(
+        self, learn: LabelledScenes, held_out: LabelledScenes | None, facts: dict[str, Any]
+    ) -> ModelPackage:
+        from ..simulation.progress import stderr_progress
+        from ..training import train_classifier
+
+        return train_classifier(
+            self.cls.name,
+            learn,
+            validation=held_out,
+            config=self.config,
+            model_name=self.o.model_name,
+            options=self._fit_options(),
+            calibration=None if self.o.calibration == "none" else self.o.calibration,
+            folds=self.o.folds,
+            facts=facts,
+            progress=stderr_progress("Cross-validation"),
+        )
+
+    def _tell_scores(self, package: ModelPackage) -> None:
+        """Show the scores, beside those of the model that it went on from."""
+        validation = package.metadata["validation"]
+        scores = validation.get("scores")
+        if not scores:
+            return
+        click.echo(f"validation: {_describe(scores)} ({validation['estimate']})")
+        before = validation.get("start")
+        if before is None:
+            if scores["cross_entropy"] >= math.log(2.0):
+                self.log.say(
+                    "Warning: the model is of no use here: p = 0.5 for all footprints has a cross-entropy of "
+                    f"{math.log(2.0):.4f}; give it more footprints, or take another classifier"
+                )
+            return
+        click.echo(f"{before['name']} on the same footprints: {_describe(before['scores'])}")
+        now, then = scores["cross_entropy"], before["scores"]["cross_entropy"]
+        if now > then:
+            self.log.say(
+                f"Warning: the new model is worse than {before['name']} here (cross-entropy {now:.4f}, was "
+                f"{then:.4f}): give more labels, or keep {before['name']}"
+            )
+
+
+class _LocalizerTraining(_Training):
+    """Trains a localiser."""
+
+    def _choose(self) -> type[TrainedPlugin]:
+        from ..localizers import localizer_registry
+
+        assert self.o.localizer is not None
+        return _find_plugin(localizer_registry, "localizer", self.o.localizer)
+
+    def _make_package(
+        self, learn: LabelledScenes, held_out: LabelledScenes | None, facts: dict[str, Any]
+    ) -> ModelPackage:
+        from ..training import train_localizer
+
+        return train_localizer(
+            self.cls.name,
+            learn,
+            validation=held_out,
+            config=self.config,
+            model_name=self.o.model_name,
+            options=self._fit_options(),
+            facts=facts,
+        )
+
+    def _tell_scores(self, package: ModelPackage) -> None:
+        """Show the scores, if scenes were held out."""
+        scores = package.metadata["validation"].get("scores")
+        if not scores:
+            return
+        names = {
+            "cross_entropy": "cross-entropy of positions",
+            "calibration_slope": "calibration slope",
+            "matched_share": "share of galaxies with a position",
+            "inside_ellipse": "share of them in the ellipse of 68 %",
+        }
+        told = [f"{text} {scores[name]:.4f}" for name, text in names.items() if scores[name] is not None]
+        click.echo(f"validation: {', '.join(told)}")
+
+
 _PREFIX = "footprints."
+
+
+def _find_plugin(registry: PluginRegistry[Any], kind: str, name: str) -> type[TrainedPlugin]:
+    """Find a classifier or localiser of a name."""
+    if name not in registry:
+        known = ", ".join(sorted(registry))
+        raise MisuseError(f"unknown {kind} {name!r}{did_you_mean(name, registry)}; known are {known}")
+    found: type[TrainedPlugin] = registry[name]
+    return found
 
 
 def _describe(scores: dict[str, Any]) -> str:

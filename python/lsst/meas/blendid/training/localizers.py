@@ -26,7 +26,7 @@ from ..model_package import ModelPackage
 from ..peak_matching import GalaxyList, PeakList, match_peaks
 from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, rounded, summarize_scenes
-from .scenes import LabelledScenes, Progress, SceneSource, Settings
+from .scenes import LabelledScenes, Progress, SceneSource, Settings, check_sky
 from .settings import footprint_settings
 
 
@@ -39,6 +39,7 @@ def train_localizer(
     model_name: str | None = None,
     validation: LabelledScenes | None = None,
     options: FitOptions | None = None,
+    facts: dict[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ModelPackage:
     """Train a localiser on scenes whose galaxies are known.
@@ -59,6 +60,9 @@ def train_localizer(
         Other scenes to score it on, labelled in the same way.
     options
         Seed and the like; pieces of sky are those of the scenes.
+    facts
+        JSON-compatible facts to keep with what the package tells about its training; if there is a
+        ``recipe`` among them, the settings of single scenes are left out.
     progress
         Called with the number of scenes done and in all.
 
@@ -72,7 +76,8 @@ def train_localizer(
     KeyError
         Raised if there is no localiser of that name.
     ValueError
-        Raised if there are no scenes or their galaxies are not known, or as by `BlendLocalizer.fit`.
+        Raised if there are no scenes, their galaxies are not known, one of them belongs to the validation or
+        the test split, or as by `BlendLocalizer.fit`.
     """
     if name not in localizer_registry:
         hint, known = did_you_mean(name, localizer_registry), ", ".join(sorted(localizer_registry))
@@ -94,15 +99,21 @@ def train_localizer(
     )
     if labelled.centers is None:
         raise ValueError("the places of the galaxies are not known; give scenes with truth tables")
+    check_sky(labelled)
     options = dataclasses.replace(FitOptions() if options is None else options, sky=labelled.sky)
     localizer.fit(labelled.samples, labelled.centers, options=options)
     training = describe_training(labelled, localizer) | {"seed": options.seed}
-    training["scenes"] = summarize_scenes(labelled)
+    facts = facts or {}
+    with_settings = "recipe" not in facts
+    training["scenes"] = summarize_scenes(labelled, with_settings=with_settings)
+    scores = {} if validation is None else score_localizer(localizer, validation)
+    if validation is not None:
+        scores["scenes"] = summarize_scenes(validation, with_settings=with_settings)
     return localizer.to_package(
         model_name or f"{name}-localizer-trained",
         inputs=describe_inputs(labelled),
-        training=training,
-        validation={} if validation is None else score_localizer(localizer, validation),
+        training=training | facts,
+        validation=scores,
         versions=find_versions(name),
     )
 
@@ -127,8 +138,7 @@ def score_localizer(localizer: BlendLocalizer, labelled: LabelledScenes) -> dict
         ``scores``: natural ``cross_entropy``, ``calibration_slope`` and ``calibration_intercept`` of the
         probabilities of positions, ``expected_share``: their sum over the number of galaxies that a position
         is matched with (`.peak_matching.match_peaks`), ``matched_share``: that number over that of the
-        galaxies in footprints, and ``inside_ellipse``: share of them in the 68 % ellipse of their position;
-        ``scenes``: what they are.
+        galaxies in footprints, and ``inside_ellipse``: share of them in the 68 % ellipse of their position.
     """
     p, is_true, square, n_galaxies = [], [], [], 0
     found = localizer.locate(labelled.samples)
@@ -148,7 +158,8 @@ def score_localizer(localizer: BlendLocalizer, labelled: LabelledScenes) -> dict
         n_galaxies += len(true)
     joined, truth, squares = np.concatenate(p), np.concatenate(is_true), np.concatenate(square)
     clipped = np.clip(joined, 1e-6, 1.0 - 1e-6)
-    slope, intercept = fit_calibration(joined, truth, "platt").parameters
+    both = 0 < np.count_nonzero(truth) < len(truth)
+    slope, intercept = fit_calibration(joined, truth, "platt").parameters if both else (np.nan, np.nan)
     known = squares[np.isfinite(squares)]
     return {
         "scores": rounded(
@@ -156,10 +167,9 @@ def score_localizer(localizer: BlendLocalizer, labelled: LabelledScenes) -> dict
                 "cross_entropy": -float(np.mean(np.log(np.where(truth, clipped, 1.0 - clipped)))),
                 "calibration_slope": float(slope),
                 "calibration_intercept": float(intercept),
-                "expected_share": float(joined.sum() / truth.sum()),
-                "matched_share": float(truth.sum() / n_galaxies),
-                "inside_ellipse": float(np.mean(known < _INSIDE_SQUARED)),
+                "expected_share": float(joined.sum() / max(truth.sum(), 1)),
+                "matched_share": float(truth.sum() / max(n_galaxies, 1)),
+                "inside_ellipse": float(np.mean(known < _INSIDE_SQUARED)) if len(known) else np.nan,
             }
-        ),
-        "scenes": summarize_scenes(labelled),
+        )
     }

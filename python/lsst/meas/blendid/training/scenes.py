@@ -16,6 +16,7 @@ __all__ = (
     "SceneSource",
     "Settings",
     "SimulatedScene",
+    "check_sky",
 )
 
 from collections.abc import Callable, Sequence
@@ -234,3 +235,25 @@ class LabelledScenes:
             "unblended": float(np.count_nonzero(self.counts == 1) / n),
             "empty": float(np.count_nonzero(self.counts == 0) / n),
         }
+
+
+def check_sky(labelled: LabelledScenes) -> None:
+    """Refuse to learn from what is kept for validation or tests.
+
+    Parameters
+    ----------
+    labelled
+        Scenes to learn from.
+
+    Raises
+    ------
+    ValueError
+        Raised if one of them belongs to the validation or the test split.
+    """
+    for scene in labelled.provenance:
+        if scene.get("split") in ("validation", "test"):
+            name = scene.get("truth", scene.get("source", "a scene"))
+            raise ValueError(
+                f"{name} belongs to the {scene['split']} split, which nothing may learn from; "
+                "of the truth scenes, 1, 2, 3 and 5 are for training"
+            )

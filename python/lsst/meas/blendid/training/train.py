@@ -26,7 +26,7 @@ from ..model_package import ModelPackage
 from .cross_validation import cross_validate
 from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, summarize_scenes
-from .scenes import LabelledScenes, Progress, SceneSource, Settings, SimulatedScene
+from .scenes import LabelledScenes, Progress, SceneSource, Settings, SimulatedScene, check_sky
 from .settings import footprint_settings
 from .transfer import fine_tune, read_start
 from .validation import compare_to_start, validate
@@ -84,17 +84,6 @@ def simulated_scenes(
             for draw in range(draws)
         )
     ]
-
-
-def _check_sky(labelled: LabelledScenes) -> None:
-    """Refuse to learn from what is kept for validation or tests."""
-    for scene in labelled.provenance:
-        if scene.get("split") in ("validation", "test"):
-            name = scene.get("truth", scene.get("source", "a scene"))
-            raise ValueError(
-                f"{name} belongs to the {scene['split']} split, which nothing may learn from; "
-                "of the truth scenes, 1, 2, 3 and 5 are for training"
-            )
 
 
 def _find_natural(labelled: LabelledScenes) -> np.ndarray | None:
@@ -216,7 +205,7 @@ def train_classifier(
 
     preparer = cls(chosen)
     labelled = label(scenes, 0)
-    _check_sky(labelled)
+    check_sky(labelled)
     held_out = None if validation is None else label(validation, n_train)
     options = dataclasses.replace(
         FitOptions() if options is None else options,
