@@ -120,7 +120,7 @@ def test_command_adds_them_to_a_folder(
     before = ModelPackage.read("logistic-i-1")
     assert package.metadata["counts"] != before.metadata["counts"]
     np.testing.assert_array_equal(package.arrays["coefficients"], before.arrays["coefficients"])
-    assert "logistic-i-1.blendid: " in capsys.readouterr().out
+    assert "logistic-i-1: 968 footprints" in capsys.readouterr().out
     assert main(["--out", str(tmp_path), "--models", "nothing", "--counts-only"]) == 1
     with pytest.raises(ValueError, match="no model of a classifier"):
         add_shipped_counts(tmp_path, models=["centers-localizer-i-1"])
