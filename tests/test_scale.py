@@ -47,11 +47,14 @@ def make_pixels(seed: int = 5) -> np.ndarray:
 
 @cache
 def make_task(
-    source: str, names: tuple[str, ...] = ("features", "logistic", "peaks")
+    source: str,
+    names: tuple[str, ...] = ("features", "logistic", "peaks"),
+    localizer: str | None = None,
 ) -> BlendIdentificationTask:
     config = BlendIdentificationConfig()
     config.classifiers.names = names
     config.primaryClassifier = names[0]
+    config.localizer.name = localizer
     config.footprints.noiseSource = source
     config.footprints.doSubtractBackground = source == "clipped"
     config.footprints.backgroundBinSize = 64
@@ -129,9 +132,9 @@ def test_footprints_do_not_depend_on_the_unit(source: str, exponent: int) -> Non
 @pytest.mark.parametrize("exponent", [-90, -74, 50, 98])
 def test_zero_point_goes_with_the_unit(exponent: int) -> None:
     """Models that know the depth see the same one."""
-    expected = run("variance", 0, u.Unit(0.1 * u.nJy))
+    expected = run("variance", 0, u.Unit(0.1 * u.nJy), localizer="centers")
     assert not expected.blend["flag_outside_model_range"].any()
-    found = run("variance", exponent, u.Unit(0.1 * 2.0**-exponent * u.nJy))
+    found = run("variance", exponent, u.Unit(0.1 * 2.0**-exponent * u.nJy), localizer="centers")
     check_same(found, expected, exponent)
 
 
@@ -168,7 +171,7 @@ def test_command(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.fits"
         astropy.io.fits.PrimaryHDU(np.ldexp(make_pixels(), exponent).astype("f4")).writeto(path)
         arguments = ["run", str(path), "--out", str(tmp_path), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"]
-        result = CliRunner().invoke(main, [*arguments, "--classifier", "peaks"])
+        result = CliRunner().invoke(main, [*arguments, "--classifier", "peaks", "--localizer", "none"])
         assert result.exit_code == 0, result.output
         tables[name] = Table.read(tmp_path / f"{name}.blend.parquet")
     assert len(tables["ordinary"]) > 10
