@@ -46,6 +46,7 @@ def run(folder: Path, *args: object, fwhm: float = 0.8, scale: float | None = 0.
     images = [str(arg) for arg in args] or [str(folder)]
     options = ["--psf-fwhm", str(fwhm), *(() if scale is None else ("--pixel-scale", str(scale)))]
     command = ["run", *images, "--out", str(folder / "out"), "--classifier", "peaks", *options]
+    command += ["--localizer", "none"]
     result = CliRunner().invoke(main, command)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     assert "unexpected" not in result.stderr

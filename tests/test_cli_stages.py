@@ -52,6 +52,7 @@ def test_stages_are_shown_on_a_terminal_only(
     main(
         [
             *("run", str(image), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"),
+            *("--classifier", "features", "--localizer", "none"),
             "--out",
             str(image.parent / "out"),
         ],

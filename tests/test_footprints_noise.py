@@ -265,7 +265,8 @@ def test_pure_correlated_noise_has_no_footprints(shared_cases: Path, tmp_path: P
     subprocess.run([sys.executable, shared_cases / "08_correlated_noise.py", tmp_path], check=True)
     for name, told in (("white", False), ("drizzled", True)):
         arguments = ["run", str(tmp_path / f"{name}.fits"), "--out", str(tmp_path), "--psf-fwhm", "0.7"]
-        result = CliRunner().invoke(main, [*arguments, "--pixel-scale", "0.2", "--classifier", "peaks"])
+        arguments += ["--pixel-scale", "0.2", "--classifier", "peaks", "--localizer", "none"]
+        result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
         assert len(Table.read(tmp_path / f"{name}.blend.parquet")) == 0
         assert ("The noise is correlated" in result.output) == told

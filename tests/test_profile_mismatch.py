@@ -77,7 +77,8 @@ def test_isolated_stars_are_flagged_or_no_blends(shared_cases: Path, tmp_path: P
     subprocess.run([sys.executable, shared_cases / "10_isolated_stars.py", tmp_path], check=True)
     for name, flagged in (("kolmo", 40), ("ellip", 40), ("moffat25", 40), ("moffat35", 0)):
         arguments = ["run", str(tmp_path / f"{name}.fits"), "--out", str(tmp_path), "--psf-fwhm", "0.7"]
-        result = CliRunner().invoke(main, [*arguments, "--pixel-scale", "0.2", "--classifier", "features"])
+        arguments += ["--pixel-scale", "0.2", "--classifier", "features", "--localizer", "none"]
+        result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
         table = Table.read(tmp_path / f"{name}.blend.parquet")
         assert 97 <= len(table) <= 103

@@ -129,6 +129,7 @@ def test_undersampled_images_are_searched(shared_cases: Path, tmp_path: Path) ->
     for image in images[::3]:
         fwhm = image.stem.removeprefix("fwhm")
         arguments = ["--psf-fwhm", fwhm, "--pixel-scale", "1", "--classifier", "features"]
+        arguments += ["--localizer", "none"]
         result = CliRunner().invoke(main, ["run", str(image), "--out", str(tmp_path), *arguments])
         assert result.exit_code == 0, result.output
         table = Table.read(tmp_path / f"{image.stem}.blend.parquet")
