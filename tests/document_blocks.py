@@ -17,10 +17,13 @@ A block runs as it stands unless comments right before it say otherwise, ``.. te
     It needs these files or variables, which are made before.
 ``replace OLD => NEW``
     NEW is run instead of OLD, such as a small number of scenes instead of a large one.
+``needs PACKAGE``
+    It is run only where this optional package is installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +43,12 @@ class Block:
     skip: str = ""
     given: list[str] = field(default_factory=list)
     replacements: list[tuple[str, str]] = field(default_factory=list)
+    needs: list[str] = field(default_factory=list)
+
+    @property
+    def lacks(self) -> list[str]:
+        """Packages that it needs and that are not installed."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     @property
     def runs(self) -> bool:
@@ -63,6 +72,8 @@ def _take_instruction(block: Block, text: str) -> None:
         block.skip = rest
     elif verb == "given" and rest:
         block.given += [name.strip() for name in rest.split(",")]
+    elif verb == "needs" and rest.isidentifier():
+        block.needs.append(rest)
     elif verb == "replace" and " => " in rest:
         old, _, new = rest.partition(" => ")
         block.replacements.append((old, new))
