@@ -10,8 +10,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -60,6 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in _NUMBERS:
             item.add_marker("numbers")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_networks() -> Iterator[None]:
+    """Let Keras forget the networks of a file of tests, which it would keep as long as the process lives."""
+    yield
+    keras = sys.modules.get("keras")
+    if keras is not None:
+        keras.backend.clear_session()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

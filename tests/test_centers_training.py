@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +121,23 @@ def test_best_weights_are_kept(keras: Any, tmp_path: Path) -> None:
     assert not np.array_equal(best["stem_kernel"], seen[2]["stem_kernel"])
 
 
-def test_checkpoint_of_another_training_is_refused(keras: Any, tmp_path: Path) -> None:
-    train(keras, folder=tmp_path, settings=dataclasses.replace(SETTINGS, steps=4))
+@pytest.fixture(scope="module")
+def begun(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a training of one epoch."""
+    folder = tmp_path_factory.mktemp("begun")
+    train(keras, folder=folder, settings=dataclasses.replace(SETTINGS, steps=4))
+    return folder
+
+
+def test_checkpoint_of_another_training_is_refused(keras: Any, begun: Path, tmp_path: Path) -> None:
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     with pytest.raises(CheckpointError, match="another training"):
         train(keras, folder=tmp_path, identity={"seed": 4})
 
 
 @pytest.mark.parametrize("group", ["variables", "best", "optimizer"])
-def test_checkpoint_of_another_network_is_named(keras: Any, tmp_path: Path, group: str) -> None:
-    train(keras, folder=tmp_path, settings=dataclasses.replace(SETTINGS, steps=4))
-    state = read_checkpoint(tmp_path, {"seed": 3})
+def test_checkpoint_of_another_network_is_named(keras: Any, begun: Path, tmp_path: Path, group: str) -> None:
+    state = read_checkpoint(begun, {"seed": 3})
     assert state is not None
     setattr(state, group, getattr(state, group)[:-1])
     write_checkpoint(tmp_path, state, {"seed": 3})
