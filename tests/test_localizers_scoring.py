@@ -50,9 +50,10 @@ def make_objects(n: int = 12_000, seed: int = 1) -> dict[str, np.ndarray]:
 
 def fit(made: dict[str, np.ndarray]) -> ObjectScorer:
     given = {k: v for k, v in made.items() if k not in ("p", "factor", "columns", "labels", "group")}
-    return ObjectScorer.fit(
+    scorer, _ = ObjectScorer.fit(
         made["columns"], made["labels"], made["group"], **given, settings=SETTINGS, seed=3
     )
+    return scorer
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,22 @@ def made() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def scorer(made: dict[str, np.ndarray]) -> ObjectScorer:
     return fit(made)
+
+
+def test_probabilities_out_of_fold_tell_what_others_get(made: dict[str, np.ndarray]) -> None:
+    given = {k: v for k, v in made.items() if k not in ("p", "factor", "columns", "labels", "group")}
+    scorer, p = ObjectScorer.fit(
+        made["columns"], made["labels"], made["group"], **given, settings=SETTINGS, seed=3
+    )
+    other = make_objects(seed=2)
+
+    def loss(p: np.ndarray, labels: np.ndarray) -> float:
+        return -float(np.mean(np.log(np.where(labels, p, 1.0 - p))))
+
+    elsewhere = loss(scorer.probabilities(other["columns"]), other["labels"])
+    assert loss(p, made["labels"]) == pytest.approx(elsewhere, rel=0.03)
+    # What it learned from looks better than it is.
+    assert loss(scorer.probabilities(made["columns"]), made["labels"]) < 0.97 * loss(p, made["labels"])
 
 
 def test_probabilities_are_those_that_objects_were_made_with(scorer: ObjectScorer) -> None:

@@ -8,12 +8,13 @@
 
 """Stacking: one set of probabilities from those of several classifiers and what they saw.
 
-Two stackers learn from footprints that the members did not learn from: boosted trees give P(N >= 2)
-from features, descriptions and the members' logits, a multinomial logistic regression gives P(N) from the
-members' logits and a few facts.  A small logistic regression joins the two and the members' logits, with
-a slope that depends on seeing, depth and what else images differ in: it is the calibration of images of
-each kind.  It is fitted to predictions out of fold, with folds of whole images (Wolpert 1992; van der
-Laan, Polley & Hubbard 2007), and so is the calibration after it.
+Two stackers learn from footprints that the members did not learn from: boosted trees give P(N) from
+features, descriptions and the members' logits, a multinomial logistic regression from the members' logits and
+a few facts.  Small logistic regressions join the two, one for each question: is N at least 2 (where the
+members' logits join in, too), is N 0 or 1 if it is not, and is N 2, 3 or more if it is.  Their slopes
+depend on seeing, depth and what else images differ in: they are the calibration of images of each kind.  They
+are fitted to predictions out of fold, with folds of whole images (Wolpert 1992; van der Laan, Polley &
+Hubbard 2007), and so is the calibration after them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = (
     "validate_stack",
 )
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,16 +35,18 @@ import numpy as np
 from scipy.special import expit
 
 from .._arrays import check_array
-from ..calibration import replace_blended
 from ..labels import N_CLASSES
 from ._multinomial import fit_regression, softmax, spread_classes, standardize, usable_scale
 from ._stack_inputs import MAX_LOGIT, StackInputs, logit
-from ._tree_scores import BLENDED
+from ._tree_scores import BLENDED, EMPTY, SEVERAL
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
 from .weighting import prior_correction
 
 _TREES = "trees_"
 """Prefix of the names of the trees' arrays."""
+
+_NEVER = 30.0
+"""Logit below all others of what the fit never saw."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,33 @@ def _check_regression(arrays: dict[str, np.ndarray], n_inputs: int) -> dict[str,
     return {name: arrays[name] for name in shapes}
 
 
-def _tree_logit(arrays: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
-    """Logit of P(N >= 2)."""
-    return np.clip(raw_scores(arrays, inputs)[:, BLENDED], -MAX_LOGIT, MAX_LOGIT)
+def _bounded(logits: np.ndarray) -> np.ndarray:
+    return np.clip(logits, -MAX_LOGIT, MAX_LOGIT)
+
+
+def _questions(scores: np.ndarray, p_n: np.ndarray) -> dict[str, np.ndarray]:
+    """Turn what both stackers say into logits of the answers to each question.
+
+    Parameters
+    ----------
+    scores : `numpy.ndarray`, shape (n, 5)
+        Scores of the trees.
+    p_n : `numpy.ndarray`, shape (n, 5)
+        P(N) of the regression.
+
+    Returns
+    -------
+    logits
+        By question: "blended" and "empty", shape (n, 2), of the trees and of the regression; "several", shape
+        (n, 4), ln P(3)/P(2) and ln P(>= 4)/P(2) of the trees, then those of the regression.
+    """
+    log_p = np.log(np.maximum(p_n, 1e-12))
+    several = scores[:, SEVERAL:]
+    return {
+        "blended": np.column_stack([_bounded(scores[:, BLENDED]), logit(p_n[:, 2:].sum(axis=1))]),
+        "empty": _bounded(np.column_stack([scores[:, EMPTY], log_p[:, 0] - log_p[:, 1]])),
+        "several": _bounded(np.hstack([several[:, 1:] - several[:, :1], log_p[:, 3:] - log_p[:, 2:3]])),
+    }
 
 
 def _scale_conditions(conditions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,15 +134,59 @@ def _scale_conditions(conditions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return center, usable_scale(center, scale)
 
 
-def _join_terms(
-    logits: np.ndarray, own: np.ndarray, conditions: np.ndarray, center: np.ndarray, scale: np.ndarray
-) -> np.ndarray:
-    """Terms that the joined logit is linear in: logits, conditions, and slopes that depend on conditions."""
+def _condition_terms(conditions: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Conditions and what bends with the first two, shape (n, terms)."""
     # What is not known is as usual, and what is beyond all training as its edge.
     q = np.clip(np.nan_to_num((conditions - center) / scale), -3.0, 3.0)
     bends = [q[:, [i]] * q[:, [j]] for i, j in ((0, 0), (0, 1), (1, 1)) if j < q.shape[1]]
-    terms = np.hstack([q, *bends])
-    return np.hstack([logits, own, terms, logits.mean(axis=1, keepdims=True) * terms])
+    return np.hstack([q, *bends])
+
+
+def _join_terms(logits: np.ndarray, own: np.ndarray, terms: np.ndarray) -> np.ndarray:
+    """What joined logits are linear in: logits, conditions, and slopes that depend on conditions.
+
+    The slope of the mean of both stackers depends on them, for each answer that they have a logit of.
+    """
+    answers = logits.shape[1] // 2
+    means = 0.5 * (logits[:, :answers] + logits[:, answers:])
+    return np.hstack([logits, own, terms, *(means[:, [k]] * terms for k in range(answers))])
+
+
+def _fit_join(joined: np.ndarray, answers: np.ndarray, n_answers: int, regularization: float) -> np.ndarray:
+    """Logits of the answers as linear forms, shape (terms + 1, answers), the constant last; of one answer 0.
+
+    Without weights: the probabilities refer to the natural shares.
+    """
+    form = np.zeros((joined.shape[1] + 1, n_answers))
+    known = np.unique(answers)
+    form[-1, np.setdiff1d(np.arange(n_answers), known)] = -_NEVER
+    if len(known) > 1:
+        center, scale = standardize(joined)
+        regression = fit_regression((joined - center) / scale, answers, regularization)
+        slopes, constant = regression.coef_ / scale, regression.intercept_
+        if len(known) == 2:
+            # With two answers scikit-learn keeps the logit of the second against the first.
+            slopes, constant = np.vstack([0.0 * slopes, slopes]), np.append(0.0, constant)
+        form[:-1, known], form[-1, known] = slopes.T, constant - slopes @ center
+    return form
+
+
+def _apply_join(form: np.ndarray, joined: np.ndarray) -> np.ndarray:
+    """Probabilities of the answers, shape (n, answers)."""
+    return softmax(joined @ form[:-1] + form[-1])
+
+
+def _join_all(
+    forms: dict[str, np.ndarray], logits: dict[str, np.ndarray], own: np.ndarray, terms: np.ndarray
+) -> np.ndarray:
+    """P(N) of shape (n, 5) from all that is known of each question."""
+    joined = _join_terms(logits["blended"], own, terms)
+    at_least_two = joined @ forms["join"][:-1] + forms["join"][-1]
+    p = expit(at_least_two)[:, None]
+    known = _bounded(at_least_two)[:, None]
+    empty = _apply_join(forms["join_empty"], _join_terms(logits["empty"], known, terms))
+    several = _apply_join(forms["join_several"], _join_terms(logits["several"], known, terms))
+    return np.hstack([(1.0 - p) * empty[:, ::-1], p * several])
 
 
 def deal_folds(scenes: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -209,45 +281,57 @@ def fit_stack(
     of_trees, of_regression = inputs.of_trees, inputs.of_regression
     forests: list[dict[str, np.ndarray]] = []
     history: dict[str, list[float]] = {}
-    logits = np.zeros((len(inputs), 2))
+    scores, p_n = np.zeros((len(inputs), N_CLASSES)), np.zeros((len(inputs), N_CLASSES))
     with threadpool_limits(limits=1):
         for k in range(settings.folds):
             learn, hold = fold != k, fold == k
             curves: dict[str, list[float]] = {}
             trees = fit_trees(
                 of_trees[learn],
-                np.where(blended[learn], 2, 1),
+                counts[learn],
                 weights=None if weights is None else weights[learn],
-                validation=(of_trees[hold], np.where(blended[hold], 2, 1)),
+                validation=(of_trees[hold], counts[hold]),
                 settings=settings.trees,
+                # Each step of the numbers makes four trees: fewer and larger steps, or they would take most
+                # of the time of the fit and of a prediction.
+                number_settings=dataclasses.replace(
+                    settings.trees,
+                    learning_rate=min(2.0 * settings.trees.learning_rate, 1.0),
+                    iterations=max(settings.trees.iterations // 4, 1),
+                    leaves=max(settings.trees.leaves // 2, 2),
+                ),
                 seed=seed + k,
                 history=curves,
             )
             history[f"validation_loss_{k}"] = curves.get("blended_validation_loss", [])
             forests.append(trees)
-            logits[hold, 0] = _tree_logit(trees, of_trees[hold])
+            scores[hold] = raw_scores(trees, of_trees[hold])
             regression = _fit_regression(
                 of_regression[learn], counts[learn], settings, None if weights is None else weights[learn]
             )
-            p_n = _predict_regression(regression, of_regression[hold])
-            logits[hold, 1] = logit(p_n[:, 2:].sum(axis=1))
-            say(f"fold {k + 1} of {settings.folds}: " + _losses(logits[hold], blended[hold]))
+            p_n[hold] = _predict_regression(regression, of_regression[hold])
+            told = _questions(scores[hold], p_n[hold])["blended"]
+            say(f"fold {k + 1} of {settings.folds}: " + _losses(told, blended[hold]))
         arrays = _fit_regression(of_regression, counts, settings, weights)
         arrays["intercepts"] = arrays["intercepts"] + np.log(prior_correction(counts, weights))
         arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(inputs.conditions)
-        joined = _join_terms(
-            logits, inputs.own, inputs.conditions, arrays["condition_center"], arrays["condition_scale"]
-        )
-        center, scale = standardize(joined)
-        # Without weights: the probabilities refer to the natural shares.
-        regression = fit_regression(
-            ((joined - center) / scale)[chosen], blended[chosen], settings.regularization
-        )
-    slopes = regression.coef_[0] / scale
+        terms = _condition_terms(inputs.conditions, arrays["condition_center"], arrays["condition_scale"])
+        logits = _questions(scores, p_n)
+        joined = _join_terms(logits["blended"], inputs.own, terms)
+        form = _fit_join(joined[chosen], blended[chosen].astype(int), 2, settings.regularization)
+        arrays["join"] = form[:, 1] - form[:, 0]
+        known = _bounded(joined @ arrays["join"][:-1] + arrays["join"][-1])[:, None]
+        for name, rows, answers, n_answers in (
+            ("empty", chosen & ~blended, np.where(counts == 0, 1, 0), 2),
+            ("several", chosen & blended, np.clip(counts, 2, N_CLASSES - 1) - 2, N_CLASSES - 2),
+        ):
+            joined = _join_terms(logits[name], known, terms)
+            arrays[f"join_{name}"] = _fit_join(
+                joined[rows], answers[rows], n_answers, settings.regularization
+            )
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
-    arrays["join"] = np.append(slopes, regression.intercept_[0] - slopes @ center)
-    out = expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
-    parts = ", ".join(f"{slope:.2f}" for slope in slopes[: 2 + len(inputs.first)])
+    out = _join_all(arrays, logits, inputs.own, terms)[:, 2:].sum(axis=1)
+    parts = ", ".join(f"{slope:.2f}" for slope in arrays["join"][: 2 + len(inputs.first)])
     say(f"joined with weights {parts}: " + _losses(logit(out)[chosen, None], blended[chosen]))
     return arrays, out, history
 
@@ -286,18 +370,10 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
     chosen = inputs.rows(usable)
     if not len(chosen):
         return p_n
-    trees = _tree_logit({name: arrays[_TREES + name] for name in TREE_ARRAYS}, chosen.of_trees)
-    regression = _predict_regression(arrays, chosen.of_regression)
-    linear = logit(regression[:, 2:].sum(axis=1))
-    joined = _join_terms(
-        np.column_stack([trees, linear]),
-        chosen.own,
-        chosen.conditions,
-        arrays["condition_center"],
-        arrays["condition_scale"],
-    )
-    blended = expit(joined @ arrays["join"][:-1] + arrays["join"][-1])
-    p_n[usable] = replace_blended(regression, blended)
+    scores = raw_scores({name: arrays[_TREES + name] for name in TREE_ARRAYS}, chosen.of_trees)
+    logits = _questions(scores, _predict_regression(arrays, chosen.of_regression))
+    terms = _condition_terms(chosen.conditions, arrays["condition_center"], arrays["condition_scale"])
+    p_n[usable] = _join_all(arrays, logits, chosen.own, terms)
     return p_n
 
 
@@ -326,20 +402,18 @@ def validate_stack(
         Raised if shapes or numbers make no sense.
     """
     checked = _check_regression(arrays, arrays["center"].size)
-    nothing = np.zeros((1, n_conditions))
-    n_terms = _join_terms(
-        nothing[:, [0, 0]],
-        nothing[:, [0] * n_members],
-        nothing,
-        np.zeros(n_conditions),
-        np.ones(n_conditions),
-    ).shape[1]
-    for name, size in (
-        ("condition_center", n_conditions),
-        ("condition_scale", n_conditions),
-        ("join", n_terms + 1),
+    terms = _condition_terms(np.zeros((1, n_conditions)), np.zeros(n_conditions), np.ones(n_conditions))
+    logits = _questions(np.zeros((1, N_CLASSES)), np.full((1, N_CLASSES), 1.0 / N_CLASSES))
+    for name in ("condition_center", "condition_scale"):
+        check_array(name, arrays[name], (n_conditions,), positive=name == "condition_scale")
+        checked[name] = arrays[name]
+    for name, question, n_own, answers in (
+        ("join", "blended", n_members, ()),
+        ("join_empty", "empty", 1, (2,)),
+        ("join_several", "several", 1, (N_CLASSES - 2,)),
     ):
-        check_array(name, arrays[name], (size,), positive=name == "condition_scale")
+        n_terms = _join_terms(logits[question], np.zeros((1, n_own)), terms).shape[1]
+        check_array(name, arrays[name], (n_terms + 1, *answers))
         checked[name] = arrays[name]
     trees = validate_trees({name: arrays[_TREES + name] for name in TREE_ARRAYS})
     return checked | {_TREES + name: array for name, array in trees.items()}

@@ -66,7 +66,7 @@ class EnsembleConfig(BlendClassifierConfig):
     members: ListField[str] = ListField(
         doc="Classifiers that are put together, by name.",
         dtype=str,
-        default=["centers", "features", "cnn"],
+        default=["centers", "features"],
         minLength=1,
     )
     memberPackages: ListField[str] = ListField(

@@ -245,6 +245,7 @@ def fit_trees(
     weights: np.ndarray | None = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     settings: TreeSettings | None = None,
+    number_settings: TreeSettings | None = None,
     seed: int = 1,
     history: dict[str, list[float]] | None = None,
     say: Callable[[str], None] = lambda _line: None,
@@ -263,6 +264,9 @@ def fit_trees(
         Features and numbers of galaxies of other footprints, for early stopping.
     settings
         Settings; the default ones if `None`.
+    number_settings
+        Settings of the trees that tell the numbers apart among the blended and among the others; as
+        ``settings`` if `None`.
     seed
         Seed of what is random.
     history
@@ -281,6 +285,7 @@ def fit_trees(
         Raised if shapes do not fit, features are infinite, or all or none of the footprints are blended.
     """
     settings = TreeSettings() if settings is None else settings
+    number_settings = settings if number_settings is None else number_settings
     history = {} if history is None else history
     x, classes = _check_rows(x, classes)
     # scikit-learn cannot make bins of nothing; a column of zeros is split nowhere either.
@@ -315,7 +320,9 @@ def fit_trees(
         if len(np.unique(part.labels)) < 2:
             baseline[score] = NEVER if part.labels[0] else -NEVER
             continue
-        steps, _, start = _fit_part(part, settings, seed, history, say)
+        steps, _, start = _fit_part(
+            part, settings if score == BLENDED else number_settings, seed, history, say
+        )
         baseline[score] = start[0]
         trees += [(score, step[0].nodes) for step in steps]
     part = select("several", lambda n: n > 1)
@@ -323,7 +330,7 @@ def fit_trees(
     if len(np.unique(part.labels)) < 2:
         scores[part.labels[0] - 2] = 0.0
     else:
-        steps, labels, start = _fit_part(part, settings, seed, history, say)
+        steps, labels, start = _fit_part(part, number_settings, seed, history, say)
         # With two labels the one score is that of the second against the first.
         scores[labels - 2] = start if len(labels) > 2 else [0.0, start[0]]
         of = labels if len(labels) > 2 else labels[1:]

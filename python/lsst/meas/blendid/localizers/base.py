@@ -189,17 +189,19 @@ class BlendLocalizer(TrainedPlugin, ABC):
             Raised if there is no model.
         """
 
-    def missed_share(self, samples: FootprintSamples) -> np.ndarray:
-        """Expect how many objects there are for which no position stands.
+    def expect_several(self, samples: FootprintSamples, mean: np.ndarray) -> np.ndarray:
+        """Expect the number of objects of footprints that hold at least four.
 
         Parameters
         ----------
         samples
-            Footprints of images.
+            The n footprints, all of each image.
+        mean : `numpy.ndarray`, shape (n,)
+            Mean of N given N >= 4 if the peaks are independent (`.localizers.several_mean`).
 
         Returns
         -------
-        share : `numpy.ndarray`, shape (images,), float64
-            Their number over the sum of the probabilities, for each image.  Here 0.
+        expected : `numpy.ndarray`, shape (n,), float64
+            Mean of N given N >= 4.  Here that of independent peaks.
         """
-        return np.zeros(len(samples.results))
+        return mean

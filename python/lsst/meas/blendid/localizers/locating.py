@@ -73,7 +73,7 @@ def locate_peaks(
     if p_n is None:
         total = np.bincount(row[order], probability, minlength=len(samples))
         return located, np.where(usable, total, np.nan)
-    several = several_mean(probability, start) * (1.0 + localizer.missed_share(samples)[0])
+    several = localizer.expect_several(samples, several_mean(probability, start))
     expected = expected_counts(p_n, several)
     peaks = located.peaks.copy()
     peaks["probability"][order] = tilt_probabilities(probability, start, expected)

@@ -29,9 +29,10 @@ from ..footprints import DetectionResult
 from ..peak_matching import GalaxyList
 from ..samples import FootprintSamples, SceneContext
 from .base import BlendLocalizer, BlendLocalizerConfig, Positions
-from .missed import MissedShare
+from .consistency import several_mean
 from .objects import OBJECT_COLUMNS, Objects, describe_objects, list_objects
 from .scoring import ObjectScorer, ScorerSettings, label_objects
+from .tail import TailFactor
 
 _FLOOR = 0.02
 """Variance of the position of a very bright peak [PSF sigma²]: half a tenth of a pixel, rounded profiles."""
@@ -100,7 +101,7 @@ class ObjectLocalizer(BlendLocalizer):
     """Columns that it looks at."""
 
     _scorer: ObjectScorer | None = None
-    _missed: MissedShare | None = None
+    _tail: TailFactor | None = None
 
     @abstractmethod
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
@@ -150,7 +151,9 @@ class ObjectLocalizer(BlendLocalizer):
         return _Described(objects, np.ascontiguousarray(columns[:, chosen]), spread, priority)
 
     def prepare(self, samples: FootprintSamples) -> bool:
-        self._describe(samples)
+        # Of the images alone, so that what a map keeps of them is forgotten again.
+        described = self._describe(FootprintSamples(samples.results, samples.contexts))
+        samples.find_each(self._key(), lambda index: described[index])
         return True
 
     def fit(
@@ -188,14 +191,11 @@ class ObjectLocalizer(BlendLocalizer):
         )
         options.say(f"{len(labels)} objects, {labels.mean():.3f} of them galaxies")
         self.history = {}
-        self._missed = MissedShare.fit(
-            np.array(
-                [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
-            ),
-            np.array([part[1].sum() for part in parts]),
-            np.array([_count_inside(r, g) for r, g in zip(samples.results, galaxies, strict=True)]),
+        row = np.concatenate(
+            [offset + one.objects.row for offset, one in zip(samples.offsets[:-1], described, strict=True)]
         )
-        self._scorer = ObjectScorer.fit(
+        natural = np.ones(len(samples), dtype=bool) if options.natural is None else options.natural
+        self._scorer, probability = ObjectScorer.fit(
             columns,
             labels,
             groups,
@@ -203,10 +203,21 @@ class ObjectLocalizer(BlendLocalizer):
             offset=offsets,
             detected=detected,
             has_candidate=has,
+            natural=natural[row],
             settings=self.config.scorer_settings(),
             seed=options.seed,
             history=self.history,
             say=options.say,
+        )
+        # Those that will be peaks: all detected ones, and others that are probable enough.
+        kept = detected | (probability >= self.config.minProbability)
+        order = np.argsort(row[kept], kind="stable")
+        start = np.searchsorted(row[kept][order], np.arange(len(samples) + 1))
+        counts = np.concatenate([_count(r, g) for r, g in zip(samples.results, galaxies, strict=True)])
+        self._tail = TailFactor.fit(
+            several_mean(probability[kept][order], start)[natural],
+            _contexts(samples)[natural],
+            counts[natural],
         )
 
     def locate(self, samples: FootprintSamples) -> tuple[Positions, ...]:
@@ -233,25 +244,31 @@ class ObjectLocalizer(BlendLocalizer):
             )
         return tuple(found)
 
-    def missed_share(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._missed is not None)
-        assert self._missed is not None
-        rows = [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
-        return self._missed.predict(np.array(rows).reshape(len(rows), len(CONTEXT_NAMES)))
+    def expect_several(self, samples: FootprintSamples, mean: np.ndarray) -> np.ndarray:
+        self._require_model(self._tail is not None)
+        assert self._tail is not None
+        return self._tail.predict(mean, _contexts(samples))
 
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._scorer is not None)
-        assert self._scorer is not None and self._missed is not None
-        return self._scorer.arrays | self._missed.arrays
+        assert self._scorer is not None and self._tail is not None
+        return self._scorer.arrays | self._tail.arrays
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         self._scorer = ObjectScorer(arrays, len(self.columns))
-        self._missed = MissedShare(arrays)
+        self._tail = TailFactor(arrays)
 
 
-def _count_inside(result: DetectionResult, galaxies: np.ndarray) -> int:
-    """Number of galaxies in footprints."""
-    return len(GalaxyList.from_places(result.footprints, galaxies))
+def _count(result: DetectionResult, galaxies: np.ndarray) -> np.ndarray:
+    """Number of galaxies in each footprint."""
+    true = GalaxyList.from_places(result.footprints, galaxies)
+    return np.bincount(true.footprint, minlength=len(result.footprints))
+
+
+def _contexts(samples: FootprintSamples) -> np.ndarray:
+    """Numbers of the image of each footprint, shape (n, 9)."""
+    rows = [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
+    return np.array(rows).reshape(len(rows), len(CONTEXT_NAMES))[samples.scene_index]
 
 
 def _significance_at(result: DetectionResult, objects: Objects) -> np.ndarray:

@@ -39,7 +39,8 @@ SCORER_ARRAYS: dict[str, str] = {
     "error_center": "Mean of each column, float64 (columns,).",
     "error_scale": "Scatter of each column, float64 (columns,).",
     "error_coefficients": "Change of the logarithm of the factor on covariances with the standardised "
-    "columns, by kind (detected without candidate, detected with one, inferred), float64 (3, columns).",
+    "columns and their squares, by kind (detected without candidate, detected with one, inferred), "
+    "float64 (3, 2 columns).",
     "error_intercepts": "Its value at the mean, by kind, float64 (3,).",
 }
 """Arrays of a trained scorer."""
@@ -53,7 +54,7 @@ _FEWEST = 200
 """Least number of objects that factors on covariances are regressed on."""
 _PENALTY = 100.0
 """L2 penalty of that regression, in objects."""
-_LIMIT = 4.0
+_LIMIT = 3.0
 """Standardised columns beyond this are taken as this."""
 _MOST = 4.0
 """Largest logarithm of a factor."""
@@ -141,7 +142,7 @@ class ObjectScorer:
         check_array("calibration", self._more["calibration"], (2,))
         for name in ("error_center", "error_scale"):
             check_array(name, self._more[name], (n_columns,), positive=name == "error_scale")
-        check_array("error_coefficients", self._more["error_coefficients"], (N_KINDS, n_columns))
+        check_array("error_coefficients", self._more["error_coefficients"], (N_KINDS, 2 * n_columns))
         check_array("error_intercepts", self._more["error_intercepts"], (N_KINDS,))
 
     @property
@@ -184,7 +185,7 @@ class ObjectScorer:
         covariance : `numpy.ndarray`, shape (m, 3), float64
             xx, yy, xy [pixel²].
         """
-        inputs = _standardize(columns, self._more["error_center"], self._more["error_scale"])
+        inputs = _error_inputs(columns, self._more["error_center"], self._more["error_scale"])
         kind = _kinds(detected, has_candidate)
         factor = (inputs * self._more["error_coefficients"][kind]).sum(axis=1)
         return spread * np.exp(np.clip(factor + self._more["error_intercepts"][kind], -_MOST, _MOST))[:, None]
@@ -200,11 +201,12 @@ class ObjectScorer:
         offset: np.ndarray,
         detected: np.ndarray,
         has_candidate: np.ndarray,
+        natural: np.ndarray | None = None,
         settings: ScorerSettings | None = None,
         seed: int = 1,
         history: dict[str, list[float]] | None = None,
         say: Callable[[str], None] = lambda _line: None,
-    ) -> ObjectScorer:
+    ) -> tuple[ObjectScorer, np.ndarray]:
         """Learn from objects of which the galaxies are known.
 
         Parameters
@@ -217,6 +219,8 @@ class ObjectScorer:
             Piece of sky of each.
         spread, offset, detected, has_candidate
             As for `covariances` and from `label_objects`.
+        natural : `numpy.ndarray`, shape (m,), bool, optional
+            Objects that probabilities and errors are to refer to: what calibrates them is fitted to these.
         settings
             Settings; the default ones if `None`.
         seed
@@ -230,6 +234,8 @@ class ObjectScorer:
         -------
         scorer
             The scorer.
+        probability : `numpy.ndarray`, shape (m,), float64
+            Probabilities of the objects out of fold.
 
         Raises
         ------
@@ -257,10 +263,15 @@ class ObjectScorer:
             score[held] = predict_binary(trees, columns[held])
             if history is not None:
                 history.update({f"{name}_{k}": values for name, values in curves.items()})
-        calibration = np.array(fit_calibration(expit(score), labels, "platt").parameters)
-        errors = _measure_errors(columns, spread, offset, _kinds(detected, has_candidate))
+        chosen = np.ones(len(labels), dtype=bool) if natural is None else natural
+        if len(np.unique(labels[chosen])) < 2:
+            raise ValueError("all or none of the objects that probabilities are to refer to are galaxies")
+        calibration = np.array(fit_calibration(expit(score[chosen]), labels[chosen], "platt").parameters)
+        kind = _kinds(detected, has_candidate)
+        errors = _measure_errors(columns[chosen], spread[chosen], offset[chosen], kind[chosen])
         say(f"calibration slope {calibration[0]:.3f}, intercept {calibration[1]:.3f}")
-        return cls(average_trees(members) | {"calibration": calibration} | errors, columns.shape[1])
+        scorer = cls(average_trees(members) | {"calibration": calibration} | errors, columns.shape[1])
+        return scorer, expit(calibration[0] * score + calibration[1])
 
 
 def _deal(group: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
@@ -292,9 +303,9 @@ def _measure_errors(
         ) / determinant
     known = np.isfinite(square)
     center, scale = standard_scale(columns[known]) if known.any() else standard_scale(columns)
-    inputs = _standardize(columns, center, scale)
+    inputs = _error_inputs(columns, center, scale)
     log_square = np.log(np.maximum(square, 1e-4), where=known, out=np.zeros(len(square)))
-    coefficients, intercepts = np.zeros((N_KINDS, columns.shape[1])), np.zeros(N_KINDS)
+    coefficients, intercepts = np.zeros((N_KINDS, inputs.shape[1])), np.zeros(N_KINDS)
     for k in range(N_KINDS):
         rows = known & (kind == k)
         if rows.sum() < _FEWEST:
@@ -315,7 +326,11 @@ def _measure_errors(
     }
 
 
-def _standardize(columns: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and scatter 1; 0 for what is not known, and nothing far from what was seen."""
+def _error_inputs(columns: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and scatter 1, and their squares, shape (m, 2 columns).
+
+    What is not known is 0, and nothing far from what was seen.
+    """
     inputs = (columns.astype(np.float64) - center) / scale
-    return np.clip(np.where(np.isfinite(inputs), inputs, 0.0), -_LIMIT, _LIMIT)
+    inputs = np.clip(np.where(np.isfinite(inputs), inputs, 0.0), -_LIMIT, _LIMIT)
+    return np.hstack([inputs, inputs**2])

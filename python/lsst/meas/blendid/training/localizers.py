@@ -28,6 +28,7 @@ from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, rounded, summarize_scenes
 from .scenes import LabelledScenes, Progress, SceneSource, Settings, check_sky
 from .settings import footprint_settings
+from .train import find_natural
 
 
 def train_localizer(
@@ -100,7 +101,9 @@ def train_localizer(
     if labelled.centers is None:
         raise ValueError("the places of the galaxies are not known; give scenes with truth tables")
     check_sky(labelled)
-    options = dataclasses.replace(FitOptions() if options is None else options, sky=labelled.sky)
+    options = dataclasses.replace(
+        FitOptions() if options is None else options, sky=labelled.sky, natural=find_natural(labelled)
+    )
     localizer.fit(labelled.samples, labelled.centers, options=options)
     training = describe_training(labelled, localizer) | {"seed": options.seed}
     facts = facts or {}

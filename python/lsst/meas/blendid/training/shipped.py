@@ -78,13 +78,13 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
     "ensemble-i-1": ShippedModel(
         "ensemble",
         part="stack",
-        n_scenes=352,
+        n_scenes=176,
         calibration=None,
-        members=("centers-i-1", "features-i-1", "cnn-i-1"),
+        members=("centers-i-1", "features-i-1"),
     ),
     # Of scenes that the map has not learned from.
-    "centers-localizer-i-1": ShippedModel("centers", part="stack", n_scenes=60, kind="localizer"),
-    "peaks-localizer-i-1": ShippedModel("peaks", part="stack", n_scenes=60, kind="localizer"),
+    "centers-localizer-i-1": ShippedModel("centers", part="stack", n_scenes=352, kind="localizer"),
+    "peaks-localizer-i-1": ShippedModel("peaks", part="stack", n_scenes=176, kind="localizer"),
     "regression-localizer-i-1": ShippedModel(
         "regression", part="stack", n_scenes=8, kind="localizer", validation_step=6
     ),

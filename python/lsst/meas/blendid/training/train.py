@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("simulated_scenes", "train_classifier")
+__all__ = ("find_natural", "simulated_scenes", "train_classifier")
 
 import dataclasses
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def simulated_scenes(
     ]
 
 
-def _find_natural(labelled: LabelledScenes) -> np.ndarray | None:
+def find_natural(labelled: LabelledScenes) -> np.ndarray | None:
     """Footprints of scenes whose galaxies are smooth, as those of cosmoDC2; `None` for all.
 
     Scenes with clumpy galaxies are there for models to know such galaxies, not to say how many there are;
@@ -211,7 +211,7 @@ def train_classifier(
         FitOptions() if options is None else options,
         centers=labelled.centers,
         sky=labelled.sky,
-        natural=_find_natural(labelled),
+        natural=find_natural(labelled),
         validation=(
             None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
         ),
