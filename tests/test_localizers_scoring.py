@@ -96,7 +96,9 @@ def test_ellipses_hold_their_share_whatever_the_column(scorer: ObjectScorer) -> 
     other = make_objects(seed=2)
     flags = other["detected"], other["has_candidate"]
     xx, yy, xy = scorer.covariances(other["columns"], other["spread"], *flags).T
-    np.testing.assert_allclose(np.log(xx / other["factor"]), 0.0, atol=0.35)
+    error = np.log(xx / other["factor"])
+    # Where columns are as unusual as one in thousands, their squares tell what few objects told.
+    assert np.sqrt(np.mean(error**2)) < 0.12 and np.abs(error).max() < 0.6
     dx, dy = other["offset"].T
     square = (yy * dx**2 - 2.0 * xy * dx * dy + xx * dy**2) / (xx * yy - xy**2)
     for rows in (

@@ -204,6 +204,7 @@ class ObjectLocalizer(BlendLocalizer):
             detected=detected,
             has_candidate=has,
             natural=natural[row],
+            min_probability=self.config.minProbability,
             settings=self.config.scorer_settings(),
             seed=options.seed,
             history=self.history,

@@ -54,8 +54,10 @@ _FEWEST = 200
 """Least number of objects that factors on covariances are regressed on."""
 _PENALTY = 100.0
 """L2 penalty of that regression, in objects."""
-_LIMIT = 3.0
+_LIMIT = 4.0
 """Standardised columns beyond this are taken as this."""
+_SQUARE_LIMIT = 9.0
+"""So are their squares."""
 _MOST = 4.0
 """Largest logarithm of a factor."""
 
@@ -202,6 +204,7 @@ class ObjectScorer:
         detected: np.ndarray,
         has_candidate: np.ndarray,
         natural: np.ndarray | None = None,
+        min_probability: float = 0.0,
         settings: ScorerSettings | None = None,
         seed: int = 1,
         history: dict[str, list[float]] | None = None,
@@ -221,6 +224,8 @@ class ObjectScorer:
             As for `covariances` and from `label_objects`.
         natural : `numpy.ndarray`, shape (m,), bool, optional
             Objects that probabilities and errors are to refer to: what calibrates them is fitted to these.
+        min_probability
+            Objects that were not detected become peaks from this probability on: errors are those of peaks.
         settings
             Settings; the default ones if `None`.
         seed
@@ -267,10 +272,13 @@ class ObjectScorer:
         if len(np.unique(labels[chosen])) < 2:
             raise ValueError("all or none of the objects that probabilities are to refer to are galaxies")
         calibration = np.array(fit_calibration(expit(score[chosen]), labels[chosen], "platt").parameters)
-        kind = _kinds(detected, has_candidate)
-        errors = _measure_errors(columns[chosen], spread[chosen], offset[chosen], kind[chosen])
+        kind, trees = _kinds(detected, has_candidate), average_trees(members)
+        # Of those that become peaks: where an unlikely one is true after all, it is further off.
+        given = expit(calibration[0] * predict_binary(trees, columns) + calibration[1])
+        kept = chosen & (detected | (given >= min_probability))
+        errors = _measure_errors(columns[kept], spread[kept], offset[kept], kind[kept])
         say(f"calibration slope {calibration[0]:.3f}, intercept {calibration[1]:.3f}")
-        scorer = cls(average_trees(members) | {"calibration": calibration} | errors, columns.shape[1])
+        scorer = cls(trees | {"calibration": calibration} | errors, columns.shape[1])
         return scorer, expit(calibration[0] * score + calibration[1])
 
 
@@ -333,4 +341,4 @@ def _error_inputs(columns: np.ndarray, center: np.ndarray, scale: np.ndarray) ->
     """
     inputs = (columns.astype(np.float64) - center) / scale
     inputs = np.clip(np.where(np.isfinite(inputs), inputs, 0.0), -_LIMIT, _LIMIT)
-    return np.hstack([inputs, inputs**2])
+    return np.hstack([inputs, np.minimum(inputs**2, _SQUARE_LIMIT)])
