@@ -199,7 +199,7 @@ def test_last_bits_of_members_hardly_matter(
     p_n, touched = fitted.predict(samples), classifier.predict(samples)
     np.testing.assert_allclose(touched[:, 2:].sum(axis=1), p_n[:, 2:].sum(axis=1), rtol=1e-4)
     # Of the few footprints with three galaxies and more one that crosses a threshold makes another tree.
-    assert np.abs(touched - p_n).mean() < 0.003
+    assert np.abs(touched - p_n).mean() < 0.01
 
 
 def test_numbers_of_galaxies_are_as_many_as_told(fitted: EnsembleClassifier) -> None:
