@@ -31,6 +31,10 @@ def _galsim() -> None:
     pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
 
+PEAKS = ("--classifier", "peaks", "--localizer", "none")
+"""Options of the fastest run."""
+
+
 def run(*args: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, [str(arg) for arg in args])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -124,7 +128,7 @@ def test_train_from_files_and_run(scene: Path, tmp_path: Path) -> None:
     assert model.name == "my"
     assert model.classifier == "peaks"
     assert model.bands == ("i",)
-    status, out, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    status, out, err = run("run", scene, "--out", tmp_path, *PEAKS, "--model", package)
     assert (status, err) == (0, "")
     blend = Table.read(tmp_path / "small.blend.parquet")
     assert len(blend) > 10
@@ -253,7 +257,7 @@ def test_a_model_of_footprints_in_stamps_runs_on_their_mosaic(
     assert (status, err) == (0, "")
     assert f"{noisy}: right for " in out
     image, _ = StampSet.read(noisy).split("test").to_mosaic().write(tmp_path / "mosaic.fits")
-    status, out, err = run("run", image, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    status, out, err = run("run", image, "--out", tmp_path, *PEAKS, "--model", package)
     assert status == 0, err
     blend = Table.read(tmp_path / "mosaic.blend.parquet")
     assert len(blend) >= 20 and np.isfinite(blend["p_blended"]).all()

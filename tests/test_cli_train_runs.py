@@ -42,6 +42,10 @@ from lsst.pex.config import Field
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
 
+PEAKS = ("--classifier", "peaks", "--localizer", "none")
+"""Options of the fastest run."""
+
+
 def run(*args: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(main, [str(arg) for arg in args])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -133,7 +137,7 @@ def test_a_model_of_another_noise_is_flagged(scene: Path, tmp_path: Path, noise:
     args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
     # Of "both" a single coadd is taken with each.
     assert run("train", "--classifier", "peaks", "--out", package, *args, "--noise", noise)[0] == 0
-    status, _, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    status, _, err = run("run", scene, "--out", tmp_path, *PEAKS, "--model", package)
     assert status == 0
     assert (
         "on other footprints (trained with doSubtractBackground=True, noiseSource='clipped', now" in err
@@ -189,7 +193,7 @@ def test_like_a_coadd(scene: Path, tmp_path: Path) -> None:
     assert {s["noise"] for s in model.metadata["training"]["scenes"]} == {"variance"}
     assert model.inputs["psf_sigma"][1] < 1.07 * model.inputs["psf_sigma"][0]
     # So the coadd is in its range.
-    status, _, err = run("run", scene, "--out", tmp_path, "--classifier", "peaks", "--model", package)
+    status, _, err = run("run", scene, "--out", tmp_path, *PEAKS, "--model", package)
     assert (status, err) == (0, "")
 
 

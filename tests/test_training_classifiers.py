@@ -99,7 +99,8 @@ def test_all_classifiers_of_this_package_are_here() -> None:
 
 def check_run(scene: Path, package: Path, folder: Path, name: str) -> None:
     """Run a model on a coadd that it holds for."""
-    status, _, err = run("run", scene, "--out", folder, "--classifier", name, "--model", package)
+    args = ("--classifier", name, "--model", package, "--localizer", "none")
+    status, _, err = run("run", scene, "--out", folder, *args)
     assert (status, err) == (0, "")
     blend = Table.read(folder / "small.blend.parquet")
     assert len(blend) > 50
