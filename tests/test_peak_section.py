@@ -18,6 +18,7 @@ import pytest
 from lsst.meas.blendid.evaluation._canvas import to_png
 from lsst.meas.blendid.evaluation._html import Page
 from lsst.meas.blendid.evaluation.comparison_files import scores_document
+from lsst.meas.blendid.evaluation.comparison_gallery import Chosen, footprint_stamp
 from lsst.meas.blendid.evaluation.comparison_report import render_comparison_report
 from lsst.meas.blendid.evaluation.comparison_section import make_section
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, PeakComparison, compare_peaks
@@ -134,6 +135,23 @@ def test_peaks_are_on_the_page_of_a_comparison() -> None:
     # The faint ones are galaxies too under the other label.
     fainter = make_section(scored.relabelled(4.0), (), reference=None, bootstrap=0)
     assert fainter.peaks is not None and fainter.peaks.n_galaxies > section.peaks.n_galaxies
+
+
+def test_stamps_of_a_comparison_show_the_peaks_of_a_localizer() -> None:
+    scored = with_peaks(toy_scored())
+    row = int(np.argmax(np.asarray(scored.labelled.samples.n_peaks) > 1))
+    plain = footprint_stamp(Chosen(toy_scored(), row), 0.5).peaks
+    shown = footprint_stamp(Chosen(scored, row), 0.5).peaks
+    assert plain is not None and shown is not None and len(plain) > 1
+    np.testing.assert_array_equal(plain.x, shown.x)
+    assert np.isnan(plain.probability).all()
+    sure = scored.peaks["sure"]
+    np.testing.assert_array_equal(shown.probability, sure.probability[sure.footprint == row])
+    # One that is inferred and hardly probable is left out.
+    inferred = np.arange(len(sure)) == np.flatnonzero(sure.footprint == row)[0]
+    other = dataclasses.replace(sure, is_inferred=inferred, probability=np.where(inferred, 0.05, 0.9))
+    fewer = footprint_stamp(Chosen(dataclasses.replace(scored, peaks={"sure": other}), row), 0.5).peaks
+    assert fewer is not None and len(fewer) == len(plain) - 1
 
 
 def test_without_truth_or_probabilities_nothing_is_said_of_peaks() -> None:

@@ -93,7 +93,8 @@ def test_older_models_get_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["peaks-i-1", "logistic-i-1", "muygps-i-1", "cnn-i-1", "features-i-1", "centers-i-1"]
+    "name",
+    ["peaks-i-1", "logistic-i-1", "muygps-i-1", "cnn-i-1", "features-i-1", "centers-i-1", "ensemble-i-1"],
 )
 def test_shipped_models_tell_them(name: str) -> None:
     """A model of a classifier gives P(N), and the mean of large N."""

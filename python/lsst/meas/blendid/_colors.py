@@ -10,7 +10,17 @@
 
 from __future__ import annotations
 
-__all__ = ("DETECTED_PEAK", "INFERRED_PEAK", "PROBABILITY_STOPS", "UNKNOWN", "probability_color")
+__all__ = (
+    "DETECTED_PEAK",
+    "INFERRED_PEAK",
+    "LEAST_SHOWN",
+    "PROBABILITY_STOPS",
+    "UNKNOWN",
+    "are_shown",
+    "probability_color",
+)
+
+from typing import Any
 
 PROBABILITY_STOPS = (
     (0.0, "#3f9bff"),
@@ -29,6 +39,27 @@ DETECTED_PEAK = "#f4f1ea"
 
 INFERRED_PEAK = "#ff9be8"
 """Pink of inferred peaks: on no way between the colours of probabilities."""
+
+LEAST_SHOWN = 0.1
+"""Less probable inferred peaks are not shown in pictures of many footprints."""
+
+
+def are_shown(probability: Any, is_inferred: Any) -> Any:
+    """Tell which peaks are shown among many.
+
+    Parameters
+    ----------
+    probability : `numpy.ndarray`, shape (n,)
+        Probabilities that a galaxy is there; NaN where there is none.
+    is_inferred : `numpy.ndarray`, shape (n,), bool
+        Whether each peak was inferred.
+
+    Returns
+    -------
+    shown : `numpy.ndarray`, shape (n,), bool
+        All detected ones, and those inferred ones that are not too improbable.
+    """
+    return ~is_inferred | (probability >= LEAST_SHOWN)
 
 
 def probability_color(probability: float) -> str:

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._colors import DETECTED_PEAK, INFERRED_PEAK
+from .._colors import DETECTED_PEAK, INFERRED_PEAK, are_shown
 from .peak_scores import ELLIPSE
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from matplotlib.axes import Axes
+
+    from ..peak_matching import PeakList
 
 _LEAST = 0.3
 """Size of the mark of a peak whose probability is 0, relative to that of one whose probability is 1."""
@@ -78,6 +80,20 @@ class PeakMarks:
         covariance = np.column_stack([column(name) for name in ("xx", "yy", "xy")])
         return cls(column("f_x"), column("f_y"), column("probability"), inferred, covariance)
 
+    @classmethod
+    def from_list(cls, peaks: PeakList, row: int) -> PeakMarks:
+        """Take the peaks of one footprint of a list."""
+        first, last = np.searchsorted(peaks.footprint, [row, row + 1])
+        own, n = slice(first, last), int(last - first)
+        inferred, covariance = peaks.is_inferred, peaks.covariance
+        return cls(
+            peaks.x[own],
+            peaks.y[own],
+            peaks.probability[own],
+            np.zeros(n, dtype=bool) if inferred is None else inferred[own],
+            np.full((n, 3), np.nan) if covariance is None else covariance[own],
+        )
+
     def select(self, rows: np.ndarray) -> PeakMarks:
         """Keep some of them."""
         return PeakMarks(
@@ -88,6 +104,10 @@ class PeakMarks:
         """Tell which lie in a window ``(x0, y0, x1, y1)`` of pixels, its edges included: bool `(k,)`."""
         x0, y0, x1, y1 = window
         return (self.x > x0 - 0.5) & (self.x < x1 + 0.5) & (self.y > y0 - 0.5) & (self.y < y1 + 0.5)
+
+    def shown(self) -> PeakMarks:
+        """Leave out the inferred ones that are not shown among many."""
+        return self.select(are_shown(self.probability, self.is_inferred))
 
     @property
     def scale(self) -> np.ndarray:

@@ -98,8 +98,6 @@ def footprint_stamp(chosen: Chosen, probability: float) -> Stamp:
             else np.zeros(len(snr), bool)
         )
         truth, stars = position[inside & ~star], position[inside & star]
-    start, stop = footprints.peak_start[row : row + 2]
-    peaks = footprints.peaks[start:stop]
     return Stamp(
         image=cut_window(result.image, result.xy0, window),
         noise=result.noise.sigma,
@@ -110,8 +108,20 @@ def footprint_stamp(chosen: Chosen, probability: float) -> Stamp:
         count=int(labelled.counts[chosen.row]),
         truth=truth,
         stars=stars,
-        peaks=PeakMarks.from_positions(peaks["f_x"], peaks["f_y"]),
+        peaks=_marks(chosen),
     )
+
+
+def _marks(chosen: Chosen) -> PeakMarks:
+    """Peaks of a footprint: those of the first localiser, if one was scored, else the detected ones."""
+    for peaks in chosen.scored.peaks.values():
+        if peaks.has_probabilities and peaks.is_inferred is not None:
+            return PeakMarks.from_list(peaks, chosen.row).shown()
+    samples = chosen.scored.labelled.samples
+    scene = int(samples.scene_index[chosen.row])
+    footprints, row = samples.results[scene].footprints, chosen.row - int(samples.offsets[scene])
+    own = footprints.peaks[footprints.peak_start[row] : footprints.peak_start[row + 1]]
+    return PeakMarks.from_positions(own["f_x"], own["f_y"])
 
 
 def _pick(candidates: Sequence[tuple[float, Chosen]], count: int) -> list[Chosen]:

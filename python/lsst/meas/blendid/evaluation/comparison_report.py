@@ -326,8 +326,9 @@ def _galleries(page: Page, sections: Sequence[Section], models: Sequence[str]) -
     several = len(groups) > 1
     page.heading("The most confident mistakes")
     page.paragraph(
-        "The worst first. Circles are peaks, crosses the true centres of galaxies and stars those of stars "
-        "that count; the models saw none of them. Those outside of the outline do not count for it."
+        "The worst first. Circles are detected peaks and diamonds inferred ones, the smaller the less "
+        "probable; crosses are the true centres of galaxies and stars those of stars that count: the models "
+        "saw none of them. Those outside of the outline do not count for it."
         + (" Scenes of all kinds together." if several else "")
     )
     for name in models:
