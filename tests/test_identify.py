@@ -119,8 +119,8 @@ def test_likely_peaks(plain: IdentifiedBlends) -> None:
     assert "5 peaks" in repr(plain) and "9 peaks (4 of them inferred)" in repr(found)
     likely = found.likely_peaks()
     assert 0 < len(likely) < len(peaks)
-    assert np.all(np.diff(likely["probability"]) <= 0.0) and likely["probability"].min() >= 0.7
-    assert set(likely["peak_id"]) == set(peaks["peak_id"][peaks["probability"] >= 0.7])
+    assert np.all(np.diff(likely["probability"]) <= 0.0) and likely["probability"].min() >= 0.75
+    assert set(likely["peak_id"]) == set(peaks["peak_id"][peaks["probability"] >= 0.75])
     parts = [found.likely_peaks(0.0, inferred=inferred) for inferred in (True, False)]
     assert [len(part) for part in parts] == [4, 5] and parts[0]["is_inferred"].all()
     unknown = peaks.copy()

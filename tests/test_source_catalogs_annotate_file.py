@@ -43,7 +43,7 @@ def _tables_of(catalog: CatalogFile, *, inferred: bool = False) -> BlendTables:
     made = []
     for number, record in enumerate(footprints.record_of_footprint):
         own = footprints.peaks[footprints.peaks["footprint"] == number]
-        peaks = [ToyPeak(int(p["id"]), float(p["f_x"]), float(p["f_y"]), probability=0.75) for p in own]
+        peaks = [ToyPeak(int(p["id"]), float(p["f_x"]), float(p["f_y"]), probability=0.8) for p in own]
         if inferred:
             # The first pixel of the footprint.
             x, y = footprints.spans[np.searchsorted(footprints.spans[:, 0], number)][[2, 1]]
@@ -96,7 +96,7 @@ def test_astropy_reads_what_was_written(shared_data: Path) -> None:
             np.testing.assert_array_equal(found, annotation.records[field.name])
         assert sum(f.startswith("base_") for f in flags) > 70
         peaks = hdus[5]
-        np.testing.assert_array_equal(peaks.data["blendid_peak_probability"], np.full(31, 0.75, np.float32))
+        np.testing.assert_array_equal(peaks.data["blendid_peak_probability"], np.full(31, 0.8, np.float32))
         assert peaks.header["TFLAG14"] == "blendid_peak_inferred"
         # Bits of the flags that there were, and new ones behind them.
         with fits.open(shared_data / "hsc" / "deepCoadd_meas_HSC_v2.fits") as old:

@@ -90,9 +90,9 @@ def test_nothing_is_done_by_default() -> None:
     ("values", "reason"),
     [
         ({}, ""),
-        ({"probability": 0.7}, "improbable"),
+        ({"probability": 0.75}, "improbable"),
         ({"probability": np.nan}, "improbable"),
-        ({"probability": 0.71}, ""),
+        ({"probability": 0.76}, ""),
         ({"significance": 4.99}, "faint"),
         ({"significance": np.nan}, "faint"),
         ({"significance": 5.0}, ""),
@@ -308,7 +308,7 @@ def test_any_plan_keeps_the_rules(
                 or np.nanmax(probability[own]) in probability[kept]
                 or np.isnan(probability[kept]).any()
             )
-        assert (new["probability"] > 0.7).all() and (new["significance"] >= 5.0).all()
+        assert (new["probability"] > 0.75).all() and (new["significance"] >= 5.0).all()
         assert ((new["i_x"] >= x0) & (new["i_x"] <= x1) & (new["i_y"] >= y0) & (new["i_y"] <= y1)).all()
         # Every added one is apart from every other peak where these are in the end.
         x = np.concatenate([plan.f_x[kept], new["f_x"]]).astype(float)

@@ -127,7 +127,7 @@ def peaks_to_deblend(blends: IdentifiedBlends, config: PeakEditConfig | None = N
         Footprints and peaks.
     config
         What is added, dropped and moved; by default peaks are added with the limits of `.PeakEditConfig`
-        (a probability over 0.7, three pixels from other peaks) and the peak between two galaxies is moved.
+        (a probability over 0.75, three pixels from other peaks) and the peak between two galaxies is moved.
 
     Returns
     -------

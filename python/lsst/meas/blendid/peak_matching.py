@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MATCH_RADIUS = 2.5
 """Largest distance of a peak from its galaxy, pixels."""
-LIKELY = 0.7
+LIKELY = 0.75
 """Peaks that are more probable are likely ones, which are handed on to others: of inferred ones over this
 nine in ten or more were galaxies, for each size of galaxies that was simulated."""
 

@@ -46,7 +46,7 @@ _POSITIVE = click.FloatRange(0.0)
     "--min-probability",
     metavar="P",
     type=_PROBABILITY,
-    help="Add only inferred peaks that are more probable.  [default: 0.7]",
+    help="Add only inferred peaks that are more probable.  [default: 0.75]",
 )
 @click.option(
     "--min-separation",
