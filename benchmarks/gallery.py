@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lsst.meas.blendid import identify_blends
 from lsst.meas.blendid.evaluation._canvas import MARK, draw_outlines, show_image
 from lsst.meas.blendid.evaluation._outlines import asinh_stretch
 from lsst.meas.blendid.evaluation._style import INK, MUTED, new_figure, styled
+from lsst.meas.blendid.evaluation.footprint_cards import choose_footprints, footprint_cards
 from lsst.meas.blendid.footprints import FootprintConfig, detect
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.masks import mask_to_bool
@@ -47,7 +49,7 @@ from matplotlib.patheffects import withStroke
 DPI = 100
 GAP, TITLE, CAPTION = 10, 24, 44
 """Pixels between panels, above them and below them."""
-SEEDS = {"bands": 8, "population": 20, "modes": 5}
+SEEDS = {"bands": 8, "population": 20, "modes": 5, "footprints": 11}
 """Fields that show what a picture is about."""
 
 
@@ -391,6 +393,16 @@ def coin() -> Figure:
     return sheet.figure
 
 
+def footprints() -> Figure:
+    """Footprints with their peaks and P(N), as ``blendid show`` draws them."""
+    scene = make("parametric", size=(500, 500), seed=SEEDS["footprints"], size_model="1.6x")
+    found = identify_blends(scene.coadd)
+    pixels, xy0 = found.detection.image, found.detection.xy0
+    return footprint_cards(
+        pixels, found.detection.noise.sigma, xy0, found, choose_footprints(found, 6).tolist()
+    )
+
+
 def data_folder() -> Path:
     """Folder of the public data."""
     folder = os.environ.get("BLENDID_DATA")
@@ -408,6 +420,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "sim_modes": modes,
     "stamps_blendhunter": blendhunter,
     "stamps_coin": coin,
+    "show": footprints,
 }
 
 

@@ -115,16 +115,27 @@ def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -
     assert not table["auc_difference_certain"].any() and set(table["block_size"]) == {0}
 
 
-def test_peaks_of_a_model_with_a_map_of_centres(tmp_path: Path) -> None:
+def test_a_localizer_needs_a_classifier(tmp_path: Path) -> None:
+    told = fails(2, "--out", tmp_path, *SMALL, "--model", "centers-localizer-i-1")
+    assert "name a --model of one as well" in told
+
+
+def test_peaks_of_localizers_and_candidates(tmp_path: Path) -> None:
     args = ("--parametric", 2, "--size", 400, "--sizes", "large", "--bootstrap", 5)
-    status, out, err = run("--out", tmp_path, *args, "--model", "centers-i-1", "--model", "peaks-i-1")
+    models = ("--model", "mine=centers-localizer-i-1", "--model", "centers-i-1", "--model", "peaks-i-1")
+    status, out, err = run("--out", tmp_path, *args, *models)
     assert status == 0, err
     lines = out.splitlines()
     assert sum(line.startswith("candidates of centers-i-1  ") for line in lines) == 1
     section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
     lists = section["peaks"]["lists"]
-    assert list(lists) == ["5σ peaks", "candidates of centers-i-1"]
-    assert lists["candidates of centers-i-1"]["scores"]["slope"] > 0.5
+    assert list(lists) == ["5σ peaks", "mine", "candidates of centers-i-1"]
+    for name in ("mine", "candidates of centers-i-1"):
+        assert lists[name]["scores"]["slope"] > 0.5
+        assert lists[name]["scores"]["completeness"] > lists["5σ peaks"]["scores"]["completeness"]
+    # The probabilities of a localiser agree with P(N) of a model, and it has errors of positions.
+    assert abs(lists["mine"]["scores"]["sum_excess"]) < 0.02
+    assert 0.4 < lists["mine"]["scores"]["ellipse"] < 0.9
     assert lists["5σ peaks"]["scores"]["purity"] == section["peaks"]["purity"]
     magnitudes = section["peaks"]["bins"]["magnitude"]["lists"]
     assert all(sum(magnitudes[name]["n_peaks"]) > 0 for name in lists)

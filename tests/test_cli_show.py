@@ -19,10 +19,13 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 from lsst.meas.blendid import read_tables, write_tables
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.evaluation._peak_marks import PeakMarks
 from lsst.meas.blendid.evaluation.footprint_cards import (
+    _spread_out,
     choose_footprints,
     footprint_cards,
     probability_density,
@@ -34,7 +37,7 @@ from toy_peaks import with_inferred
 
 pytest.importorskip("matplotlib", reason="the command draws figures")
 
-SEEING = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2", "--classifier", "peaks")
+SEEING = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2", "--classifier", "peaks", "--localizer", "none")
 
 
 def call(*args: object) -> tuple[int, str, str]:
@@ -212,6 +215,22 @@ def test_density_is_the_number_of_galaxies() -> None:
     y, x = np.unravel_index(np.argmax(density), density.shape)
     assert (x - 1.5) / 4.0 == pytest.approx(20.0, abs=0.3) and (y - 1.5) / 4.0 == pytest.approx(22.0, abs=0.3)
     assert not probability_density(marks.select(np.zeros(4, dtype=bool)), (0, 0, 9, 9)).any()
+
+
+@given(st.lists(st.floats(0.0, 100.0), max_size=8))
+def test_labels_are_moved_apart_and_not_farther_than_need_be(places: list[float]) -> None:
+    rising = np.sort(places)
+    moved = _spread_out(rising, 10.0)
+    assert np.all(np.diff(moved) >= 10.0 - 1e-9)
+    if np.all(np.diff(rising) >= 10.0):
+        np.testing.assert_allclose(moved, rising)
+    # What least squares gives under these constraints, in another way: minima of maxima of means.
+    flat = rising - 10.0 * np.arange(len(rising))
+    n = len(flat)
+    wanted = [
+        max(min(float(np.mean(flat[i : j + 1])) for j in range(k, n)) for i in range(k + 1)) for k in range(n)
+    ]
+    np.testing.assert_allclose(moved - 10.0 * np.arange(n), wanted, atol=1e-9)
 
 
 def test_cards(made: Path) -> None:

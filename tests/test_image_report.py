@@ -55,7 +55,7 @@ def test_inferred_peaks_are_listed(blends: IdentifiedBlends, tmp_path: Path) -> 
     assert "A pink diamond is an inferred peak" in page
     section = page[page.index("Galaxies without a peak of their own") :]
     section = section[: section.index("<h2>")]
-    assert f"{inferred['probability'].sum():.1f} galaxies expected among them" in section
+    assert f"{inferred['probability'].sum():.1f} galaxies expected among all" in section
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", section)][1:]
     best = inferred[np.argsort(-inferred["probability"])][:12]
     assert [row[-1] for row in cells] == [f"{p:.3f}" for p in best["probability"]]
@@ -74,10 +74,18 @@ def test_without_inferred_peaks_nothing_is_said_of_them(blends: IdentifiedBlends
     assert page.count("inferred") == 1 and "detected peaks</span>" in page
 
 
-def test_inferred_peaks_without_ellipse(blends: IdentifiedBlends, tmp_path: Path) -> None:
+def test_inferred_peaks_without_ellipse_and_significance(blends: IdentifiedBlends, tmp_path: Path) -> None:
     tables = with_inferred(blends)
     peaks = tables.blend_peak.copy()
-    for name in ("xx", "yy", "xy"):
+    for name in ("xx", "yy", "xy", "significance"):
         peaks[name][:] = np.nan
     page = write(blends, dataclasses.replace(tables, blend_peak=peaks), tmp_path / "x.html")
-    assert "<td>–</td>" in page
+    assert "<td>–</td><td>–</td>" in page and "nan" not in page
+
+
+def test_localizer_is_named(blends: IdentifiedBlends, tmp_path: Path) -> None:
+    assert "Localiser" not in write(blends, blends, tmp_path / "x.html")
+    blend = blends.blend.copy()
+    blend.meta |= {"localizer": "mine", "model_of_localizer": "mine-i-1"}
+    page = write(blends, dataclasses.replace(with_inferred(blends), blend=blend), tmp_path / "x.html")
+    assert "<td>Localiser mine</td><td>model mine-i-1</td>" in page

@@ -59,6 +59,19 @@ def test_errors_are_those_of_blocks(comparison: PeakComparison) -> None:
     assert np.isnan(comparison[DETECTED].errors.get("slope", np.nan))
 
 
+def test_differences_are_paired(comparison: PeakComparison) -> None:
+    """The same peaks in the same order: nothing can differ, however uncertain both are."""
+    for key in ("completeness", "fainter"):
+        assert comparison.difference(key, "calibrated", "no ellipse") == (0.0, 0.0)
+    gap, error = comparison.difference("completeness", "calibrated", DETECTED)
+    one, other = comparison["calibrated"], comparison[DETECTED]
+    assert gap == one.values["completeness"] - other.values["completeness"] > 0.0
+    assert 0.0 < error < 2.0 * np.hypot(one.errors["completeness"], other.errors["completeness"])
+    assert np.isnan(comparison.difference("slope", "calibrated", DETECTED)[1])
+    alone = compare_peaks(make_found(10), bootstrap=0)
+    assert np.isnan(alone.difference("completeness", "calibrated", DETECTED)[1])
+
+
 def test_without_detected_peaks_all_peaks_count() -> None:
     found = make_found(10)
     found = dataclasses.replace(found, lists={"calibrated": found.lists["calibrated"]})

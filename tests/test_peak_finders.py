@@ -152,7 +152,7 @@ def test_candidates(scenes: tuple[FootprintSamples, list[Table]]) -> None:
     classifier = CentersClassifier.from_package(package)
     finder = CandidateFinder("mine", classifier)
     assert finder.name == "candidates of mine"
-    peaks, expected = finder.find(samples), finder.expect(samples)
+    peaks, expected = finder.find(samples)
     assert peaks.has_probabilities and expected is not None
     np.testing.assert_allclose(expected, classifier.probabilities(samples) @ np.arange(N_CLASSES))
     # They are in parent pixels, and nearly all galaxies have one that is likely.

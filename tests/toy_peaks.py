@@ -90,14 +90,14 @@ def with_inferred(tables: BlendTables, *, share: float = 0.4, seed: int = 5) -> 
     Parameters
     ----------
     tables
-        Tables as they are without a localiser.
+        Tables of an image; inferred peaks that they have are forgotten.
     share
         Share of the footprints that get an inferred peak.
     seed
         Seed.
     """
     rng = np.random.default_rng(seed)
-    detected = tables.blend_peak.copy()
+    detected = tables.blend_peak[~np.asarray(tables.blend_peak["is_inferred"])]
     detected["probability"][:] = rng.uniform(0.3, 1.0, len(detected))
     _, first = np.unique(detected["footprint_id"], return_index=True)
     inferred = detected[first[rng.random(len(first)) < share]]

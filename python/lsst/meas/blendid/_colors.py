@@ -41,7 +41,7 @@ INFERRED_PEAK = "#ff9be8"
 """Pink of inferred peaks: on no way between the colours of probabilities."""
 
 LEAST_SHOWN = 0.1
-"""Less probable inferred peaks are not shown in pictures of many footprints."""
+"""Less probable inferred peaks are in tables, but not in regions nor in pictures of many footprints."""
 
 
 def are_shown(probability: Any, is_inferred: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from lsst.images import Box, SkyProjection
 
-from ._colors import INFERRED_PEAK, probability_color
+from ._colors import INFERRED_PEAK, are_shown, probability_color
 from ._files import atomic_path
 from .footprints import FootprintSet
 from .tables import BlendTables
@@ -99,9 +99,9 @@ def write_regions(
     Footprints are polygons in the colour of ``p_blended``, from blue over
     white to orange, grey where it is NaN, with number and probability as
     text.  Detected peaks are crosses in the colour of their footprint, inferred
-    ones pink diamonds with their probability as text; those with a probability
-    are the smaller the less probable they are.  Tags group what belongs to a
-    footprint, and detected and inferred peaks.
+    ones of a probability of 0.1 or more pink diamonds with it as text; those with
+    a probability are the smaller the less probable they are.  Tags group what
+    belongs to a footprint, and detected and inferred peaks.
 
     Parameters
     ----------
@@ -122,7 +122,9 @@ def write_regions(
     """
     polygons = outlines(footprints)
     corners = [polygon for parts in polygons for polygon in parts]
-    peaks = np.stack([np.asarray(tables.blend_peak[name], dtype=float) for name in ("f_x", "f_y")], axis=1)
+    inferred = np.asarray(tables.blend_peak["is_inferred"], dtype=bool)
+    peak_table = tables.blend_peak[are_shown(np.asarray(tables.blend_peak["probability"]), inferred)]
+    peaks = np.stack([np.asarray(peak_table[name], dtype=float) for name in ("f_x", "f_y")], axis=1)
     places = _format_places(np.concatenate([*corners, peaks]), footprints.xy0, projection)
     probability = np.asarray(tables.blend["p_blended"], dtype=float)
     lines = [
@@ -141,15 +143,13 @@ def write_regions(
                 f"polygon({','.join(places[start:stop])}) # color={probability_color(p)}{label} {tag}"
             )
             start = stop
-    own = np.asarray(tables.blend_peak["probability"], dtype=float)
-    inferred = np.asarray(tables.blend_peak["is_inferred"], dtype=bool)
-    labels = np.asarray(tables.blend_peak["footprint_id"])
-    for place, p, is_inferred, label in zip(places[start:], own, inferred, labels, strict=True):
-        kind = "inferred" if is_inferred else "detected"
-        size = _USUAL if np.isnan(p) else round(_SMALLEST + (_LARGEST - _SMALLEST) * float(p))
-        look = f"point={'diamond' if is_inferred else 'cross'} {size}"
-        color = INFERRED_PEAK if is_inferred else probability_color(probability[label - 1])
-        text = f" text={{{p:.2f}}}" if is_inferred and np.isfinite(p) else ""
+    for place, row in zip(places[start:], peak_table, strict=True):
+        p, label = float(row["probability"]), row["footprint_id"]
+        kind = "inferred" if row["is_inferred"] else "detected"
+        size = _USUAL if np.isnan(p) else round(_SMALLEST + (_LARGEST - _SMALLEST) * p)
+        look = f"point={'diamond' if row['is_inferred'] else 'cross'} {size}"
+        color = INFERRED_PEAK if row["is_inferred"] else probability_color(probability[label - 1])
+        text = f" text={{{p:.2f}}}" if row["is_inferred"] else ""
         tags = f"tag={{footprint {label}}} tag={{{kind} peak}}"
         lines.append(f"point({place}) # {look} color={color}{text} {tags}")
     with atomic_path(path) as temporary:

@@ -28,6 +28,7 @@ from ._common import CommandError, MisuseError, announce, make_output_folder
 from ._train_settings import SettingsOfRun, apply_overrides
 
 if TYPE_CHECKING:
+    from ..evaluation.peak_finders import PeakFinder
     from ..evaluation.scored_scenes import NamedModel, ScoredScenes
     from ..footprints import FootprintConfig
     from ..simulation.config import SceneConfig
@@ -238,18 +239,18 @@ def run_evaluation(request: Request, command: str) -> None:
     from ..evaluation.comparison_files import write_scores
     from ..evaluation.comparison_report import render_comparison_report
     from ..evaluation.comparison_section import make_section
-    from ..evaluation.scored_scenes import load_models
-    from ..model_package import list_shipped
+    from ..evaluation.scored_scenes import load_models, make_finders
     from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()
-    named = [name for name in request.models if name != _SEP]
-    models = load_models(named if request.models else list_shipped("classifier"))
+    named, localizers = _split_models(request)
+    models = load_models(named)
+    finders = make_finders(localizers, models)
     _check_reference(request, models)
     config, footprints = _configs(request)
     sections = []
     for group in _groups(request, config):
-        for scored in _score(request, group, models, footprints):
+        for scored in _score(request, group, models, finders, footprints):
             models = [model for model in models if model.name in scored.predictions]
             section = make_section(
                 scored,
@@ -277,6 +278,24 @@ def run_evaluation(request: Request, command: str) -> None:
     announce(f"{paths[-1]}: {time.perf_counter() - start:.1f} s")
 
 
+def _split_models(request: Request) -> tuple[list[str], list[str]]:
+    """Models of classifiers and of localisers that are to be scored."""
+    from ..model_package import ModelPackage, list_shipped
+
+    if not request.models:
+        return list(list_shipped("classifier")), list(list_shipped("localizer"))
+    named: dict[str, list[str]] = {"classifier": [], "localizer": []}
+    for text in request.models:
+        if text != _SEP:
+            where = text if Path(text).is_file() else text.rpartition("=")[2]
+            named[ModelPackage.read(where).kind].append(text)
+    if named["localizer"] and not named["classifier"]:
+        raise MisuseError(
+            "the peaks of a localiser agree with P(N) of a classifier; name a --model of one as well"
+        )
+    return named["classifier"], named["localizer"]
+
+
 def _check_reference(request: Request, models: Sequence[NamedModel]) -> None:
     """Refuse a reference that there will be no scores of, and models that are called as a baseline."""
     from ..evaluation.baselines import all_baselines
@@ -297,10 +316,11 @@ def _score(
     request: Request,
     group: _Group,
     models: Sequence[NamedModel],
+    finders: Sequence[PeakFinder],
     footprints: FootprintConfig | SettingsOfRun,
 ) -> Iterator[ScoredScenes]:
     """Run models and baselines on scenes, with each label in turn."""
-    from ..evaluation.scored_scenes import list_finders, score_scenes
+    from ..evaluation.scored_scenes import score_scenes
     from ..footprints import FootprintConfig
     from ..simulation.progress import stderr_progress
 
@@ -315,7 +335,7 @@ def _score(
         group.sources,
         models,
         settings,
-        finders=list_finders(models),
+        finders=finders,
         snr_min=first,
         any_band=request.any_band,
         processes=request.jobs,

@@ -37,8 +37,8 @@ from ._evaluate import Request, run_evaluation
     "models",
     metavar="NAME|PATH",
     multiple=True,
-    help="Model to score: the name of a shipped one, a path or a URI; LABEL=PATH gives it another name.  "
-    "Repeat for several; by default all shipped ones.",
+    help="Model to score, of a classifier or a localiser: the name of a shipped one, a path or a URI; "
+    "LABEL=PATH gives it another name.  Repeat for several; by default all shipped ones.",
 )
 @click.option(
     "--parametric",
@@ -180,8 +180,8 @@ def evaluate(snr_min: str, both_labels: bool, **options: Any) -> None:
     """Score models on scenes whose galaxies are known.
 
     All models see the same footprints, beside the baselines: area, area and
-    peak counts, 5-sigma peaks.  Writes report.html, scores.json, scores.ecsv and
-    predictions.parquet.
+    peak counts, 5-sigma peaks.  Localisers have their peaks scored.  Writes
+    report.html, scores.json, scores.ecsv and predictions.parquet.
 
     \b
     Examples:

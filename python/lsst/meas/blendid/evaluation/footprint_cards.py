@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._colors import DETECTED_PEAK, INFERRED_PEAK
+from .._colors import DETECTED_PEAK, INFERRED_PEAK, are_shown
 from ..tables import BlendTables
 from ._canvas import Window, draw_outlines, rasterize_table, show_image
 from ._outlines import asinh_stretch, cut_window
@@ -36,6 +36,8 @@ _MARGIN = 4
 """Pixels around a footprint in its cutout."""
 _FINE = 4
 """Points of the density along a pixel."""
+_LINE = 10.0
+"""Distance of two lines of labels, points."""
 _NARROWEST = 1.0 / 70.0
 """Standard deviation that is added to a peak in the density, in sides of it: else many could not be seen."""
 
@@ -254,7 +256,7 @@ def _draw_card(
     _outline(axes[0], labels, number, window, float(entry["p_blended"]))
     size = float(np.clip(3.3 * panel, 6.0, 11.0))
     draw_peaks(axes[0], marks, size=size, linewidth=1.2)
-    _label_peaks(axes[0], marks, size, window)
+    _label_peaks(axes[0], marks, size, window, panel)
     _draw_density(axes[1], marks, window)
     _outline(axes[1], labels, number, window, float(entry["p_blended"]))
     _draw_counts(axes[2], np.array([float(entry[f"p_n_{k}"]) for k in range(5)]))
@@ -269,30 +271,47 @@ def _outline(axes: Axes, labels: np.ndarray, number: int, window: Window, p: flo
     draw_outlines(axes, own, window[:2], np.array([np.nan, p]), linewidth=1.8)
 
 
-def _label_peaks(axes: Axes, marks: PeakMarks, size: float, window: Window) -> None:
+def _label_peaks(axes: Axes, marks: PeakMarks, size: float, window: Window, panel: float) -> None:
     """Write the probability of each peak beside it, away from the middle of all and from the edges."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=2.2, foreground="#10151b")]
-    room = 0.2 * (window[2] - window[0])
-    for k in np.flatnonzero(np.isfinite(marks.probability)):
-        right = marks.x[k] >= np.mean(marks.x) if window[0] + room < marks.x[k] else True
-        right = right and marks.x[k] < window[2] - room
-        up = bool(marks.y[k] >= np.mean(marks.y))
-        reach = 0.5 * size * float(marks.scale[k]) + 2.0
-        axes.annotate(
-            f"{marks.probability[k]:.2f}",
-            (marks.x[k], marks.y[k]),
-            xytext=(reach if right else -reach, 0.5 * reach if up else -0.5 * reach),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="bottom" if up else "top",
-            fontsize=8.5,
-            fontweight="bold",
-            color=INFERRED_PEAK if marks.is_inferred[k] else DETECTED_PEAK,
-            path_effects=halo,
-            zorder=6,
-        )
+    # The numbers of what is very improbable would hide the rest.
+    rows = np.flatnonzero(are_shown(marks.probability, marks.is_inferred) & np.isfinite(marks.probability))
+    room, scale = 0.2 * (window[2] - window[0]), 72.0 * panel / (window[2] - window[0] + 1)
+    right = (marks.x >= np.mean(marks.x)) | (marks.x < window[0] + room)
+    right &= marks.x < window[2] - room
+    for side in (True, False):
+        own = [k for k in rows[np.argsort(marks.y[rows], kind="stable")] if right[k] == side]
+        heights = _spread_out(scale * (marks.y[own] - window[1]), _LINE)
+        for k, height in zip(own, heights, strict=True):
+            reach = 0.5 * size * float(marks.scale[k]) + 2.5
+            axes.annotate(
+                f"{marks.probability[k]:.2f}",
+                (marks.x[k], marks.y[k]),
+                xytext=(reach if side else -reach, height - scale * (marks.y[k] - window[1])),
+                textcoords="offset points",
+                ha="left" if side else "right",
+                va="center",
+                fontsize=8.5,
+                fontweight="bold",
+                color=INFERRED_PEAK if marks.is_inferred[k] else DETECTED_PEAK,
+                path_effects=halo,
+                zorder=6,
+            )
+
+
+def _spread_out(places: np.ndarray, least: float) -> np.ndarray:
+    """Move rising numbers as little as need be for any two to be ``least`` apart."""
+    # The distances beyond the least ones are to rise: the mean of those that would not (isotonic regression).
+    blocks: list[list[float]] = []
+    for k, place in enumerate(places):
+        blocks.append([float(place) - least * k, 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (value, weight), (last, more) = blocks[-2:]
+            blocks[-2:] = [[(value * weight + last * more) / (weight + more), weight + more]]
+    flat = [value for value, weight in blocks for _ in range(int(weight))]
+    return np.array(flat) + least * np.arange(len(flat))
 
 
 def _density_colormap() -> Colormap:

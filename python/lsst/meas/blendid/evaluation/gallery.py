@@ -117,7 +117,7 @@ def make_stamp(
         probability=float(entry["p_blended"]),
         count=count,
         truth=truth,
-        peaks=None if peaks is None else PeakMarks.from_table(peaks, int(entry["footprint_id"])),
+        peaks=None if peaks is None else PeakMarks.from_table(peaks, int(entry["footprint_id"])).shown(),
     )
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._colors import LEAST_SHOWN
 from .._files import atomic_path
 from ..flags import FLAGS
 from ..footprints import DetectionResult
@@ -176,8 +177,9 @@ def _add_pictures(page: Page, image: ReportedImage) -> None:
     )
     if np.any(tables.blend_peak["is_inferred"]):
         explanation += (
-            " A pink diamond is an inferred peak: no local maximum, but a galaxy is probably there. Dots and "
-            "diamonds are the smaller the less probable a galaxy is."
+            " A pink diamond is an inferred peak: no local maximum, but a galaxy may be there. Dots and "
+            "diamonds are the smaller the less probable a galaxy is; inferred peaks of less than "
+            f"{LEAST_SHOWN:g} are left out."
         )
     ny, nx = pixels.shape
     if max(nx, ny) > _SMALL:
@@ -328,9 +330,10 @@ def _add_inferred(page: Page, image: ReportedImage) -> None:
     p = np.nan_to_num(np.asarray(inferred["probability"], dtype=float))
     page.subheading("Galaxies without a peak of their own")
     page.paragraph(
-        f"{_count(len(inferred), 'inferred peak')}, {p.sum():,.1f} galaxies expected among them. A deblender "
-        "that is given the detected peaks alone loses these. The error is that of the position along the "
-        "longer axis of its ellipse, one sigma."
+        f"{_count(len(inferred), 'inferred peak')}, {_count(int(np.sum(p > LIKELY)), 'likely one')}, "
+        f"{p.sum():,.1f} galaxies expected among all. A deblender that is given the detected peaks alone "
+        "loses these. Below are the most probable ones; the error is that of the position along the longer "
+        "axis of its ellipse, one sigma."
     )
     has_sky = np.isfinite(inferred["ra"]).any()
     header = ["footprint", "peak", "x", "y", *(["ra", "dec"] if has_sky else [])]
@@ -342,7 +345,10 @@ def _add_inferred(page: Page, image: ReportedImage) -> None:
         cell += [f"{entry['ra']:.5f}", f"{entry['dec']:+.5f}"] if has_sky else []
         width, _, _ = ellipse_shapes(np.array([[entry["xx"], entry["yy"], entry["xy"]]]))
         error = float(width[0]) / (2.0 * np.sqrt(ELLIPSE))
-        cell += [f"{error:.2f}" if np.isfinite(error) else "–", f"{entry['significance']:.1f}"]
+        cell += [
+            f"{v:.{digits}f}" if np.isfinite(v) else "–"
+            for v, digits in ((error, 2), (float(entry["significance"]), 1))
+        ]
         cell += [str(image.tables.blend["n_peaks"][entry["footprint_id"] - 1]), f"{entry['probability']:.3f}"]
         cells.append(cell)
     page.table(header, cells)
@@ -434,6 +440,9 @@ def _add_assumptions(page: Page, image: ReportedImage) -> None:
                 f"{meta.get(f'calibration_{name}', 'not told')}{primary}",
             ]
         )
+    localizer = str(meta.get("localizer", "none"))
+    if localizer != "none":
+        rows.append([f"Localiser {localizer}", f"model {meta.get('model_of_localizer', 'none')}"])
     if image.seconds is not None:
         rows.append(["Time", f"{image.seconds:.1f} s to read and classify"])
     page.heading("What was assumed")

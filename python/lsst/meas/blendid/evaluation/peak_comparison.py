@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList
-from .bootstrap import Units, choose_units, resampled_weights
+from .bootstrap import choose_units, resampled_weights
 from .comparison_table import format_columns, format_value
 from .peak_breakdown import PeakBins, bin_peaks
 from .peak_scores import PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
@@ -114,6 +114,8 @@ class PeakRow:
     """Probabilities of the peaks that have one."""
     is_true: np.ndarray
     """Whether each of these is a galaxy."""
+    draws: dict[str, np.ndarray]
+    """Scores of the resamples, the same for all lists."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,28 @@ class PeakComparison:
 
     def __getitem__(self, name: str) -> PeakRow:
         return self.rows[name]
+
+    def difference(self, key: str, name: str, other: str) -> tuple[float, float]:
+        """Compare a score of two lists.
+
+        Parameters
+        ----------
+        key
+            A key of `.peak_scores.PEAK_METRICS`.
+        name, other
+            The lists.
+
+        Returns
+        -------
+        difference, error
+            Score of the first less that of the other, and its standard deviation over resamples, in which
+            both see the same sky; NaN without bootstrap.
+        """
+        one, two = self.rows[name], self.rows[other]
+        error = math.nan
+        if key in one.draws and key in two.draws:
+            error = _spread(one.draws[key] - two.draws[key], self.n_blocks)
+        return one.values[key] - two.values[key], error
 
     def to_dict(self) -> dict[str, Any]:
         """Make a description for JSON.
@@ -262,19 +286,22 @@ def compare_peaks(
     goals = [purity(draw[units.index]) for draw in weights]
     rows = {}
     for i, (name, scorer) in enumerate(scorers.items()):
-        draws = [
+        scores = [
             scorer(draw[units.index], purity=at, errors_only=True)
             for draw, at in zip(weights, goals, strict=True)
         ]
+        draws = {key: np.array([score[key] for score in scores]) for key in (scores[0] if scores else ())}
+        errors = {key: _spread(values, units.n) for key, values in draws.items()}
         p = scorer.p[scorer.p >= 0.0]
         rows[name] = PeakRow(
             name,
             len(scorer.peaks),
             scorer(purity=goal),
-            _errors(draws, units),
+            {key: error for key, error in errors.items() if math.isfinite(error)},
             scorer.curve() if scorer.has_probabilities else None,
             p,
             scorer.matches.is_true[scorer.p >= 0.0],
+            draws,
         )
         if progress is not None:
             progress(i + 1, len(scorers))
@@ -292,13 +319,8 @@ def compare_peaks(
     )
 
 
-def _errors(draws: Sequence[Mapping[str, float]], units: Units) -> dict[str, float]:
-    """Errors by resamples of units, whose scatter is about their own mean."""
-    if not draws:
-        return {}
-    errors = {}
-    for key in draws[0]:
-        values = np.array([draw[key] for draw in draws])
-        if np.isfinite(values).sum() > 1:
-            errors[key] = float(np.nanstd(values)) * math.sqrt(units.n / (units.n - 1))
-    return errors
+def _spread(values: np.ndarray, n: int) -> float:
+    """Error by resamples of n units, whose scatter is about their own mean; NaN where there are too few."""
+    if np.isfinite(values).sum() < 2:
+        return math.nan
+    return float(np.nanstd(values)) * math.sqrt(n / (n - 1))

@@ -14,6 +14,7 @@ __all__ = (
     "AGGRESSIVE_CONTRAST",
     "AGGRESSIVE_LEVELS",
     "CandidateFinder",
+    "LocalizerFinder",
     "PeakFinder",
     "find_candidates",
     "find_detected",
@@ -30,10 +31,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from .._sep import BLENDHUNTER_CONTRAST, BLENDHUNTER_LEVELS, BLENDHUNTER_THRESHOLD, extract
-from ..classifiers import CentersClassifier, split_probabilities
+from ..classifiers import BlendClassifier, CentersClassifier, split_probabilities
 from ..fluxes import peak_fluxes, to_magnitudes
 from ..footprints import PEAK_DTYPE, DetectionResult
 from ..labels import N_CLASSES, owners
+from ..localizers import BlendLocalizer, locate_peaks
 from ..peak_matching import GalaxyList, PeakList
 from ..samples import FootprintSamples
 from .peak_comparison import FoundPeaks
@@ -56,11 +58,8 @@ class PeakFinder(Protocol):
     def name(self) -> str:
         """What its peaks are called."""
 
-    def find(self, samples: FootprintSamples) -> PeakList:
-        """Find peaks in n footprints with images."""
-
-    def expect(self, samples: FootprintSamples) -> np.ndarray | None:
-        """Number of galaxies `(n,)` that the P(N) which belongs to the peaks expects, if there is one."""
+    def find(self, samples: FootprintSamples) -> tuple[PeakList, np.ndarray | None]:
+        """Find peaks in n footprints with images, and the numbers of galaxies that P(N) expects, if any."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class CandidateFinder:
         """What they are called."""
         return f"candidates of {self.model}"
 
-    def find(self, samples: FootprintSamples) -> PeakList:
+    def find(self, samples: FootprintSamples) -> tuple[PeakList, np.ndarray | None]:
         """Find the candidates.
 
         Parameters
@@ -94,12 +93,35 @@ class CandidateFinder:
         Returns
         -------
         peaks
-            Candidates with their probabilities.
+            Candidates with their probabilities, which are not calibrated.
+        expected : `numpy.ndarray`, shape (n,), or `None`
+            Number of galaxies that P(N) of the same model expects; its last class counts as 4.
         """
-        return find_candidates(self.classifier, samples)
+        p_n = split_probabilities(self.classifier.probabilities(samples))[1]
+        expected = None if p_n is None else p_n @ np.arange(N_CLASSES)
+        return find_candidates(self.classifier, samples), expected
 
-    def expect(self, samples: FootprintSamples) -> np.ndarray | None:
-        """Give the number of galaxies that P(N) of the same model expects.
+
+@dataclass(frozen=True)
+class LocalizerFinder:
+    """Peaks of a localiser, which agree with the P(N) of a classifier, as in the tables of the task.
+
+    Parameters
+    ----------
+    name
+        What they are called.
+    localizer
+        The localiser with its model.
+    classifier
+        What gives P(N); the probabilities of peaks stay as they are if it is `None`, or gives none.
+    """
+
+    name: str
+    localizer: BlendLocalizer
+    classifier: BlendClassifier | None = None
+
+    def find(self, samples: FootprintSamples) -> tuple[PeakList, np.ndarray | None]:
+        """Find the peaks.
 
         Parameters
         ----------
@@ -108,11 +130,42 @@ class CandidateFinder:
 
         Returns
         -------
-        expected : `numpy.ndarray`, shape (n,)
-            The last class counts as 4.
+        peaks
+            Detected and inferred peaks.
+        expected : `numpy.ndarray`, shape (n,), or `None`
+            Number of galaxies that P(N) expects.
         """
-        p_n = split_probabilities(self.classifier.probabilities(samples))[1]
-        return None if p_n is None else p_n @ np.arange(N_CLASSES)
+        # One image at a time; what was computed of a single one is kept.
+        images = [samples]
+        if len(samples.results) > 1:
+            pairs = zip(samples.results, samples.contexts, strict=True)
+            images = [FootprintSamples([result], [context]) for result, context in pairs]
+        lists, numbers = [], []
+        for image in images:
+            p_n = None
+            if self.classifier is not None:
+                p_n = split_probabilities(self.classifier.probabilities(image))[1]
+            usable = np.ones(len(image), dtype=bool) if p_n is None else np.isfinite(p_n).all(axis=1)
+            located, expected = locate_peaks(self.localizer, image, p_n=p_n, usable=usable)
+            lists.append(_from_located(located.peaks))
+            numbers.append(expected)
+        sizes = [len(image) for image in images]
+        known = [number for number in numbers if number is not None]
+        return PeakList.join(lists, sizes), np.concatenate(known) if len(known) == len(images) else None
+
+
+def _from_located(peaks: np.ndarray) -> PeakList:
+    """Peaks that were located in an image, sorted by footprint, detected ones first."""
+    order = np.argsort(peaks["footprint_id"], kind="stable")
+    peaks = peaks[order]
+    return PeakList(
+        peaks["footprint_id"].astype(np.int64) - 1,
+        peaks["f_x"],
+        peaks["f_y"],
+        peaks["probability"],
+        peaks["is_inferred"],
+        np.column_stack([peaks[name] for name in ("xx", "yy", "xy")]),
+    )
 
 
 def _join(samples: FootprintSamples, find: Callable[[DetectionResult], PeakList]) -> PeakList:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._colors import are_shown
 from ._canvas import MARK, Window, draw_outlines, image_figure, rasterize_table, show_image
 from ._outlines import asinh_stretch, cut_window
 from ._peak_marks import PeakMarks, draw_peaks
@@ -82,7 +83,7 @@ def footprint_overlay(
 
     marks = PeakMarks.from_table(peaks)
     value = probability[np.asarray(peaks["footprint_id"])]
-    inside = marks.are_inside(window)
+    inside = marks.are_inside(window) & are_shown(marks.probability, marks.is_inferred)
     detected = inside & ~marks.is_inferred
     own = marks.select(detected)
     axes.scatter(

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("NamedModel", "ScoredScenes", "list_finders", "load_models", "score_labelled", "score_scenes")
+__all__ = ("NamedModel", "ScoredScenes", "load_models", "make_finders", "score_labelled", "score_scenes")
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,14 +21,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._processes import map_in_order
-from ..classifiers import BlendClassifier, CentersClassifier, find_classifier, split_probabilities
+from ..classifiers import (
+    BlendClassifier,
+    CentersClassifier,
+    EnsembleClassifier,
+    find_classifier,
+    split_probabilities,
+)
+from ..localizers import find_localizer
 from ..model_package import SUFFIX, ModelPackage
 from ..peak_matching import PeakList
 from ..samples import FootprintSamples
 from ..training import LabelledScenes, Scene, SceneSource, label_scenes
 from ..training.scenes import Settings
 from .peak_comparison import DETECTED
-from .peak_finders import CandidateFinder, PeakFinder, find_detected, with_magnitudes
+from .peak_finders import CandidateFinder, LocalizerFinder, PeakFinder, find_detected, with_magnitudes
 from .truth_summary import recount
 
 if TYPE_CHECKING:
@@ -150,9 +157,7 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
     """
     models: list[NamedModel] = []
     for text in specifications:
-        label, equals, where = text.partition("=")
-        if not equals or Path(text).is_file():
-            label, where = "", text
+        label, where = _split_label(text)
         package = ModelPackage.read(where)
         classifier = find_classifier(package)
         name = label or Path(where).name.removesuffix(SUFFIX)
@@ -162,24 +167,52 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
     return models
 
 
-def list_finders(models: Sequence[NamedModel]) -> list[PeakFinder]:
-    """List what among models tells where galaxies are.
+def make_finders(localizers: Sequence[str], models: Sequence[NamedModel]) -> list[PeakFinder]:
+    """List what tells where galaxies are.
 
     Parameters
     ----------
+    localizers
+        Models of localisers: each the name of a shipped one, a path or a URI, or one of these after
+        ``LABEL=``.
     models
-        The models.
+        Models of classifiers.
 
     Returns
     -------
     finders
-        One for each that has a map of centres.
+        One for each localiser, whose peaks agree with the P(N) of the ensemble if that is among the models,
+        else of the first of them; and the candidates of each model that has a map of centres.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if a model cannot be read or used.
+    ValueError
+        Raised if two have the same name.
     """
-    return [
+    order = sorted(models, key=lambda model: model.classifier.name != EnsembleClassifier.name)
+    finders: list[PeakFinder] = []
+    for text in localizers:
+        label, where = _split_label(text)
+        package = ModelPackage.read(where)
+        name = label or Path(where).name.removesuffix(SUFFIX)
+        if any(finder.name == name for finder in finders):
+            raise ValueError(f"two localisers are called {name!r}; give one a label: LABEL={where}")
+        localizer = find_localizer(package).from_package(package)
+        finders.append(LocalizerFinder(name, localizer, order[0].classifier if order else None))
+    finders += [
         CandidateFinder(model.name, model.classifier)
         for model in models
         if isinstance(model.classifier, CentersClassifier)
     ]
+    return finders
+
+
+def _split_label(text: str) -> tuple[str, str]:
+    """Label of a model, empty if it has none, and its name, path or URI."""
+    label, equals, where = text.partition("=")
+    return (label, where) if equals and not Path(text).is_file() else ("", text)
 
 
 class _Recorded:
@@ -264,8 +297,8 @@ class _Scenes:
             predictor(samples)
             for finder in self.finders:
                 try:
-                    peaks[finder.name] = finder.find(samples)
-                    if (number := finder.expect(samples)) is not None:
+                    peaks[finder.name], number = finder.find(samples)
+                    if number is not None:
                         expected[finder.name] = number
                 except ImportError as err:
                     if not self.may_skip:
@@ -353,7 +386,7 @@ def score_scenes(
         Settings of the footprints, dealt out to the scenes in turn, or a function that gives those of a
         scene.
     finders
-        What finds peaks with probabilities (`list_finders`).
+        What finds peaks with probabilities (`make_finders`).
     snr_min
         Fainter objects do not count.
     keep_images
