@@ -51,7 +51,7 @@ def test_inferred_peaks_are_listed(blends: IdentifiedBlends, tmp_path: Path) -> 
     inferred = peaks[peaks["is_inferred"]]
     assert f"<b>{len(peaks) - len(inferred)}</b><span>detected peaks" in page
     likely = np.count_nonzero(inferred["probability"] > LIKELY)
-    assert f"<b>{likely}</b><span>likely galaxies without a peak (p over 0.7)" in page
+    assert f"<b>{likely}</b><span>likely galaxies without a peak (p over {LIKELY:g})" in page
     assert "A pink diamond is an inferred peak" in page
     section = page[page.index("Galaxies without a peak of their own") :]
     section = section[: section.index("<h2>")]
