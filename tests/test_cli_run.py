@@ -180,7 +180,7 @@ def test_localizer_is_chosen_by_name(tmp_path: Path, models: tuple[str, ...]) ->
         assert ((table["probability"] >= 0.0) & (table["probability"] <= 1.0)).all()
     assert centers["is_inferred"][4:].all()
     # One is from thresholds and the other from a map; they are not one table under two names.
-    assert not np.array_equal(peaks["probability"], centers["probability"][:4])
+    assert not np.array_equal(peaks["xx"], centers["xx"][:4])
     assert centers.meta["localizer"] == "centers" and peaks.meta["localizer"] == "peaks"
 
 

@@ -420,6 +420,10 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     work = tmp_path / "work"
     args = [
         sys.executable,
+        "-c",
+        # Where the tests themselves run with Ctrl-C ignored.
+        "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')",
         str(script),
         "train",
         "--classifier",
@@ -429,13 +433,7 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     ]
     args += ["--checkpoints", str(work), "--parametric", "50"]
 
-    def restore() -> None:
-        # Where the tests themselves run with Ctrl-C ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    process = subprocess.Popen(
-        args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=restore
-    )
+    process = subprocess.Popen(args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
         if (work / "run.json").exists() or process.poll() is not None:
             break
