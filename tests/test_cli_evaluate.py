@@ -322,6 +322,15 @@ def test_failures(tmp_path: Path) -> None:
     assert "model red is for band r, and the scenes are of band i" in line
 
 
+def test_a_labelled_path_may_have_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "run=1").mkdir()
+    path = ModelPackage.read("peaks-i-1").write(tmp_path / "run=1" / "own.blendid")
+    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0)
+    status, out, err = run("--out", tmp_path / "out", *args, "--model", f"mine={path}")
+    assert status == 0, err
+    assert "mine" in out and "own" not in out
+
+
 def test_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def predict(*_args: object) -> None:
         raise ImportError("needs Keras, which is not installed")

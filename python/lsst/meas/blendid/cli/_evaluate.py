@@ -280,6 +280,7 @@ def run_evaluation(request: Request, command: str) -> None:
 
 def _split_models(request: Request) -> tuple[list[str], list[str]]:
     """Models of classifiers and of localisers that are to be scored."""
+    from ..evaluation.scored_scenes import split_label
     from ..model_package import ModelPackage, list_shipped
 
     if not request.models:
@@ -287,8 +288,7 @@ def _split_models(request: Request) -> tuple[list[str], list[str]]:
     named: dict[str, list[str]] = {"classifier": [], "localizer": []}
     for text in request.models:
         if text != _SEP:
-            where = text if Path(text).is_file() else text.rpartition("=")[2]
-            named[ModelPackage.read(where).kind].append(text)
+            named[ModelPackage.read(split_label(text)[1]).kind].append(text)
     if named["localizer"] and not named["classifier"]:
         raise MisuseError(
             "the peaks of a localiser agree with P(N) of a classifier; name a --model of one as well"

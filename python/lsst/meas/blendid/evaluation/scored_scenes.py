@@ -10,7 +10,15 @@
 
 from __future__ import annotations
 
-__all__ = ("NamedModel", "ScoredScenes", "load_models", "make_finders", "score_labelled", "score_scenes")
+__all__ = (
+    "NamedModel",
+    "ScoredScenes",
+    "load_models",
+    "make_finders",
+    "score_labelled",
+    "score_scenes",
+    "split_label",
+)
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -157,7 +165,7 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
     """
     models: list[NamedModel] = []
     for text in specifications:
-        label, where = _split_label(text)
+        label, where = split_label(text)
         package = ModelPackage.read(where)
         classifier = find_classifier(package)
         name = label or Path(where).name.removesuffix(SUFFIX)
@@ -194,7 +202,7 @@ def make_finders(localizers: Sequence[str], models: Sequence[NamedModel]) -> lis
     order = sorted(models, key=lambda model: model.classifier.name != EnsembleClassifier.name)
     finders: list[PeakFinder] = []
     for text in localizers:
-        label, where = _split_label(text)
+        label, where = split_label(text)
         package = ModelPackage.read(where)
         name = label or Path(where).name.removesuffix(SUFFIX)
         if any(finder.name == name for finder in finders):
@@ -209,8 +217,19 @@ def make_finders(localizers: Sequence[str], models: Sequence[NamedModel]) -> lis
     return finders
 
 
-def _split_label(text: str) -> tuple[str, str]:
-    """Label of a model, empty if it has none, and its name, path or URI."""
+def split_label(text: str) -> tuple[str, str]:
+    """Divide what names a model.
+
+    Parameters
+    ----------
+    text
+        The name of a shipped model, a path or a URI, or one of these after ``LABEL=``.
+
+    Returns
+    -------
+    label, where
+        The label, empty if there is none, and the rest.
+    """
     label, equals, where = text.partition("=")
     return (label, where) if equals and not Path(text).is_file() else ("", text)
 
