@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FEATURES", "FEATURES_VERSION")
+__all__ = ("FEATURES", "FEATURES_VERSION", "measure_facts")
 
 from collections.abc import Callable
 
@@ -37,3 +37,8 @@ FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
 FEATURES_VERSION = 2
 """Counted up whenever one of `FEATURES` changes its meaning: a model fits one
 version only."""
+
+
+def measure_facts(samples: FootprintSamples) -> np.ndarray:
+    """Put all `FEATURES` of n footprints side by side, float64 of shape (n, k)."""
+    return np.column_stack([feature(samples) for feature in FEATURES.values()]).astype(np.float64)

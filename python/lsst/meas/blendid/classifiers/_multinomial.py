@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("fit_regression", "softmax", "spread_classes", "standardize", "usable_scale")
-
-from typing import Any
+__all__ = ("fit_forms", "softmax", "standardize", "usable_scale")
 
 import numpy as np
 
@@ -22,9 +20,14 @@ _ABSENT = -60.0
 """Logit of a class that training never saw: a probability of about 1e-26."""
 
 
-def fit_regression(
-    inputs: np.ndarray, classes: np.ndarray, regularization: float, weights: np.ndarray | None = None
-) -> Any:
+def fit_forms(
+    inputs: np.ndarray,
+    classes: np.ndarray,
+    regularization: float,
+    weights: np.ndarray | None = None,
+    *,
+    n_classes: int = N_CLASSES,
+) -> tuple[np.ndarray, np.ndarray]:
     """Fit a logistic regression to its very minimum.
 
     Newton's method ends there whatever the last bits of sums are; a quasi-Newton method ends on its way,
@@ -35,21 +38,34 @@ def fit_regression(
     inputs : `numpy.ndarray`, shape (n, k)
         Standardised inputs.
     classes : `numpy.ndarray`, shape (n,), int
-        Classes, two or more of them.
+        Classes from 0 on, one or more of them.
     regularization
         Inverse strength of the L2 penalty.
     weights : `numpy.ndarray`, shape (n,), optional
         Weights.
+    n_classes
+        Number of classes; those that are not there get next to no probability.
 
     Returns
     -------
-    regression : `sklearn.linear_model.LogisticRegression`
-        Fitted.
+    coefficients, intercepts : `numpy.ndarray`, shapes (k, n_classes) and (n_classes,)
+        Of the logits, as a matrix product needs them.
     """
     from sklearn.linear_model import LogisticRegression
 
+    known = np.unique(classes)
+    coefficients, intercepts = np.zeros((inputs.shape[1], n_classes)), np.full(n_classes, _ABSENT)
+    if len(known) == 1:
+        intercepts[known] = 0.0
+        return coefficients, intercepts
     regression = LogisticRegression(C=regularization, solver="newton-cholesky", tol=1e-9, max_iter=200)
-    return regression.fit(inputs, classes, sample_weight=weights)
+    regression.fit(inputs, classes, sample_weight=weights)
+    slopes, constants = regression.coef_, regression.intercept_
+    if len(known) == 2:
+        # With two classes scikit-learn keeps the logit of the second against the first.
+        slopes, constants = np.vstack([np.zeros_like(slopes), slopes]), np.append(0.0, constants)
+    coefficients[:, known], intercepts[known] = slopes.T, constants
+    return coefficients, intercepts
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -67,34 +83,6 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """
     odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
     return odds / odds.sum(axis=1, keepdims=True)
-
-
-def spread_classes(
-    classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Arrange scikit-learn's coefficients for all classes, absent ones included.
-
-    Parameters
-    ----------
-    classes : `numpy.ndarray`, shape (m,), int
-        Classes that training saw.
-    coefficients, intercepts : `numpy.ndarray`, shapes (m, k) and (m,), or (1, k) and (1,) of two classes
-        As scikit-learn has them.
-
-    Returns
-    -------
-    coefficients, intercepts : `numpy.ndarray`, shapes (k, 5) and (5,)
-        As a matrix product needs them.
-    """
-    if len(classes) == 2:
-        # With two classes scikit-learn keeps the logit of the second against the first.
-        coefficients = np.vstack([np.zeros_like(coefficients), coefficients])
-        intercepts = np.concatenate([[0.0], intercepts])
-    all_coefficients = np.zeros((coefficients.shape[1], N_CLASSES))
-    all_intercepts = np.full(N_CLASSES, _ABSENT)
-    all_coefficients[:, classes] = coefficients.T
-    all_intercepts[classes] = intercepts
-    return all_coefficients, all_intercepts
 
 
 def standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ from scipy.special import expit
 
 from .._arrays import check_array
 from ..labels import N_CLASSES
-from ._multinomial import fit_regression, softmax, spread_classes, standardize, usable_scale
+from ._multinomial import fit_forms, softmax, standardize, usable_scale
 from ._stack_inputs import MAX_LOGIT, StackInputs, logit
 from ._tree_scores import BLENDED, EMPTY, SEVERAL
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
@@ -44,9 +44,6 @@ from .weighting import prior_correction
 
 _TREES = "trees_"
 """Prefix of the names of the trees' arrays."""
-
-_NEVER = 30.0
-"""Logit below all others of what the fit never saw."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +71,7 @@ def _fit_regression(
     """Multinomial logistic regression on standardised columns."""
     center, scale = standardize(inputs)
     classes = np.minimum(counts, N_CLASSES - 1)
-    regression = fit_regression((inputs - center) / scale, classes, settings.regularization, weights)
-    slopes, intercepts = spread_classes(regression.classes_, regression.coef_, regression.intercept_)
+    slopes, intercepts = fit_forms((inputs - center) / scale, classes, settings.regularization, weights)
     return {"center": center, "scale": scale, "slopes": slopes, "intercepts": intercepts}
 
 
@@ -153,22 +149,14 @@ def _join_terms(logits: np.ndarray, own: np.ndarray, terms: np.ndarray) -> np.nd
 
 
 def _fit_join(joined: np.ndarray, answers: np.ndarray, n_answers: int, regularization: float) -> np.ndarray:
-    """Logits of the answers as linear forms, shape (terms + 1, answers), the constant last; of one answer 0.
+    """Logits of the answers as linear forms, shape (terms + 1, answers), the constant last.
 
     Without weights: the probabilities refer to the natural shares.
     """
-    form = np.zeros((joined.shape[1] + 1, n_answers))
-    known = np.unique(answers)
-    form[-1, np.setdiff1d(np.arange(n_answers), known)] = -_NEVER
-    if len(known) > 1:
-        center, scale = standardize(joined)
-        regression = fit_regression((joined - center) / scale, answers, regularization)
-        slopes, constant = regression.coef_ / scale, regression.intercept_
-        if len(known) == 2:
-            # With two answers scikit-learn keeps the logit of the second against the first.
-            slopes, constant = np.vstack([0.0 * slopes, slopes]), np.append(0.0, constant)
-        form[:-1, known], form[-1, known] = slopes.T, constant - slopes @ center
-    return form
+    center, scale = standardize(joined)
+    slopes, constants = fit_forms((joined - center) / scale, answers, regularization, n_classes=n_answers)
+    slopes = slopes / scale[:, None]
+    return np.vstack([slopes, constants - center @ slopes])
 
 
 def _apply_join(form: np.ndarray, joined: np.ndarray) -> np.ndarray:

@@ -40,7 +40,7 @@ from ..labels import N_CLASSES
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
-from ._facts import FEATURES
+from ._facts import measure_facts
 from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
 from .fit_options import FitOptions
 
@@ -280,7 +280,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         inputs : `numpy.ndarray`, shape (n, k), float64
             Numbers that tell the footprints apart.  Here what is known without their pixels.
         """
-        return np.column_stack([FEATURES[name](samples) for name in FEATURES]).astype(np.float64)
+        return measure_facts(samples)
 
     def fit_counts(
         self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None

@@ -27,7 +27,8 @@ import numpy as np
 from .._arrays import check_array
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
-from ._multinomial import fit_regression, softmax, spread_classes, standardize
+from ._facts import FEATURES
+from ._multinomial import fit_forms, softmax, standardize
 
 FIRST_OF_TAIL: int = N_CLASSES - 1
 """Least number of the last class of P(N)."""
@@ -37,6 +38,9 @@ _LEAST_TAIL = 50
 
 _PENALTY = 1e-3
 """L2 penalty of the Poisson regression, on standardised columns and the mean loss."""
+
+_LEAST_MEAN = 1e-3
+"""Mean of N - 4 if all have four."""
 
 _PSEUDO = 20.0
 """Footprints of a usual image that are added to those of an image, so that a few tell nothing extreme."""
@@ -59,13 +63,7 @@ def _of_image(samples: FootprintSamples, values: np.ndarray, rows: np.ndarray, u
     return means[scene]
 
 
-def _log_area(samples: FootprintSamples) -> np.ndarray:
-    return np.log10(np.maximum(samples.area, 1.0) / np.square(samples.psf_sigma))
-
-
-def _log_peaks(samples: FootprintSamples) -> np.ndarray:
-    return np.log10(np.maximum(samples.n_peaks, 1.0))
-
+_log_area, _log_peaks = FEATURES["log_area"], FEATURES["log_peaks"]
 
 TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     "log_peaks": _log_peaks,
@@ -167,7 +165,7 @@ class TailModel:
         x = (inputs[use] - center) / scale
         excess = np.asarray(counts, dtype=np.float64)[use] - FIRST_OF_TAIL
         weight = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)[use]
-        coefficients = _fit_poisson(x, excess, weight / weight.sum())
+        coefficients = _fit_poisson(x, excess, weight)
         return cls(center, scale, x.min(axis=0), x.max(axis=0), coefficients)
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
@@ -214,32 +212,15 @@ class TailModel:
 
 
 def _fit_poisson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Coefficients, the constant last, of the logarithm of the mean of counts, by Newton steps."""
-    design = np.column_stack([x, np.ones(len(x))])
-    penalty = np.append(np.full(x.shape[1], _PENALTY), 0.0)
-    beta = np.zeros(design.shape[1])
-    beta[-1] = np.log(max(float(weights @ y), 1e-3))
+    """Coefficients, the constant last, of the logarithm of the mean of counts."""
+    from sklearn.linear_model import PoissonRegressor
 
-    def loss(beta: np.ndarray) -> float:
-        form = np.minimum(design @ beta, 50.0)
-        return float(weights @ (np.exp(form) - y * form) + 0.5 * penalty @ beta**2)
-
-    value = loss(beta)
-    for _ in range(100):
-        mean = np.exp(np.minimum(design @ beta, 50.0))
-        gradient = design.T @ (weights * (mean - y)) + penalty * beta
-        hessian = (design * (weights * mean)[:, None]).T @ design + np.diag(penalty + 1e-12)
-        step = -np.linalg.solve(hessian, gradient)
-        # The loss is convex: some part of the step makes it less, but for rounding at its end.
-        size = 1.0
-        while (new := loss(beta + size * step)) > value and size > 1e-6:
-            size *= 0.5
-        if not new <= value:
-            break
-        beta, change, value = beta + size * step, value - new, new
-        if change < 1e-13 * max(abs(value), 1.0) and np.abs(step).max() < 1e-8:
-            break
-    return beta
+    if not np.any(y):
+        # All have four: scikit-learn would start at minus infinity.
+        return np.append(np.zeros(x.shape[1]), np.log(_LEAST_MEAN))
+    regression = PoissonRegressor(alpha=_PENALTY, solver="newton-cholesky", tol=1e-10, max_iter=200)
+    regression.fit(x, y, sample_weight=weights)
+    return np.append(regression.coef_, regression.intercept_)
 
 
 @dataclass(frozen=True)
@@ -302,10 +283,9 @@ class ShareModel:
         # One thread: the sums are then made in one order.
         with threadpool_limits(limits=1):
             for rows, columns in ((~blended, slice(0, 2)), (blended, slice(2, None))):
-                part = _fit_part(
-                    x[rows], classes[rows], None if weight is None else weight[rows], regularization
-                )
-                coefficients[:, columns] = part[:, columns]
+                own = None if weight is None else weight[rows]
+                slopes, constants = fit_forms(x[rows], classes[rows], regularization, own)
+                coefficients[:-1, columns], coefficients[-1, columns] = slopes[:, columns], constants[columns]
         return cls(center, scale, coefficients)
 
     def divide(self, p_blended: np.ndarray, inputs: np.ndarray) -> np.ndarray:
@@ -355,18 +335,3 @@ class ShareModel:
         n_inputs = np.size(description.get("center", ()))
         center, scale = (_read_numbers(description, name, (n_inputs,)) for name in ("center", "scale"))
         return cls(center, scale, _read_numbers(description, "coefficients", (n_inputs + 1, N_CLASSES)))
-
-
-def _fit_part(
-    x: np.ndarray, classes: np.ndarray, weights: np.ndarray | None, regularization: float
-) -> np.ndarray:
-    """Logits of all classes, of which those that are not there get next to no probability."""
-    if len(np.unique(classes)) == 1:
-        known, slopes = np.unique(classes), np.zeros((1, x.shape[1]))
-        coefficients, intercepts = spread_classes(known, slopes, np.zeros(1))
-    else:
-        regression = fit_regression(x, classes, regularization, weights)
-        coefficients, intercepts = spread_classes(
-            regression.classes_, regression.coef_, regression.intercept_
-        )
-    return np.vstack([coefficients, intercepts])

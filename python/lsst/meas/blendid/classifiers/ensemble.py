@@ -35,8 +35,8 @@ from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
 from ..model_package import ModelPackage, ModelPackageError, RangeViolation
 from ..samples import FootprintSamples, SceneContext
-from ._facts import FEATURES as FACTS
 from ._facts import FEATURES_VERSION as FACTS_VERSION
+from ._facts import measure_facts
 from ._members import pack_members, unpack_members
 from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
 from ._stack_inputs import StackInputs, member_columns
@@ -299,7 +299,7 @@ class EnsembleClassifier(BlendClassifier):
                 described = np.asarray(member.describe(samples))
                 # Not -1 columns, which no rows tell nothing of.
                 columns.append(described.reshape(len(samples), *described.shape[1:] or (1,)))
-        facts = np.column_stack([FACTS[name](samples) for name in FACTS] + [np.log(samples.psf_sigma)])
+        facts = np.column_stack([measure_facts(samples), np.log(samples.psf_sigma)])
         if self.config.useFeatures:
             columns.append(measure_features(samples))
         widths = [block.shape[1] for block in (*members, facts)]

@@ -29,7 +29,7 @@ from ..cutouts import CutoutConfig
 from ..samples import FootprintSamples
 from ._centred_regression import fit_centred
 from ._facts import FEATURES, FEATURES_VERSION
-from ._multinomial import fit_regression, softmax, spread_classes, standardize
+from ._multinomial import fit_forms, softmax, standardize
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fit_options import FitOptions
 from .registry import classifier_registry
@@ -157,10 +157,7 @@ class LogisticClassifier(BlendClassifier):
             weights = None if weights is None else weights[finite]
             center, scale = standardize(inputs)
             inputs = (inputs - center) / scale
-            regression = fit_regression(inputs, classes, self.config.regularization, weights)
-            coefficients, intercepts = spread_classes(
-                regression.classes_, regression.coef_, regression.intercept_
-            )
+            coefficients, intercepts = fit_forms(inputs, classes, self.config.regularization, weights)
             if weights is not None:
                 intercepts = intercepts + np.log(prior_correction(classes, weights))
                 intercepts = _match_shares(inputs @ coefficients, intercepts, classes)
