@@ -20,6 +20,7 @@ __all__ = (
     "compute_context",
     "compute_planes",
     "compute_scalars",
+    "count_scatters",
     "keep_labels",
     "keep_numbers",
     "keep_planes",
@@ -299,10 +300,32 @@ def standardize(samples: FootprintSamples, state: Mapping[str, np.ndarray]) -> t
     scalars : `numpy.ndarray`, shape (n, 7), float32
         Numbers of each footprint.
     """
-    context = (compute_context(samples) - state["context_center"]) / state["context_scale"]
-    context = np.clip(np.where(np.isfinite(context), context, 0.0), -_LIMIT, _LIMIT)
+    context = count_scatters(
+        compute_context(samples), state["context_center"], state["context_scale"], limit=_LIMIT
+    )
     scalars = (compute_scalars(samples) - state["scalars_center"]) / state["scalars_scale"]
     return context.astype(np.float32), scalars.astype(np.float32)
+
+
+def count_scatters(values: np.ndarray, center: np.ndarray, scale: np.ndarray, *, limit: float) -> np.ndarray:
+    """Tell how many scatters columns are from their means.
+
+    Parameters
+    ----------
+    values : `numpy.ndarray`, shape (n, k)
+        Columns; NaN for what is not known.
+    center, scale : `numpy.ndarray`, shape (k,)
+        From `standard_scale`.
+    limit
+        What is further away than this was never seen, and is taken as this far.
+
+    Returns
+    -------
+    scatters : `numpy.ndarray`, shape (n, k)
+        Finite numbers; 0, the mean, for what is not known.
+    """
+    scatters = (values - center) / scale
+    return np.clip(np.where(np.isfinite(scatters), scatters, 0.0), -limit, limit)
 
 
 def standard_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,8 +21,8 @@ import numpy as np
 
 from lsst.pex.config import Field
 
-from ..centers import CONTEXT_NAMES, Candidates
-from ..centers.inputs import measure_context
+from ..centers import Candidates
+from ..centers.inputs import compute_context
 from ..classifiers import FitOptions
 from ..classifiers.trees import TreeSettings
 from ..footprints import DetectionResult
@@ -217,7 +217,7 @@ class ObjectLocalizer(BlendLocalizer):
         counts = np.concatenate([_count(r, g) for r, g in zip(samples.results, galaxies, strict=True)])
         self._tail = TailFactor.fit(
             several_mean(probability[kept][order], start)[natural],
-            _contexts(samples)[natural],
+            compute_context(samples)[samples.scene_index[natural]],
             counts[natural],
         )
 
@@ -248,7 +248,7 @@ class ObjectLocalizer(BlendLocalizer):
     def expect_several(self, samples: FootprintSamples, mean: np.ndarray) -> np.ndarray:
         self._require_model(self._tail is not None)
         assert self._tail is not None
-        return self._tail.predict(mean, _contexts(samples))
+        return self._tail.predict(mean, compute_context(samples)[samples.scene_index])
 
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._scorer is not None)
@@ -264,12 +264,6 @@ def _count(result: DetectionResult, galaxies: np.ndarray) -> np.ndarray:
     """Number of galaxies in each footprint."""
     true = GalaxyList.from_places(result.footprints, galaxies)
     return np.bincount(true.footprint, minlength=len(result.footprints))
-
-
-def _contexts(samples: FootprintSamples) -> np.ndarray:
-    """Numbers of the image of each footprint, shape (n, 9)."""
-    rows = [measure_context(*pair) for pair in zip(samples.results, samples.contexts, strict=True)]
-    return np.array(rows).reshape(len(rows), len(CONTEXT_NAMES))[samples.scene_index]
 
 
 def _significance_at(result: DetectionResult, objects: Objects) -> np.ndarray:

@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from .._arrays import check_array
 from ..calibration import fit_calibration
-from ..centers.inputs import standard_scale
+from ..centers.inputs import count_scatters, standard_scale
 from ..classifiers.trees import (
     TREE_ARRAYS,
     TreeSettings,
@@ -342,6 +342,5 @@ def _error_inputs(columns: np.ndarray, center: np.ndarray, scale: np.ndarray) ->
 
     What is not known is 0, and nothing far from what was seen.
     """
-    inputs = (columns.astype(np.float64) - center) / scale
-    inputs = np.clip(np.where(np.isfinite(inputs), inputs, 0.0), -_LIMIT, _LIMIT)
+    inputs = count_scatters(columns.astype(np.float64), center, scale, limit=_LIMIT)
     return np.hstack([inputs, np.minimum(inputs**2, _SQUARE_LIMIT)])

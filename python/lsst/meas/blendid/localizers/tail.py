@@ -20,7 +20,7 @@ import numpy as np
 
 from .._arrays import check_array
 from ..centers import CONTEXT_NAMES
-from ..centers.inputs import standard_scale
+from ..centers.inputs import count_scatters, standard_scale
 from ..labels import N_CLASSES
 
 _N_INPUTS = 1 + len(CONTEXT_NAMES)
@@ -81,7 +81,9 @@ class TailFactor:
         expected : `numpy.ndarray`, shape (n,), float64
             Mean of N given N >= 4, not less than 4.
         """
-        inputs = _standardize(_inputs(mean, context), self.arrays["tail_center"], self.arrays["tail_scale"])
+        inputs = count_scatters(
+            _inputs(mean, context), self.arrays["tail_center"], self.arrays["tail_scale"], limit=_LIMIT
+        )
         factor = np.exp(inputs @ self.arrays["tail_coefficients"] + self.arrays["tail_intercept"])
         expected: np.ndarray = np.maximum(mean * factor, N_CLASSES - 1.0)
         return expected
@@ -113,7 +115,9 @@ class TailFactor:
         # Rates with the mean as weight have the likelihood of counts with its logarithm as offset.
         regression = PoissonRegressor(alpha=_PENALTY, solver="newton-cholesky", tol=1e-9, max_iter=200)
         regression.fit(
-            _standardize(inputs, center, scale), np.asarray(counts)[use] / mean, sample_weight=mean
+            count_scatters(inputs, center, scale, limit=_LIMIT),
+            np.asarray(counts)[use] / mean,
+            sample_weight=mean,
         )
         learned = (center, scale, regression.coef_, np.array([regression.intercept_]))
         return cls(dict(zip(TAIL_ARRAYS, learned, strict=True)))
@@ -123,9 +127,3 @@ def _inputs(mean: np.ndarray, context: np.ndarray) -> np.ndarray:
     """Numbers that the factor depends on, float64 of shape (n, 10)."""
     crowded = np.log(np.maximum(np.asarray(mean, dtype=np.float64) - (N_CLASSES - 2.0), 1.0))
     return np.column_stack([crowded, np.asarray(context, dtype=np.float64)])
-
-
-def _standardize(inputs: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Numbers with mean 0 and scatter 1; 0 for what is not known, and nothing far from what was seen."""
-    standard = (inputs - center) / scale
-    return np.clip(np.where(np.isfinite(standard), standard, 0.0), -_LIMIT, _LIMIT)

@@ -91,6 +91,8 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 }
 """The models that are shipped, in the order in which they are made."""
 
+_CLASSIFIERS = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
+
 _SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation dial": 53_000}
 _VALIDATION_DRAWS = 2
 _VALIDATION_DIAL = 18
@@ -288,9 +290,7 @@ def train_shipped_models(
             f"{paths[-1]}: balanced accuracy {accuracy}, cross-entropy {loss} at even prior, "
             f"{time.perf_counter() - start:.0f} s in all"
         )
-    made = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
-    made = [name for name in made if models is None or name in models]
-    if made:
+    if made := [name for name in _CLASSIFIERS if models is None or name in models]:
         add_shipped_counts(out, truths, models=made, report=say)
     return paths
 
@@ -333,11 +333,9 @@ def add_shipped_counts(
     say = report if report is not None else lambda _line: None
     out = Path(out)
     _check_names(models, out)
-    names = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
-    if models is not None:
-        if others := sorted(set(models) - set(names)):
-            raise ValueError(f"{', '.join(others)}: no model of a classifier")
-        names = [name for name in names if name in models]
+    if others := sorted(set(models or ()) - set(_CLASSIFIERS)):
+        raise ValueError(f"{', '.join(others)}: no model of a classifier")
+    names = [name for name in _CLASSIFIERS if models is None or name in models]
     packages = {
         name: ModelPackage.read(str(path) if (path := out / f"{name}{SUFFIX}").exists() else name)
         for name in names
