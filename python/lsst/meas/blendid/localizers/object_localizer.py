@@ -154,6 +154,7 @@ class ObjectLocalizer(BlendLocalizer):
         # Of the images alone, so that what a map keeps of them is forgotten again.
         described = self._describe(FootprintSamples(samples.results, samples.contexts))
         samples.find_each(self._key(), lambda index: described[index])
+        compute_context(samples)
         return True
 
     def fit(
