@@ -35,8 +35,8 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers.cnn import CnnClassifier
-from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
 from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 from lsst.meas.blendid.training import clipped_footprints, label_scenes, simulated_scenes

@@ -43,10 +43,10 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.bootstrap import choose_units, resampled_weights
-from lsst.meas.blendid.evaluation.metrics import expected_calibration_error
 from lsst.meas.blendid.features import REFERENCE_FEATURES
 from lsst.meas.blendid.labels import N_CLASSES
 from lsst.meas.blendid.localizers import expected_counts
+from lsst.meas.blendid.metrics import expected_calibration_error
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
 from lsst.meas.blendid.training import LabelledScenes, clipped_footprints, label_scenes, simulated_scenes

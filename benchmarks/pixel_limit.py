@@ -27,9 +27,9 @@ import time
 import numpy as np
 from astropy.table import Table
 from lsst.meas.blendid.classifiers import classifier_registry, split_probabilities
-from lsst.meas.blendid.evaluation.metrics import roc_auc
 from lsst.meas.blendid.footprints import DetectionResult, detect
 from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.metrics import roc_auc
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext

@@ -39,7 +39,7 @@ from lsst.meas.blendid.classifiers import (
     classifier_registry,
     split_probabilities,
 )
-from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
+from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.simulation import SKY_SPLIT, Survey, find_truth_scene, get_survey
 from lsst.meas.blendid.training import (
     LabelledScenes,

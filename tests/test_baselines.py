@@ -20,7 +20,7 @@ from lsst.meas.blendid.evaluation.baselines import (
     baselines,
     cross_fitted_baselines,
 )
-from lsst.meas.blendid.evaluation.metrics import roc_auc
+from lsst.meas.blendid.metrics import roc_auc
 from sklearn.linear_model import LogisticRegression
 from toy_samples import make_samples
 

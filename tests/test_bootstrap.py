@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.evaluation.bootstrap import block_bootstrap, block_index, choose_units
-from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.evaluation.bootstrap import block_index, choose_units, resampled_weights
+from lsst.meas.blendid.metrics import BlendScorer
 
 
 def draw(n: int = 4000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -49,33 +49,31 @@ def test_units_are_the_largest_blocks_of_which_there_are_enough() -> None:
     assert units(2048.0, size=100) == (None, 3000)
 
 
+def resample(p: np.ndarray, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Cross-entropies of a hundred resamples."""
+    scorer = BlendScorer(p, counts, np.ones(len(p)))
+    return np.array([scorer(row[blocks])["cross_entropy"] for row in resampled_weights(blocks, draws=100)])
+
+
 def test_bootstrap_is_paired_seeded_and_about_right() -> None:
     p, counts = draw(3000)
     blocks = np.arange(p.size) % 60
-    worse = np.clip(p * 0.5 + 0.25, 0, 1)
-
-    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-        return {"mean": float(q @ weights / weights.sum()), "loss": score(q, counts, weights).cross_entropy}
-
-    once = block_bootstrap({"a": p, "b": worse}, statistic, blocks, draws=100)
-    again = block_bootstrap({"b": worse}, statistic, blocks, draws=100)
-    np.testing.assert_array_equal(once["b"]["loss"], again["b"]["loss"])
-    assert once["a"]["mean"].std() == pytest.approx(p.std() / np.sqrt(p.size), rel=0.25)
-    difference = once["b"]["loss"] - once["a"]["loss"]
+    loss, worse = (resample(q, counts, blocks) for q in (p, np.clip(p * 0.5 + 0.25, 0, 1)))
+    np.testing.assert_array_equal(loss, resample(p, counts, blocks))
+    weights = resampled_weights(blocks, draws=100)
+    assert weights.shape == (100, 60) and set(weights.sum(axis=1)) == {60.0}
+    means = [np.average(p, weights=row[blocks]) for row in weights]
+    assert np.std(means) == pytest.approx(p.std() / np.sqrt(p.size), rel=0.25)
+    difference = worse - loss
     assert difference.min() > 0.0
-    assert difference.var() < once["a"]["loss"].var() + once["b"]["loss"].var()
+    assert difference.var() < loss.var() + worse.var()
     with pytest.raises(ValueError, match="two blocks"):
-        block_bootstrap({"a": p}, statistic, np.zeros(p.size, int))
+        resampled_weights(np.zeros(p.size, int))
 
 
 def test_draw_without_one_kind_is_nan() -> None:
     """All blends are in one of three blocks: 8 in 27 draws are without it."""
     p, counts = draw(300)
-    blocks = np.where(counts > 1, 0, np.arange(300) % 2 + 1)
-
-    def statistic(q: np.ndarray, weights: np.ndarray) -> dict[str, float]:
-        return {"loss": score(q, counts, weights).cross_entropy}
-
-    loss = block_bootstrap({"a": p}, statistic, blocks, draws=100)["a"]["loss"]
+    loss = resample(p, counts, np.where(counts > 1, 0, np.arange(300) % 2 + 1))
     assert 15 < np.count_nonzero(np.isnan(loss)) < 50
     assert np.nanstd(loss) > 0.0

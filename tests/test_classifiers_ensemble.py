@@ -38,7 +38,7 @@ from lsst.meas.blendid.classifiers._stack import (
 from lsst.meas.blendid.classifiers._stack_inputs import StackInputs, member_columns
 from lsst.meas.blendid.classifiers.ensemble import Describes
 from lsst.meas.blendid.classifiers.trees import TreeSettings
-from lsst.meas.blendid.evaluation.metrics import calibration_line, score
+from lsst.meas.blendid.metrics import calibration_line, score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from scipy.special import expit, logit

@@ -28,7 +28,7 @@ from lsst.meas.blendid.classifiers._muygps_neighbors import NeighborIndex
 from lsst.meas.blendid.classifiers._muygps_posterior import MaternTable, find_posterior, matern
 from lsst.meas.blendid.classifiers._muygps_trend import LATENT_UNIT, Trend, fit_trend, working_labels
 from lsst.meas.blendid.classifiers.muygps import MuyGpsClassifier, MuyGpsConfig
-from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.pex.config import FieldValidationError

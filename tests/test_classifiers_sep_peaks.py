@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from lsst.meas.blendid._sep import MissingSepError
 from lsst.meas.blendid.classifiers import SepClassifier, SepConfig, classifier_registry, split_probabilities
-from lsst.meas.blendid.evaluation.metrics import score
+from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_result, make_samples

@@ -20,10 +20,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.evaluation._weighted_scores import WeightedScores
 from lsst.meas.blendid.evaluation.comparison import METRICS, compare
 from lsst.meas.blendid.evaluation.comparison_table import Difference, format_difference, format_value
-from lsst.meas.blendid.evaluation.metrics import score, score_one_peak
+from lsst.meas.blendid.metrics import BlendScorer, score, score_one_peak
 from toy_comparison import toy_scored
 
 
@@ -37,9 +36,9 @@ def draw(seed: int, n: int = 300) -> tuple[np.ndarray, ...]:
 
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_weighted_scores_are_those_of_repeated_footprints(seed: int) -> None:
+def test_weights_are_repeated_footprints(seed: int) -> None:
     p, counts, n_peaks, weights = draw(seed)
-    found = WeightedScores(p, counts, n_peaks)(weights)
+    found = BlendScorer(p, counts, n_peaks)(weights)
     rows = np.repeat(np.arange(len(p)), weights.astype(int))
     whole = score(p[rows], counts[rows])
     one_peak = score_one_peak(p[rows], counts[rows], n_peaks[rows])
@@ -53,9 +52,9 @@ def test_weighted_scores_are_those_of_repeated_footprints(seed: int) -> None:
         assert found[key] == pytest.approx(value, abs=1e-6, nan_ok=True), key
 
 
-def test_weighted_scores_of_one_kind_are_nan() -> None:
+def test_scores_of_one_kind_are_nan() -> None:
     p, counts, n_peaks, _ = draw(1)
-    scores = WeightedScores(p, counts, n_peaks)
+    scores = BlendScorer(p, counts, n_peaks)
     found = scores((counts > 1).astype(float))
     assert math.isnan(found["cross_entropy"])
     assert math.isnan(found["auc"])

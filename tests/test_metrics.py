@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.evaluation.metrics import (
-    accuracy_by_bins,
+from lsst.meas.blendid.calibration import move_prior
+from lsst.meas.blendid.metrics import (
+    BlendScorer,
     calibration_line,
     expected_calibration_error,
     recall_at_false_rate,
     roc_auc,
     score,
     score_one_peak,
-    to_even_prior,
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
@@ -42,7 +42,7 @@ def test_scores_agree_with_scikit_learn() -> None:
     p, counts = draw()
     result = score(p, counts)
     one = counts > 0
-    truth, q = counts[one] > 1, to_even_prior(p[one], (counts[one] > 1).mean())
+    truth, q = counts[one] > 1, move_prior(p[one], (counts[one] > 1).mean(), 0.5)
     assert result.n == one.sum() and result.prior == pytest.approx(truth.mean())
     assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, q > 0.5))
     assert result.balanced_accuracy == pytest.approx(
@@ -52,30 +52,6 @@ def test_scores_agree_with_scikit_learn() -> None:
     assert result.cross_entropy == pytest.approx(log_loss(truth, q, sample_weight=balanced))
     assert result.auc == pytest.approx(roc_auc_score(truth, p[one]))
     assert result.natural_cross_entropy == pytest.approx(log_loss(counts > 1, p))
-
-
-def test_even_prior_is_the_identity_at_one_half_and_moves_odds() -> None:
-    p = np.linspace(0.01, 0.99, 50)
-    np.testing.assert_allclose(to_even_prior(p, 0.5), p)
-    q = to_even_prior(p, 0.2)
-    np.testing.assert_allclose(q / (1 - q), p / (1 - p) * 4.0)
-    with pytest.raises(ValueError, match="both kinds"):
-        to_even_prior(p, 1.0)
-
-
-def test_integer_weights_are_copies() -> None:
-    p, counts = draw(500)
-    times = np.random.default_rng(3).integers(0, 4, p.size)
-    weighted, copied = score(p, counts, times), score(np.repeat(p, times), np.repeat(counts, times))
-    for name in (
-        "balanced_accuracy",
-        "cross_entropy",
-        "auc",
-        "natural_cross_entropy",
-        "calibration_slope",
-        "prior",
-    ):
-        assert getattr(weighted, name) == pytest.approx(getattr(copied, name)), name
 
 
 @given(
@@ -195,25 +171,16 @@ def test_nan_is_no_rank(function: Callable[[np.ndarray, np.ndarray], object]) ->
     with pytest.raises(ValueError, match="1 of 100 probabilities are NaN"):
         recall_at_false_rate(p, counts > 1, 0.05)
     with pytest.raises(ValueError, match="weights must be finite"):
-        roc_auc(np.zeros(3), np.zeros(3, bool), np.array([1.0, np.nan, 1.0]))
-
-
-def test_bins_leave_out_rows_without_probability() -> None:
-    p, counts = draw(1000)
-    edges = np.array([-1.0, 1.0])
-    whole = accuracy_by_bins(p, counts, np.zeros(1000), edges)
-    more = accuracy_by_bins(np.append(p, np.nan), np.append(counts, 2), np.zeros(1001), edges)
-    assert more.n[0] == whole.n[0] and more.accuracy[0] == whole.accuracy[0]
+        calibration_line(np.zeros(3), np.zeros(3, bool), np.array([1.0, np.nan, 1.0]))
 
 
 @pytest.mark.parametrize("kind", [True, False])
 def test_weights_without_one_kind_give_nan(kind: bool) -> None:
     p, counts = draw(500)
-    result = score(p, counts, ((counts > 1) == kind).astype(float))
-    assert np.isnan(
-        [result.balanced_accuracy, result.cross_entropy, result.auc, result.calibration_slope]
-    ).all()
-    assert np.isfinite(result.natural_cross_entropy) and result.prior == float(kind)
+    result = BlendScorer(p, counts, np.ones(500))(((counts > 1) == kind).astype(float))
+    compared = ("balanced_accuracy", "cross_entropy", "auc", "calibration_slope")
+    assert np.isnan([result[key] for key in compared]).all()
+    assert np.isfinite(result["natural_cross_entropy"])
 
 
 @pytest.mark.parametrize("counts", [np.ones(5, int), np.full(5, 2)])
@@ -225,8 +192,6 @@ def test_one_class_is_a_clear_error(counts: np.ndarray) -> None:
 def test_mismatched_lengths() -> None:
     with pytest.raises(ValueError, match="lengths differ"):
         score(np.zeros(3), np.zeros(4, int))
-    with pytest.raises(ValueError, match="3 values were given for 4"):
-        accuracy_by_bins(np.full(4, 0.5), np.array([1, 2, 1, 2]), np.zeros(3), np.array([0.0, 1.0]))
 
 
 def test_one_peak_scores() -> None:
@@ -239,10 +204,3 @@ def test_one_peak_scores() -> None:
     assert result.blended_share == pytest.approx((counts[use] > 1).mean())
     assert result.recall_at_1_percent <= result.recall_at_5_percent
     assert np.isnan(score_one_peak(p, counts, np.zeros(p.size, int)).auc)
-
-
-def test_accuracy_by_bins_of_one_bin_is_balanced_accuracy() -> None:
-    p, counts = draw()
-    binned = accuracy_by_bins(p, counts, np.zeros(p.size), np.array([-1.0, 1.0, 2.0]))
-    assert binned.accuracy[0] == pytest.approx(score(p, counts).balanced_accuracy)
-    assert binned.n.tolist() == [np.count_nonzero(counts > 0), 0] and np.isnan(binned.accuracy[1])

@@ -48,6 +48,7 @@ ALLOWED_IMPORTS = {
     "cutouts": _CORE,
     "labels": _CORE,
     "calibration": _DATA,
+    "metrics": set(),
     "model_package": {"errors"},
     "fluxes": _CORE,
     "located_peaks": _CORE,
@@ -68,8 +69,8 @@ ALLOWED_IMPORTS = {
     "readers": {"readers", "psf", "masks", "zero_points", "errors", "afw"},
     "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids", "source_catalogs"},
     "source_catalogs": _CORE | {"source_catalogs", "tables", "labels", "peak_matching"},
-    "training": _LOCALIZERS | {"training", "evaluation", "simulation", "readers"},
-    "evaluation": _LOCALIZERS | {"training", "evaluation", "simulation", "tables", "fluxes"},
+    "training": _LOCALIZERS | {"training", "metrics", "simulation", "readers"},
+    "evaluation": _LOCALIZERS | {"training", "evaluation", "metrics", "simulation", "tables", "fluxes"},
 }
 
 

@@ -29,7 +29,6 @@ from lsst.meas.blendid.evaluation._outlines import (
 from lsst.meas.blendid.evaluation._peak_marks import PeakMarks, draw_ellipses, draw_peaks, ellipse_shapes
 from lsst.meas.blendid.evaluation._style import new_figure, probability_colormap
 from lsst.meas.blendid.evaluation.gallery import cutout_gallery, make_stamp
-from lsst.meas.blendid.evaluation.metrics import roc_auc
 from lsst.meas.blendid.evaluation.pictures import footprint_overlay, patch_overview
 from lsst.meas.blendid.evaluation.plots import (
     accuracy_by_magnitude,
@@ -39,6 +38,7 @@ from lsst.meas.blendid.evaluation.plots import (
     wilson_interval,
 )
 from lsst.meas.blendid.footprints import labels_to_spans
+from lsst.meas.blendid.metrics import roc_auc
 from matplotlib.colors import to_hex
 from scipy.stats import binomtest
 

@@ -24,10 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.evaluation._html import Page
 from lsst.meas.blendid.evaluation.matching import MatchedCoadd, match_truth
-from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.evaluation.report import ReportFigure, make_figures, write_report
 from lsst.meas.blendid.evaluation.summary import inner_column, summarize
 from lsst.meas.blendid.footprints import FootprintSet
+from lsst.meas.blendid.metrics import score
 from scipy import ndimage
 
 VOID = {"meta", "link", "img", "br"}

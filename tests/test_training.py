@@ -29,9 +29,9 @@ from lsst.meas.blendid.classifiers import (
     classifier_registry,
     split_probabilities,
 )
-from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SplitError, find_truth_scene

@@ -25,8 +25,8 @@ from lsst.meas.blendid.classifiers import (
     PeaksClassifier,
     split_probabilities,
 )
-from lsst.meas.blendid.evaluation.metrics import score
 from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from lsst.meas.blendid.training import (

@@ -115,7 +115,7 @@ class Stamps:
         import numpy as np
 
         from ..classifiers import find_classifier, split_probabilities
-        from ..evaluation.metrics import score
+        from ..metrics import score
 
         labelled = self.label([folder], "test")
         if labelled is None:

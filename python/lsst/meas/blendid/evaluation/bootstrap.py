@@ -15,9 +15,8 @@ their own scatter: `choose_units` divides a small piece of sky into smaller ones
 
 from __future__ import annotations
 
-__all__ = ("LEAST_UNITS", "Units", "block_bootstrap", "block_index", "choose_units", "resampled_weights")
+__all__ = ("LEAST_UNITS", "Units", "block_index", "choose_units", "resampled_weights")
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,49 +127,3 @@ def resampled_weights(blocks: np.ndarray, *, draws: int = 200, seed: int = 20220
         raise ValueError(f"a bootstrap needs at least two blocks of sky, not {n_blocks}")
     times = np.random.default_rng(seed).multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=draws)
     return times.astype(np.float64)
-
-
-def block_bootstrap(
-    predictions: Mapping[str, np.ndarray],
-    statistic: Callable[[np.ndarray, np.ndarray], Mapping[str, float]],
-    blocks: np.ndarray,
-    *,
-    draws: int = 200,
-    seed: int = 20220101,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Resample blocks of sky; all predictions see the same draws.
-
-    Parameters
-    ----------
-    predictions
-        P(blended) of shape (n,), by name of the model.
-    statistic
-        Function of P(blended) and weights, both of shape (n,), that gives
-        numbers by name.
-    blocks : `numpy.ndarray`, shape (n,)
-        Block of each footprint, numbered from 0 (`block_index`).
-    draws
-        Number of resamples.
-    seed
-        Seed of the draws.
-
-    Returns
-    -------
-    samples : `dict` [`str`, `dict` [`str`, `numpy.ndarray`]]
-        By model and statistic, an array of shape (draws,).  Draw k of two
-        models has the same blocks, so that differences are paired.  A draw
-        without blends, or with nothing else, has NaN scores (`.metrics.score`):
-        use `numpy.nanstd` and the like.
-
-    Raises
-    ------
-    ValueError
-        Raised if there are fewer than two blocks.
-    """
-    collected: dict[str, dict[str, list[float]]] = {name: {} for name in predictions}
-    for row in resampled_weights(blocks, draws=draws, seed=seed):
-        weights = row[blocks]
-        for name, p in predictions.items():
-            for key, value in statistic(p, weights).items():
-                collected[name].setdefault(key, []).append(value)
-    return {m: {k: np.array(v) for k, v in stats.items()} for m, stats in collected.items()}

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._inputs import EPS
-from .metrics import to_even_prior
+from ..calibration import move_prior
+from ..metrics import EPS
 from .truth_summary import TruthSummary
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class KindScores:
 def _even(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Probabilities at an even prior, NaN where there is none; as in `.metrics.score`."""
     use = np.isfinite(p) & (counts > 0)
-    return to_even_prior(np.clip(p, EPS, 1.0 - EPS), float(np.mean(counts[use] > 1)))
+    return move_prior(np.clip(p, EPS, 1.0 - EPS), float(np.mean(counts[use] > 1)), 0.5)
 
 
 def _means(values: np.ndarray, index: np.ndarray, n_bins: int) -> np.ndarray:

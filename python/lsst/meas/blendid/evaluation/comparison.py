@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..classifiers import split_probabilities
-from ._weighted_scores import WeightedScores
+from ..metrics import BlendScorer, score, score_one_peak
 from .bootstrap import LEAST_UNITS, Units, choose_units, resampled_weights
 from .comparison_table import METRICS, Comparison, Difference, Metric, ModelRow
-from .metrics import score, score_one_peak
 
 if TYPE_CHECKING:
     from ..training import LabelledScenes
@@ -98,7 +97,7 @@ def compare(
     known = _trusted(counts, n_peaks) if units.size is not None else frozenset()
 
     def sample(p: np.ndarray, use: np.ndarray) -> _Sample:
-        return _Sample.draw(WeightedScores(p[use], counts[use], n_peaks[use]), use, weights, units.index)
+        return _Sample.draw(BlendScorer(p[use], counts[use], n_peaks[use]), use, weights, units.index)
 
     finite = {name: np.isfinite(p) for name, p in p_of.items()}
     samples: dict[str, _Sample] = {}
@@ -184,7 +183,7 @@ class _Sample:
 
     @classmethod
     def draw(
-        cls, scores: WeightedScores, use: np.ndarray, weights: np.ndarray | None, blocks: np.ndarray
+        cls, scores: BlendScorer, use: np.ndarray, weights: np.ndarray | None, blocks: np.ndarray
     ) -> _Sample:
         """Score the footprints, and each resample of blocks ``weights`` (draws, blocks)."""
         values = scores(np.ones(int(np.count_nonzero(use))))

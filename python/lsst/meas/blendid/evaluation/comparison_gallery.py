@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._inputs import EPS
+from ..metrics import EPS
 from ._outlines import cut_window
 from ._peak_marks import PeakMarks
 from .gallery import Stamp

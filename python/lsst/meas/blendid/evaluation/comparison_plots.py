@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..metrics import calibration_line, roc_auc
 from ._style import BLENDED, GRID, INK, MUTED, SINGLE, new_figure, styled
 from .breakdown import Bins
-from .metrics import calibration_line, roc_auc
 from .plots import roc_points, wilson_interval
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .metrics import OnePeakScores, Scores
+from ..metrics import OnePeakScores, Scores
 
 if TYPE_CHECKING:
     from astropy.table import Table

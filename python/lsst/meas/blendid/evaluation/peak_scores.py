@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics import calibration_line, expected_calibration_error
 from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList, match_peaks
-from ._calibration import calibration_line, expected_calibration_error
 from .comparison_table import Metric
 
 ELLIPSE = -2.0 * np.log(1.0 - 0.68)

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._files import atomic_path
+from ..calibration import move_prior
 from ._canvas import to_png
 from ._html import Page
 from .gallery import Stamp, cutout_gallery, make_stamp
 from .matching import MatchedCoadd
-from .metrics import to_even_prior
 from .pictures import Window, footprint_overlay, patch_overview
 from .plots import accuracy_by_magnitude, reliability_diagram, roc_curve
 from .summary import Summary, inner_column
@@ -77,7 +77,7 @@ def make_figures(
         if name != summary.primary:
             curves[name] = inner_column(coadds, f"p_blended_{name}")[known]
     curves["area only"] = inner_column(coadds, "area")[known].astype(float)
-    called = to_even_prior(np.clip(p, 1e-7, 1.0 - 1e-7), summary.scores[summary.primary].prior) > 0.5
+    called = move_prior(np.clip(p, 1e-7, 1.0 - 1e-7), summary.scores[summary.primary].prior, 0.5) > 0.5
 
     brightest = np.where(known & np.isfinite(p), inner_column(coadds, "brightest"), np.nan)
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..metrics import OnePeakScores, Scores, roc_auc, score, score_one_peak
 from .matching import MatchedCoadd
-from .metrics import OnePeakScores, Scores, roc_auc, score, score_one_peak
 
 
 @dataclass(frozen=True)

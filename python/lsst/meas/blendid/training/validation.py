@@ -20,7 +20,7 @@ import numpy as np
 
 from ..calibration import fit_calibration
 from ..classifiers import BlendClassifier, split_probabilities
-from ..evaluation.metrics import score, score_one_peak
+from ..metrics import score, score_one_peak
 from .log import rounded
 from .scenes import LabelledScenes
 
