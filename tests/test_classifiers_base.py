@@ -167,6 +167,39 @@ def test_settings_of_another_release_are_named(change: dict[str, object]) -> Non
         LogisticClassifier.from_package(package)
 
 
+@pytest.mark.parametrize(
+    ("columns", "match"),
+    [
+        (["log_area"], "not groups facts"),
+        ({"facts": ["log_area"], "colours": []}, "not groups facts"),
+        ({"facts": "log_area"}, "not a list of different names"),
+        ({"facts": ["log_area", "log_area"]}, "not a list of different names"),
+        ({"facts": ["log_aera"]}, "no column 'log_aera' of facts.*log_area"),
+        ({"facts": [[1]]}, "no column .* of facts"),
+    ],
+)
+def test_columns_of_another_release_are_named(columns: object, match: str) -> None:
+    package = make_fitted("peaks")[0].to_package("m")
+    assert "log_area" in package.metadata["columns"]["facts"]
+    package.metadata["columns"] = columns
+    with pytest.raises(ModelPackageError, match=match):
+        PeaksClassifier.from_package(package)
+
+
+def test_a_package_names_its_columns_in_its_order() -> None:
+    package = make_fitted("peaks")[0].to_package("m")
+    package.metadata["columns"] = {"facts": ["n_peaks", "log_area"]}
+    classifier = PeaksClassifier.from_package(package)
+    samples, _ = make_samples(4)
+    facts = classifier.count_inputs(samples)
+    np.testing.assert_array_equal(facts[:, 0], np.minimum(samples.n_peaks, 5))
+    assert facts.shape == (len(samples), 2)
+    assert classifier.to_package("m").metadata["columns"] == package.metadata["columns"]
+    # One made before packages named columns looks at all that there were.
+    del package.metadata["columns"]
+    assert PeaksClassifier.from_package(package).columns == dict(PeaksClassifier.known_columns)
+
+
 @pytest.mark.parametrize("name", ["peaks", "logistic"])
 def test_unusable_arrays_are_refused(name: str) -> None:
     classifier, _, _ = make_fitted(name)

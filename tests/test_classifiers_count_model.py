@@ -118,7 +118,8 @@ def test_descriptions_make_the_same_models() -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"columns": ["log_peaks"]}, "other columns"),
+        ({"columns": ["log_peaks", "colour"]}, "columns that this release does not have"),
+        ({"columns": ["log_peaks"]}, "center has shape"),
         ({"scale": [0.0] * K}, "scale is not positive"),
         ({"center": [0.0]}, "center has shape"),
         ({"low": "x"}, "low is no list of numbers"),

@@ -66,9 +66,9 @@ def test_arrays_are_checked() -> None:
     factor = TailFactor.fit(*make_footprints())
     assert factor.arrays.keys() == TAIL_ARRAYS.keys()
     mean, context, _ = make_footprints(seed=3)
-    again = TailFactor(factor.arrays).predict(mean, context)
+    again = TailFactor(factor.arrays, context.shape[1]).predict(mean, context)
     np.testing.assert_array_equal(again, factor.predict(mean, context))
     for name, array in factor.arrays.items():
         for wrong in (array[:-1], array * np.nan):
             with pytest.raises(ValueError, match=name):
-                TailFactor(factor.arrays | {name: wrong})
+                TailFactor(factor.arrays | {name: wrong}, context.shape[1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("TrainedPlugin", "TrainedPluginConfig")
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from lsst.pex.config import Config, DictField, Field
 
 from ._package_format import shorten
+from ._suggest import did_you_mean
 from .model_package import ModelPackage, ModelPackageError, RangeViolation, point_source_depth
 from .samples import FootprintSamples, SceneContext
 
@@ -83,6 +85,8 @@ class TrainedPlugin:
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
     the same config gives other inputs; older models are then refused."""
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Columns that it computes whatever its config, by name, in groups: a new model looks at all of them."""
 
     def __init__(
         self, config: TrainedPluginConfig | None = None, *, package: ModelPackage | None = None
@@ -91,6 +95,9 @@ class TrainedPlugin:
         if package is None and self.config.modelPackage:
             package = ModelPackage.read(self.config.modelPackage)
         self.package = package
+        self.columns: dict[str, tuple[str, ...]] = dict(self.known_columns)
+        """Those of `known_columns` that the model looks at, in its order: a package names them, so that a
+        release may have more."""
         self._prior: dict[str, Any] = {}
         self.history: dict[str, list[float]] = {}
         """Curves of the last fit by name, such as the loss of each epoch."""
@@ -125,12 +132,27 @@ class TrainedPlugin:
         self._validate_config(self.config, package)
         self._prior = dict(package.metadata["prior"])
         try:
+            self.columns = self._choose_columns(package.metadata.get("columns"))
             self._set_metadata(package.metadata)
             self._set_state(package.arrays)
         except KeyError as err:
             raise ModelPackageError(f"{package.source} lacks array {err}; train it anew") from None
         except ValueError as err:
             raise ModelPackageError(f"{package.source} has unusable arrays ({err}); train it anew") from None
+
+    def _choose_columns(self, named: object) -> dict[str, tuple[str, ...]]:
+        """Columns that a package names.  One made before packages did looks at all that there were then."""
+        if named is None:
+            return dict(self.known_columns)
+        if not isinstance(named, dict) or set(named) != set(self.known_columns):
+            raise ValueError(f"its columns are not groups {', '.join(self.known_columns)}")
+        for group, names in named.items():
+            if not isinstance(names, list) or len(set(map(str, names))) != len(names):
+                raise ValueError(f"its columns of {group} are not a list of different names")
+            if unknown := [str(name) for name in names if name not in self.known_columns[group]]:
+                near = did_you_mean(unknown[0], self.known_columns[group])
+                raise ValueError(f"this release has no column {shorten(unknown[0])} of {group}{near}")
+        return {group: tuple(named[group]) for group in self.known_columns}
 
     @classmethod
     def _validate_config(cls, config: TrainedPluginConfig, package: ModelPackage) -> None:
@@ -307,6 +329,11 @@ class TrainedPlugin:
             "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None}
             | (inputs or {})
             | {"version": self.inputs_version},
+            **(
+                {"columns": {group: list(names) for group, names in self.columns.items()}}
+                if self.columns
+                else {}
+            ),
             "prior": self._prior,
             **self._get_metadata(),
             "training": training or {},

@@ -31,7 +31,7 @@ __all__ = (
 )
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -281,7 +281,12 @@ def compute_scalars(samples: FootprintSamples) -> np.ndarray:
     return np.column_stack(columns).astype(np.float32).reshape(len(samples), len(SCALAR_NAMES))
 
 
-def standardize(samples: FootprintSamples, state: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def standardize(
+    samples: FootprintSamples,
+    state: Mapping[str, np.ndarray],
+    context_names: Sequence[str] = CONTEXT_NAMES,
+    scalar_names: Sequence[str] = SCALAR_NAMES,
+) -> tuple[np.ndarray, np.ndarray]:
     """Standardise context and scalars.
 
     Parameters
@@ -291,19 +296,21 @@ def standardize(samples: FootprintSamples, state: Mapping[str, np.ndarray]) -> t
     state
         ``context_center``, ``context_scale``, ``scalars_center``, ``scalars_scale``, from
         `standard_scale` on the training footprints.
+    context_names, scalar_names
+        What they are of: those of `CONTEXT_NAMES` and `SCALAR_NAMES` that there were in the training.
 
     Returns
     -------
-    context : `numpy.ndarray`, shape (images, 9), float32
+    context : `numpy.ndarray`, shape (images, numbers), float32
         Context of each image; 0, the mean, for what an image does not tell, and at most 4 scatters away
         from it: no training image showed more.
-    scalars : `numpy.ndarray`, shape (n, 7), float32
+    scalars : `numpy.ndarray`, shape (n, numbers), float32
         Numbers of each footprint.
     """
-    context = count_scatters(
-        compute_context(samples), state["context_center"], state["context_scale"], limit=_LIMIT
-    )
-    scalars = (compute_scalars(samples) - state["scalars_center"]) / state["scalars_scale"]
+    context = compute_context(samples)[:, [CONTEXT_NAMES.index(name) for name in context_names]]
+    scalars = compute_scalars(samples)[:, [SCALAR_NAMES.index(name) for name in scalar_names]]
+    context = count_scatters(context, state["context_center"], state["context_scale"], limit=_LIMIT)
+    scalars = (scalars - state["scalars_center"]) / state["scalars_scale"]
     return context.astype(np.float32), scalars.astype(np.float32)
 
 

@@ -126,7 +126,7 @@ class MapNetwork:
             planes, labels, numbers = (
                 keep(samples)[index] for keep in (keep_planes, keep_labels, keep_numbers)
             )
-            context, scalars = standardize(samples, self._scales)
+            context, scalars = standardize(samples, self._scales, self.shape.context, self.shape.scalars)
             beside = scalars[slice(*samples.offsets[index : index + 2])]
             beside = np.hstack([beside, np.broadcast_to(context[index], (len(beside), context.shape[1]))])
             tiles, inside = tile_labels(number_anew(labels, numbers))

@@ -23,7 +23,7 @@ __all__ = (
 )
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,17 @@ class NetworkShape:
         Channels that a footprint is pooled from.
     hidden
         Widths of the layers of the head.
+    context, scalars
+        Numbers that it is given of an image and of a footprint (`.inputs`), by name.
     """
 
     widths: tuple[int, ...] = (32, 64, 96, 128)
     blocks: tuple[int, ...] = (1, 1, 1, 1)
     embedding: int = 24
     hidden: tuple[int, ...] = (128, 64)
+    # Not in the digest of a model, which is of what is shown: its weights fit one set of numbers only.
+    context: tuple[str, ...] = field(default=CONTEXT_NAMES, repr=False)
+    scalars: tuple[str, ...] = field(default=SCALAR_NAMES, repr=False)
 
     @property
     def stride(self) -> int:
@@ -78,7 +83,7 @@ def pooled_size(shape: NetworkShape) -> int:
     size
         Number of inputs.
     """
-    return 3 * shape.embedding + N_SUMS + len(SCALAR_NAMES) + len(CONTEXT_NAMES)
+    return 3 * shape.embedding + N_SUMS + len(shape.scalars) + len(shape.context)
 
 
 def head_layers(shape: NetworkShape) -> list[str]:
@@ -118,7 +123,7 @@ def weight_shapes(shape: NetworkShape) -> dict[str, tuple[int, ...]]:
         shapes[f"{name}_bias"] = (kernel[-1] if outputs is None else outputs,)
 
     add("stem", 4, 4, N_PLANES, widths[0])
-    add("stem_context", len(CONTEXT_NAMES), widths[0])
+    add("stem_context", len(shape.context), widths[0])
     for level, (width, blocks) in enumerate(zip(widths, shape.blocks, strict=True)):
         names = [f"down{level}_{i}" for i in range(blocks)]
         if level > 0:
@@ -173,7 +178,7 @@ def build_map_network(keras: Any, shape: NetworkShape, *, seed: int = 1, mixed: 
         return layers.Activation("relu", name=f"{name}_relu", **inner)(x)
 
     planes = keras.Input((None, None, N_PLANES), name="planes")
-    context = keras.Input((len(CONTEXT_NAMES),), name="context")
+    context = keras.Input((len(shape.context),), name="context")
     levels = len(shape.widths)
     x = layers.Conv2D(
         shape.widths[0], 4, strides=2, padding="same", kernel_initializer=normal(), name="stem", **plain

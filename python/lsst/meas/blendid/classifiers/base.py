@@ -23,6 +23,7 @@ __all__ = (
 )
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,7 +41,7 @@ from ..labels import N_CLASSES
 from ..model_package import ModelPackage
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
-from ._facts import measure_facts
+from ._facts import FACT_NAMES, measure_facts
 from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
 from .fit_options import FitOptions
 
@@ -132,6 +133,7 @@ class BlendClassifier(TrainedPlugin, ABC):
     """
 
     kind: ClassVar[str] = "classifier"
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {"facts": FACT_NAMES}
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = BlendClassifierConfig
     needs_planes: ClassVar[bool] = False
     """Whether it looks at other images than the one that cutouts are made of."""
@@ -280,7 +282,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         inputs : `numpy.ndarray`, shape (n, k), float64
             Numbers that tell the footprints apart.  Here what is known without their pixels.
         """
-        return measure_facts(samples)
+        return measure_facts(samples, self.columns["facts"])
 
     def fit_counts(
         self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
@@ -332,7 +334,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         """
         if self.tail_model is None:
             return np.maximum(samples.n_peaks, FIRST_OF_TAIL).astype(np.float64)
-        return self.tail_model.mean(tail_inputs(samples))
+        return self.tail_model.mean(tail_inputs(samples, self.tail_model.columns))
 
     def fit_calibration(
         self,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 __all__ = ("CentersClassifier", "CentersConfig")
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -85,6 +85,12 @@ class CentersClassifier(BlendClassifier):
     can_start: ClassVar[bool] = True
     needs_centers: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **BlendClassifier.known_columns,
+        "description": CENTER_COLUMNS,
+        "images": CONTEXT_NAMES,
+        "footprints": SCALAR_NAMES,
+    }
     # A model may be used with more or fewer views than it was scored with.
     untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "views")
 
@@ -95,12 +101,17 @@ class CentersClassifier(BlendClassifier):
     def _shape(self) -> NetworkShape:
         config = self.config
         return NetworkShape(
-            tuple(config.widths), tuple(config.blocks), config.embedding, tuple(config.hidden)
+            tuple(config.widths),
+            tuple(config.blocks),
+            config.embedding,
+            tuple(config.hidden),
+            self.columns["images"],
+            self.columns["footprints"],
         )
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the learned arrays."""
-        n_context, n_scalars = len(CONTEXT_NAMES), len(SCALAR_NAMES)
+        n_context, n_scalars = len(self._shape.context), len(self._shape.scalars)
         return weight_shapes(self._shape) | {
             "context_center": (n_context,),
             "context_scale": (n_context,),
@@ -349,8 +360,9 @@ class CentersClassifier(BlendClassifier):
 
         Returns
         -------
-        columns : `numpy.ndarray`, shape (n, 20), float32
-            Columns `.centers.CENTER_COLUMNS`; separations are NaN where there are not as many candidates.
+        columns : `numpy.ndarray`, shape (n, columns), float32
+            Those of `.centers.CENTER_COLUMNS` that there were when the model was trained
+            (``columns["description"]``); separations are NaN where there are not as many candidates.
 
         Raises
         ------
@@ -362,7 +374,7 @@ class CentersClassifier(BlendClassifier):
         for i, reading in enumerate(self._read(samples)):
             rows, sigma = p_n[slice(*samples.offsets[i : i + 2])], samples.results[i].psf.sigma
             parts.append(describe_candidates(reading.candidates, reading.sums, rows, psf_sigma=sigma))
-        return np.concatenate(parts)
+        return np.concatenate(parts)[:, [CENTER_COLUMNS.index(n) for n in self.columns["description"]]]
 
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._state is not None)

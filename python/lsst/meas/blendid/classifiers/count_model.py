@@ -18,7 +18,7 @@ from __future__ import annotations
 
 __all__ = ("FIRST_OF_TAIL", "TAIL_COLUMNS", "ShareModel", "TailModel", "tail_inputs")
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -82,20 +82,25 @@ TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
 """What `TailModel` looks at, each of shape (n,)."""
 
 
-def tail_inputs(samples: FootprintSamples) -> np.ndarray:
+ALL_TAIL_COLUMNS: tuple[str, ...] = tuple(TAIL_COLUMNS)
+
+
+def tail_inputs(samples: FootprintSamples, names: Sequence[str] = ALL_TAIL_COLUMNS) -> np.ndarray:
     """Compute `TAIL_COLUMNS`.
 
     Parameters
     ----------
     samples
         The n footprints, all of each image.
+    names
+        Those of them that are wanted.
 
     Returns
     -------
     inputs : `numpy.ndarray`, shape (n, columns), float64
         The columns.
     """
-    return np.column_stack([column(samples) for column in TAIL_COLUMNS.values()]).astype(np.float64)
+    return np.column_stack([TAIL_COLUMNS[name](samples) for name in names]).astype(np.float64)
 
 
 def _listed(values: np.ndarray) -> list[Any]:
@@ -125,11 +130,13 @@ class TailModel:
     Parameters
     ----------
     center, scale : `numpy.ndarray`, shape (columns,)
-        Mean and scatter of `TAIL_COLUMNS` in the fit.
+        Mean and scatter of the columns in the fit.
     low, high : `numpy.ndarray`, shape (columns,)
         Range that they had, in units of the scatter about the mean; beyond it the nearest end counts.
     coefficients : `numpy.ndarray`, shape (columns + 1,)
         Of the standardised columns, and the constant last.
+    columns
+        Names of its columns, of `TAIL_COLUMNS`.
     """
 
     center: np.ndarray
@@ -137,6 +144,7 @@ class TailModel:
     low: np.ndarray
     high: np.ndarray
     coefficients: np.ndarray
+    columns: tuple[str, ...] = ALL_TAIL_COLUMNS
 
     @classmethod
     def fit(cls, inputs: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) -> Self | None:
@@ -174,7 +182,7 @@ class TailModel:
         Parameters
         ----------
         inputs : `numpy.ndarray`, shape (n, columns)
-            `tail_inputs`.
+            `tail_inputs` of its ``columns``.
 
         Returns
         -------
@@ -191,7 +199,7 @@ class TailModel:
     def to_dict(self) -> dict[str, Any]:
         """Describe the model with JSON-compatible values."""
         numbers = {name: getattr(self, name) for name in ("center", "scale", "low", "high", "coefficients")}
-        return {"columns": list(TAIL_COLUMNS)} | {name: _listed(v) for name, v in numbers.items()}
+        return {"columns": list(self.columns)} | {name: _listed(v) for name, v in numbers.items()}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
@@ -200,15 +208,17 @@ class TailModel:
         Raises
         ------
         ValueError
-            Raised if it is damaged, or of a release that looks at other columns.
+            Raised if it is damaged, or looks at columns that this release does not have.
         """
-        if description.get("columns") != list(TAIL_COLUMNS):
-            raise ValueError("the regression of the numbers has other columns than this release")
-        k = len(TAIL_COLUMNS)
+        columns = description.get("columns")
+        if not isinstance(columns, list) or not columns or not set(map(str, columns)) <= set(TAIL_COLUMNS):
+            raise ValueError("the regression of the numbers looks at columns that this release does not have")
+        k = len(columns)
         numbers = {
             name: _read_numbers(description, name, (k,)) for name in ("center", "scale", "low", "high")
         }
-        return cls(**numbers, coefficients=_read_numbers(description, "coefficients", (k + 1,)))
+        coefficients = _read_numbers(description, "coefficients", (k + 1,))
+        return cls(**numbers, coefficients=coefficients, columns=tuple(columns))
 
 
 def _fit_poisson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

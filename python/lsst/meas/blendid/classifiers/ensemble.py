@@ -57,7 +57,7 @@ class Describes(Protocol):
     """A classifier that knows more of a footprint than its probabilities."""
 
     def describe(self, samples: FootprintSamples) -> np.ndarray:
-        """Give numbers for each footprint, shape (n, k); NaN where there are none."""
+        """Give numbers for each footprint, shape (n, k), of one model always the same; NaN for none."""
 
 
 class EnsembleConfig(BlendClassifierConfig):
@@ -163,6 +163,10 @@ class EnsembleClassifier(BlendClassifier):
     name: ClassVar[str] = "ensemble"
     can_start: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **BlendClassifier.known_columns,
+        "features": FEATURE_NAMES,
+    }
     # Where the members came from does not matter once they are inside, and a model may be used with more or
     # fewer views than it was scored with.
     untrained_fields: ClassVar[tuple[str, ...]] = (
@@ -251,7 +255,7 @@ class EnsembleClassifier(BlendClassifier):
             self._gather(samples, share=False)
         return not missing
 
-    def _key(self) -> tuple[str, ...]:
+    def _key(self) -> tuple[object, ...]:
         """What inputs are kept under: all that they depend on."""
         if self._digest is None:
             digest = hashlib.sha256()
@@ -263,13 +267,13 @@ class EnsembleClassifier(BlendClassifier):
                     package.inputs.get("version"),
                     package.metadata.get("calibration"),
                 ]
-                if counts := package.metadata.get("counts"):
-                    model.append(counts)
+                model += [package.metadata[k] for k in ("counts", "columns") if package.metadata.get(k)]
                 digest.update(json.dumps(model, sort_keys=True).encode())
                 for key in sorted(package.arrays):
                     digest.update(key.encode() + array_to_bytes(package.arrays[key], key))
             self._digest = digest.hexdigest()
-        return ("ensemble", str(self.config.useFeatures), str(self.config.views), self._digest)
+        columns = tuple(self.columns.items())
+        return ("ensemble", self.config.useFeatures, self.config.views, columns, self._digest)
 
     def _own_package(self, name: str) -> ModelPackage:
         """Package of a member; it was not scored if it was made here."""
@@ -299,9 +303,9 @@ class EnsembleClassifier(BlendClassifier):
                 described = np.asarray(member.describe(samples))
                 # Not -1 columns, which no rows tell nothing of.
                 columns.append(described.reshape(len(samples), *described.shape[1:] or (1,)))
-        facts = np.column_stack([measure_facts(samples), np.log(samples.psf_sigma)])
+        facts = np.column_stack([measure_facts(samples, self.columns["facts"]), np.log(samples.psf_sigma)])
         if self.config.useFeatures:
-            columns.append(measure_features(samples))
+            columns.append(measure_features(samples, self.columns["features"]))
         widths = [block.shape[1] for block in (*members, facts)]
         self._layout = np.array(widths, dtype=np.int64)
         return np.hstack([*members, facts, *columns]).astype(np.float32)
@@ -331,8 +335,9 @@ class EnsembleClassifier(BlendClassifier):
         facts, columns = rows[:, n_members : int(edges[-1])], rows[:, int(edges[-1]) :]
         conditions = facts[:, -1:].astype(np.float64)
         if self.config.useFeatures:
-            features = columns[:, -len(FEATURE_NAMES) :]
-            conditions = features[:, [FEATURE_NAMES.index(name) for name in _CONDITIONS]].astype(np.float64)
+            names = self.columns["features"]
+            features = columns[:, -len(names) :]
+            conditions = features[:, [names.index(name) for name in _CONDITIONS]].astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
                 conditions = np.where(_IS_LOGARITHMIC, np.log(conditions), conditions)
         return StackInputs(rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, conditions)
@@ -418,5 +423,7 @@ class EnsembleClassifier(BlendClassifier):
         return dict(self._stack)
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
+        if self.config.useFeatures and (missing := set(_CONDITIONS) - set(self.columns["features"])):
+            raise ValueError(f"its columns of features lack {', '.join(sorted(missing))}")
         n_conditions = len(_CONDITIONS) if self.config.useFeatures else 1
         self._stack = validate_stack(arrays, n_members=len(self.config.members), n_conditions=n_conditions)

@@ -14,14 +14,14 @@ __all__ = ("ObjectLocalizer", "ObjectLocalizerConfig")
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from lsst.pex.config import Field
 
-from ..centers import Candidates
+from ..centers import CONTEXT_NAMES, Candidates
 from ..centers.inputs import compute_context
 from ..classifiers import FitOptions
 from ..classifiers.trees import TreeSettings
@@ -97,8 +97,10 @@ class ObjectLocalizer(BlendLocalizer):
     """
 
     ConfigClass: ClassVar[type[BlendLocalizerConfig]] = ObjectLocalizerConfig
-    columns: ClassVar[tuple[str, ...]] = OBJECT_COLUMNS
-    """Columns that it looks at."""
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "objects": OBJECT_COLUMNS,
+        "images": CONTEXT_NAMES,
+    }
 
     _scorer: ObjectScorer | None = None
     _tail: TailFactor | None = None
@@ -120,7 +122,7 @@ class ObjectLocalizer(BlendLocalizer):
 
     def _key(self) -> tuple[object, ...]:
         """What objects are kept under: all that they depend on."""
-        return ("objects", self.name, self.config.matchRadius)
+        return ("objects", self.name, self.config.matchRadius, self.columns["objects"])
 
     def _describe(self, samples: FootprintSamples) -> tuple[_Described, ...]:
         """Objects of each image, once for all that ask."""
@@ -139,8 +141,7 @@ class ObjectLocalizer(BlendLocalizer):
     ) -> _Described:
         objects = list_objects(result, candidates, match_radius=self.config.matchRadius)
         significance = _significance_at(result, objects)
-        columns = describe_objects(result, context, objects, significance)
-        chosen = [OBJECT_COLUMNS.index(name) for name in self.columns]
+        columns = describe_objects(result, context, objects, significance, self.columns["objects"])
         # The error of the position of a peak in noise falls with its significance (King 1983, PASP 95, 163).
         s = np.maximum(np.where(np.isfinite(significance), significance, 0.0), 1.0)
         variance = result.psf.sigma**2 * (1.0 / s**2 + _FLOOR)
@@ -148,7 +149,7 @@ class ObjectLocalizer(BlendLocalizer):
         spread = np.where(np.isfinite(objects.spread), objects.spread, alone)
         # Of detected peaks without a candidate the brighter ones, after all candidates.
         priority = np.where(objects.has_candidate, objects.probability, -1.0 / s)
-        return _Described(objects, np.ascontiguousarray(columns[:, chosen]), spread, priority)
+        return _Described(objects, columns, spread, priority)
 
     def prepare(self, samples: FootprintSamples) -> bool:
         # Of the images alone, so that what a map keeps of them is forgotten again.
@@ -218,7 +219,7 @@ class ObjectLocalizer(BlendLocalizer):
         counts = np.concatenate([_count(r, g) for r, g in zip(samples.results, galaxies, strict=True)])
         self._tail = TailFactor.fit(
             several_mean(probability[kept][order], start)[natural],
-            compute_context(samples)[samples.scene_index[natural]],
+            self._numbers_of_image(samples)[natural],
             counts[natural],
         )
 
@@ -249,7 +250,12 @@ class ObjectLocalizer(BlendLocalizer):
     def expect_several(self, samples: FootprintSamples, mean: np.ndarray) -> np.ndarray:
         self._require_model(self._tail is not None)
         assert self._tail is not None
-        return self._tail.predict(mean, compute_context(samples)[samples.scene_index])
+        return self._tail.predict(mean, self._numbers_of_image(samples))
+
+    def _numbers_of_image(self, samples: FootprintSamples) -> np.ndarray:
+        """Numbers of the image of each footprint, float32 of shape (n, columns)."""
+        chosen = [CONTEXT_NAMES.index(name) for name in self.columns["images"]]
+        return compute_context(samples)[samples.scene_index][:, chosen]
 
     def _get_state(self) -> dict[str, np.ndarray]:
         self._require_model(self._scorer is not None)
@@ -257,8 +263,8 @@ class ObjectLocalizer(BlendLocalizer):
         return self._scorer.arrays | self._tail.arrays
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        self._scorer = ObjectScorer(arrays, len(self.columns))
-        self._tail = TailFactor(arrays)
+        self._scorer = ObjectScorer(arrays, len(self.columns["objects"]))
+        self._tail = TailFactor(arrays, len(self.columns["images"]))
 
 
 def _count(result: DetectionResult, galaxies: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 __all__ = ("OBJECT_COLUMNS", "Objects", "describe_objects", "list_objects")
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -240,7 +241,11 @@ def _describe_others(
 
 
 def describe_objects(
-    result: DetectionResult, context: SceneContext, objects: Objects, significance: np.ndarray
+    result: DetectionResult,
+    context: SceneContext,
+    objects: Objects,
+    significance: np.ndarray,
+    names: Sequence[str] = OBJECT_COLUMNS,
 ) -> np.ndarray:
     """Describe objects by all that tells whether they are galaxies.
 
@@ -252,11 +257,13 @@ def describe_objects(
         As from `list_objects`.
     significance : `numpy.ndarray`, shape (m,)
         Point-source S/N of the smoothed image at each object.
+    names
+        Columns that are wanted, of `OBJECT_COLUMNS`.
 
     Returns
     -------
-    columns : `numpy.ndarray`, shape (m, columns), float32
-        Columns `OBJECT_COLUMNS`.
+    columns : `numpy.ndarray`, shape (m, names), float32
+        The columns.
     """
     footprints, sigma = result.footprints, result.psf.sigma
     m = len(objects)
@@ -318,7 +325,7 @@ def describe_objects(
         "rim_distance": rim / sigma,
         **dict(zip(CONTEXT_NAMES, measure_context(result, context), strict=True)),
     }
-    table = np.empty((m, len(OBJECT_COLUMNS)), np.float32)
-    for k, name in enumerate(OBJECT_COLUMNS):
+    table = np.empty((m, len(names)), np.float32)
+    for k, name in enumerate(names):
         table[:, k] = columns[name]
     return table

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 __all__ = ("PeaksLocalizer", "PeaksLocalizerConfig")
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from lsst.pex.config import registerConfigurable
@@ -47,21 +48,24 @@ class PeaksLocalizer(ObjectLocalizer):
 
     ConfigClass: ClassVar[type[BlendLocalizerConfig]] = PeaksLocalizerConfig
     name: ClassVar[str] = "peaks"
-    columns: ClassVar[tuple[str, ...]] = (
-        "log_significance",
-        "significance_ratio",
-        "significance_rank",
-        "n_objects",
-        "nearest_distance",
-        "nearest_log_significance",
-        "brighter_distance",
-        "log_area",
-        "log_area_detected",
-        "n_peaks",
-        "log_max_significance",
-        "rim_distance",
-        *CONTEXT_NAMES,
-    )
+    known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **ObjectLocalizer.known_columns,
+        "objects": (
+            "log_significance",
+            "significance_ratio",
+            "significance_rank",
+            "n_objects",
+            "nearest_distance",
+            "nearest_log_significance",
+            "brighter_distance",
+            "log_area",
+            "log_area_detected",
+            "n_peaks",
+            "log_max_significance",
+            "rim_distance",
+            *CONTEXT_NAMES,
+        ),
+    }
 
     def find_candidates(self, samples: FootprintSamples) -> tuple[None, ...]:
         return tuple(None for _ in samples.results)

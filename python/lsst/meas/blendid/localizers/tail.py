@@ -19,17 +19,15 @@ __all__ = ("TAIL_ARRAYS", "TailFactor")
 import numpy as np
 
 from .._arrays import check_array
-from ..centers import CONTEXT_NAMES
 from ..centers.inputs import count_scatters, standard_scale
 from ..labels import N_CLASSES
 
-_N_INPUTS = 1 + len(CONTEXT_NAMES)
-
 TAIL_ARRAYS: dict[str, str] = {
     "tail_center": "Mean of ln(mean - 3) of footprints with four and more objects, and of each number of "
-    "their image (`.centers.CONTEXT_NAMES`), float64 (10,).",
-    "tail_scale": "Scatter of each, float64 (10,).",
-    "tail_coefficients": "Change of the logarithm of the factor with each, standardised, float64 (10,).",
+    "their image, float64 (1 + numbers,).",
+    "tail_scale": "Scatter of each, float64 (1 + numbers,).",
+    "tail_coefficients": "Change of the logarithm of the factor with each, standardised, "
+    "float64 (1 + numbers,).",
     "tail_intercept": "The logarithm at their mean, float64 (1,).",
 }
 """Arrays of a trained factor."""
@@ -50,6 +48,8 @@ class TailFactor:
     ----------
     arrays
         As in `TAIL_ARRAYS`.
+    n_numbers
+        Numbers of an image that it looks at.
 
     Raises
     ------
@@ -59,11 +59,11 @@ class TailFactor:
         Raised if one makes no sense.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+    def __init__(self, arrays: dict[str, np.ndarray], n_numbers: int) -> None:
         self.arrays = {name: np.asarray(arrays[name], dtype=np.float64) for name in TAIL_ARRAYS}
         """What was learned, by name."""
         for name, array in self.arrays.items():
-            shape = (1,) if name == "tail_intercept" else (_N_INPUTS,)
+            shape = (1,) if name == "tail_intercept" else (1 + n_numbers,)
             check_array(name, array, shape, positive=name == "tail_scale")
 
     def predict(self, mean: np.ndarray, context: np.ndarray) -> np.ndarray:
@@ -73,8 +73,8 @@ class TailFactor:
         ----------
         mean : `numpy.ndarray`, shape (n,)
             Mean of N given N >= 4 of independent peaks (`.consistency.several_mean`).
-        context : `numpy.ndarray`, shape (n, 9)
-            Numbers of the image of each footprint; NaN for what is not known.
+        context : `numpy.ndarray`, shape (n, numbers)
+            Numbers of the image of each footprint (`.centers.CONTEXT_NAMES`, say); NaN for what is not known.
 
         Returns
         -------
@@ -106,10 +106,11 @@ class TailFactor:
         """
         from sklearn.linear_model import PoissonRegressor
 
-        use = np.asarray(counts) >= N_CLASSES - 1
+        use, n_numbers = np.asarray(counts) >= N_CLASSES - 1, np.shape(context)[1]
         if not use.any():
-            zeros = np.zeros(_N_INPUTS)
-            return cls(dict(zip(TAIL_ARRAYS, (zeros, zeros + 1.0, zeros, zeros[:1]), strict=True)))
+            zeros = np.zeros(1 + n_numbers)
+            learned = zeros, zeros + 1.0, zeros, zeros[:1]
+            return cls(dict(zip(TAIL_ARRAYS, learned, strict=True)), n_numbers)
         inputs, mean = _inputs(mean, context)[use], np.asarray(mean, dtype=np.float64)[use]
         center, scale = (array.astype(np.float64) for array in standard_scale(inputs))
         # Rates with the mean as weight have the likelihood of counts with its logarithm as offset.
@@ -120,10 +121,10 @@ class TailFactor:
             sample_weight=mean,
         )
         learned = (center, scale, regression.coef_, np.array([regression.intercept_]))
-        return cls(dict(zip(TAIL_ARRAYS, learned, strict=True)))
+        return cls(dict(zip(TAIL_ARRAYS, learned, strict=True)), n_numbers)
 
 
 def _inputs(mean: np.ndarray, context: np.ndarray) -> np.ndarray:
-    """Numbers that the factor depends on, float64 of shape (n, 10)."""
+    """Numbers that the factor depends on, float64 of shape (n, 1 + numbers)."""
     crowded = np.log(np.maximum(np.asarray(mean, dtype=np.float64) - (N_CLASSES - 2.0), 1.0))
     return np.column_stack([crowded, np.asarray(context, dtype=np.float64)])
