@@ -43,7 +43,7 @@ def by_hand(labels: np.ndarray, truth: Table, snr_min: float) -> list[list[tuple
 @pytest.mark.parametrize("snr_min", [5.0, 4.0])
 def test_summary_by_hand(snr_min: float) -> None:
     scored = toy_scored()
-    footprints, truth = scored.labelled.samples.results[0].footprints, scored.truths[0]
+    footprints, truth = scored.labelled.samples.results[0].footprints, scored.labelled.truths[0]
     found = summarize_truth(footprints, truth, snr_min=snr_min)
     np.testing.assert_array_equal(found.counts, count_galaxies(footprints, truth, snr_min=snr_min))
     rows = by_hand(footprints.labels, truth, snr_min)
@@ -66,7 +66,7 @@ def test_summary_by_hand(snr_min: float) -> None:
 
 def test_summary_needs_no_label_image() -> None:
     scored = toy_scored()
-    result, truth = scored.labelled.samples.results[0], scored.truths[0]
+    result, truth = scored.labelled.samples.results[0], scored.labelled.truths[0]
     x, y = np.asarray(truth["x"]), np.asarray(truth["y"])
     far = np.array([-1e4, 1e4])
     for positions in ((x, y), (far, far)):
@@ -77,26 +77,23 @@ def test_summary_needs_no_label_image() -> None:
 
 
 def test_summary_of_plain_positions() -> None:
-    """Positions that are kept with labels tell counts and companions, not magnitudes or kinds."""
+    """Positions and S/N alone tell counts and companions, not magnitudes or kinds."""
     scored = toy_scored(images=False)
-    whole = summarize_scenes(scored.labelled, scored.truths)
-    centers = tuple(
-        np.stack([np.asarray(t[k])[np.asarray(t["snr"]) >= 5.0] for k in ("x", "y", "snr")], axis=1)
-        for t in scored.truths
-    )
-    plain = summarize_scenes(dataclasses.replace(scored.labelled, centers=centers))
+    whole = summarize_scenes(scored.labelled)
+    positions = tuple(t["x", "y", "snr"] for t in scored.labelled.truths)
+    plain = summarize_scenes(dataclasses.replace(scored.labelled, truths=positions))
     assert whole is not None
     assert plain is not None
     np.testing.assert_array_equal(plain.counts, whole.counts)
     np.testing.assert_allclose(plain.separation, whole.separation)
     assert np.isnan(plain.magnitude).all()
     assert not plain.n_stars.any()
-    assert summarize_scenes(scored.labelled) is None
+    assert summarize_scenes(dataclasses.replace(scored.labelled, truths=None)) is None
 
 
 def test_missing_column() -> None:
     scored = toy_scored()
-    truth = scored.truths[0].copy()
+    truth = scored.labelled.truths[0].copy()
     truth.remove_column("snr")
     with pytest.raises(KeyError, match="no column 'snr'"):
         summarize_truth(scored.labelled.samples.results[0].footprints, truth)
@@ -104,20 +101,21 @@ def test_missing_column() -> None:
 
 def test_recount() -> None:
     scored = toy_scored(images=False)
-    fainter = recount(scored.labelled, scored.truths, 4.0)
+    fainter = recount(scored.labelled, 4.0)
     assert fainter.snr_min == 4.0
-    assert (fainter.counts >= recount(scored.labelled, scored.truths, 5.0).counts).all()
+    assert (fainter.counts >= recount(scored.labelled, 5.0).counts).all()
     assert fainter.counts.sum() > scored.labelled.counts.sum()
     assert all(0.0 < share < 1.0 for share in fainter.inside)
     assert scored.relabelled(4.0).labelled.counts.tolist() == fainter.counts.tolist()
     assert scored.relabelled(5.0) is scored
+    unknown = dataclasses.replace(scored.labelled, truths=None)
     with pytest.raises(ValueError, match="one label is all there is"):
-        dataclasses.replace(scored, truths=None).relabelled(4.0)
+        dataclasses.replace(scored, labelled=unknown).relabelled(4.0)
 
 
 def test_bins() -> None:
     scored = toy_scored()
-    truth = summarize_scenes(scored.labelled, scored.truths)
+    truth = summarize_scenes(scored.labelled)
     counts, samples = scored.labelled.counts, scored.labelled.samples
     p = {"good": scored.p_blended("good").copy()}
     p["good"][:20] = np.nan

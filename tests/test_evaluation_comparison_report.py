@@ -123,7 +123,8 @@ def test_files(sections: list[Section], tmp_path: Path) -> None:
 def test_columns_of_odd_names() -> None:
     scored = toy_scored()
     p = scored.p_blended("good")
-    scored = dataclasses.replace(scored, predictions={"5σ a+b": p, "5σ a b": p, "+": p}, truths=None)
+    scored = dataclasses.replace(scored, predictions={"5σ a+b": p, "5σ a b": p, "+": p})
+    scored = dataclasses.replace(scored, labelled=dataclasses.replace(scored.labelled, truths=None))
     section = make_section(scored, (), reference=None, bootstrap=0)
     names = prediction_table([section]).colnames
     assert [name for name in names if name.startswith("p_")] == [

@@ -158,7 +158,10 @@ def test_without_truth_or_probabilities_nothing_is_said_of_peaks() -> None:
     scored = toy_scored()
     assert make_section(scored, (), reference=None, bootstrap=0).peaks is None
     section = make_section(
-        dataclasses.replace(with_peaks(scored), truths=None), (), reference=None, bootstrap=0
+        dataclasses.replace(with_peaks(scored), labelled=dataclasses.replace(scored.labelled, truths=None)),
+        (),
+        reference=None,
+        bootstrap=0,
     )
     assert section.peaks is None
     page = render_comparison_report([section], ["good"], command="x", made_by="y")

@@ -71,7 +71,8 @@ def toy_scored(*, count: int | None = None, images: bool = True) -> ScoredScenes
         tuple({"source": "parametric", "seed": k} for k in range(2)),
         (FootprintConfig(),) * 2,
         5.0,
+        truths,
     )
     nowhere = np.zeros(len(counts), dtype=bool)
     predictions = {"good": good, "noisy": noisy, "counts": p_n}
-    return ScoredScenes("toy", labelled, truths, predictions, {name: nowhere for name in predictions})
+    return ScoredScenes("toy", labelled, predictions, {name: nowhere for name in predictions})

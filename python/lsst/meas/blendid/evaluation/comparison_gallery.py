@@ -84,8 +84,8 @@ def footprint_stamp(chosen: Chosen, probability: float) -> Stamp:
     x0, y0 = ((footprints.bbox[row, :2] + footprints.bbox[row, 2:] + 1) // 2 - STAMP_SIZE // 2).tolist()
     window = (x0, y0, x0 + STAMP_SIZE - 1, y0 + STAMP_SIZE - 1)
     truth = stars = None
-    if chosen.scored.truths is not None:
-        table = chosen.scored.truths[scene]
+    if labelled.truths is not None:
+        table = labelled.truths[scene]
         snr = np.asarray(table["snr"])
         position = np.column_stack([np.asarray(table[k], dtype=np.float64) for k in ("x", "y")])
         inside = np.all(

@@ -95,7 +95,7 @@ def make_section(
     ValueError
         Raised if the footprints are of one kind only.
     """
-    labelled, truth = scored.labelled, summarize_scenes(scored.labelled, scored.truths)
+    labelled, truth = scored.labelled, summarize_scenes(scored.labelled)
     comparison = compare(
         labelled, scored.predictions, reference=reference, bootstrap=bootstrap, progress=progress
     )
@@ -128,12 +128,12 @@ def make_section(
 def _compare_peaks(scored: ScoredScenes, bootstrap: int) -> PeakComparison | None:
     """Score the peaks of scenes whose galaxies are known, the detected ones first."""
     labelled = scored.labelled
-    if scored.truths is None or not scored.peaks or not labelled.counts.any():
+    if labelled.truths is None or not scored.peaks or not labelled.counts.any():
         return None
     names = sorted(scored.peaks, key=lambda name: name != DETECTED)
     found = make_found(
         labelled.samples,
-        scored.truths,
+        labelled.truths,
         labelled.sky,
         {name: scored.peaks[name] for name in names},
         expected=scored.expected,

@@ -24,7 +24,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -40,18 +40,11 @@ from ..localizers import find_localizer
 from ..model_package import SUFFIX, ModelPackage
 from ..peak_matching import PeakList
 from ..samples import FootprintSamples
-from ..training import LabelledScenes, Scene, SceneSource, label_scenes
+from ..training import LabelledScenes, SceneSource, label_scenes
 from ..training.scenes import Settings
 from .peak_comparison import DETECTED
 from .peak_finders import CandidateFinder, LocalizerFinder, PeakFinder, find_detected, with_magnitudes
 from .truth_summary import recount
-
-if TYPE_CHECKING:
-    from astropy.table import Table
-
-_TRUTH_COLUMNS = ("x", "y", "snr", "mag", "is_star", "n_knots")
-_FAINTEST = 4.0
-"""Objects fainter than this count under no label and are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +68,6 @@ class ScoredScenes:
     name: str
     """What the scenes have in common."""
     labelled: LabelledScenes
-    truths: tuple[Table, ...] | None
-    """Objects with S/N >= 4 of each scene: ``x``, ``y``, ``snr`` and, if known, ``mag``, ``is_star``,
-    ``n_knots``; `None` if unknown."""
     predictions: dict[str, np.ndarray]
     """P(blended) `(n,)` or P(N) `(n, 5)` by name of the model."""
     outside: dict[str, np.ndarray]
@@ -122,9 +112,9 @@ class ScoredScenes:
         """
         if snr_min == self.labelled.snr_min:
             return self
-        if self.truths is None:
+        if self.labelled.truths is None:
             raise ValueError(f"the objects of {self.name} are not known, and one label is all there is")
-        return dataclasses.replace(self, labelled=recount(self.labelled, self.truths, snr_min))
+        return dataclasses.replace(self, labelled=recount(self.labelled, snr_min))
 
     def with_predictions(self, more: dict[str, np.ndarray]) -> ScoredScenes:
         """Add predictions.
@@ -234,22 +224,6 @@ def split_label(text: str) -> tuple[str, str]:
     return (label, where) if equals and not Path(text).is_file() else ("", text)
 
 
-class _Recorded:
-    """A scene that keeps a copy of its truth, and the name of its sky, when it is loaded."""
-
-    def __init__(self, source: SceneSource) -> None:
-        self._source = source
-        self.truth: Table | None = None
-        self.sky = ""
-
-    def load(self) -> Scene:
-        scene = self._source.load()
-        self.sky = scene.sky
-        rows = np.ma.filled(np.ma.asarray(scene.truth["snr"]).astype(np.float64), np.nan) >= _FAINTEST
-        self.truth = scene.truth[[c for c in _TRUTH_COLUMNS if c in scene.truth.colnames]][rows]
-        return scene
-
-
 class _Predictor:
     """Runs models on the footprints of one scene after the other."""
 
@@ -304,10 +278,10 @@ class _Scenes:
     may_skip: bool
     any_band: bool
 
-    def __call__(self, job: tuple[SceneSource, Settings]) -> tuple[ScoredScenes, str, list[str]]:
-        """Give what was found, the name of the sky, and a line on each model that was left out."""
+    def __call__(self, job: tuple[SceneSource, Settings]) -> tuple[ScoredScenes, list[str]]:
+        """Give what was found, and a line on each model that was left out."""
         source, footprints = job
-        recorded, skipped = _Recorded(source), list[str]()
+        skipped = list[str]()
         predictor = _Predictor(self.models, skipped.append if self.may_skip else None, self.any_band)
         peaks: dict[str, PeakList] = {}
         expected: dict[str, np.ndarray] = {}
@@ -329,51 +303,31 @@ class _Scenes:
                     peaks[key] = found if found.magnitude is not None else with_magnitudes(found, samples)
             return not self.keep_images
 
-        labelled = label_scenes([recorded], footprints, snr_min=self.snr_min, keep_planes=False, prepare=run)
-        assert recorded.truth is not None
+        labelled = label_scenes([source], footprints, snr_min=self.snr_min, keep_planes=False, prepare=run)
         if labelled.n_unlabelled:
             # Peaks are numbered by footprints of which some were left out.
             peaks, expected = {}, {}
-        scored = ScoredScenes(
-            self.name, labelled, (recorded.truth,), predictor.predictions, predictor.outside, peaks, expected
-        )
-        return scored, recorded.sky, skipped
+        scored = ScoredScenes(self.name, labelled, predictor.predictions, predictor.outside, peaks, expected)
+        return scored, skipped
 
 
-def _join(parts: Sequence[ScoredScenes], skies: Sequence[str]) -> ScoredScenes:
-    """Put scenes with labels of one kind together."""
-    labelled = [part.labelled for part in parts]
-    names = sorted(set(skies))
-    sky = np.repeat([names.index(name) for name in skies], [len(one.counts) for one in labelled])
-    models = [name for name in parts[0].predictions if all(name in part.predictions for part in parts)]
-    truths = [part.truths for part in parts]
-    sizes = [len(one.counts) for one in labelled]
-    # A list that some scene lacks is none of all.
-    lists, expected = (
-        {key: [getattr(part, name)[key] for part in parts] for key in getattr(parts[0], name)}
-        if all(getattr(part, name).keys() == getattr(parts[0], name).keys() for part in parts)
-        else {}
-        for name in ("peaks", "expected")
-    )
+def _join(parts: Sequence[ScoredScenes]) -> ScoredScenes:
+    """Put scenes with labels of one kind together; what some scene lacks is left out."""
+    first, sizes = parts[0], [len(part.labelled.counts) for part in parts]
+
+    def common(name: str) -> dict[str, list[Any]]:
+        dicts = [getattr(part, name) for part in parts]
+        return {key: [d[key] for d in dicts] for key in dicts[0] if all(key in d for d in dicts)}
+
+    # A list of peaks makes sense beside the others alone.
+    lists = common("peaks") if all(part.peaks.keys() == first.peaks.keys() for part in parts) else {}
     return ScoredScenes(
-        parts[0].name,
-        LabelledScenes(
-            FootprintSamples.join([one.samples for one in labelled]),
-            np.concatenate([one.counts for one in labelled]),
-            sky.astype(np.int64),
-            tuple(share for one in labelled for share in one.inside),
-            tuple(facts for one in labelled for facts in one.provenance),
-            tuple(config for one in labelled for config in one.footprints),
-            labelled[0].snr_min,
-            tuple(found for one in labelled for found in one.centers or ()),
-            sum(one.n_unlabelled for one in labelled),
-            tuple(dict.fromkeys(note for one in labelled for note in one.notes)),
-        ),
-        tuple(table for tables in truths for table in tables or ()),
-        {name: np.concatenate([part.predictions[name] for part in parts]) for name in models},
-        {name: np.concatenate([part.outside[name] for part in parts]) for name in models},
-        {key: PeakList.join(values, sizes) for key, values in lists.items()},
-        {key: np.concatenate(values) for key, values in expected.items()},
+        first.name,
+        LabelledScenes.join([part.labelled for part in parts]),
+        {name: np.concatenate(values) for name, values in common("predictions").items()},
+        {name: np.concatenate(values) for name, values in common("outside").items()},
+        {name: PeakList.join(values, sizes) for name, values in lists.items()},
+        {name: np.concatenate(values) for name, values in common("expected").items() if name in lists},
     )
 
 
@@ -434,22 +388,21 @@ def score_scenes(
     """
     if not sources or not footprints:
         raise ValueError("no scene was given to score models on")
-    parts, skies, skipped = [], [], list[str]()
+    parts, skipped = list[ScoredScenes](), list[str]()
     jobs = [
         (source, footprints if callable(footprints) else [footprints[i % len(footprints)]])
         for i, source in enumerate(sources)
     ]
     work = _Scenes(name, models, finders, snr_min, keep_images, skip is not None, any_band)
-    for part, sky, lines in map_in_order(work, jobs, processes):
+    for part, lines in map_in_order(work, jobs, processes):
         parts.append(part)
-        skies.append(sky)
         skipped += [line for line in lines if line not in skipped]
         if progress is not None:
             progress(len(parts), len(sources))
     if skip is not None:
         for line in skipped:
             skip(line)
-    scored = _join(parts, skies)
+    scored = _join(parts)
     if not len(scored.labelled.samples):
         raise ValueError(f"no footprint was found in {name}; there is nothing to score")
     return scored
@@ -492,4 +445,4 @@ def score_labelled(
         raise ValueError(f"no footprint was found in {name}; there is nothing to score")
     predictor = _Predictor(models, skip, any_band)
     predictor(labelled.samples)
-    return ScoredScenes(name, labelled, None, predictor.predictions, predictor.outside)
+    return ScoredScenes(name, labelled, predictor.predictions, predictor.outside)

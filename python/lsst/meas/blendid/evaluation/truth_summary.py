@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..footprints import FootprintSet
-from ..labels import owners
+from ..labels import counted_objects, owners
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -126,70 +126,45 @@ def summarize_truth(footprints: FootprintSet, truth: Table, *, snr_min: float = 
     )
 
 
-def _tables(labelled: LabelledScenes, truths: Sequence[Table | None] | None) -> list[Table | None]:
-    """Truth of each scene: the tables given, else the positions kept with the labels."""
-    from astropy.table import Table
-
-    if truths is not None:
-        return list(truths)
-    if labelled.centers is None:
-        return [None] * len(labelled.samples.results)
-    return [Table(np.asarray(rows), names=("x", "y", "snr")) for rows in labelled.centers]
-
-
-def summarize_scenes(
-    labelled: LabelledScenes, truths: Sequence[Table | None] | None = None
-) -> TruthSummary | None:
+def summarize_scenes(labelled: LabelledScenes) -> TruthSummary | None:
     """Sum up the objects of the footprints of several scenes.
 
     Parameters
     ----------
     labelled
         The scenes.
-    truths
-        Truth table of each; the positions and S/N that were kept with the
-        labels if `None`, which tell neither magnitudes nor kinds.
 
     Returns
     -------
     summary
         The summary; `None` if the truth of a scene is not known.
     """
-    parts = []
-    for result, truth in zip(labelled.samples.results, _tables(labelled, truths), strict=True):
-        if truth is None:
-            return None
-        parts.append(summarize_truth(result.footprints, truth, snr_min=labelled.snr_min))
-    return TruthSummary.join(parts) if parts else None
+    if not labelled.truths:
+        return None
+    pairs = zip(labelled.samples.results, labelled.truths, strict=True)
+    return TruthSummary.join(
+        [summarize_truth(result.footprints, truth, snr_min=labelled.snr_min) for result, truth in pairs]
+    )
 
 
-def recount(labelled: LabelledScenes, truths: Sequence[Table], snr_min: float) -> LabelledScenes:
+def recount(labelled: LabelledScenes, snr_min: float) -> LabelledScenes:
     """Label the same footprints with another limit in S/N.
 
     Parameters
     ----------
     labelled
-        The scenes.
-    truths
-        Truth table of each, with all objects down to the new limit.
+        Scenes whose truth is known.
     snr_min
-        New limit.
+        New limit, `.training.scenes.FAINTEST` or more.
 
     Returns
     -------
     labelled
-        The same footprints with other counts, shares inside and centres.
+        The same footprints with other counts and shares inside.
     """
-    counts, inside, centers = [], [], []
-    for result, truth in zip(labelled.samples.results, truths, strict=True):
-        rows = truth[np.asarray(truth["snr"]) >= snr_min]
-        centers.append(np.column_stack([np.asarray(rows[k]) for k in ("x", "y", "snr")]).astype("f4"))
-        counts.append(summarize_truth(result.footprints, rows, snr_min=snr_min).counts)
-        inside.append(float(counts[-1].sum()) / max(len(rows), 1))
-    return dataclasses.replace(
-        labelled,
-        counts=np.concatenate(counts),
-        inside=tuple(inside),
-        snr_min=snr_min,
-        centers=tuple(centers),
-    )
+    assert labelled.truths is not None
+    counts, inside = [], []
+    for result, truth in zip(labelled.samples.results, labelled.truths, strict=True):
+        counts.append(summarize_truth(result.footprints, truth, snr_min=snr_min).counts)
+        inside.append(float(counts[-1].sum()) / max(len(counted_objects(truth, snr_min)), 1))
+    return dataclasses.replace(labelled, counts=np.concatenate(counts), inside=tuple(inside), snr_min=snr_min)

@@ -13,9 +13,10 @@ from __future__ import annotations
 __all__ = ("Prepare", "label_scenes")
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +25,12 @@ from ..footprints import FootprintConfig, detect
 from ..labels import count_galaxies, counted_objects
 from ..samples import FootprintSamples
 from .label_tables import UNKNOWN, explain_losses, match_labels
-from .scenes import LabelledScenes, Progress, Scene, SceneSource, Settings
+from .scenes import FAINTEST, LabelledScenes, Progress, Scene, SceneSource, Settings
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+_TRUTH_COLUMNS = ("x", "y", "snr", "mag", "is_star", "n_knots")
 
 type Prepare = Callable[[FootprintSamples], bool]
 """Called with the footprints of a scene; tells whether the images may be forgotten."""
@@ -77,52 +83,21 @@ def label_scenes(
     if not sources or not footprints:
         raise ValueError("no scene was given to learn from; give coadds with truth tables, or simulate some")
     label = _Labeller(footprints, snr_min, keep_planes, prepare)
-    found: list[_LabelledScene] = []
-    for i, one in enumerate(map_in_order(label, list(enumerate(sources)), processes)):
+    found: list[tuple[SceneSource, LabelledScenes]] = []
+    lost: list[str] = []
+    for i, (one, loss) in enumerate(map_in_order(label, list(enumerate(sources)), processes)):
         # A scene is listed once for each of the settings, and may not be one that all can search.
-        if not any(sources[i] is sources[other.index] and one.config == other.config for other in found):
-            found.append(one)
+        if not any(sources[i] is source and one.footprints == other.footprints for source, other in found):
+            found.append((sources[i], one))
+            lost += [] if loss is None else [loss]
         if progress is not None:
             progress(i + 1, len(sources))
-    counts, n_unlabelled = [one.counts for one in found], sum(one.n_unlabelled for one in found)
-    lost = [one.lost for one in found if one.lost is not None]
-    notes = [note for one in found for note in one.notes]
-    if n_unlabelled and not sum(map(len, counts)):
+    labelled = LabelledScenes.join([one for _, one in found])
+    if labelled.n_unlabelled and not len(labelled.counts):
         raise ValueError(
-            f"none of the {n_unlabelled} footprints has a label that can be used: {'; '.join(lost)}"
+            f"none of the {labelled.n_unlabelled} footprints has a label that can be used: {'; '.join(lost)}"
         )
-    names = sorted({one.sky for one in found})
-    sky = np.repeat([names.index(one.sky) for one in found], [len(c) for c in counts])
-    centers = [one.centers for one in found if one.centers is not None]
-    return LabelledScenes(
-        FootprintSamples.join([one.samples for one in found]),
-        np.concatenate(counts),
-        sky.astype(np.int64),
-        tuple(one.inside for one in found),
-        tuple(one.provenance for one in found),
-        tuple(one.config for one in found),
-        snr_min,
-        tuple(centers) if len(centers) == len(found) else None,
-        n_unlabelled,
-        tuple(dict.fromkeys([*notes, *lost])),
-    )
-
-
-@dataclass(frozen=True)
-class _LabelledScene:
-    """What is kept of a scene; fields as of `.scenes.LabelledScenes`."""
-
-    index: int
-    samples: FootprintSamples
-    counts: np.ndarray
-    sky: str
-    inside: float
-    provenance: dict[str, Any]
-    config: FootprintConfig
-    centers: np.ndarray | None
-    n_unlabelled: int
-    lost: str | None
-    notes: tuple[str, ...]
+    return dataclasses.replace(labelled, notes=tuple(dict.fromkeys([*labelled.notes, *lost])))
 
 
 @dataclass(frozen=True)
@@ -134,7 +109,8 @@ class _Labeller:
     keep_planes: bool
     prepare: Prepare | None
 
-    def __call__(self, job: tuple[int, SceneSource]) -> _LabelledScene:
+    def __call__(self, job: tuple[int, SceneSource]) -> tuple[LabelledScenes, str | None]:
+        """Give the scene, and a line on the labels that could not be used."""
         index, source = job
         scene = source.load()
         config = copy.deepcopy(_choose_settings(self.footprints, index, scene))
@@ -156,21 +132,31 @@ class _Labeller:
             samples, counts = samples.select(known), counts[known]
         n_unlabelled = int(np.count_nonzero(~known))
         labelled = scene.labels is not None
-        return _LabelledScene(
-            index,
+        scenes = LabelledScenes(
             samples,
             counts,
-            scene.sky,
-            float("nan") if labelled else float(counts.sum()) / max(len(true), 1),
-            scene.provenance
-            | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
-            | ({"unlabelled": n_unlabelled} if n_unlabelled else {}),
-            config,
-            None if labelled else true.astype("f4"),
+            np.zeros(len(counts), dtype=np.int64),
+            (float("nan") if labelled else float(counts.sum()) / max(len(true), 1),),
+            (
+                scene.provenance
+                | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
+                | ({"unlabelled": n_unlabelled} if n_unlabelled else {}),
+            ),
+            (config,),
+            self.snr_min,
+            None if labelled else (_remember(scene.truth, self.snr_min),),
             n_unlabelled,
-            lost,
             tuple(f"{scene.name}: {note}" for note in scene.notes),
+            (scene.sky,),
         )
+        return scenes, lost
+
+
+def _remember(truth: Table, snr_min: float) -> Table:
+    """What a scene keeps of its truth: the objects that may count, and what is of use of each."""
+    with np.errstate(invalid="ignore"):
+        use = np.ma.filled(np.ma.asarray(truth["snr"]).astype(np.float64), np.nan) >= min(snr_min, FAINTEST)
+    return truth[[name for name in _TRUTH_COLUMNS if name in truth.colnames]][use]
 
 
 def _choose_settings(footprints: Settings, i: int, scene: Scene) -> FootprintConfig:

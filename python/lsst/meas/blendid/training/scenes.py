@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "FAINTEST",
     "LabelledScenes",
     "Scene",
     "SceneSource",
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..footprints import FootprintConfig
+from ..labels import counted_objects
 from ..psf import PsfSummary, summarize_psf
 from ..samples import FootprintSamples, SceneContext
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
     from ..simulation import GalaxySource, SizeModel, Survey
     from ..simulation.config import SceneConfig
+
+FAINTEST = 4.0
+"""Point-source S/N of the faintest objects that a scene remembers: fainter ones count under no label."""
 
 type Progress = Callable[[int, int], None]
 """Called with the number of scenes done and in all."""
@@ -206,13 +211,16 @@ class LabelledScenes:
         Settings that the footprints of each scene were made with.
     snr_min
         Galaxies fainter than this were not counted.
-    centers
-        Objects of each scene that count, wherever they are: float32 of shape (m, 3), x, y (parent
-        pixels) and point-source S/N; `None` if they are not known, as for stamps.
+    truths
+        Objects of each scene, wherever they are, down to `FAINTEST` or to ``snr_min`` if that is fainter:
+        columns ``x``, ``y`` (parent pixels), ``snr``, and ``mag``, ``is_star`` and ``n_knots`` where they are
+        known; `None` if there are none for some scene, as for stamps.
     n_unlabelled
         Number of footprints that were left out because nobody labelled them.
     notes
         What was assumed when scenes were read, and what was lost of their labels, a line each.
+    skies
+        Names of the pieces of sky, by the numbers in ``sky``; scenes without them cannot be joined.
     """
 
     samples: FootprintSamples
@@ -222,9 +230,49 @@ class LabelledScenes:
     provenance: tuple[dict[str, Any], ...]
     footprints: tuple[FootprintConfig, ...]
     snr_min: float
-    centers: tuple[np.ndarray, ...] | None = None
+    truths: tuple[Table, ...] | None = None
     n_unlabelled: int = 0
     notes: tuple[str, ...] = ()
+    skies: tuple[str, ...] = ()
+
+    @classmethod
+    def join(cls, parts: Sequence[LabelledScenes]) -> LabelledScenes:
+        """Put scenes that were labelled alike one after the other.
+
+        Parameters
+        ----------
+        parts
+            At least one.
+
+        Returns
+        -------
+        labelled
+            All of them; what is the same piece of sky by name has one number.
+        """
+        names = sorted({name for part in parts for name in part.skies})
+        numbers = [np.array([names.index(name) for name in part.skies], dtype=np.int64) for part in parts]
+        return cls(
+            FootprintSamples.join([part.samples for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([number[part.sky] for number, part in zip(numbers, parts, strict=True)]),
+            tuple(share for part in parts for share in part.inside),
+            tuple(facts for part in parts for facts in part.provenance),
+            tuple(config for part in parts for config in part.footprints),
+            parts[0].snr_min,
+            tuple(table for part in parts for table in part.truths or ())
+            if all(part.truths is not None for part in parts)
+            else None,
+            sum(part.n_unlabelled for part in parts),
+            tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+            tuple(names),
+        )
+
+    @property
+    def centers(self) -> tuple[np.ndarray, ...] | None:
+        """Objects that count, scene by scene: x, y (pixels), S/N, float32 (m, 3); `None` if not known."""
+        if self.truths is None:
+            return None
+        return tuple(counted_objects(truth, self.snr_min).astype("f4") for truth in self.truths)
 
     @property
     def mix(self) -> dict[str, float]:
