@@ -22,7 +22,7 @@ import dataclasses
 import time
 from pathlib import Path
 
-from lsst.meas.blendid.evaluation.stamp_baselines import hot_cold_report
+from hot_cold import hot_cold_report
 from lsst.meas.blendid.simulation.stamps import CoinSettings, make_coin
 
 

@@ -33,16 +33,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blendhunter_sep import AGGRESSIVE_CONTRAST, AGGRESSIVE_LEVELS, find_with_sep
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.classifiers import BlendClassifier, classifier_registry, split_probabilities
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, FoundPeaks, PeakComparison, compare_peaks
 from lsst.meas.blendid.evaluation.peak_finders import (
-    AGGRESSIVE_CONTRAST,
-    AGGRESSIVE_LEVELS,
     LocalizerFinder,
     find_candidates,
     find_detected,
-    find_with_sep,
     make_found,
     with_magnitudes,
 )

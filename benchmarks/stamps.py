@@ -27,14 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blendhunter_sep import PUBLISHED_SEP, SepBaseline, SepScores, score_sep, sep_baseline
 from lsst.meas.blendid.classifiers import BlendClassifier, LogisticClassifier, split_probabilities
-from lsst.meas.blendid.evaluation.stamp_baselines import (
-    PUBLISHED_SEP,
-    SepBaseline,
-    SepScores,
-    score_sep,
-    sep_baseline,
-)
 from lsst.meas.blendid.simulation.stamps import (
     BlendHunterSettings,
     StampSet,

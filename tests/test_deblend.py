@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -19,20 +18,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmark_programs import load_benchmark
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 
 @pytest.fixture(scope="module")
-def deblend(repo_root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("deblend", repo_root / "benchmarks" / "deblend.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Data classes look their module up.
-    sys.modules["deblend"] = module
-    spec.loader.exec_module(module)
-    return module
+def deblend() -> ModuleType:
+    return load_benchmark("deblend")
 
 
 def sources(*found: tuple[float, int], e: float = 0.1) -> dict[str, Any]:

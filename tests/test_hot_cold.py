@@ -16,27 +16,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.table import Table
+from benchmark_programs import load_benchmark
 from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid._sep import MissingSepError
-from lsst.meas.blendid.evaluation._hot_cold import (
-    PUBLISHED_RATES,
-    detection_rates,
-    hot_cold_report,
-    rates_as_text,
-    read_published_pairs,
-    reweight,
-)
-from lsst.meas.blendid.evaluation._sextractor import (
-    COLD,
-    HOT,
-    cold_else_hot,
-    cold_plus_hot,
-    find_in_stamps,
-)
 from lsst.meas.blendid.simulation.stamps import StampSet
 
 sep = pytest.importorskip("sep")
+
+program = load_benchmark("hot_cold")
+COLD, HOT, PUBLISHED_RATES = program.COLD, program.HOT, program.PUBLISHED_RATES
+cold_else_hot, cold_plus_hot, find_in_stamps = (
+    program.cold_else_hot,
+    program.cold_plus_hot,
+    program.find_in_stamps,
+)
+detection_rates, rates_as_text, reweight = program.detection_rates, program.rates_as_text, program.reweight
+hot_cold_report, read_published_pairs = program.hot_cold_report, program.read_published_pairs
 
 SIZE, SIGMA, RADIUS = 128, 1.0, 4.0
 

@@ -11,25 +11,19 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from benchmark_programs import load_benchmark
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="there is no /proc here")
 
 
 @pytest.fixture(scope="module")
-def kills(repo_root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("kills", repo_root / "benchmarks" / "kills.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Data classes look their module up.
-    sys.modules["kills"] = module
-    spec.loader.exec_module(module)
-    return module
+def kills() -> ModuleType:
+    return load_benchmark("kills")
 
 
 def test_simulate_is_whole_and_can_be_repeated(kills: ModuleType, tmp_path: Path) -> None:

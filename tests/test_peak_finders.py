@@ -15,15 +15,13 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy.table import Table
+from benchmark_programs import load_benchmark
 from lsst.meas.blendid import find_footprints
 from lsst.meas.blendid.classifiers import CentersClassifier
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, compare_peaks
 from lsst.meas.blendid.evaluation.peak_finders import (
-    AGGRESSIVE_CONTRAST,
-    AGGRESSIVE_LEVELS,
     CandidateFinder,
     find_detected,
-    find_with_sep,
     make_found,
     with_magnitudes,
 )
@@ -135,15 +133,18 @@ def test_peaks_out_of_the_searched_area_have_no_magnitude(
 def test_sep(scenes: tuple[FootprintSamples, list[Table]]) -> None:
     pytest.importorskip("sep", reason="SEP is an optional baseline")
     samples, truths = scenes
-    usual = find_with_sep(samples)
-    hot = find_with_sep(samples, levels=AGGRESSIVE_LEVELS, contrast=AGGRESSIVE_CONTRAST)
+    program = load_benchmark("blendhunter_sep")
+    usual = program.find_with_sep(samples)
+    hot = program.find_with_sep(
+        samples, levels=program.AGGRESSIVE_LEVELS, contrast=program.AGGRESSIVE_CONTRAST
+    )
     found = make_found(samples, truths, np.zeros(len(samples), dtype=int), {"usual": usual, "hot": hot})
     for peaks in (usual, hot):
         check_owners(peaks, samples)
         assert not peaks.has_probabilities
         assert match_peaks(peaks, found.galaxies).is_true.mean() > 0.8
     assert len(hot) >= len(usual)
-    assert len(find_with_sep(samples, threshold=1e6)) == 0
+    assert len(program.find_with_sep(samples, threshold=1e6)) == 0
 
 
 def test_candidates(scenes: tuple[FootprintSamples, list[Table]]) -> None:

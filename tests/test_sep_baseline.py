@@ -14,12 +14,15 @@ import sys
 
 import numpy as np
 import pytest
+from benchmark_programs import load_benchmark
 from hypothesis import given
 from hypothesis import strategies as st
-from lsst.meas.blendid.evaluation._sep_baseline import _label
-from lsst.meas.blendid.evaluation.stamp_baselines import MISSED, SepBaseline, score_sep, sep_baseline
 from lsst.meas.blendid.simulation.stamps import StampSetError
 from toy_stamps import toy_stamps
+
+program = load_benchmark("blendhunter_sep")
+MISSED, SepBaseline = program.MISSED, program.SepBaseline
+score_sep, sep_baseline, _label = program.score_sep, program.sep_baseline, program._label
 
 ONE = np.array([[20.0, 20.0]])
 TWO = np.array([[20.0, 20.0], [30.0, 20.0]])

@@ -11,14 +11,11 @@
 from __future__ import annotations
 
 __all__ = (
-    "AGGRESSIVE_CONTRAST",
-    "AGGRESSIVE_LEVELS",
     "CandidateFinder",
     "LocalizerFinder",
     "PeakFinder",
     "find_candidates",
     "find_detected",
-    "find_with_sep",
     "make_found",
     "with_magnitudes",
 )
@@ -30,11 +27,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from .._sep import BLENDHUNTER_CONTRAST, BLENDHUNTER_LEVELS, BLENDHUNTER_THRESHOLD, extract
 from ..classifiers import BlendClassifier, CentersClassifier, split_probabilities
 from ..fluxes import peak_fluxes, to_magnitudes
 from ..footprints import PEAK_DTYPE, DetectionResult
-from ..labels import N_CLASSES, owners
+from ..labels import N_CLASSES
 from ..localizers import BlendLocalizer, locate_peaks
 from ..peak_matching import GalaxyList, PeakList
 from ..samples import FootprintSamples
@@ -42,13 +38,6 @@ from .peak_comparison import FoundPeaks
 
 if TYPE_CHECKING:
     from astropy.table import Table
-
-AGGRESSIVE_LEVELS = 64
-"""Number of deblending levels of a run of SEP that splits wherever it can."""
-AGGRESSIVE_CONTRAST = 1e-4
-"""Least share of the flux for an object to be split in that run; BlendHunter's is fifty times as large."""
-
-_SUB_OBJECTS = 1 << 16
 
 
 class PeakFinder(Protocol):
@@ -208,58 +197,6 @@ def find_candidates(classifier: CentersClassifier, samples: FootprintSamples) ->
     found = classifier.find_candidates(samples)
     sizes = [len(result.footprints) for result in samples.results]
     return PeakList.join([PeakList.from_candidates(candidates) for candidates in found], sizes)
-
-
-def find_with_sep(
-    samples: FootprintSamples,
-    *,
-    threshold: float = BLENDHUNTER_THRESHOLD,
-    levels: int = BLENDHUNTER_LEVELS,
-    contrast: float = BLENDHUNTER_CONTRAST,
-) -> PeakList:
-    """Take the objects that SExtractor finds in footprints, through SEP.
-
-    Parameters
-    ----------
-    samples
-        The n footprints, with images.
-    threshold
-        Detection threshold per pixel, in units of the noise of a pixel.
-    levels, contrast
-        Number of deblending levels and least share of the flux for an object to be split.
-
-    Returns
-    -------
-    peaks
-        Objects whose centroid lies in a footprint, the brightest of each first, without probabilities.
-
-    Raises
-    ------
-    MissingSepError
-        Raised if SEP is not installed.
-    """
-
-    def find(result: DetectionResult) -> PeakList:
-        empty = np.zeros(0)
-        if not len(result.footprints):
-            return PeakList(empty.astype(np.int64), empty, empty, empty)
-        objects = extract(
-            result.image,
-            threshold,
-            noise=result.noise.sigma,
-            levels=levels,
-            contrast=contrast,
-            sub_objects=_SUB_OBJECTS,
-            pixels=max(result.image.size, 1),
-        )
-        x, y = (np.asarray(objects[name], dtype=np.float64) for name in ("x", "y"))
-        x, y = x + result.xy0[0], y + result.xy0[1]
-        owner = owners(result.footprints, x, y)
-        order = np.lexsort((-np.asarray(objects["flux"]), owner))
-        order = order[owner[order] > 0]
-        return PeakList(owner[order] - 1, x[order], y[order], np.full(len(order), np.nan))
-
-    return _join(samples, find)
 
 
 def with_magnitudes(peaks: PeakList, samples: FootprintSamples) -> PeakList:
