@@ -14,7 +14,7 @@ UPGRADE ?=
 BIN := $(VENV)/bin
 # Written last: without it the environment counts as unfinished and is made anew.
 STAMP := $(VENV)/.installed
-CODE := python tests benchmarks doc .ci
+CODE := python tests benchmarks tools doc .ci
 
 .PHONY: help demo test test-numbers install lint format types doc scons requirements clean
 
@@ -92,4 +92,4 @@ clean:
 	rm -rf $(VENV) build dist blendid-demo submit runinfo doc/_build .mypy_cache .ruff_cache .pytest_cache
 	rm -rf .hypothesis .sconsign.dblite .sconf_temp tests/.tests config.log ups/__pycache__
 	rm -rf python/*.egg-info python/*.dist-info python/lsst/meas/blendid/version.py
-	find python tests benchmarks doc -name __pycache__ -prune -exec rm -rf {} +
+	find python tests benchmarks tools doc -name __pycache__ -prune -exec rm -rf {} +

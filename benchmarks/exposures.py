@@ -35,14 +35,13 @@ from astropy.table import Table
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.simulation import Survey, get_survey
-from lsst.meas.blendid.simulation.catalogs.galaxies import observe
-from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.observed import observe
+from lsst.meas.blendid.simulation.coadds.exposures import ExposureStack, effective_kernel, expose
+from lsst.meas.blendid.simulation.coadds.photons import make_sensor
 from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel
 from lsst.meas.blendid.simulation.coadds.render import draw_galaxies
 from lsst.meas.blendid.simulation.config import ExposureConfig
-from lsst.meas.blendid.simulation.exposures._dither import effective_kernel
-from lsst.meas.blendid.simulation.exposures._sensor import make_sensor
-from lsst.meas.blendid.simulation.exposures.stack import ExposureStack, expose
 
 
 def make_galaxies(size: int, survey: Survey, args: argparse.Namespace) -> Table:

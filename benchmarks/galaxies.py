@@ -19,6 +19,7 @@ the first twelve of them.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ from lsst.meas.blendid.simulation import (
     get_survey,
     read_truth_scene,
 )
-from lsst.meas.blendid.simulation.catalogs.clustering import PairCounts, count_pairs
-from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.parametric import PairCounts, count_pairs
 
 SIZE = 2048
 AREA = (SIZE * 0.2 / 60.0) ** 2
@@ -85,7 +86,9 @@ def main() -> None:
         print(row)
 
     if options.sample is not None:
-        from lsst.meas.blendid.simulation.catalogs._cosmodc2_sample import read_sample
+        # What the shipped model was fitted to is read by the program that fits it.
+        sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+        from fit_cosmodc2 import read_sample
 
         real = read_sample(options.sample).values
         drawn = [

@@ -43,9 +43,8 @@ from lsst.meas.blendid.simulation import (
     simulate_scene,
     stderr_progress,
 )
-from lsst.meas.blendid.simulation.catalogs.galaxies import observe
-from lsst.meas.blendid.simulation.catalogs.knots import split_knots
-from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.observed import observe, split_knots
 from lsst.meas.blendid.simulation.coadds.render import draw_with_galsim
 from lsst.meas.blendid.simulation.config import SceneConfig
 

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.readers import read_image
-from lsst.meas.blendid.simulation.stamps import StampSet
+from lsst.meas.blendid.simulation.stamps import StampSet, make_mosaic
 from toy_stamps import toy_stamps
 
 SIZE = 256
@@ -256,7 +256,7 @@ def test_a_model_of_footprints_in_stamps_runs_on_their_mosaic(
     status, out, err = run("train", "--classifier", "peaks", "--out", package, *options)
     assert (status, err) == (0, "")
     assert f"{noisy}: right for " in out
-    image, _ = StampSet.read(noisy).split("test").to_mosaic().write(tmp_path / "mosaic.fits")
+    image, _ = make_mosaic(StampSet.read(noisy).split("test")).write(tmp_path / "mosaic.fits")
     status, out, err = run("run", image, "--out", tmp_path, *PEAKS, "--model", package)
     assert status == 0, err
     blend = Table.read(tmp_path / "mosaic.blend.parquet")

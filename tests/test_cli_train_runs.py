@@ -35,7 +35,7 @@ from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.readers import read_image
 from lsst.meas.blendid.samples import FootprintSamples
-from lsst.meas.blendid.simulation.tracts.repository import make_demo_repository
+from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
 from lsst.meas.blendid.training import clipped_footprints
 from lsst.pex.config import Field
 

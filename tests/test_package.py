@@ -82,7 +82,19 @@ def _text_files() -> Iterator[Path]:
     """Text files of the source tree that belong to it."""
     suffixes = {".py", ".rst", ".md", ".toml", ".yaml", ".txt", ".table", ".cfg", ".in"}
     names = {"Makefile", "SConstruct", "SConscript", "run", "find-python", "blendid"}
-    for top in (".", ".ci", "bin", "config", "pipelines", "ups", "benchmarks", "doc", "tests", "python"):
+    for top in (
+        ".",
+        ".ci",
+        "bin",
+        "config",
+        "pipelines",
+        "ups",
+        "benchmarks",
+        "tools",
+        "doc",
+        "tests",
+        "python",
+    ):
         paths = (ROOT / top).iterdir() if top in (".", ".ci", "bin") else (ROOT / top).rglob("*")
         for path in sorted(paths):
             inside = path.relative_to(ROOT).parts

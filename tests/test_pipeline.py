@@ -25,8 +25,9 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetType
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask, ModelPackage
 from lsst.meas.blendid.errors import NoFinitePixelsError
-from lsst.meas.blendid.simulation.coadds.coadd import make_sky_projection
-from lsst.meas.blendid.simulation.tracts.repository import make_demo_repository, register_dimensions
+from lsst.meas.blendid.simulation.coadds.simulated_coadd import make_sky_projection
+from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
+from lsst.meas.blendid.simulation.tracts.repository import register_dimensions
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 

@@ -29,8 +29,7 @@ from lsst.daf.butler import Butler
 from lsst.meas.blendid import SimulateCoaddConfig, SimulateCoaddTask
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.simulation.config import SceneConfig
-from lsst.meas.blendid.simulation.tracts.repository import make_tract_catalog
-from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation
+from lsst.meas.blendid.simulation.tracts.tract import TractLayout, TractSimulation, make_tract_catalog
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import InvalidQuantumError
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor

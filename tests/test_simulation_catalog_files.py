@@ -30,12 +30,8 @@ from lsst.meas.blendid.simulation import (
     mag_to_njy,
     njy_to_mag,
 )
-from lsst.meas.blendid.simulation.catalogs.catalog_files import (
-    CATALOG_COLUMNS,
-    CATALOG_SUFFIXES,
-    FileSource,
-    read_catalog,
-)
+from lsst.meas.blendid.simulation.catalogs.catalog_files import CATALOG_SUFFIXES, FileSource, read_catalog
+from lsst.meas.blendid.simulation.catalogs.columns import CATALOG_COLUMNS
 from pyarrow import parquet
 
 SIZE = (300, 200)

@@ -6,17 +6,21 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Tests of the cells of a patch."""
+"""Tests of the cells of a patch, and of PSF and depth in each."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.images import YX, Box
 from lsst.images.cells import CellGrid, PatchDefinition
-from lsst.meas.blendid.simulation.coadds.cells import cell_size_for, cells_of
+from lsst.meas.blendid.simulation import SimulationError, get_survey
+from lsst.meas.blendid.simulation.coadds.cells import cell_size_for, cells_of, conditions_of, is_varied
+from lsst.meas.blendid.simulation.config import VariationConfig
 
 
 def _patch(x0: int, y0: int, nx: int, ny: int, cell: YX) -> PatchDefinition:
@@ -61,3 +65,108 @@ def test_a_shared_cell_is_the_same_in_both_patches() -> None:
 )
 def test_cell_sizes_divide(size: int, cell: int) -> None:
     assert cell_size_for(size) == cell and size % cell == 0
+
+
+NAMES = ("fwhm", "g1", "g2", "n_exposures", "sky_factor")
+
+
+def _config(**settings: float) -> VariationConfig:
+    config = VariationConfig(**settings)
+    config.validate()
+    return config
+
+
+ALL = _config(fwhmScatter=0.1, ellipticityScatter=0.03, depthScatter=0.2, skyScatter=0.1)
+
+
+def test_nothing_varies_by_default() -> None:
+    survey = get_survey("i")
+    found = conditions_of((3.5, 7.5), survey, VariationConfig(), 1)
+    assert dataclasses.astuple(found) == (survey.fwhm, 0.0, 0.0, survey.n_exposures, 1.0)
+    assert found.survey(survey) == survey
+    assert not is_varied(VariationConfig())
+    for name in ("fwhmScatter", "ellipticityScatter", "depthScatter", "skyScatter"):
+        assert is_varied(_config(**{name: 0.01}))
+
+
+def test_scatter_is_what_was_asked_for() -> None:
+    """Over seeds, at one place."""
+    survey = get_survey("i")
+    found = [conditions_of((2.5, 9.5), survey, ALL, seed) for seed in range(600)]
+    values = {name: np.array([getattr(c, name) for c in found]) for name in NAMES}
+    expected = {
+        "fwhm": (survey.fwhm, 0.1 * survey.fwhm),
+        "g1": (0.0, 0.03),
+        "g2": (0.0, 0.03),
+        "n_exposures": (survey.n_exposures, 0.2 * survey.n_exposures),
+        "sky_factor": (1.0, 0.1),
+    }
+    for name, (mean, scatter) in expected.items():
+        assert values[name].mean() == pytest.approx(mean, abs=4 * scatter / np.sqrt(600))
+        assert values[name].std() == pytest.approx(scatter, rel=0.12)
+    # Of five quantities no two are the same.
+    table = np.corrcoef([values[name] for name in NAMES])
+    assert np.abs(table - np.eye(5)).max() < 4 / np.sqrt(600)
+
+
+def test_fields_are_smooth_over_their_scale() -> None:
+    """Correlation exp(-d²/2) at a distance of d scales."""
+    survey, distances = get_survey("i"), np.array([0.0, 0.5, 1.0, 2.0])
+    for scale in (2.0, 6.0):
+        config = _config(fwhmScatter=0.1, scale=scale)
+        fwhm = np.array(
+            [
+                [conditions_of((5.5 + scale * d, 1.5), survey, config, seed).fwhm for d in distances]
+                for seed in range(500)
+            ]
+        )
+        correlation = np.corrcoef(fwhm.T)[0]
+        np.testing.assert_allclose(correlation, np.exp(-0.5 * distances**2), atol=0.15)
+
+
+def test_bands_have_fields_of_their_own() -> None:
+    survey = get_survey("i")
+    other = dataclasses.replace(survey, band="r")
+    pairs = [[conditions_of((1.5, 1.5), s, ALL, seed).fwhm for s in (survey, other)] for seed in range(300)]
+    assert np.corrcoef(np.array(pairs).T)[0, 1] == pytest.approx(0.0, abs=4 / np.sqrt(300))
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    x=st.floats(-1e4, 1e4),
+    y=st.floats(-1e4, 1e4),
+    seed=st.integers(0, 2**40),
+    scatter=st.tuples(st.floats(0, 0.3), st.floats(0, 0.1), st.floats(0, 0.5), st.floats(0, 0.3)),
+    scale=st.floats(0.1, 1e3),
+)
+def test_any_conditions_can_be_drawn(
+    x: float, y: float, seed: int, scatter: tuple[float, float, float, float], scale: float
+) -> None:
+    survey = get_survey("i")
+    config = _config(
+        fwhmScatter=scatter[0],
+        ellipticityScatter=scatter[1],
+        depthScatter=scatter[2],
+        skyScatter=scatter[3],
+        scale=scale,
+    )
+    found = conditions_of((x, y), survey, config, seed)
+    assert found == conditions_of((x, y), survey, config, seed)
+    found.psf.check_sampling(survey.pixel_scale)
+    local = found.survey(survey)
+    assert isinstance(found.n_exposures, int) and found.n_exposures >= 1
+    assert np.isfinite(local.sky_sigma) and local.sky_sigma > 0.0
+    assert local.sky_electrons == pytest.approx(
+        survey.sky_electrons * found.sky_factor * found.n_exposures / survey.n_exposures
+    )
+
+
+def test_poor_sampling_is_left_to_be_reported() -> None:
+    """A survey whose PSF is undersampled is not mended in silence."""
+    sharp = dataclasses.replace(get_survey("i"), fwhm=0.3)
+    assert conditions_of((0.5, 0.5), sharp, VariationConfig(), 1).fwhm == 0.3
+
+
+def test_negative_seed() -> None:
+    with pytest.raises(SimulationError, match="negative"):
+        conditions_of((0.5, 0.5), get_survey("i"), ALL, -1)

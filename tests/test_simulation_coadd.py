@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import astropy.units as u
@@ -19,9 +18,8 @@ import numpy as np
 import pytest
 from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
-from lsst.images import XY, Box, get_legacy_deep_coadd_mask_planes
+from lsst.images import Box, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd
-from lsst.images.serialization import read_archive
 from lsst.meas.blendid.simulation import (
     PsfModel,
     SimulatedCoadd,
@@ -31,10 +29,10 @@ from lsst.meas.blendid.simulation import (
     kolmogorov_psf,
     simulate_scene,
 )
-from lsst.meas.blendid.simulation.coadds.projection import make_sky_projection
 from lsst.meas.blendid.simulation.config import SceneConfig
 
 pytest.importorskip("galsim")
+
 
 TRUTH_COLUMNS = {
     "id": "i8",
@@ -61,6 +59,8 @@ TRUTH_COLUMNS = {
     "knot_fraction": "f4",
     **{f"mag_{band}": "f4" for band in "ugrizy"},
 }
+
+
 PEDESTAL = SceneConfig(doSubtractBackground=False)
 
 
@@ -95,21 +95,6 @@ def test_truth_columns(scene: SimulatedCoadd) -> None:
     ix, iy = np.rint(truth["x"]), np.rint(truth["y"])
     assert ix.min() >= 1000 and ix.max() <= 1255 and iy.min() >= 2000 and iy.max() <= 2191
     assert truth.meta["seed"] == 3 and truth.meta["size_model"] == "cosmodc2-galaxies"
-
-
-def test_projection_of_the_truth(scene: SimulatedCoadd) -> None:
-    truth = scene.truth
-    sky = scene.coadd.sky_projection.pixel_to_sky(XY(x=np.array(truth["x"]), y=np.array(truth["y"])))
-    np.testing.assert_allclose(truth["ra"], sky.ra.deg, rtol=0, atol=1e-12)
-    # North is up, east is left, a pixel is 0.2 arcsec.
-    box = Box.factory[0:100, 0:100]
-    projection = make_sky_projection(box, skymap="s", tract=0, pixel_scale=0.2, center=(10.0, 0.0))
-    middle, left, up = (
-        projection.pixel_to_sky(XY(x=x, y=y)) for x, y in ((49.5, 49.5), (48.5, 49.5), (49.5, 50.5))
-    )
-    assert (middle.ra.deg, middle.dec.deg) == (pytest.approx(10.0), pytest.approx(0.0, abs=1e-9))
-    assert (left.ra - middle.ra).arcsec == pytest.approx(0.2, rel=1e-4)
-    assert (up.dec - middle.dec).arcsec == pytest.approx(0.2, rel=1e-4)
 
 
 def test_noise_of_an_empty_sky() -> None:
@@ -220,40 +205,6 @@ def test_position_of_the_image_moves_nothing_else() -> None:
     np.testing.assert_allclose(two.truth["y"], one.truth["y"] + 5000)
 
 
-def test_files_round_trip(scene: SimulatedCoadd, tmp_path: Path) -> None:
-    image, truth = scene.write(tmp_path / "scene.fits")
-    assert (image.name, truth.name) == ("scene.fits", "scene.truth.parquet")
-    assert sorted(os.listdir(tmp_path)) == ["scene.fits", "scene.truth.parquet"]
-    coadd = read_archive(str(image), CellCoadd)
-    for name in ("image", "mask", "variance"):
-        np.testing.assert_array_equal(getattr(coadd, name).array, getattr(scene.coadd, name).array)
-    assert coadd.bbox == scene.coadd.bbox and coadd.patch == scene.coadd.patch
-    assert coadd.sky_projection == scene.coadd.sky_projection
-    np.testing.assert_array_equal(
-        coadd.psf.compute_kernel_image(x=1100, y=2100).array,
-        scene.coadd.psf.compute_kernel_image(x=1100, y=2100).array,
-    )
-    table = Table.read(truth)
-    assert table.colnames == scene.truth.colnames
-    assert table["flux"].unit == u.nJy
-    assert table.meta["seed"] == 3
-    for name in table.colnames:
-        np.testing.assert_array_equal(table[name], scene.truth[name])
-
-
-def test_existing_files_are_kept(scene: SimulatedCoadd, tmp_path: Path) -> None:
-    (tmp_path / "scene.truth.parquet").write_text("precious")
-    with pytest.raises(FileExistsError, match="scene.truth.parquet"):
-        scene.write(tmp_path / "scene.fits")
-    assert os.listdir(tmp_path) == ["scene.truth.parquet"]
-    scene.write(tmp_path / "scene.fits", overwrite=True)
-    assert len(Table.read(tmp_path / "scene.truth.parquet")) == len(scene.truth)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        scene.write(tmp_path / "nowhere" / "scene.fits")
-    with pytest.raises(SimulationError, match="scene.txt"):
-        scene.write(tmp_path / "scene.txt")
-
-
 def test_truth_scene(shared_data: Path) -> None:
     """Counts above 5σ of a released scene; with the band's noise they are set by its photons alone."""
     path = shared_data / "buchanan2022" / "scene_01.fits"
@@ -301,8 +252,3 @@ def test_survey_settings_are_used() -> None:
     np.testing.assert_allclose(
         scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_psf(1.0, 0.2, 41)
     )
-
-
-def test_any_file_name_will_do(tmp_path: Path) -> None:
-    path, truth = simulate_scene(size=(64, 64), seed=1).write(tmp_path / "sim %41 ü#.fits")
-    assert sorted(tmp_path.iterdir()) == sorted([path, truth])

@@ -6,25 +6,21 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Tests of the joint distribution of cosmoDC2's galaxies, and of how it is fitted."""
+"""Tests of the joint distribution of cosmoDC2's galaxies."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, get_survey
-from lsst.meas.blendid.simulation.catalogs._cosmodc2_sample import GalaxySample, read_sample
-from lsst.meas.blendid.simulation.catalogs._size_models import composite_radius
-from lsst.meas.blendid.simulation.catalogs.cosmodc2 import UniverseModel, draw_galaxies, load_model
-from lsst.meas.blendid.simulation.catalogs.galaxies import GALAXY_COLUMNS
-from lsst.meas.blendid.simulation.catalogs.population import make_catalog
+from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.columns import GALAXY_COLUMNS
+from lsst.meas.blendid.simulation.catalogs.cosmodc2 import PopulationModel, draw_galaxies, load_model
+from lsst.meas.blendid.simulation.catalogs.galaxies import composite_radius
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +100,7 @@ def test_draws_of_one_galaxy_vary() -> None:
 
 def test_model_survives_its_file() -> None:
     model = load_model()
-    again = UniverseModel.from_json(model.to_json())
+    again = PopulationModel.from_json(model.to_json())
     mag = np.linspace(20.0, 28.0, 50)
     one, two = (m.draw(mag, np.random.default_rng(1)) for m in (model, again))
     for name, values in one.items():
@@ -122,7 +118,7 @@ def test_damaged_models_are_refused(damage: str) -> None:
         content["galaxies"]["means"][0] = content["galaxies"]["means"][0][:-1]
     text = "not JSON" if damage == "text" else json.dumps(content)
     with pytest.raises(SimulationError, match="model of galaxies"):
-        UniverseModel.from_json(text)
+        PopulationModel.from_json(text)
 
 
 def test_composite_radius_is_that_of_the_sum() -> None:
@@ -134,83 +130,3 @@ def test_composite_radius_is_that_of_the_sum() -> None:
         light = fraction * bulge.calculateIntegratedFlux(radius)
         light += (1.0 - fraction) * disc.calculateIntegratedFlux(radius)
         assert light == pytest.approx(0.5, abs=0.003), (fraction, ratio)
-
-
-def _write_sample(folder: Path, healpixels: tuple[int, ...], n: int = 150) -> None:
-    """Galaxies whose spectra are flat in f_ν, brighter and larger when nearer."""
-    folder.mkdir()
-    for number in healpixels:
-        rng = np.random.default_rng(number)
-        redshift = rng.uniform(0.3, 2.5, n)
-        level = 10.0 ** rng.uniform(7.5, 9.5, n)
-        bulge = np.where(rng.uniform(size=n) < 0.3, 0.0, rng.uniform(0.05, 0.9, n))
-        shape = np.ones(30) * rng.uniform(0.9, 1.1, (n, 30))
-        parts = {"bulge": bulge, "disk": 0.6 * (1.0 - bulge), "knots": 0.4 * (1.0 - bulge)}
-        columns = {"redshift": redshift, "redshift_hubble": redshift}
-        columns |= {name: 0.01 * rng.standard_normal(n) for name in ("shear_1", "shear_2", "convergence")}
-        for part, size in (("disk", 0.2), ("bulge", 0.12)):
-            major = size * 10.0 ** (0.2 * rng.standard_normal(n))
-            columns[f"size_{part}_true"] = major
-            columns[f"size_minor_{part}_true"] = major * rng.uniform(0.2, 1.0, n)
-        table = {name: pa.array(values) for name, values in columns.items()}
-        for part, share in parts.items():
-            table[f"sed_val_{part}"] = pa.array(list((level * share)[:, None] * shape))
-        pq.write_table(pa.table(table), folder / f"galaxy_{number}.parquet")
-        stars = {f"{name}mag": pa.array(20.0 + rng.uniform(0, 5, n)) for name in "ugrizy"}
-        pq.write_table(pa.table(stars), folder / f"trilegal_{number}.parquet")
-
-
-def test_magnitudes_are_those_of_the_spectra(tmp_path: Path) -> None:
-    pytest.importorskip("galsim")
-    cosmology = pytest.importorskip("astropy.cosmology")
-    _write_sample(tmp_path / "sample", (1,), 20)
-    sample = read_sample(tmp_path / "sample", (1,))
-    table = pq.read_table(tmp_path / "sample" / "galaxy_1.parquet")
-    seds = [np.array(table[f"sed_val_{part}"].to_pylist()) for part in ("bulge", "disk", "knots")]
-    redshift = np.array(table["redshift"])
-    distance = cosmology.FlatLambdaCDM(H0=71.0, Om0=0.2648, Ob0=0.0448).luminosity_distance(redshift)
-    flux = np.mean(sum(seds), axis=1) * 4.4659e13 * (1 + redshift) / (4 * np.pi * distance.to_value("m") ** 2)
-    expected = -2.5 * np.log10(flux * 1e26 / 3631.0)
-    # The spectra are flat to 10 % in a bin.
-    np.testing.assert_allclose(sample.values["mag_i"], expected, atol=0.12)
-    share = seds[0].sum(axis=1) / sum(seds).sum(axis=1)
-    np.testing.assert_allclose(sample.values["bulge_fraction"], share, atol=0.01)
-    ratio = np.array(table["size_minor_disk_true"]) / np.array(table["size_disk_true"])
-    np.testing.assert_allclose(sample.values["axis_ratio"], ratio)
-    np.testing.assert_allclose(
-        sample.values["disc_radius"], np.array(table["size_disk_true"]) * np.sqrt(ratio)
-    )
-
-
-def test_incomplete_samples_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no file .*galaxy_9556.parquet"):
-        read_sample(tmp_path)
-    pq.write_table(pa.table({"redshift": [1.0]}), tmp_path / "galaxy_9556.parquet")
-    with pytest.raises(SimulationError, match="galaxy_9556.parquet has no column redshift_hubble, shear_1"):
-        read_sample(tmp_path)
-
-
-def test_fit_recovers_a_distribution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The documented command, on a sample with known trends."""
-    pytest.importorskip("sklearn")
-    pytest.importorskip("galsim")
-    from lsst.meas.blendid.simulation.catalogs import fit_cosmodc2 as fit
-
-    _write_sample(tmp_path / "sample", (9556, 9683, 9684, 9812, 9813, 9940))
-    fit.main(["--sample", str(tmp_path / "sample"), "--out", str(tmp_path / "model.json")])
-    assert "log likelihood" in capsys.readouterr().out
-    model = UniverseModel.from_json((tmp_path / "model.json").read_text(encoding="utf-8"))
-    sample = read_sample(tmp_path / "sample")
-    sample = sample.select(sample.values["mag_i"] < fit.COMPLETE)
-    assert isinstance(sample, GalaxySample) and len(sample) == model.metadata["n_galaxies"]
-    mag = np.repeat(sample.values["mag_i"], 20)
-    drawn = model.draw(mag, np.random.default_rng(0))
-    for name in ("redshift", "disc_radius", "bulge_radius", "axis_ratio"):
-        assert np.median(drawn[name]) == pytest.approx(np.median(sample.values[name]), rel=0.08), name
-    none = np.mean(sample.values["bulge_fraction"] < 1e-3)
-    assert np.mean(drawn["bulge_fraction"] == 0.0) == pytest.approx(none, abs=0.05)
-    # Nearer galaxies are brighter.
-    trend = np.corrcoef(mag, drawn["redshift"])[0, 1]
-    assert trend == pytest.approx(
-        np.corrcoef(sample.values["mag_i"], sample.values["redshift"])[0, 1], abs=0.1
-    )

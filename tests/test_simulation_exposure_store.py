@@ -16,7 +16,7 @@ import astropy.io.fits
 import numpy as np
 import pytest
 from lsst.meas.blendid.simulation import SimulationError
-from lsst.meas.blendid.simulation.exposures._exposure_store import ExposureStore
+from lsst.meas.blendid.simulation.coadds.exposure_store import ExposureStore
 
 _SETTINGS: dict[str, str | int | float | bool] = {
     "seed": 1,

@@ -23,9 +23,8 @@ from lsst.meas.blendid.simulation import (
     complete_galaxies,
     get_size_model,
     get_survey,
-    mag_to_njy,
 )
-from lsst.meas.blendid.simulation.catalogs.galaxies import GALAXY_COLUMNS, OBSERVED_COLUMNS, observe
+from lsst.meas.blendid.simulation.catalogs.columns import GALAXY_COLUMNS
 
 
 def _table(n: int = 3, **columns: Any) -> Table:
@@ -138,53 +137,6 @@ def test_redder_bands_find_the_galaxies_of_i() -> None:
     again = complete_galaxies(table, "cosmodc2-galaxies", np.random.default_rng(1))
     colors = [np.median(t["mag_r"] - t["mag_i"]) for t in (base[near], again)]
     assert colors[0] == pytest.approx(colors[1], abs=0.12)
-
-
-def test_observe_magnifies() -> None:
-    catalog = _complete(_table(2, gamma1=[0.0, 0.1], gamma2=[0.0, 0.05], kappa=[0.0, 0.2]))
-    seen = observe(catalog, get_survey("i"))
-    assert tuple(seen.colnames) == OBSERVED_COLUMNS
-    mu = 1 / (0.8**2 - 0.1**2 - 0.05**2)
-    np.testing.assert_allclose(seen["flux"], mag_to_njy(24.0) * np.array([1.0, mu]))
-    np.testing.assert_allclose(seen["mag"], 24.0 - 2.5 * np.log10([1.0, mu]))
-    for name in GALAXY_COLUMNS:
-        np.testing.assert_array_equal(seen[name], catalog[name])
-    plain = observe(catalog, get_survey("i"), lensing=False)
-    np.testing.assert_allclose(plain["flux"], mag_to_njy(24.0))
-    assert not plain["gamma1"].any() and not plain["gamma2"].any() and not plain["kappa"].any()
-    assert catalog["kappa"][1] == 0.2 and "flux" not in catalog.colnames
-
-
-def test_each_band_sees_its_magnitudes() -> None:
-    catalog = _complete(_table(5))
-    for band in "ugrizy":
-        seen = observe(catalog, get_survey(band), lensing=False)
-        np.testing.assert_array_equal(seen["mag"], catalog[f"mag_{band}"])
-
-
-def test_incomplete_catalogues_cannot_be_observed() -> None:
-    catalog = _complete(_table())
-    catalog["mag_r"][1] = np.nan
-    with pytest.raises(SimulationError, match=r"'mag_r' must be finite.*1 of 3 rows are not \(rows 1\)"):
-        observe(catalog, get_survey("r"))
-    catalog.remove_column("mag_r")
-    with pytest.raises(SimulationError, match="no column 'mag_r', which band 'r' needs"):
-        observe(catalog, get_survey("r"))
-    with pytest.raises(SimulationError, match="not complete: no column id, redshift"):
-        observe(_table(mag_i=[24.0] * 3), get_survey("i"))
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("kappa", 1.2, r"column 'kappa' must be less than 1; 1 of 3 rows are not \(rows 2\)"),
-        ("gamma2", 1.2, r"'gamma1', 'gamma2' and 'kappa' must give a reduced shear less than 1; 1 of 3"),
-        ("gamma1", np.nan, r"column 'gamma1' must be finite; 1 of 3 rows are not \(rows 2\)"),
-    ],
-)
-def test_impossible_lensing_is_refused(column: str, value: float, message: str) -> None:
-    with pytest.raises(SimulationError, match=message):
-        _complete(_table(**{column: [0.0, 0.0, value]}))
 
 
 def test_given_shear_goes_with_no_drawn_convergence() -> None:

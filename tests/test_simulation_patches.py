@@ -20,19 +20,12 @@ from astropy.table import Table
 from lsst.images import YX, Box
 from lsst.images.cells import CellGrid, CellIJ, PatchDefinition
 from lsst.meas.blendid.labels import matched_snr
-from lsst.meas.blendid.simulation import (
-    SimulatedCoadd,
-    SimulationError,
-    draw_galaxies,
-    get_survey,
-)
-from lsst.meas.blendid.simulation.catalogs.galaxies import observe
-from lsst.meas.blendid.simulation.catalogs.population import make_catalog
-from lsst.meas.blendid.simulation.coadds._cell_images import draw_cells
-from lsst.meas.blendid.simulation.coadds.cells import cells_of
+from lsst.meas.blendid.simulation import SimulatedCoadd, SimulationError, draw_galaxies, get_survey
+from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.observed import observe
+from lsst.meas.blendid.simulation.coadds.cells import cells_of, conditions_of, draw_cells
 from lsst.meas.blendid.simulation.coadds.coadd import simulate_patch
-from lsst.meas.blendid.simulation.coadds.conditions import conditions_of
-from lsst.meas.blendid.simulation.coadds.projection import make_sky_projection
+from lsst.meas.blendid.simulation.coadds.simulated_coadd import make_sky_projection
 from lsst.meas.blendid.simulation.config import SceneConfig
 
 pytest.importorskip("galsim")

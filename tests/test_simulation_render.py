@@ -26,10 +26,8 @@ from lsst.meas.blendid.simulation import (
     draw_galaxies,
     get_survey,
 )
-from lsst.meas.blendid.simulation.catalogs.galaxies import observe
-from lsst.meas.blendid.simulation.catalogs.knots import split_knots
-from lsst.meas.blendid.simulation.coadds._profiles import Profiles
-from lsst.meas.blendid.simulation.coadds.render import EDGE
+from lsst.meas.blendid.simulation.catalogs.observed import observe, split_knots
+from lsst.meas.blendid.simulation.coadds.render import EDGE, Profiles
 
 galsim = pytest.importorskip("galsim")
 

@@ -21,14 +21,13 @@ import astropy.wcs
 import numpy as np
 import pytest
 from astropy.table import Table
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, complete_galaxies, get_survey
-from lsst.meas.blendid.simulation.catalogs._sky_field import SkyField, mean_position
 from lsst.meas.blendid.simulation.catalogs.sky_catalogs import SkyCatalogSource, find_healpixel_files
 from sky_catalog_files import CENTER, make_galaxies, write_galaxies, write_stars
 
 SIZE = (500, 400)
+
+
 I_BAND = get_survey("i")
 
 
@@ -197,15 +196,13 @@ def test_only_the_field_and_its_margin_are_read(tmp_path: Path) -> None:
     assert set(np.asarray(one["id"])) == set(columns["galaxy_id"][:1700][inside[:1700]])
 
 
-@pytest.mark.parametrize("row_group_size", [70, None])
-def test_batches_do_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_group_size: int | None
-) -> None:
-    """Rows are numbered through, over batches and row groups."""
+@pytest.mark.parametrize("row_group_size", [16, 70])
+def test_row_groups_do_not_matter(tmp_path: Path, row_group_size: int) -> None:
+    """Rows are numbered through, over row groups."""
     columns = make_galaxies(300)
-    write_galaxies(tmp_path, 9556, columns, row_group_size=row_group_size)
+    write_galaxies(tmp_path, 9556, columns)
     whole = _read(SkyCatalogSource(tmp_path, CENTER))
-    monkeypatch.setattr("lsst.meas.blendid.simulation.catalogs._parquet_rows._BATCH", 16)
+    write_galaxies(tmp_path, 9556, columns, row_group_size=row_group_size)
     table = _read(SkyCatalogSource(tmp_path, CENTER))
     for name in whole.colnames:
         np.testing.assert_array_equal(table[name], whole[name])
@@ -347,46 +344,6 @@ def test_empty_field_is_explained(tmp_path: Path) -> None:
         _read(SkyCatalogSource(tmp_path, (150.0, 2.0)))
     with pytest.raises(SimulationError, match="must be a place on the sky"):
         _read(SkyCatalogSource(tmp_path, (150.0, 95.0)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    ra=st.floats(0.0, 360.0),
-    dec=st.floats(-90.0, 90.0),
-    width=st.integers(1, 30000),
-    height=st.integers(1, 30000),
-    margin=st.integers(0, 200),
-    seed=st.integers(0, 1000),
-)
-def test_field_agrees_with_astropy(
-    ra: float, dec: float, width: int, height: int, margin: int, seed: int
-) -> None:
-    """Positions, the box around the field and the direction of north."""
-    field = SkyField((ra, dec), (width, height), 0.2, margin)
-    rng = np.random.default_rng(seed)
-    x = np.concatenate([rng.uniform(-margin, width - 1 + margin, 20), [0, width - 1, 0, width - 1]])
-    y = np.concatenate([rng.uniform(-margin, height - 1 + margin, 20), [0, 0, height - 1, height - 1]])
-    sky_ra, sky_dec = _wcs((ra, dec), (width, height)).all_pix2world(x, y, 0)
-    back_x, back_y = field.to_pixels(sky_ra, sky_dec)
-    np.testing.assert_allclose(back_x, x, atol=1e-5)
-    np.testing.assert_allclose(back_y, y, atol=1e-5)
-    assert field.contains(back_x, back_y).all()
-    middle, half, low, high = field.bounds()
-    assert (sky_dec >= low - 1e-9).all() and (sky_dec <= high + 1e-9).all()
-    assert (np.abs((sky_ra - middle + 180) % 360 - 180) <= half + 1e-9).all()
-    away = np.abs(sky_dec) < 89.9
-    step_x, step_y = field.to_pixels(sky_ra, sky_dec + 1e-5)
-    angle = np.arctan2(-(step_x - back_x), step_y - back_y)
-    difference = angle - field.north_angle(sky_ra, sky_dec)
-    np.testing.assert_allclose(np.exp(1j * difference[away]), 1.0, atol=1e-3)
-    # The other side of the sky has no place in a tangent plane.
-    assert np.isnan(field.to_pixels(np.array([ra + 180.0]), np.array([-dec]))[0]).all()
-
-
-def test_mean_position_crosses_the_zero_of_right_ascension() -> None:
-    ra, dec = mean_position(np.array([359.0, 1.0]), np.array([10.0, 10.0]))
-    assert min(ra, 360 - ra) == pytest.approx(0.0, abs=1e-9)
-    assert dec == pytest.approx(10.0, abs=0.01)
 
 
 def _sample() -> Path:

@@ -25,8 +25,8 @@ from lsst.meas.blendid.simulation.stamps import (
     make_blendhunter,
     make_blendhunter_real,
 )
-from lsst.meas.blendid.simulation.stamps._draw import stamp_psf
-from lsst.meas.blendid.simulation.stamps._sources import ParametricCosmos, has_parametric_fits
+from lsst.meas.blendid.simulation.stamps.blendhunter import stamp_psf
+from lsst.meas.blendid.simulation.stamps.sources import ParametricCosmos, has_parametric_fits
 from toy_stamps import write_catalog
 
 
@@ -110,7 +110,7 @@ def test_second_galaxy_is_drawn_at_its_place() -> None:
 def test_same_seed_same_pixels_whatever_the_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {"train": 4, "validation": 2, "test": 6}
     stamps = make_blendhunter(counts, seed=7)
-    monkeypatch.setattr("lsst.meas.blendid.simulation.stamps._draw._CHUNK", 5)
+    monkeypatch.setattr("lsst.meas.blendid.simulation.stamps.blendhunter._CHUNK", 5)
     seen: list[tuple[int, int]] = []
     again = make_blendhunter(
         counts, seed=7, processes=2, progress=lambda done, total: seen.append((done, total))

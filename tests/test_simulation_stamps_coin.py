@@ -19,9 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError
 from lsst.meas.blendid.simulation.stamps import StampSet, StampSetError
-from lsst.meas.blendid.simulation.stamps._isolated import IsolatedGalaxies, IsolatedGalaxy, segment
 from lsst.meas.blendid.simulation.stamps.coin import CENTRAL, COMPANION, CoinSettings, make_coin
-from lsst.meas.blendid.simulation.stamps.real_galaxies import HST_ZERO_POINT, open_real_galaxies
+from lsst.meas.blendid.simulation.stamps.real_galaxies import (
+    HST_ZERO_POINT,
+    IsolatedGalaxies,
+    IsolatedGalaxy,
+    open_real_galaxies,
+    segment,
+)
 
 pytest.importorskip("galsim")
 

@@ -23,14 +23,14 @@ from astropy.table import Table
 
 from .._paths import pipeline_uri
 from .._suggest import did_you_mean
-from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, ParametricCatalog, as_source
+from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, as_source
 from ..simulation.catalogs.catalog_files import FileSource
+from ..simulation.catalogs.parametric import ParametricCatalog
 from ..simulation.config import SceneConfig
 from ..simulation.progress import stderr_progress
 from ..simulation.survey import get_survey
-from ..simulation.tracts.repository import make_tract_catalog
-from ..simulation.tracts.repository_writer import RepositoryWriter
-from ..simulation.tracts.tract import TractLayout, TractSimulation
+from ..simulation.tracts.repository import RepositoryWriter
+from ..simulation.tracts.tract import TractLayout, TractSimulation, make_tract_catalog
 from ..simulation.tracts.tract_jobs import PatchJob, simulate_patches
 from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder, show_log
 from ._config import apply_file, apply_options

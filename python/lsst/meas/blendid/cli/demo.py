@@ -31,7 +31,7 @@ from ._demo_folder import DemoFolder
 if TYPE_CHECKING:
     from ..evaluation.matching import MatchedCoadd
     from ..evaluation.report import Summary
-    from ..simulation.tracts.repository import DemoRepository
+    from ..simulation.tracts.demo import DemoRepository
 
 _REPOSITORY, _FIGURES, _LOG, _REPORT = "repo", "figures", "pipetask.log", "report.html"
 _OUTPUT = "blends"
@@ -100,7 +100,7 @@ def demo(work: Path, overwrite: bool, size: int, seed: int) -> None:
 def _run(work: Path, size: int, seed: int) -> None:
     """Do it all in a folder that is ready."""
     from ..simulation import stderr_progress
-    from ..simulation.tracts.repository import make_demo_repository
+    from ..simulation.tracts.demo import make_demo_repository
 
     with _step(f"Drawing two patches of {size} x {size} pixels into {_readable(work / _REPOSITORY)}"):
         repository = make_demo_repository(

@@ -51,7 +51,7 @@ def _parse_columns(ctx: click.Context, param: click.Parameter, value: tuple[str,
         columns[name] = column
     if columns:
         # Late, because it imports astropy.
-        from ..simulation.catalogs.catalog_files import CATALOG_COLUMNS
+        from ..simulation.catalogs.columns import CATALOG_COLUMNS
 
         unknown = [name for name in columns if name not in CATALOG_COLUMNS]
         if unknown:

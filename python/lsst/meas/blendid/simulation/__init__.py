@@ -10,33 +10,28 @@
 
 from __future__ import annotations
 
-from ._errors import MissingGalSimError, SimulationError, SplitError
-from .catalogs.catalog import (
-    CumulativeCounts,
-    GalaxySource,
-    ParametricCatalog,
-    TableSource,
-    TruthScene,
-    as_source,
-)
+from .catalogs.catalog import GalaxySource, TableSource, as_source, make_catalog
 from .catalogs.catalog_files import FileSource, read_catalog
-from .catalogs.clustering import count_pairs
-from .catalogs.galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model, observe
-from .catalogs.population import make_catalog
+from .catalogs.galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model
+from .catalogs.observed import observe
+from .catalogs.parametric import CumulativeCounts, ParametricCatalog, count_pairs
 from .catalogs.sky_catalogs import SkyCatalogSource
 from .catalogs.truths import (
     SKY_SPLIT,
+    TruthScene,
     check_split,
     find_truth_scene,
     read_truth_scene,
     split_of,
     truth_folder,
 )
-from .coadds.coadd import SimulatedCoadd, simulate_patch, simulate_scene
+from .coadds.coadd import simulate_patch, simulate_scene
+from .coadds.exposures import ExposureStack, expose
 from .coadds.psf_model import PsfModel, kolmogorov_psf
 from .coadds.render import draw_galaxies
+from .coadds.simulated_coadd import SimulatedCoadd
 from .config import ArtifactConfig, ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
-from .exposures.stack import ExposureStack, expose
+from .errors import MissingGalSimError, SimulationError, SplitError
 from .progress import stderr_progress
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
 

@@ -24,8 +24,8 @@ from lsst.pex.config import ChoiceField, Config, ConfigField, Field, FieldValida
 class PopulationConfig(Config):
     """How the objects differ from those of the catalogue that they come from.
 
-    With the defaults they do not: whoever trains on one universe only should
-    know it.
+    With the defaults they do not: whoever trains on one population only
+    should know it.
     """
 
     sizeScale = RangeField(

@@ -10,12 +10,18 @@
 
 from __future__ import annotations
 
-__all__ = ("part_of", "stderr_progress")
+__all__ = (
+    "ProgressCallback",
+    "part_of",
+    "stderr_progress",
+)
 
 import sys
 import time
+from collections.abc import Callable
 
-from .coadds.render import ProgressCallback
+type ProgressCallback = Callable[[int, int], None]
+"""Called with the number of galaxies drawn and their total."""
 
 _STEPS = 1000
 _PAUSE = 0.1

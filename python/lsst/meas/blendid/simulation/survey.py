@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 
 from .._suggest import did_you_mean
-from ._errors import SimulationError
+from .errors import SimulationError
 
 AB_ZERO_POINT_NJY = 31.4
 """AB magnitude of 1 nJy (31.4 = 8.90 + 2.5 * 9, rounded as Rubin does)."""

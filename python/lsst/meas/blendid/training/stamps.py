@@ -191,9 +191,9 @@ def _label_part(
     part: StampSet, config: FootprintConfig, unit: str, snr_min: float
 ) -> tuple[DetectionResult, np.ndarray, np.ndarray, float]:
     """Lay out and label some stamps: footprints, counts, stamps and share inside."""
-    from ..simulation.stamps._mosaic import tile_labels
+    from ..simulation.stamps import make_mosaic, tile_labels
 
-    mosaic = part.to_mosaic(gap=_GAP)
+    mosaic = make_mosaic(part, gap=_GAP)
     psf = summarize_psf(np.asarray(part.psf[int(part.stamps["psf_index"][0])], dtype=np.float64))
     result = detect(mosaic.coadd, psf=psf, config=config)
     tiles = tile_labels(part, gap=_GAP)

@@ -6,24 +6,22 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Where galaxies come from.
+"""From a source of galaxies to the complete catalogue of a field.
 
 A source is anything with the method of `GalaxySource`: given the size of a field
 it returns a table of galaxies with ``x`` and ``y`` in pixels relative to the first
 pixel of the field, a brightness, and as many further columns of
-`~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS` as it knows.
+`~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS` as it knows.
 """
 
 from __future__ import annotations
 
 __all__ = (
     "BUILT_IN_NAMES",
-    "CumulativeCounts",
     "GalaxySource",
-    "ParametricCatalog",
     "TableSource",
-    "TruthScene",
     "as_source",
+    "make_catalog",
 )
 
 import dataclasses
@@ -32,12 +30,16 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 
-from .._errors import SimulationError
-from ..survey import Survey, get_survey
-from .parametric import CumulativeCounts, ParametricCatalog
-from .truths import FIELD_SIZE, check_split, find_truth_scene, read_truth_scene, split_of
+from ..config import PopulationConfig
+from ..errors import SimulationError
+from ..random_streams import check_seed, random_stream
+from ..survey import Survey
+from .columns import check_column, identifiers
+from .galaxies import JOINT_MODEL, SizeModel, complete_galaxies, get_size_model
+from .parametric import ParametricCatalog
+from .truths import TruthScene, check_split, find_truth_scene, split_of
 
 BUILT_IN_NAMES = ("parametric", "cosmodc2")
 """Names of the built-in catalogue, which are no paths."""
@@ -66,66 +68,8 @@ class GalaxySource(Protocol):
         -------
         galaxies
             Table with columns ``x``, ``y`` and a brightness at least, in a form that
-            `~lsst.meas.blendid.simulation.catalogs.galaxies.complete_galaxies` takes.
+            `~lsst.meas.blendid.simulation.complete_galaxies` takes.
         """
-
-
-@dataclasses.dataclass(frozen=True)
-class TruthScene:
-    """One of the scenes whose truths were released with Buchanan et al. 2022.
-
-    See `~lsst.meas.blendid.simulation.catalogs.truths.read_truth_scene`.
-    """
-
-    path: Path
-    """File of the scene."""
-
-    split: str | None = None
-    """Part of the sky that the scene must belong to (`None`: any)."""
-
-    @property
-    def name(self) -> str:
-        """Short name."""
-        return self.path.stem
-
-    def galaxies(self, size: tuple[int, int], survey: Survey, rng: np.random.Generator) -> Table:
-        """Read the galaxies of the field and its margin; see `GalaxySource.galaxies`.
-
-        Those of the margin, which may be sky of another split, are for drawing: the
-        truth of a simulated scene has only what is centred in its image.
-
-        Parameters
-        ----------
-        size
-            Width and height of the field, at most 2048 pixels each.
-        survey
-            Converts photons to magnitudes, if it is that of band i.
-        rng
-            Not used.
-
-        Returns
-        -------
-        galaxies
-            Table with columns ``id``, ``x``, ``y`` (pixels), ``mag_i``, ``in_field``, and ``gamma1``,
-            ``gamma2`` and ``kappa``, which are 0 so that the fluxes stay those of the file.
-
-        Raises
-        ------
-        SimulationError
-            Raised if the field is larger than the scene.
-        """
-        if max(size) > FIELD_SIZE:
-            raise SimulationError(
-                f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, "
-                f"less than the {size[0]} × {size[1]} asked for"
-            )
-        of_band = survey if survey.band == "i" else get_survey("i")
-        table = read_truth_scene(self.path, split=self.split, survey=of_band, margin=True)
-        table.rename_column("mag", "mag_i")
-        # The fluxes are what was seen: they must not be magnified.
-        for name in ("gamma1", "gamma2", "kappa"):
-            table[name] = np.zeros(len(table))
-        return table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,3 +164,175 @@ def _file_source(path: Path, split: str | None) -> GalaxySource:
     if re.fullmatch(r"galaxy_\d+\.parquet", path.name):
         return SkyCatalogSource(path)
     return FileSource(path)
+
+
+# One stream a purpose: a change of one leaves the others as they were. Stream 3 is the noise.
+_POSITIONS, _SHAPES, _SIZES, _STARS, _KNOTS, _NUMBERS = 1, 2, 4, 5, 6, 7
+_MARGIN = 100
+"""Width of the border around the field that gets stars too, pixels."""
+
+
+def make_catalog(
+    source: GalaxySource | Table | str | Path | int | None,
+    *,
+    size: tuple[int, int],
+    survey: Survey,
+    seed: int,
+    size_model: str | SizeModel = "cosmodc2-galaxies",
+    population: PopulationConfig | None = None,
+    split: str | None = None,
+) -> Table:
+    """Make the complete catalogue of a field.
+
+    Parameters
+    ----------
+    source
+        Where the galaxies come from; see `~lsst.meas.blendid.simulation.as_source`.
+    size
+        Width and height of the field, pixels.
+    survey
+        Its pixel scale is used, and its band for magnitudes that do not say theirs.
+        The catalogue has all six bands whatever it is.
+    seed
+        Seed of everything that is drawn.
+    size_model
+        Where sizes and shapes come from that the source does not give; see
+        `~lsst.meas.blendid.simulation.complete_galaxies`.
+    population
+        How the objects differ from those of the source (default: not at all).
+    split
+        Part of the sky that a truth scene must belong to.
+
+    Returns
+    -------
+    catalog
+        Table with all of `~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS`, objects of
+        the margin of the field included. Metadata: source, split, seed, size model and
+        population.
+
+    Raises
+    ------
+    SimulationError
+        Raised for a bad table or setting, or if no object is centred in the field.
+    """
+    population = PopulationConfig() if population is None else population
+    population.validate()
+    width, height = (int(v) for v in size)
+    if width < 1 or height < 1:
+        raise SimulationError(f"the size of a scene must be positive, not {width} × {height}")
+    check_seed(seed)
+    model_name = JOINT_MODEL if size_model == JOINT_MODEL else get_size_model(size_model).name
+    galaxy_source = as_source(source, split=split)
+    name = galaxy_source.name
+    counts_done = isinstance(galaxy_source, ParametricCatalog)
+    if isinstance(galaxy_source, ParametricCatalog):
+        galaxy_source = dataclasses.replace(
+            galaxy_source,
+            counts=galaxy_source.counts.scaled(population.countsScale),
+            clustering=galaxy_source.clustering * population.clustering,
+        )
+    elif population.clustering != 1.0:
+        raise SimulationError(
+            f"{name} has positions of its own: population.clustering must be 1, not {population.clustering:g}"
+        )
+    table = galaxy_source.galaxies((width, height), survey, random_stream(seed, _POSITIONS))
+    if not counts_done and population.countsScale != 1.0:
+        table = _rescale_counts(table, population.countsScale, (width, height), random_stream(seed, _NUMBERS))
+    catalog = complete_galaxies(table, size_model, random_stream(seed, _SHAPES), band=survey.band)
+    _change_sizes(catalog, population, random_stream(seed, _SIZES))
+    _add_knots(catalog, population, random_stream(seed, _KNOTS))
+    stars = _draw_stars(population, (width, height), survey, random_stream(seed, _STARS))
+    if len(stars):
+        stars["id"] = _further_ids(catalog["id"], len(stars))
+        catalog = vstack([catalog, stars], metadata_conflicts="silent")
+    if not population.doLensing:
+        for column in ("gamma1", "gamma2", "kappa"):
+            catalog[column] = np.zeros(len(catalog))
+    inside = (np.rint(catalog["x"]) >= 0) & (np.rint(catalog["x"]) < width)
+    inside &= (np.rint(catalog["y"]) >= 0) & (np.rint(catalog["y"]) < height)
+    if not inside.any():
+        where = f"no galaxy of {name} ({len(catalog)} rows) is in the field of {width} × {height}"
+        if len(catalog):
+            x, y = catalog["x"], catalog["y"]
+            where += f" pixels; x is {min(x):.6g} to {max(x):.6g}, y {min(y):.6g} to {max(y):.6g}"
+        raise SimulationError(where)
+    catalog.meta.update(
+        {
+            "source": name,
+            "split": table.meta.get("split", "none"),
+            "seed": seed,
+            "size_model": model_name,
+            "population": population.toDict(),
+        }
+    )
+    return catalog
+
+
+def _rescale_counts(table: Table, factor: float, size: tuple[int, int], rng: np.random.Generator) -> Table:
+    """Leave out some galaxies, or repeat some at random places of the field and its margin."""
+    if factor < 1.0:
+        return table[rng.uniform(size=len(table)) < factor]
+    whole = int(factor)
+    repeats = whole - 1 + (rng.uniform(size=len(table)) < factor - whole)
+    more = table[np.repeat(np.arange(len(table)), repeats)]
+    for name, length in zip(("x", "y"), size, strict=True):
+        values = check_column(table, name)
+        low = min(-0.5, float(np.min(values, initial=np.inf)))
+        high = max(length - 0.5, float(np.max(values, initial=-np.inf)))
+        more[name] = rng.uniform(low, high, len(more))
+    if "id" in table.colnames:
+        more["id"] = _further_ids(identifiers(table["id"], "'id'"), len(more))
+    return vstack([table, more], metadata_conflicts="silent")
+
+
+def _further_ids(used: np.ndarray, n: int) -> np.ndarray:
+    """Numbers for n further objects, after the greatest that is used."""
+    first = int(np.max(used, initial=-1)) + 1
+    if first + n > np.iinfo(np.int64).max:
+        raise SimulationError(
+            f"galaxy table: column 'id' goes up to {first - 1}, which leaves none for others"
+        )
+    return first + np.arange(n, dtype=np.int64)
+
+
+def _change_sizes(catalog: Table, population: PopulationConfig, rng: np.random.Generator) -> None:
+    """Scale the radii, those of a galaxy by one factor."""
+    if population.sizeScale == 1.0 and population.sizeScatter == 0.0:
+        return
+    factor = population.sizeScale * 10.0 ** (population.sizeScatter * rng.standard_normal(len(catalog)))
+    for name in ("half_light_radius", "disc_radius", "bulge_radius"):
+        catalog[name] *= factor
+
+
+def _add_knots(catalog: Table, population: PopulationConfig, rng: np.random.Generator) -> None:
+    """Give knots to a share of the galaxies that have none of their source."""
+    n = len(catalog)
+    chosen = rng.uniform(size=n) < population.clumpyFraction
+    number = 1 + rng.poisson(population.clumpNumber - 1.0, n)
+    chosen &= ~np.asarray(catalog["is_star"]) & (np.asarray(catalog["n_knots"]) == 0)
+    chosen &= (np.asarray(catalog["bulge_fraction"]) < 1.0) & (population.clumpLight > 0.0)
+    catalog["n_knots"] = np.where(chosen, number, catalog["n_knots"]).astype(np.int32)
+    catalog["knot_fraction"] = np.where(chosen, population.clumpLight, catalog["knot_fraction"])
+
+
+def _draw_stars(
+    population: PopulationConfig, size: tuple[int, int], survey: Survey, rng: np.random.Generator
+) -> Table:
+    """Draw stars with counts ∝ 10^(slope mag) all over the field and a margin."""
+    width, height = (length + 2 * _MARGIN for length in size)
+    area = width * height * survey.pixel_scale**2 / 3600.0
+    n = int(rng.poisson(population.starDensity * area))
+    stars = Table()
+    if not n:
+        return stars
+    stars["id"] = np.arange(n, dtype=np.int64)
+    stars["x"] = rng.uniform(-0.5 - _MARGIN, size[0] - 0.5 + _MARGIN, n)
+    stars["y"] = rng.uniform(-0.5 - _MARGIN, size[1] - 0.5 + _MARGIN, n)
+    bright, faint, slope = population.starMagBright, population.starMagFaint, population.starSlope
+    u = rng.uniform(size=n)
+    if slope > 0.0:
+        stars["mag_i"] = faint + np.log10(u + (1.0 - u) * 10.0 ** (slope * (bright - faint))) / slope
+    else:
+        stars["mag_i"] = bright + (faint - bright) * u
+    stars["is_star"] = np.ones(n, dtype=bool)
+    return complete_galaxies(stars, "cosmodc2", rng)

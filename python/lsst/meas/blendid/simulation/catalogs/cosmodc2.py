@@ -9,28 +9,179 @@
 """The joint distribution of the properties of cosmoDC2's galaxies, given a magnitude.
 
 The model has the *i* magnitude and 13 properties of a galaxy before lensing, its shear and
-convergence among them. ``python -m lsst.meas.blendid.simulation.catalogs.fit_cosmodc2`` fitted it to
-3,000 galaxies of cosmoDC2 (Korytov et al. 2019,
-https://ui.adsabs.harvard.edu/abs/2019ApJS..245...26K) and wrote the file that is shipped,
+convergence among them. ``tools/fit_cosmodc2.py`` fitted it to 3,000 galaxies of cosmoDC2 (Korytov et al.
+2019, https://ui.adsabs.harvard.edu/abs/2019ApJS..245...26K) and wrote the file that is shipped,
 with a second model of the colours of stars. Being a density, it gives any number of galaxies,
 all different.
+
+Magnitude and properties are each taken to a normal distribution by their own quantiles; in those
+normal deviates the density is a mixture of Gaussians. Such a model is called a
+Gaussian-mixture copula (Tewari, Giering & Raghunathan 2011).
 """
 
 from __future__ import annotations
 
-__all__ = ("GALAXY_VARIABLES", "STAR_VARIABLES", "UniverseModel", "draw_galaxies", "load_model")
+__all__ = (
+    "GALAXY_VARIABLES",
+    "NODES",
+    "STAR_VARIABLES",
+    "ConditionalMixture",
+    "PopulationModel",
+    "draw_galaxies",
+    "load_model",
+)
 
 import dataclasses
 import functools
 import importlib.resources
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .._errors import SimulationError
-from ._columns import FILTERS
-from ._mixture import ConditionalMixture
+from ..errors import SimulationError
+from .columns import FILTERS
+
+NODES = np.linspace(-3.0, 3.0, 61)
+"""Normal deviates at which the quantiles are kept."""
+
+_MAX_DEVIATE = 3.5
+# A table of quantiles is extended with its slope over this many nodes.
+_TAIL = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalMixture:
+    """A mixture of K Gaussians in the normal deviates of a magnitude and D properties."""
+
+    variables: tuple[str, ...]
+    """Names of the D properties."""
+
+    mag_range: tuple[float, float]
+    """Magnitudes that the model knows; others get the properties of the nearer end."""
+
+    quantiles: np.ndarray
+    """Magnitude and properties at each of the `NODES`, shape (1 + D, 61), not decreasing."""
+
+    weights: np.ndarray
+    """Shape (K,), sum 1."""
+
+    means: np.ndarray
+    """Shape (K, 1 + D), the magnitude first."""
+
+    covariances: np.ndarray
+    """Shape (K, 1 + D, 1 + D)."""
+
+    def draw(self, mag: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Draw properties.
+
+        Parameters
+        ----------
+        mag
+            Magnitudes, shape (n,).
+        rng
+            Source of random numbers.
+
+        Returns
+        -------
+        properties
+            Shape (n,) for each of the variables.
+        """
+        mag = np.clip(np.asarray(mag, dtype=np.float64), *self.mag_range)
+        n = len(mag)
+        # All random numbers first, so that their number does not depend on the model.
+        pick = rng.uniform(size=n)
+        noise = rng.standard_normal((n, len(self.variables)))
+        at = np.interp(mag, self.quantiles[0], NODES)
+        variance = self.covariances[:, 0, 0]
+        log = np.log(self.weights) - 0.5 * np.log(variance)
+        log = log - 0.5 * (at[:, None] - self.means[:, 0]) ** 2 / variance
+        cumulative = np.cumsum(np.exp(log - np.max(log, axis=1, keepdims=True, initial=-np.inf)), axis=1)
+        member = (cumulative < pick[:, None] * cumulative[:, -1:]).sum(axis=1)
+        deviates = np.empty_like(noise)
+        for k in range(len(self.weights)):
+            rows = member == k
+            slope = self.covariances[k, 1:, 0] / variance[k]
+            left = self.covariances[k, 1:, 1:] - np.outer(slope, self.covariances[k, 0, 1:])
+            mean = self.means[k, 1:] + slope * (at[rows, None] - self.means[k, 0])
+            deviates[rows] = mean + noise[rows] @ np.linalg.cholesky(left).T
+        return {name: self._property(i + 1, deviates[:, i]) for i, name in enumerate(self.variables)}
+
+    def _property(self, index: int, deviate: np.ndarray) -> np.ndarray:
+        """Property that belongs to a normal deviate."""
+        quantiles = self.quantiles[index]
+        deviate = np.clip(deviate, -_MAX_DEVIATE, _MAX_DEVIATE)
+        value = np.interp(deviate, NODES, quantiles)
+        step = NODES[_TAIL] - NODES[0]
+        value += np.maximum(deviate - NODES[-1], 0.0) * (quantiles[-1] - quantiles[-1 - _TAIL]) / step
+        value -= np.maximum(NODES[0] - deviate, 0.0) * (quantiles[_TAIL] - quantiles[0]) / step
+        return np.asarray(value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Get the model as numbers for JSON.
+
+        Returns
+        -------
+        content
+            Lists and numbers of five digits.
+        """
+        row, column = np.tril_indices(self.means.shape[1])
+        return {
+            "variables": list(self.variables),
+            "mag_range": _rounded(np.array(self.mag_range)),
+            "quantiles": _rounded(self.quantiles),
+            "weights": _rounded(self.weights),
+            "means": _rounded(self.means),
+            "covariances_lower": _rounded(self.covariances[:, row, column]),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ConditionalMixture:
+        """Make a model of what `to_dict` gave.
+
+        Parameters
+        ----------
+        content
+            As `to_dict` returns it.
+
+        Returns
+        -------
+        model
+            The model.
+
+        Raises
+        ------
+        SimulationError
+            Raised if something is missing or has a wrong shape.
+        """
+        try:
+            variables = tuple(str(name) for name in content["variables"])
+            size = 1 + len(variables)
+            weights = np.array(content["weights"], dtype=np.float64)
+            row, column = np.tril_indices(size)
+            covariances = np.empty((len(weights), size, size))
+            covariances[:, row, column] = np.array(content["covariances_lower"], dtype=np.float64)
+            covariances[:, column, row] = covariances[:, row, column]
+            low, high = (float(v) for v in content["mag_range"])
+            return cls(
+                variables=variables,
+                mag_range=(low, high),
+                quantiles=np.array(content["quantiles"], dtype=np.float64).reshape(size, len(NODES)),
+                weights=weights / weights.sum(),
+                means=np.array(content["means"], dtype=np.float64).reshape(len(weights), size),
+                covariances=covariances,
+            )
+        except (KeyError, TypeError, ValueError) as err:
+            raise SimulationError(f"not a model of galaxies or stars: {err!r}") from err
+
+
+def _rounded(values: np.ndarray) -> Any:
+    """Nested lists of numbers with five digits."""
+    if values.ndim:
+        return [_rounded(np.asarray(v)) for v in values]
+    return float(f"{float(values):.5g}")
+
 
 STAR_VARIABLES: tuple[str, ...] = ("u_g", "g_r", "r_i", "i_z", "z_y")
 """Colours in the model of stars; differences of magnitudes."""
@@ -67,12 +218,11 @@ LOGIT_LIMIT = float(np.log(1e4))
 """Bulge fractions lie between 1e-4, which is none, and 1 − 1e-4."""
 
 _NO_BULGE = 0.999 * LOGIT_LIMIT
-
 _ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class UniverseModel:
+class PopulationModel:
     """Galaxies and stars as functions of magnitude."""
 
     galaxies: ConditionalMixture
@@ -101,7 +251,7 @@ class UniverseModel:
         return json.dumps(content, separators=(",", ":")) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> UniverseModel:
+    def from_json(cls, text: str) -> PopulationModel:
         """Read models.
 
         Parameters
@@ -144,7 +294,7 @@ class UniverseModel:
         Returns
         -------
         galaxies
-            Columns of `~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS`, each of shape
+            Columns of `~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS`, each of shape
             (n,): six magnitudes, redshift, radii of disc and bulge, axis ratios, bulge
             fraction, shear and convergence.
         """
@@ -183,7 +333,7 @@ def _magnitudes(mag_i: np.ndarray, colors: dict[str, np.ndarray]) -> dict[str, n
 
 
 @functools.lru_cache
-def load_model() -> UniverseModel:
+def load_model() -> PopulationModel:
     """Load the models that are shipped.
 
     Returns
@@ -192,7 +342,7 @@ def load_model() -> UniverseModel:
         The models, the same object each time.
     """
     folder = importlib.resources.files("lsst.meas.blendid.simulation.catalogs")
-    return UniverseModel.from_json((folder / "data" / "cosmodc2.json").read_text(encoding="utf-8"))
+    return PopulationModel.from_json((folder / "data" / "cosmodc2.json").read_text(encoding="utf-8"))
 
 
 def draw_galaxies(
@@ -214,7 +364,7 @@ def draw_galaxies(
     Returns
     -------
     galaxies
-        As `UniverseModel.draw`. In a band other than *i*, colours are found in three rounds: those
+        As `PopulationModel.draw`. In a band other than *i*, colours are found in three rounds: those
         of galaxies of the *i* magnitude that the colours of the last round give.
     """
     mag = np.asarray(mag, dtype=np.float64)

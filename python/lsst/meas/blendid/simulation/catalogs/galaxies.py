@@ -6,33 +6,37 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The table of galaxies that all sources lead to, and what one band sees of it.
+"""The table of galaxies that all sources lead to.
 
 A galaxy is a de Vaucouleurs bulge and an exponential disc with one centre and one
-position angle.
+position angle. The population of galaxy sizes moves the blend statistics more than any other
+assumption, so where sizes come from is a choice with a name.
 """
 
 from __future__ import annotations
 
 __all__ = (
-    "GALAXY_COLUMNS",
-    "OBSERVED_COLUMNS",
+    "BULGE_TO_DISC_RADIUS",
+    "JOINT_MODEL",
     "SIZE_MODELS",
     "SizeModel",
     "complete_galaxies",
+    "composite_radius",
     "get_size_model",
-    "observe",
 )
+
+import dataclasses
+import functools
 
 import numpy as np
 from astropy.table import Table
 
-from .._errors import SimulationError
-from ..survey import Survey, get_survey, mag_to_njy, njy_to_mag
+from ..._suggest import did_you_mean
+from ..errors import SimulationError
+from ..survey import get_survey, mag_to_njy, njy_to_mag
 from . import cosmodc2
-from ._columns import (
+from .columns import (
     FILTERS,
-    GALAXY_UNITS,
     check_column,
     column_values,
     identifiers,
@@ -40,32 +44,186 @@ from ._columns import (
     refuse_rows,
     truth_values,
 )
-from ._size_models import (
-    BULGE_TO_DISC_RADIUS,
-    JOINT_MODEL,
-    SIZE_MODELS,
-    SizeModel,
-    composite_radius,
-    get_size_model,
-)
-from .lensing import magnification, reduced_shear
+from .observed import reduced_shear
 
-GALAXY_COLUMNS: tuple[str, ...] = tuple(GALAXY_UNITS)
-"""Columns of a complete catalogue.
+BULGE_TO_DISC_RADIUS = 0.6
+"""Half-light radius of a bulge in units of that of its disc, if neither is known."""
 
-``id``: number of the galaxy in its source; ``x``, ``y``: centre, pixels;
-``redshift``; ``mag_u`` … ``mag_y``: AB, before lensing; ``is_star``: drawn as a
-point; ``half_light_radius``, ``disc_radius``, ``bulge_radius``: circularised
-half-light radii of the whole galaxy and of its two parts, arcsec, before lensing;
-``axis_ratio`` (of the disc), ``bulge_axis_ratio``: minor over major;
-``position_angle``: of the major axis, degrees counter-clockwise from the x axis;
-``bulge_fraction``: of the flux; ``gamma1``, ``gamma2``: shear along the pixel axes;
-``kappa``: convergence; ``n_knots``: knots of star formation in the disc;
-``knot_fraction``: of the flux of the disc, in knots.
-"""
+JOINT_MODEL = "cosmodc2-galaxies"
+"""Name of the size model that is the joint distribution of cosmoDC2's galaxies."""
 
-OBSERVED_COLUMNS: tuple[str, ...] = (*GALAXY_COLUMNS, "mag", "flux")
-"""Columns of `observe`: ``mag`` (AB) and ``flux`` (nJy) are those of the band, lensed."""
+_MIN_RADIUS, _MAX_RADIUS = 0.01, 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeModel:
+    """Log-normal half-light radii whose median falls with magnitude.
+
+    log10(r) = log10(radius_24) + slope (mag − 24) + scatter · N(0, 1), with r the
+    circularised half-light radius in arcsec, kept within 0.01″ and 15″.
+    """
+
+    name: str
+    """Name of the preset."""
+
+    radius_24: float
+    """Median half-light radius at magnitude 24, arcsec."""
+
+    slope: float
+    """Change of log10 of the median per magnitude."""
+
+    scatter: float
+    """Standard deviation of log10 of the radius."""
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.radius_24) and self.radius_24 > 0):
+            raise SimulationError(
+                f"size model {self.name!r}: radius_24 must be positive, not {self.radius_24}"
+            )
+        if not np.isfinite(self.slope):
+            raise SimulationError(f"size model {self.name!r}: slope must be finite, not {self.slope}")
+        if not (np.isfinite(self.scatter) and self.scatter >= 0):
+            raise SimulationError(f"size model {self.name!r}: scatter must be ≥ 0, not {self.scatter}")
+
+    def median(self, mag: np.ndarray) -> np.ndarray:
+        """Median half-light radius.
+
+        Parameters
+        ----------
+        mag
+            AB magnitudes, shape (n,).
+
+        Returns
+        -------
+        radius
+            Circularised half-light radii in arcsec, shape (n,).
+        """
+        return self.radius_24 * 10.0 ** (self.slope * (np.asarray(mag, dtype=np.float64) - 24.0))
+
+    def draw(self, mag: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw half-light radii.
+
+        Parameters
+        ----------
+        mag
+            AB magnitudes, shape (n,).
+        rng
+            Source of random numbers.
+
+        Returns
+        -------
+        radius
+            Circularised half-light radii in arcsec, shape (n,).
+        """
+        mag = np.asarray(mag, dtype=np.float64)
+        radius = self.median(mag) * 10.0 ** (self.scatter * rng.standard_normal(mag.shape))
+        return np.clip(radius, _MIN_RADIUS, _MAX_RADIUS)
+
+
+SIZE_MODELS: dict[str, SizeModel] = {
+    model.name: model
+    for model in (
+        # Fits to cosmoDC2 (Korytov et al. 2019), to an intermediate population, and
+        # to sizes nearer to those of real galaxies in HST images.
+        SizeModel("cosmodc2", 0.21, -0.16, 0.20),
+        SizeModel("1.6x", 0.32, -0.12, 0.18),
+        SizeModel("large", 0.77, -0.105, 0.20),
+    )
+}
+"""The log-normal size models, by name."""
+
+
+def get_size_model(name: str | SizeModel) -> SizeModel:
+    """Look up a log-normal size model.
+
+    Parameters
+    ----------
+    name
+        Name of a preset, or a model, which is returned as it is. The joint
+        distribution "cosmodc2-galaxies" is none of them.
+
+    Returns
+    -------
+    model
+        The model.
+
+    Raises
+    ------
+    SimulationError
+        Raised if there is no preset of that name.
+    """
+    if isinstance(name, SizeModel):
+        return name
+    try:
+        return SIZE_MODELS[name]
+    except KeyError:
+        names = sorted((*SIZE_MODELS, JOINT_MODEL))
+        hint = did_you_mean(name, names)
+        raise SimulationError(
+            f"unknown size model {name!r}{hint}; known models: {', '.join(names)}"
+        ) from None
+
+
+# 41 bulge fractions, and bulges of a tenth to four times the radius of the disc, 0.6 among them.
+_FRACTIONS = np.linspace(0.0, 1.0, 41)
+_LOG_RATIOS = np.log10(BULGE_TO_DISC_RADIUS) + 0.05 * np.arange(-16, 17)
+
+
+@functools.lru_cache
+def _composite_radii() -> np.ndarray:
+    """Half-light radius of bulge + disc in units of that of the disc.
+
+    Returns
+    -------
+    radius
+        Shape (33, 41): ratios of the radii of bulge and disc, bulge fractions.
+    """
+    from scipy.special import gammainc
+
+    radius = np.geomspace(0.05, 8.0, 3001)
+    # Light within r: Sérsic profiles of index 1 and 4 (Graham & Driver 2005, eq. 2).
+    disc = gammainc(2.0, 1.67834699 * radius)
+    half = np.empty((len(_LOG_RATIOS), len(_FRACTIONS)))
+    for row, log_ratio in enumerate(_LOG_RATIOS):
+        bulge = gammainc(8.0, 7.66924944 * (radius / 10.0**log_ratio) ** 0.25)
+        light = _FRACTIONS[:, None] * bulge + (1.0 - _FRACTIONS[:, None]) * disc
+        half[row] = [np.interp(0.5, curve, radius) for curve in light]
+    return half
+
+
+def composite_radius(
+    bulge_fraction: np.ndarray, ratio: np.ndarray | float = BULGE_TO_DISC_RADIUS
+) -> np.ndarray:
+    """Half-light radius of bulge and disc together, in units of that of the disc.
+
+    Parameters
+    ----------
+    bulge_fraction
+        Share of a de Vaucouleurs bulge in the light, the rest an exponential disc,
+        shape (n,).
+    ratio
+        Half-light radius of the bulge in units of that of the disc, 0.1 to 4 (clipped), scalar or
+        shape (n,).
+
+    Returns
+    -------
+    radius
+        Shape (n,). Exact for concentric circles; interpolated to better than 0.5 %.
+    """
+    from scipy.ndimage import map_coordinates
+
+    fraction = np.asarray(bulge_fraction, dtype=np.float64)
+    log_ratio = np.broadcast_to(np.log10(ratio), fraction.shape)
+    at = np.stack(
+        [
+            np.clip(
+                (log_ratio - _LOG_RATIOS[0]) / (_LOG_RATIOS[1] - _LOG_RATIOS[0]), 0.0, len(_LOG_RATIOS) - 1
+            ),
+            np.clip(fraction * (len(_FRACTIONS) - 1), 0.0, len(_FRACTIONS) - 1),
+        ]
+    )
+    return np.asarray(map_coordinates(_composite_radii(), at, order=1))
+
 
 _BAND_ORDER = ("i", "r", "z", "g", "y", "u")
 
@@ -215,56 +373,6 @@ def _add_knots(out: Table, table: Table) -> None:
     clumpy = ~star & (np.nan_to_num(knots) >= 1.0) & (np.nan_to_num(share) > 0.0)
     out["n_knots"] = np.where(clumpy, knots, 0.0).astype(np.int32)
     out["knot_fraction"] = np.where(clumpy, share, 0.0)
-
-
-def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
-    """Get what one band sees of a catalogue.
-
-    Parameters
-    ----------
-    catalog
-        Complete catalogue; see `complete_galaxies`.
-    survey
-        The band.
-    lensing
-        Whether galaxies are magnified and sheared.
-
-    Returns
-    -------
-    galaxies
-        A new table with `OBSERVED_COLUMNS`. ``mag`` and ``flux`` (nJy) are magnified by
-        μ = 1 / ((1 − κ)² − γ²); radii, axis ratios and angles stay those before
-        lensing, for whoever draws it to shear them. Without lensing, ``gamma1``, ``gamma2``
-        and ``kappa`` are 0.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the catalogue has no magnitudes of the band, or has values that
-        make no sense.
-    """
-    name = f"mag_{survey.band}"
-    if name not in catalog.colnames:
-        raise SimulationError(
-            f"the catalogue has no column {name!r}, which band {survey.band!r} needs; "
-            f"it has: {join_names(catalog)}"
-        )
-    missing = [column for column in GALAXY_COLUMNS if column not in catalog.colnames]
-    missing = [column for column in missing if not column.startswith("mag_")]
-    if missing:
-        raise SimulationError(
-            f"the catalogue is not complete: no column {', '.join(missing)}; give it to complete_galaxies"
-        )
-    out = catalog.copy()
-    mag = check_column(catalog, name, low=-10.0, high=100.0)
-    if lensing:
-        mag = mag - 2.5 * np.log10(magnification(out["gamma1"], out["gamma2"], out["kappa"]))
-    else:
-        for column in ("gamma1", "gamma2", "kappa"):
-            out[column] = np.zeros(len(out))
-    out["mag"] = mag
-    out["flux"] = mag_to_njy(mag)
-    return out
 
 
 def _stars(table: Table) -> np.ndarray:

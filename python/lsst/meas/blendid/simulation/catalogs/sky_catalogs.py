@@ -12,7 +12,7 @@ A catalogue is a folder with four Parquet files for each healpixel of the sky
 (https://github.com/LSSTDESC/skyCatalogs, schema 1.1 to 1.3): ``galaxy_<n>.parquet``,
 ``galaxy_flux_<n>.parquet``, ``pointsource_<n>.parquet`` and
 ``pointsource_flux_<n>.parquet``. A healpixel has millions of galaxies; only the rows
-in the field are kept, and no more than a batch of the others is in memory.
+in the field are kept, and no more than a row group of the others is in memory.
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ from __future__ import annotations
 __all__ = ("SkyCatalogSource", "find_healpixel_files")
 
 import dataclasses
+import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.table import Table, vstack
 
-from .._errors import SimulationError
+from ..errors import SimulationError
 from ..survey import EFFECTIVE_AREA, Survey, get_survey
-from ._columns import FILTERS
-from ._parquet_rows import middle_of_positions, open_parquet, read_matching, read_positions
-from ._row_check import RowCheck
-from ._sky_field import SkyField
+from .columns import FILTERS, RowCheck
+from .sky_field import SkyField, mean_position
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+    from pyarrow import Table as PyarrowTable
+    from pyarrow.compute import Expression
+    from pyarrow.dataset import Dataset, ParquetFileFragment
 
 _LOG = logging.getLogger(__name__)
-
 _SIZES = tuple(f"size_{minor}{part}_true" for part in ("disk", "bulge") for minor in ("", "minor_"))
 _LENSING = ("shear_1", "shear_2", "convergence")
 _MAGNORMS = ("bulge_magnorm", "disk_magnorm", "knots_magnorm")
@@ -49,6 +54,7 @@ _ZERO_POINTS: dict[str, dict[str, float]] = {
 }
 """Zero points (SMTN-002 of 2024) of throughputs that a flux file says it was made with."""
 
+_BATCH = 65536
 _FAINTEST = 50.0
 """Magnitude of a source without light in one of the bands."""
 
@@ -164,7 +170,7 @@ class SkyCatalogSource:
             return self.center
         files = find_healpixel_files(self.path)
         with_flux = [file for file in files.values() if _beside(file, "galaxy_flux").is_file()]
-        return middle_of_positions((with_flux or list(files.values()))[0])
+        return _middle((with_flux or list(files.values()))[0])
 
     def galaxies(self, size: tuple[int, int], survey: Survey, rng: np.random.Generator) -> Table:
         """Read the field and its margin; see `.catalog.GalaxySource.galaxies`.
@@ -224,24 +230,24 @@ def _beside(file: Path, kind: str) -> Path:
 
 def _describe_cover(files: dict[int, Path]) -> str:
     first, n = next(iter(files.values())), len(files)
-    ra, dec = middle_of_positions(first)
+    ra, dec = _middle(first)
     others = f", and {n - 1} more" if n > 1 else ""
     return f"{first.name} is around ra {ra:.2f}°, dec {dec:.2f}°{others}; choose another centre or size"
 
 
 def _read_galaxies(file: Path, field: SkyField, survey: Survey) -> tuple[Table, int]:
     """Galaxies of one healpixel in the field, and the number of those without flux."""
-    source = open_parquet(file, ("galaxy_id", "ra", "dec", "redshift", *_SIZES, *_LENSING, *_MAGNORMS[:2]))
-    angles = [_ANGLE] if _ANGLE in source.names else list(_ELLIPTICITIES)
-    if not set(angles) <= source.names:
+    needed = ("galaxy_id", "redshift", *_SIZES, *_LENSING, *_MAGNORMS[:2])
+    source = _open(file, ("ra", "dec", *needed))
+    names = set(source.schema.names)
+    angles = [_ANGLE] if _ANGLE in names else list(_ELLIPTICITIES)
+    if not set(angles) <= names:
         raise SimulationError(f"{file} has neither column {_ANGLE} nor {' and '.join(_ELLIPTICITIES)}")
-    optional = [name for name in ("n_knots", "knots_magnorm") if name in source.names]
-    rows = read_positions(source, field)
-    if not len(rows.index):
+    optional = [name for name in ("n_knots", "knots_magnorm") if name in names]
+    data = _read_field(file, source, field, [*needed, *angles, *optional])
+    if not len(data["row"]):
         return Table(), 0
-    columns = ["galaxy_id", "redshift", *_SIZES, *_LENSING, *_MAGNORMS[:2], *angles, *optional]
-    data = read_matching(source, columns, rows)
-    check = RowCheck(file, rows.index)
+    check = RowCheck(file, data["row"])
     for name in (*_SIZES, *_LENSING, *angles, "redshift"):
         check(name, np.isfinite(data[name]), "finite")
     for name in _SIZES:
@@ -263,7 +269,7 @@ def _read_galaxies(file: Path, field: SkyField, survey: Survey) -> tuple[Table, 
     bulge, disc, knots = (light[name] for name in _MAGNORMS)
     total = bulge + disc + knots
     check("disk_magnorm", (total > 0.0) | ~lit, "finite, or bulge_magnorm")
-    north = field.north_angle(rows.ra, rows.dec)
+    north = field.north_angle(data["ra"], data["dec"])
     if angles == [_ANGLE]:
         east_of_north = np.radians(data[_ANGLE])
     else:
@@ -277,7 +283,7 @@ def _read_galaxies(file: Path, field: SkyField, survey: Survey) -> tuple[Table, 
     n_knots = np.where(share > 0.0, np.nan_to_num(data.get("n_knots", np.zeros(len(lit)))), 0)
     table = Table()
     table["id"] = data["galaxy_id"].astype(np.int64)
-    table["x"], table["y"] = rows.x, rows.y
+    table["x"], table["y"] = data["x"], data["y"]
     table["redshift"] = data["redshift"]
     for band in FILTERS:
         table[f"mag_{band}"] = np.minimum(mags[band] + unlensed, _FAINTEST)
@@ -299,19 +305,19 @@ def _read_stars(galaxy_file: Path, field: SkyField, survey: Survey) -> Table:
     file = _beside(galaxy_file, "pointsource")
     if not file.is_file():
         return Table()
-    source = open_parquet(file, ("id", "ra", "dec"))
-    rows = read_positions(source, field)
-    if not len(rows.index):
+    source = _open(file, ("id", "ra", "dec"))
+    optional = [name for name in ("object_type",) if name in source.schema.names]
+    data = _read_field(file, source, field, ["id", *optional], text=optional)
+    if not len(data["row"]):
         return Table()
-    optional = [name for name in ("object_type",) if name in source.names]
-    data = read_matching(source, ["id", *optional], rows, text=optional)
-    star = data["object_type"] == "star" if optional else np.ones(len(rows.index), dtype=bool)
-    rows, ids = rows.select(star), data["id"][star]
+    if optional:
+        data = {name: values[data["object_type"] == "star"] for name, values in data.items()}
+    ids = data["id"]
     mags, lit = _magnitudes(_beside(file, "pointsource_flux"), "id", ids, file, survey)
     n = len(ids)
     table = Table()
     table["id"] = -1 - ids.astype(np.int64)
-    table["x"], table["y"] = rows.x, rows.y
+    table["x"], table["y"] = data["x"], data["y"]
     table["redshift"] = np.zeros(n)
     for band in FILTERS:
         table[f"mag_{band}"] = mags[band]
@@ -335,9 +341,10 @@ def _magnitudes(
         return {band: np.zeros(0) for band in FILTERS}, np.zeros(0, dtype=bool)
     if not file.is_file():
         raise SimulationError(f"{main.name} has {len(ids)} rows in the field, but there is no {file}")
-    source = open_parquet(file, (key, *_FLUXES.values()))
-    data = read_matching(source, list(_FLUXES.values()), ids=(key, ids))
-    check = RowCheck(file, data["row"])
+    source = _open(file, (key, *_FLUXES.values()))
+    throughputs = _throughputs(source)
+    data = _read_by_id(file, source, key, ids, list(_FLUXES.values()))
+    check = RowCheck(file, ids, key)
     lit = np.zeros(len(ids), dtype=bool)
     mags = {}
     for band, column in _FLUXES.items():
@@ -345,7 +352,7 @@ def _magnitudes(
         check(column, np.isfinite(flux) & (flux >= 0.0), "finite and not negative")
         lit |= flux > 0.0
         with np.errstate(divide="ignore"):
-            mags[band] = np.minimum(_band(band, source.throughputs, survey, flux), _FAINTEST)
+            mags[band] = np.minimum(_band(band, throughputs, survey, flux), _FAINTEST)
     return mags, lit
 
 
@@ -354,3 +361,146 @@ def _band(band: str, throughputs: str | None, survey: Survey, flux: np.ndarray) 
     if throughputs in _ZERO_POINTS:
         return _ZERO_POINTS[throughputs][band] - 2.5 * np.log10(flux * EFFECTIVE_AREA)
     return (survey if survey.band == band else get_survey(band)).photon_flux_to_mag(flux)
+
+
+def _open(path: Path, needed: Sequence[str]) -> Dataset:
+    """Open a Parquet file that must have some columns."""
+    from pyarrow import ArrowException
+    from pyarrow.dataset import dataset
+
+    try:
+        data = dataset(path, format="parquet")
+    except (ArrowException, OSError) as err:
+        raise SimulationError(f"cannot read {path} as Parquet: {str(err).splitlines()[0]}") from err
+    if missing := [name for name in needed if name not in data.schema.names]:
+        raise SimulationError(
+            f"{path} has no column {', '.join(missing)}; it has: {', '.join(data.schema.names)}"
+        )
+    return data
+
+
+def _row_groups(data: Dataset, field: SkyField | None = None) -> Iterator[tuple[int, ParquetFileFragment]]:
+    """Row groups with the number of the first row of each; not those whose statistics are off a field."""
+    (file,) = data.get_fragments()
+    firsts = np.concatenate([[0], np.cumsum([group.num_rows for group in file.row_groups])])
+    near = None if field is None else _near(field)
+    for group in file.split_by_row_group(near, schema=data.schema):
+        yield int(firsts[group.row_groups[0].id]), group
+
+
+def _near(field: SkyField) -> Expression:
+    """Positions in the box around a field, at any turn of right ascension."""
+    import pyarrow.compute as pc
+
+    ra0, half, dec_min, dec_max = field.bounds()
+    ra, dec = pc.field("ra"), pc.field("dec")
+    near = (dec >= dec_min) & (dec <= dec_max)
+    if half < 180.0:
+        turns = [(ra >= ra0 - half + turn) & (ra <= ra0 + half + turn) for turn in (-360.0, 0.0, 360.0)]
+        near &= turns[0] | turns[1] | turns[2]
+    return near
+
+
+def _middle(path: Path) -> tuple[float, float]:
+    """Right ascension and declination of the middle of the positions of a file, degrees."""
+    means = [
+        mean_position(_values(path, batch, "ra"), _values(path, batch, "dec"))
+        for _, group in _row_groups(_open(path, ("ra", "dec")))
+        for batch in group.to_batches(columns=["ra", "dec"], batch_size=_BATCH)
+        if batch.num_rows
+    ]
+    if not means:
+        raise SimulationError(f"{path} has no rows")
+    # Batches are of one size but the last, which hardly matters for a middle.
+    return mean_position(*np.array(means).T)
+
+
+def _read_field(
+    path: Path, data: Dataset, field: SkyField, columns: Sequence[str], *, text: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Read the rows in a field or its margin, each column of shape (n,) in the order of the file.
+
+    Also ``row``, the numbers of the rows in the file; ``ra`` and ``dec``, degrees; and ``x`` and ``y``,
+    pixels of the field. ``text`` names columns of strings; all others are of numbers, float64 or int64.
+    """
+    names = ("row", "ra", "dec", "x", "y", *columns)
+    parts: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in names}
+    parts["row"] = [np.zeros(0, dtype=np.int64)]
+    for first, group in _row_groups(data, field):
+        places = group.to_table(columns=["ra", "dec"])
+        ra, dec = _values(path, places, "ra"), _values(path, places, "dec")
+        bad = ~(np.isfinite(ra) & (np.abs(dec) <= 90.0))
+        if bad.any():
+            raise SimulationError(
+                f"{path}: columns ra and dec must be places on the sky; "
+                f"{bad.sum()} rows are not (first: row {first + int(np.argmax(bad))})"
+            )
+        x, y = field.to_pixels(ra, dec)
+        inside = np.flatnonzero(field.contains(x, y))
+        if not len(inside):
+            continue
+        rows = first + inside
+        found = (rows, ra[inside], dec[inside], x[inside], y[inside])
+        for name, values in zip(("row", "ra", "dec", "x", "y"), found, strict=True):
+            parts[name].append(values)
+        picked = group.to_table(columns=list(columns)).take(inside)
+        for name in columns:
+            parts[name].append(_values(path, picked, name, rows, text=name in text))
+    # Without the empty start, which would make numbers of identifiers.
+    return {name: np.concatenate(part[1:] or part) for name, part in parts.items()}
+
+
+def _read_by_id(
+    path: Path, data: Dataset, key: str, ids: np.ndarray, columns: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """Read the rows of objects, each column of shape (n,) in the order of ``ids``, which are different."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = pa.array(ids, type=data.schema.field(key).type)
+    table = data.to_table(columns=[key, *columns], filter=pc.field(key).isin(wanted))
+    order = np.argsort(ids, kind="stable")
+    position = order[np.searchsorted(ids[order], _values(path, table, key))]
+    count = np.bincount(position, minlength=len(ids))
+    for bad, what in ((count == 0, "no row for"), (count > 1, "several rows for")):
+        if bad.any():
+            shown = ", ".join(str(i) for i in ids[bad][:5]) + (", …" if bad.sum() > 5 else "")
+            raise SimulationError(
+                f"{path} has {what} {bad.sum()} of the {len(ids)} objects in the field ({key} {shown})"
+            )
+    back = np.argsort(position, kind="stable")
+    return {name: _values(path, table, name)[back] for name in columns}
+
+
+def _values(
+    path: Path,
+    table: PyarrowTable | RecordBatch,
+    name: str,
+    rows: np.ndarray | None = None,
+    *,
+    text: bool = False,
+) -> np.ndarray:
+    """Get a column as int64 or float64, or as objects if it is of ``text``; ``rows`` are their numbers."""
+    from pyarrow import types
+
+    column = table.column(name)
+    if column.null_count:
+        null = np.flatnonzero(np.asarray(column.is_null()))
+        at = "" if rows is None else f" (rows {', '.join(str(i) for i in rows[null[:5]])})"
+        raise SimulationError(f"{path}: column {name} has no value in {len(null)} rows{at}")
+    if text:
+        return np.asarray(column.to_pylist(), dtype=object)
+    for is_kind, dtype in ((types.is_integer, np.int64), (types.is_floating, np.float64)):
+        if is_kind(column.type):
+            return np.asarray(column).astype(dtype)
+    raise SimulationError(f"{path}: column {name} must be numbers, not {column.type}")
+
+
+def _throughputs(data: Dataset) -> str | None:
+    """Version of LSST's throughputs with which the fluxes of a file were made, if it says so."""
+    metadata = data.schema.metadata or {}
+    try:
+        provenance = json.loads(metadata.get(b"provenance", b"{}"))
+        return str(provenance["flux_dependencies"]["lsst_throughputs_version"])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -23,8 +23,17 @@ only, and `read_truth_scene` leaves them out unless asked for them.
 
 from __future__ import annotations
 
-__all__ = ("SKY_SPLIT", "check_split", "find_truth_scene", "read_truth_scene", "split_of", "truth_folder")
+__all__ = (
+    "SKY_SPLIT",
+    "TruthScene",
+    "check_split",
+    "find_truth_scene",
+    "read_truth_scene",
+    "split_of",
+    "truth_folder",
+)
 
+import dataclasses
 import os
 import re
 from pathlib import Path
@@ -32,7 +41,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from .._errors import SimulationError, SplitError
+from ..errors import SimulationError, SplitError
 from ..survey import Survey, get_survey
 
 SKY_SPLIT: dict[str, tuple[int, ...]] = {"train": (1, 2, 3, 5), "validation": (4, 7, 8), "test": (0, 6, 9)}
@@ -224,3 +233,61 @@ def read_truth_scene(
     table.meta["scene"] = path.name
     table.meta["split"] = split_of(path) or "unknown"
     return table if margin else table[np.asarray(table["in_field"])]
+
+
+@dataclasses.dataclass(frozen=True)
+class TruthScene:
+    """One of the scenes whose truths were released with Buchanan et al. 2022.
+
+    See `~lsst.meas.blendid.simulation.read_truth_scene`.
+    """
+
+    path: Path
+    """File of the scene."""
+
+    split: str | None = None
+    """Part of the sky that the scene must belong to (`None`: any)."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        return self.path.stem
+
+    def galaxies(self, size: tuple[int, int], survey: Survey, rng: np.random.Generator) -> Table:
+        """Read the galaxies of the field and its margin; see `GalaxySource.galaxies`.
+
+        Those of the margin, which may be sky of another split, are for drawing: the
+        truth of a simulated scene has only what is centred in its image.
+
+        Parameters
+        ----------
+        size
+            Width and height of the field, at most 2048 pixels each.
+        survey
+            Converts photons to magnitudes, if it is that of band i.
+        rng
+            Not used.
+
+        Returns
+        -------
+        galaxies
+            Table with columns ``id``, ``x``, ``y`` (pixels), ``mag_i``, ``in_field``, and ``gamma1``,
+            ``gamma2`` and ``kappa``, which are 0 so that the fluxes stay those of the file.
+
+        Raises
+        ------
+        SimulationError
+            Raised if the field is larger than the scene.
+        """
+        if max(size) > FIELD_SIZE:
+            raise SimulationError(
+                f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, "
+                f"less than the {size[0]} × {size[1]} asked for"
+            )
+        of_band = survey if survey.band == "i" else get_survey("i")
+        table = read_truth_scene(self.path, split=self.split, survey=of_band, margin=True)
+        table.rename_column("mag", "mag_i")
+        # The fluxes are what was seen: they must not be magnified.
+        for name in ("gamma1", "gamma2", "kappa"):
+            table[name] = np.zeros(len(table))
+        return table

@@ -14,14 +14,19 @@ column, a track or a bleed ends with its cell.
 
 from __future__ import annotations
 
-__all__ = ("ARTIFACT_PLANES", "add_artifacts", "artifact_mask_planes", "has_artifacts")
+__all__ = (
+    "ARTIFACT_PLANES",
+    "add_artifacts",
+    "artifact_mask_planes",
+    "has_artifacts",
+)
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._errors import SimulationError
 from ..config import ArtifactConfig
+from ..errors import SimulationError
 from ..survey import Survey
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ _THICKNESS_MICRON = 100.0
 _PIXEL_MICRON = 10.0
 _DIFFUSION_PIXELS = 0.6
 """Spread of charge that drifts through the whole sensor; less from below the top."""
+
 _LANDAU_SCALE = 0.1
 _PACKETS = 512
 _MAX_TRACK = 100.0

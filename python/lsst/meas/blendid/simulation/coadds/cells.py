@@ -6,17 +6,48 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Cells of a patch, and their place in the grid of the tract."""
+"""Cells of a patch: where they lie, their PSF and depth, and their images.
+
+PSF and depth vary as smooth random fields on the sky. The field of each quantity is a sum of plane
+waves of random direction, length and phase, which tends to a Gaussian random field of correlation
+exp(−d²/2) at a distance of d correlation lengths (Rahimi & Recht 2007, "Random features for large-scale
+kernel machines", with a Gaussian spectrum). It can be evaluated at any cell without the others, so that
+patches that are simulated apart agree where they overlap.
+"""
 
 from __future__ import annotations
 
-__all__ = ("Cell", "cell_size_for", "cells_of")
+__all__ = (
+    "Cell",
+    "CellConditions",
+    "CellImages",
+    "cell_size_for",
+    "cells_of",
+    "conditions_of",
+    "draw_cells",
+    "expose_cells",
+    "is_varied",
+)
 
 import dataclasses
-from collections.abc import Iterator
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
 
 from lsst.images import Box
 from lsst.images.cells import CellGridBounds, CellIJ, PatchDefinition
+
+from ...labels import matched_snr
+from ..config import SceneConfig, VariationConfig
+from ..progress import ProgressCallback
+from ..random_streams import add_poisson_noise, check_seed, noise_key, random_stream
+from ..survey import Survey
+from .psf_model import MIN_FWHM_PIXELS, PsfModel, kernel_size
+from .render import EDGE, Profiles, draw_galaxies, draw_profiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,3 +123,357 @@ def cell_size_for(size: int, largest: int = 256) -> int:
     if size % 150 == 0:
         return 150
     return next((c for c in range(min(largest, size), 15, -1) if size % c == 0), size)
+
+
+_WAVES = 64
+# Fields are cut here, so that no cell is absurd.
+_MAX_SIGMA = 3.0
+_QUANTITIES = ("fwhm", "g1", "g2", "depth", "sky")
+
+
+@dataclasses.dataclass(frozen=True)
+class CellConditions:
+    """PSF and depth of a cell."""
+
+    fwhm: float
+    """FWHM of the Kolmogorov PSF before the pixel, arcsec."""
+
+    g1: float
+    """Reduced shear of the PSF along x."""
+
+    g2: float
+    """Reduced shear of the PSF along the diagonal."""
+
+    n_exposures: int
+    """Number of exposures in the cell."""
+
+    sky_factor: float
+    """Brightness of the sky in units of that of the survey."""
+
+    @property
+    def psf(self) -> PsfModel:
+        """The PSF."""
+        return PsfModel(self.fwhm, self.g1, self.g2)
+
+    def survey(self, survey: Survey) -> Survey:
+        """Settings of a survey with these conditions.
+
+        Parameters
+        ----------
+        survey
+            Settings of the whole.
+
+        Returns
+        -------
+        survey
+            Those of the cell.
+        """
+        return dataclasses.replace(
+            survey,
+            fwhm=self.fwhm,
+            n_exposures=self.n_exposures,
+            sky_brightness=survey.sky_brightness - 2.5 * math.log10(self.sky_factor),
+        )
+
+
+def is_varied(config: VariationConfig) -> bool:
+    """Tell whether anything differs between cells.
+
+    Parameters
+    ----------
+    config
+        Scatters.
+
+    Returns
+    -------
+    varied
+        False for the defaults.
+    """
+    return any(
+        value > 0.0
+        for value in (config.fwhmScatter, config.ellipticityScatter, config.depthScatter, config.skyScatter)
+    )
+
+
+def conditions_of(
+    place: tuple[float, float], survey: Survey, config: VariationConfig, seed: int
+) -> CellConditions:
+    """Compute PSF and depth of a cell.
+
+    Parameters
+    ----------
+    place
+        Column and row of the middle of the cell, counted in cells
+        (`~lsst.meas.blendid.simulation.coadds.cells.Cell.place`).
+    survey
+        Means, and the band.
+    config
+        Scatters and correlation length.
+    seed
+        Seed. Bands have fields of their own.
+
+    Returns
+    -------
+    conditions
+        Those of the cell. Fields are cut at three standard deviations, the FWHM at the 2.5
+        pixels that sample it, and a cell has one exposure at least.
+
+    Raises
+    ------
+    SimulationError
+        Raised if the seed is negative.
+    """
+    check_seed(seed)
+    field = {name: _field(place, config.scale, seed, survey.band, i) for i, name in enumerate(_QUANTITIES)}
+    g1, g2 = (config.ellipticityScatter * field[name] for name in ("g1", "g2"))
+    fwhm = survey.fwhm * (1.0 + config.fwhmScatter * field["fwhm"])
+    # The minor axis of a sheared PSF must be sampled too.
+    least = MIN_FWHM_PIXELS * survey.pixel_scale
+    is_sampled = survey.fwhm >= least
+    least *= PsfModel(1.0, g1, g2).stretch
+    return CellConditions(
+        fwhm=max(fwhm, least) if is_sampled else survey.fwhm,
+        g1=g1,
+        g2=g2,
+        n_exposures=max(1, round(survey.n_exposures * (1.0 + config.depthScatter * field["depth"]))),
+        sky_factor=max(0.05, 1.0 + config.skyScatter * field["sky"]),
+    )
+
+
+def _field(place: tuple[float, float], scale: float, seed: int, band: str, quantity: int) -> float:
+    """Evaluate the random field of a quantity: mean 0, variance 1."""
+    rng = random_stream(seed, 4, zlib.crc32(band.encode()), quantity)
+    waves = rng.standard_normal((_WAVES, 2)) / scale
+    phase = rng.uniform(0.0, 2.0 * np.pi, _WAVES)
+    value = math.sqrt(2.0 / _WAVES) * float(np.cos(waves @ np.asarray(place) + phase).sum())
+    return min(max(value, -_MAX_SIGMA), _MAX_SIGMA)
+
+
+# First key of the random streams of exposures.
+_EXPOSURES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class CellImages:
+    """Images of a patch, and what differs between its cells."""
+
+    image: np.ndarray
+    """Coadd without its sky, nJy, shape (h, w), float64."""
+
+    variance: np.ndarray
+    """Its variance, nJy², shape (h, w), float64."""
+
+    expected: np.ndarray
+    """Mean electrons of sky and sources in the coadd, shape (h, w), float64."""
+
+    kernels: np.ndarray
+    """PSF of each cell, pixel included, shape (rows, columns, n, n)."""
+
+    surveys: tuple[Survey, ...]
+    """Settings of the survey in each cell, row by row."""
+
+    snr_per_flux: np.ndarray
+    """Matched-filter S/N of a point source of 1 nJy, sky noise only, in each cell, shape (rows,
+    columns)."""
+
+
+def draw_cells(
+    galaxies: Table,
+    cells: Sequence[Cell],
+    shape: tuple[int, int],
+    survey: Survey,
+    config: SceneConfig,
+    seed: int,
+    noise_seed: int,
+    *,
+    progress: ProgressCallback | None = None,
+) -> CellImages:
+    """Draw all exposures of a patch at once.
+
+    Parameters
+    ----------
+    galaxies
+        What to draw, knots as rows of their own, positions relative to the first pixel.
+    cells
+        The cells of the patch, row by row.
+    shape
+        Height and width of the patch, pixels.
+    survey
+        Settings of the band.
+    config
+        Settings of the simulation.
+    seed
+        Seed of PSF and depth.
+    noise_seed
+        Seed of the noise.
+    progress
+        Called with the number of galaxies done and in all, or of cells if each has a
+        PSF of its own.
+
+    Returns
+    -------
+    images
+        The images.
+
+    Raises
+    ------
+    SimulationError
+        Raised for a PSF that pixels do not sample, and for bad galaxies.
+    """
+    if is_varied(config.variation):
+        conditions = [conditions_of(cell.place, survey, config.variation, seed) for cell in cells]
+    else:
+        one = CellConditions(survey.fwhm, 0.0, 0.0, survey.n_exposures, 1.0)
+        conditions = [one] * len(cells)
+    surveys = tuple(c.survey(survey) for c in conditions)
+    image = _model_image(
+        galaxies, cells, shape, conditions, surveys, survey.sky_sigma, config.engine, progress
+    )
+    expected, variance = np.empty(shape), np.empty(shape)
+    key = noise_key(noise_seed, survey.band)
+    for cell, local in zip(cells, surveys, strict=True):
+        part = image[cell.y, cell.x]
+        # Rounding leaves the faintest parts of a model a hair below zero.
+        mean = np.maximum(part, 0.0) * local.electrons_per_njy + local.sky_electrons
+        expected[cell.y, cell.x] = mean
+        known = mean if config.doSourceNoiseInVariance else local.sky_electrons
+        variance[cell.y, cell.x] = known / local.electrons_per_njy**2
+        add_poisson_noise(mean, key, *cell.key)
+        part[:] = (mean - local.sky_electrons) / local.electrons_per_njy
+    width = kernel_size(survey.fwhm, survey.pixel_scale)
+    kernels = [c.psf.kernel(survey.pixel_scale, width) for c in conditions]
+    return CellImages(
+        image,
+        variance,
+        expected,
+        _by_cell(kernels, cells),
+        surveys,
+        _by_cell([_snr(k, local) for k, local in zip(kernels, surveys, strict=True)], cells),
+    )
+
+
+def _model_image(
+    galaxies: Table,
+    cells: Sequence[Cell],
+    shape: tuple[int, int],
+    conditions: Sequence[CellConditions],
+    surveys: Sequence[Survey],
+    noise: float,
+    engine: str,
+    progress: ProgressCallback | None,
+) -> np.ndarray:
+    """Draw the galaxies without noise, nJy; each cell with its own PSF."""
+    psfs = [c.psf for c in conditions]
+    scale = surveys[0].pixel_scale
+    if len(set(psfs)) == 1:
+        return draw_galaxies(
+            galaxies,
+            size=(shape[1], shape[0]),
+            psf=psfs[0],
+            pixel_scale=scale,
+            # Not that of these cells: a neighbour draws the pixels that it shares alike.
+            noise=noise,
+            engine=engine,
+            progress=progress,
+        )
+    image = np.empty(shape)
+    profiles = Profiles.from_table(galaxies)
+    for i, (cell, psf, local) in enumerate(zip(cells, psfs, surveys, strict=True)):
+        psf.check_sampling(scale)
+        if engine == "fourier":
+            part = np.zeros((cell.y.stop - cell.y.start, cell.x.stop - cell.x.start))
+            moved = profiles.shifted(-cell.x.start, -cell.y.start)
+            draw_profiles(part, moved, profiles.stamp_sizes(psf, scale, EDGE * local.sky_sigma), psf, scale)
+        else:
+            moved_table = galaxies.copy()
+            moved_table["x"] -= float(cell.x.start)
+            moved_table["y"] -= float(cell.y.start)
+            part = draw_galaxies(
+                moved_table,
+                size=(cell.x.stop - cell.x.start, cell.y.stop - cell.y.start),
+                psf=psf,
+                pixel_scale=scale,
+                noise=local.sky_sigma,
+                engine=engine,
+            )
+        image[cell.y, cell.x] = part
+        if progress is not None:
+            progress(i + 1, len(cells))
+    return image
+
+
+def expose_cells(
+    galaxies: Table,
+    cells: Sequence[Cell],
+    shape: tuple[int, int],
+    survey: Survey,
+    config: SceneConfig,
+    noise_seed: int,
+    *,
+    processes: int = 1,
+    folder: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> CellImages:
+    """Make the coadd of a patch from single exposures.
+
+    Parameters
+    ----------
+    galaxies, cells, shape, survey, config, noise_seed
+        See `draw_cells`.
+    processes, folder, progress
+        See `~lsst.meas.blendid.simulation.expose`.
+
+    Returns
+    -------
+    images
+        The images. All cells have the same PSF and depth. The S/N is that of the sky and
+        PSF of the survey, before sensor and resampling.
+
+    Raises
+    ------
+    SimulationError
+        Raised for bad settings or galaxies, and for exposures in the folder that were made
+        with other settings.
+    """
+    from .exposures import expose
+
+    # Before hours of drawing: it refuses a PSF that pixels do not sample.
+    width = kernel_size(survey.fwhm, survey.pixel_scale)
+    snr = _snr(PsfModel(survey.fwhm).kernel(survey.pixel_scale, width), survey)
+    # Each patch has exposures of its own: the same seed elsewhere gives other ones.
+    place = tuple(v % (1 << 32) for v in cells[0].key)
+    sequence = np.random.SeedSequence(noise_seed, spawn_key=(_EXPOSURES, *place))
+    stack = expose(
+        galaxies,
+        size=(shape[1], shape[0]),
+        survey=survey,
+        config=config.exposures,
+        seed=int(sequence.generate_state(1)[0]),
+        processes=processes,
+        folder=folder,
+        progress=progress,
+    )
+    image = stack.image.astype(np.float64)
+    variance = stack.variance.astype(np.float64)
+    if not config.doSourceNoiseInVariance:
+        variance[:] = stack.sky_variance
+    return CellImages(
+        image,
+        variance,
+        np.maximum(image * survey.electrons_per_njy + survey.sky_electrons, 0.0),
+        _by_cell([stack.kernel] * len(cells), cells),
+        (survey,) * len(cells),
+        _by_cell([snr] * len(cells), cells),
+    )
+
+
+def _snr(kernel: np.ndarray, survey: Survey) -> float:
+    """S/N of a point source of 1 nJy."""
+    return float(matched_snr(np.ones(1), kernel, survey.sky_sigma)[0])
+
+
+def _by_cell(values: Sequence[np.ndarray | float], cells: Sequence[Cell]) -> np.ndarray:
+    """Arrange one array a cell by row and column of the cells."""
+    last = cells[-1].index
+    array = np.asarray(values, dtype=np.float64)
+    return array.reshape(last.i + 1, last.j + 1, *array.shape[1:])

@@ -10,7 +10,11 @@
 
 from __future__ import annotations
 
-__all__ = ("SimulatedCoadd", "make_coadd", "simulate_patch", "simulate_scene")
+__all__ = (
+    "clipped_mean",
+    "simulate_patch",
+    "simulate_scene",
+)
 
 import zlib
 from collections.abc import Sequence
@@ -24,22 +28,17 @@ from lsst.images import YX, Box, Mask, MaskPlane, MaskSchema, SkyProjection, Tra
 from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
 from lsst.images.cells import CellGrid, PatchDefinition
 
-from .._errors import SimulationError
-from .._random import random_stream
-from ..catalogs.catalog import GalaxySource
-from ..catalogs.galaxies import SizeModel, observe
-from ..catalogs.knots import split_knots
-from ..catalogs.population import make_catalog
+from ..catalogs.catalog import GalaxySource, make_catalog
+from ..catalogs.galaxies import SizeModel
+from ..catalogs.observed import observe, split_knots
 from ..config import SceneConfig
+from ..errors import SimulationError
+from ..progress import ProgressCallback
+from ..random_streams import check_seed, random_stream
 from ..survey import Survey, get_survey
-from ._background import clipped_mean
-from ._cell_images import CellImages, draw_cells, expose_cells
-from ._simulated_coadd import SimulatedCoadd, make_coadd
-from ._truth_table import make_truth_table
 from .artifacts import add_artifacts, artifact_mask_planes, has_artifacts
-from .cells import Cell, cell_size_for, cells_of
-from .projection import DEFAULT_CENTER, make_sky_projection
-from .render import ProgressCallback
+from .cells import Cell, CellImages, cell_size_for, cells_of, draw_cells, expose_cells
+from .simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_coadd, make_sky_projection, make_truth_table
 
 # First key of the random streams of artefacts.
 _ARTIFACTS = 5
@@ -72,7 +71,7 @@ def simulate_scene(
     source
         Where the galaxies come from: "parametric" (also `None`), the path or number of
         a truth scene, a file or folder of galaxies, a table, or any
-        `~lsst.meas.blendid.simulation.catalogs.catalog.GalaxySource`. Positions are relative to
+        `~lsst.meas.blendid.simulation.GalaxySource`. Positions are relative to
         the first pixel of the image.
     size
         Width and height of the image, pixels.
@@ -182,7 +181,7 @@ def simulate_patch(
     Parameters
     ----------
     catalog
-        Complete catalogue (`~lsst.meas.blendid.simulation.catalogs.population.make_catalog`),
+        Complete catalogue (`~lsst.meas.blendid.simulation.make_catalog`),
         ``x`` and ``y`` in parent pixels. It may reach beyond the patch, and should: galaxies
         outside shine into it.
     patch
@@ -213,7 +212,7 @@ def simulate_patch(
         (degrees); ``mag`` and ``flux`` (nJy) in the band, lensed; ``snr``, the
         matched-filter S/N of a point source of that flux from the noise of the sky
         alone, flux √(Σ psf²) / σ_sky, with PSF and sky of the cell it is in; and the
-        columns of `~lsst.meas.blendid.simulation.catalogs.galaxies.GALAXY_COLUMNS`. Metadata:
+        columns of `~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS`. Metadata:
         those of the catalogue, seeds, band, settings that are not the default, and the
         background that was subtracted (nJy).
 
@@ -242,8 +241,7 @@ def simulate_patch(
     config = SceneConfig() if config is None else config
     config.validate()
     noise_seed = seed if noise_seed is None else noise_seed
-    if min(seed, noise_seed) < 0:
-        raise SimulationError(f"a seed must not be negative, not {min(seed, noise_seed)}")
+    check_seed(min(seed, noise_seed))
     if exposure_folder is not None and config.mode != "full":
         raise SimulationError(f"there are no exposures to keep in mode {config.mode}: set mode full")
     bbox, tract_bbox = patch.outer_bbox, projection.pixel_frame.bbox
@@ -335,3 +333,36 @@ def _add_artifacts(
         for name, pixels in found.items():
             mask[cell.bbox].set(name, pixels)
     return mask
+
+
+def clipped_mean(image: np.ndarray, n_sigma: float = 3.0, n_iterations: int = 20) -> float:
+    """Compute the mean after iterative clipping about the median.
+
+    Rubin subtracts from each visit a background that is interpolated between
+    such means of squares of the image (``MEANCLIP``); here one number stands
+    for the image of a whole coadd.
+
+    Parameters
+    ----------
+    image
+        Finite pixels, any shape.
+    n_sigma
+        Clipping limit, standard deviations.
+    n_iterations
+        Largest number of iterations.
+
+    Returns
+    -------
+    mean
+        Mean of the pixels that are kept.
+    """
+    values = image.ravel()
+    for _ in range(n_iterations):
+        # The median only centres the clip. That of every 16th pixel of 2048 x 2048 is
+        # known to .0024 of the noise.
+        middle, spread = np.median(values[::16]), values.std()
+        kept = values[np.abs(values - middle) <= n_sigma * spread]
+        if kept.size == values.size or kept.size == 0:
+            break
+        values = kept
+    return float(values.mean())

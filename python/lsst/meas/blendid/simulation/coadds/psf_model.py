@@ -13,7 +13,13 @@ The transform of the round profile is exp(-(k/k0)^(5/3)) (Fried 1966, JOSA 56, 1
 
 from __future__ import annotations
 
-__all__ = ("MIN_FWHM_PIXELS", "Modes", "PsfModel", "kernel_size", "kolmogorov_psf")
+__all__ = (
+    "MIN_FWHM_PIXELS",
+    "Modes",
+    "PsfModel",
+    "kernel_size",
+    "kolmogorov_psf",
+)
 
 import dataclasses
 import functools
@@ -23,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from ...psf import KOLMOGOROV_K0_FWHM, kolmogorov_kernel
-from .._errors import SimulationError, import_galsim
+from ..errors import SimulationError, import_galsim
 
 MIN_FWHM_PIXELS = 2.5
 """A PSF of fewer pixels is undersampled."""

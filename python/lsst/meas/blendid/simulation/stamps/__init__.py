@@ -10,11 +10,11 @@
 
 from __future__ import annotations
 
-from ._stamp_files import check_output, write_noisy
 from .blendhunter import BlendHunterSettings, make_blendhunter, make_blendhunter_real
 from .coin import CoinSettings, make_coin
+from .mosaic import make_mosaic, tile_labels
 from .real_galaxies import RealGalaxies, open_real_galaxies
-from .stamp_set import SPLITS, StampSet, StampSetError
+from .stamp_set import SPLITS, StampSet, StampSetError, check_output, write_noisy
 
 __all__ = (
     "SPLITS",
@@ -27,6 +27,8 @@ __all__ = (
     "make_blendhunter",
     "make_blendhunter_real",
     "make_coin",
+    "make_mosaic",
     "open_real_galaxies",
+    "tile_labels",
     "write_noisy",
 )

@@ -18,23 +18,119 @@ each kind, all for tests.
 
 from __future__ import annotations
 
-__all__ = ("BlendHunterSettings", "make_blendhunter", "make_blendhunter_real")
+__all__ = (
+    "BlendHunterSettings",
+    "Plan",
+    "draw_stamps",
+    "make_blendhunter",
+    "make_blendhunter_real",
+    "stamp_psf",
+)
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from .._errors import SimulationError
-from .._random import random_stream
-from ._counts import check_counts, check_seed
-from ._draw import Plan, Progress, draw_stamps, stamp_psf
-from ._settings import BlendHunterSettings
-from ._sources import ModelGalaxies, ParametricCosmos, RealCosmos, StampSource
-from .real_galaxies import deal_out, open_real_galaxies
-from .stamp_set import SPLITS, StampSet, StampSetError
+from ..._processes import map_in_order
+from ..errors import SimulationError, import_galsim
+from ..progress import ProgressCallback
+from ..random_streams import check_seed, random_stream
+from .real_galaxies import HST_ZERO_POINT, deal_out, open_real_galaxies
+from .sources import ModelGalaxies, ParametricCosmos, RealCosmos, StampSource
+from .stamp_set import SPLITS, StampSet, StampSetError, check_counts
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendHunterSettings:
+    """Numbers of the paper.
+
+    The paper gives the PSF as a Moffat of β = 4.765 convolved with a Kolmogorov,
+    0.65 arcsec in the mean; here both have the same FWHM, and the whole is
+    0.65 arcsec in every stamp.
+    """
+
+    size: int = 51
+    """Width of a stamp, pixels."""
+
+    padding: int = 7
+    """Width of the frame around a stamp, pixels."""
+
+    pixel_scale: float = 0.187
+    """Size of a pixel of MegaCam, arcsec."""
+
+    fwhm: float = 0.65
+    """FWHM of the whole PSF before the pixel, arcsec."""
+
+    beta: float = 4.765
+    """Exponent of the Moffat (Trujillo et al. 2001)."""
+
+    atmosphere_shear: float = 0.01
+    """Standard deviation of each component of the shear of the Kolmogorov part, a draw per stamp."""
+
+    optics_shear: float = 0.01
+    """The same of the Moffat part, chosen here."""
+
+    exposure_time: float = 300.0
+    """Exposure that fluxes are for, seconds."""
+
+    diameter: float = 3.58
+    """Diameter of the mirror of CFHT, m."""
+
+    obscuration: float = 0.38
+    """Diameter of the central obscuration in units of that of the mirror."""
+
+    mag_range: tuple[float, float] = (20.0, 25.2)
+    """Brightest and faintest F814W magnitude; 25.2 is the limit of the larger COSMOS catalogue
+    of GalSim."""
+
+    blended_share: float = 0.5
+    """Share of stamps with two galaxies."""
+
+    noise_levels: tuple[float, ...] = (5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0)
+    """Standard deviations of the noise per pixel, counts."""
+
+    n_realisations: int = 10
+    """Number of noise draws a level."""
+
+    real_noise: float = 14.5
+    """Noise of the realistic stamps, that of the survey's images."""
+
+    def __post_init__(self) -> None:
+        whole = isinstance(self.size, int) and isinstance(self.padding, int)
+        if not whole or self.size < 8 or self.padding < 0:
+            raise SimulationError(f"stamps of {self.size} pixels padded by {self.padding} cannot be made")
+        for name in ("pixel_scale", "fwhm", "exposure_time", "diameter"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise SimulationError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        # A Moffat of less has no finite flux.
+        if not (math.isfinite(self.beta) and self.beta > 1.1):
+            raise SimulationError(f"beta must be over 1.1 and finite, not {self.beta}")
+        for name in ("atmosphere_shear", "optics_shear"):
+            # Five standard deviations are less than the shear of 1 that there cannot be.
+            if not 0.0 <= getattr(self, name) <= 0.1:
+                raise SimulationError(f"{name} must be between 0 and 0.1, not {getattr(self, name)}")
+        if not 0.0 <= self.obscuration < 1.0:
+            raise SimulationError(f"obscuration must be from 0 to less than 1, not {self.obscuration}")
+        if not 0.0 <= self.blended_share <= 1.0:
+            raise SimulationError(f"blended_share must be between 0 and 1, not {self.blended_share}")
+
+    @property
+    def flux_scale(self) -> float:
+        """Counts for one count per second of HST (mirror 2.4 m, obscuration 0.33)."""
+        area = self.diameter**2 * (1.0 - self.obscuration**2) / (2.4**2 * (1.0 - 0.33**2))
+        return area * self.exposure_time
+
+    @property
+    def zero_point(self) -> float:
+        """AB magnitude of one count."""
+        return HST_ZERO_POINT + 2.5 * math.log10(self.flux_scale)
+
 
 _PSF_SIZE = 41
 _COUNTS = {"train": 36000, "validation": 36000, "test": 8000}
@@ -49,7 +145,7 @@ def make_blendhunter(
     settings: BlendHunterSettings | None = None,
     seed: int = 1,
     processes: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StampSet:
     """Make the parametric set.
 
@@ -105,7 +201,7 @@ def make_blendhunter_real(
     settings: BlendHunterSettings | None = None,
     seed: int = 1,
     processes: int = 1,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StampSet:
     """Make the realistic set, of real galaxies with the PSF of HST replaced by that of CFHT.
 
@@ -186,7 +282,7 @@ def _make(
     settings: BlendHunterSettings,
     seed: int,
     processes: int,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> StampSet:
     # One stream a purpose; every random number is drawn here, so that processes only draw pixels.
     rng = random_stream(seed, 12)
@@ -279,3 +375,126 @@ def _make_truth(source: StampSource, plan: Plan, stamps: Table, settings: BlendH
     truth["half_light_radius"].unit = "arcsec"
     truth["rotation"].unit = "deg"
     return truth
+
+
+_CHUNK = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that is random about stamps; stamp ``i`` is row ``i``.
+
+    Parameters
+    ----------
+    first : `numpy.ndarray`, shape (n,), int64
+        Galaxy in the middle, a number in the source.
+    second : `numpy.ndarray`, shape (n,), int64
+        Second galaxy, -1 for none.
+    offset : `numpy.ndarray`, shape (n, 2), int64
+        Of the second galaxy from the first, columns x and y, pixels.
+    angles : `numpy.ndarray`, shape (n, 2)
+        By which the two galaxies are turned, degrees.
+    shears : `numpy.ndarray`, shape (n, 4)
+        Components g1, g2 of the Kolmogorov, then of the Moffat.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    offset: np.ndarray
+    angles: np.ndarray
+    shears: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def rows(self, start: int, stop: int) -> Plan:
+        """Take the stamps from ``start`` to ``stop``."""
+        chunk = slice(start, stop)
+        return Plan(*(getattr(self, field.name)[chunk] for field in dataclasses.fields(self)))
+
+
+def stamp_psf(settings: BlendHunterSettings, shear: np.ndarray) -> Any:
+    """Make the PSF of a stamp, without the pixel.
+
+    Parameters
+    ----------
+    settings
+        Widths.
+    shear : `numpy.ndarray`, shape (4,)
+        Components g1, g2 of the Kolmogorov, then of the Moffat.
+
+    Returns
+    -------
+    psf : `galsim.GSObject`
+        The PSF.
+    """
+    galsim = import_galsim()
+    width = settings.fwhm / _relative_fwhm(settings.beta)
+    atmosphere = galsim.Kolmogorov(fwhm=width).shear(g1=float(shear[0]), g2=float(shear[1]))
+    optics = galsim.Moffat(beta=settings.beta, fwhm=width).shear(g1=float(shear[2]), g2=float(shear[3]))
+    return galsim.Convolve(atmosphere, optics)
+
+
+@functools.lru_cache
+def _relative_fwhm(beta: float) -> float:
+    """FWHM of a Kolmogorov convolved with a Moffat, both of FWHM 1."""
+    galsim = import_galsim()
+    both = galsim.Convolve(galsim.Kolmogorov(fwhm=1.0), galsim.Moffat(beta=beta, fwhm=1.0))
+    return float(both.calculateFWHM())
+
+
+def draw_stamps(
+    source: StampSource,
+    plan: Plan,
+    settings: BlendHunterSettings,
+    *,
+    processes: int = 1,
+    progress: ProgressCallback | None = None,
+) -> np.ndarray:
+    """Draw stamps without noise.
+
+    Parameters
+    ----------
+    source
+        The galaxies.
+    plan
+        What goes where.
+    settings
+        Size, PSF and flux scale.
+    processes
+        Number of processes.
+    progress
+        Called with the number of stamps drawn and in all.
+
+    Returns
+    -------
+    images : `numpy.ndarray`, shape (n, s, s), float32
+        The stamps, counts.
+    """
+    images = np.empty((len(plan), settings.size, settings.size), dtype=np.float32)
+    starts = range(0, len(plan), _CHUNK)
+    chunks = [plan.rows(start, start + _CHUNK) for start in starts]
+    draw = functools.partial(_draw_chunk, source, settings)
+    for start, drawn in zip(starts, map_in_order(draw, chunks, processes), strict=True):
+        images[start : start + len(drawn)] = drawn
+        if progress is not None:
+            progress(start + len(drawn), len(plan))
+    return images
+
+
+def _draw_chunk(source: StampSource, settings: BlendHunterSettings, plan: Plan) -> np.ndarray:
+    galsim = import_galsim()
+    images = np.zeros((len(plan), settings.size, settings.size), dtype=np.float32)
+    for i in range(len(plan)):
+        psf = stamp_psf(settings, plan.shears[i])
+        # One image for both galaxies, whose pixel (1, 1) is the first.
+        image = galsim.Image(images[i], xmin=1, ymin=1, scale=settings.pixel_scale)
+        for k, row in enumerate((int(plan.first[i]), int(plan.second[i]))):
+            if row < 0:
+                continue
+            profile = source.profile(row).rotate(float(plan.angles[i, k]) * galsim.degrees)
+            shift = plan.offset[i] if k else (0, 0)
+            center = galsim.PositionD(*(1 + settings.size // 2 + int(d) for d in shift))
+            galaxy = galsim.Convolve(profile * settings.flux_scale, psf)
+            galaxy.drawImage(image=image, center=center, add_to_image=True)
+    return images

@@ -19,11 +19,16 @@ COSMOS in F814W, 0.03 arcsec per pixel, with a PSF as many pixels wide (0.11 aga
 
 from __future__ import annotations
 
-__all__ = ("CENTRAL", "COMPANION", "CoinSettings", "make_coin")
+__all__ = (
+    "CENTRAL",
+    "COMPANION",
+    "CoinSettings",
+    "make_coin",
+)
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,12 +36,20 @@ import numpy as np
 from astropy.table import Table
 
 from ...labels import matched_snr
-from .._errors import SimulationError
-from .._random import random_stream
-from ._counts import check_counts, check_seed
-from ._isolated import SEGMENTATION_THRESHOLD, IsolatedGalaxies, IsolatedGalaxy, turn
-from .real_galaxies import HST_PIXEL, HST_ZERO_POINT, RealGalaxies, open_real_galaxies
-from .stamp_set import SPLITS, StampSet, StampSetError
+from ..errors import SimulationError
+from ..progress import ProgressCallback
+from ..random_streams import check_seed, random_stream
+from .real_galaxies import (
+    HST_PIXEL,
+    HST_ZERO_POINT,
+    SEGMENTATION_THRESHOLD,
+    IsolatedGalaxies,
+    IsolatedGalaxy,
+    RealGalaxies,
+    open_real_galaxies,
+    turn,
+)
+from .stamp_set import SPLITS, StampSet, StampSetError, check_counts
 
 CENTRAL = 1
 """Bit of the array ``segmentation`` where the galaxy in the middle is."""
@@ -145,7 +158,7 @@ def make_coin(
     *,
     settings: CoinSettings | None = None,
     seed: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: ProgressCallback | None = None,
 ) -> StampSet:
     """Make the set.
 

@@ -6,26 +6,38 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""A set of postage stamps with what is in each: images, PSFs, labels and truth."""
+"""A set of postage stamps with what is in each: images, PSFs, labels and truth; and its files."""
 
 from __future__ import annotations
 
-__all__ = ("SPLITS", "StampSet", "StampSetError")
+__all__ = (
+    "SPLITS",
+    "StampSet",
+    "StampSetError",
+    "check_counts",
+    "check_output",
+    "write_noisy",
+)
 
 import dataclasses
+import json
 import math
+import operator
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from astropy.table import Table
 
-from ...labels import matched_snr
-from .._errors import SimulationError
+from lsst.daf.butler.formatters.parquet import arrow_to_astropy, astropy_to_arrow
 
-if TYPE_CHECKING:
-    from ..coadds.coadd import SimulatedCoadd
+from ..._files import atomic_path
+from ...labels import matched_snr
+from ..errors import SimulationError
 
 SPLITS = ("train", "validation", "test")
 """Names of the parts of a set, none of which shares a source galaxy with another."""
@@ -40,6 +52,8 @@ _STAMP_COLUMNS = (
     "realisation",
     "psf_index",
 )
+_FORMAT = 1
+_HEADER = "stamp_set.json"
 _TRUTH_COLUMNS = ("stamp_id", "object", "source_id", "x", "y", "flux", "mag", "snr", "is_star")
 
 
@@ -325,31 +339,6 @@ class StampSet:
             },
         )
 
-    def to_mosaic(self, columns: int | None = None, *, gap: int = 8) -> SimulatedCoadd:
-        """Lay the stamps out as tiles of one coadd, a cell each.
-
-        Parameters
-        ----------
-        columns
-            Number of tiles in a row (default: as many as rows).
-        gap
-            Pixels of noise alone between neighbours; each tile has half of them on
-            each side.
-
-        Returns
-        -------
-        simulated
-            Coadd in nJy and truth in its pixels, with ``stamp_id``.
-
-        Raises
-        ------
-        StampSetError
-            Raised if there is no stamp, or if stamps have no noise.
-        """
-        from ._mosaic import make_mosaic
-
-        return make_mosaic(self, columns, gap=gap)
-
     def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the set as plain files in a folder of its own.
 
@@ -375,9 +364,35 @@ class StampSet:
         FileNotFoundError
             Raised if its parent does not exist.
         """
-        from ._stamp_files import write_set
+        from pyarrow import parquet
 
-        return write_set(self, folder, overwrite=overwrite)
+        folder = check_output(folder, overwrite=overwrite)
+        header = {
+            "format": _FORMAT,
+            "name": self.name,
+            "pixel_scale": self.pixel_scale,
+            "zero_point": None if np.isnan(self.zero_point) else self.zero_point,
+            "seed": self.seed,
+            "padding": self.padding,
+            "arrays": sorted(self.arrays),
+            "metadata": dict(self.metadata),
+        }
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            np.save(temporary / "images.npy", np.asarray(self.images, dtype=np.float32))
+            np.save(temporary / "psf.npy", np.asarray(self.psf, dtype=np.float32))
+            for key, array in self.arrays.items():
+                np.save(temporary / f"{key}.npy", array)
+            parquet.write_table(astropy_to_arrow(self.stamps), temporary / "stamps.parquet")
+            parquet.write_table(astropy_to_arrow(self.truth), temporary / "truth.parquet")
+            (temporary / _HEADER).write_text(json.dumps(header, indent=1) + "\n")
+            temporary.chmod(0o755)
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return folder
 
     @classmethod
     def read(cls, folder: str | Path) -> StampSet:
@@ -398,6 +413,139 @@ class StampSet:
         StampSetError
             Raised if the folder holds no set of stamps, or one of another format.
         """
-        from ._stamp_files import read_set
+        from pyarrow import parquet
 
-        return read_set(folder)
+        folder = Path(folder)
+        header_path = folder / _HEADER
+        if not header_path.is_file():
+            raise StampSetError(f"{folder} is not a set of stamps: it has no {header_path.name}")
+        try:
+            header = json.loads(header_path.read_text())
+            if header["format"] != _FORMAT:
+                raise StampSetError(f"it has the format {header['format']}; this version reads {_FORMAT}")
+            outside = [key for key in header["arrays"] if Path(key).name != key]
+            if outside:
+                raise StampSetError(f"it names an array {outside[0]!r}, which is not in the folder")
+            return cls(
+                name=header["name"],
+                images=np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False),
+                stamps=arrow_to_astropy(parquet.read_table(folder / "stamps.parquet")),
+                truth=arrow_to_astropy(parquet.read_table(folder / "truth.parquet")),
+                psf=np.load(folder / "psf.npy", allow_pickle=False),
+                pixel_scale=header["pixel_scale"],
+                zero_point=float("nan") if header["zero_point"] is None else header["zero_point"],
+                seed=header["seed"],
+                padding=header["padding"],
+                metadata=header["metadata"],
+                arrays={
+                    key: np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
+                    for key in header["arrays"]
+                },
+            )
+        except StampSetError as err:
+            raise StampSetError(f"cannot use the set of stamps {folder}: {err}") from None
+        except (EOFError, OSError, KeyError, TypeError, ValueError) as err:
+            reason = " ".join(str(err).split())
+            raise StampSetError(f"cannot read the set of stamps {folder}: {reason}; make it anew") from None
+
+
+def check_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Complete and check numbers of stamps.
+
+    Parameters
+    ----------
+    counts
+        Number of stamps of some splits.
+
+    Returns
+    -------
+    complete
+        That of each of `SPLITS`, 0 where none was given.
+
+    Raises
+    ------
+    SimulationError
+        Raised for an unknown split, a number that is not whole or is negative, or no stamp at all.
+    """
+    unknown = sorted(set(counts) - set(SPLITS))
+    if unknown:
+        raise SimulationError(f"unknown split {unknown[0]!r}; there are {', '.join(SPLITS)}")
+    try:
+        complete = {name: operator.index(counts.get(name, 0)) for name in SPLITS}
+    except TypeError:
+        raise SimulationError(f"the numbers of stamps must be whole: {dict(counts)}") from None
+    if min(complete.values()) < 0 or not any(complete.values()):
+        raise SimulationError(f"the numbers of stamps must not be negative, nor all 0: {complete}")
+    return complete
+
+
+def check_output(folder: str | Path, *, overwrite: bool) -> Path:
+    """See whether a set can be written, before it is made.
+
+    Parameters
+    ----------
+    folder, overwrite
+        As for `StampSet.write`.
+
+    Returns
+    -------
+    folder
+        The same.
+
+    Raises
+    ------
+    FileExistsError
+        As for `StampSet.write`.
+    FileNotFoundError
+        As for `StampSet.write`.
+    """
+    folder = Path(folder)
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"output folder does not exist: {folder.parent}")
+    if folder.exists():
+        files = list(folder.iterdir()) if folder.is_dir() else []
+        if (folder / _HEADER).is_file():
+            if not overwrite:
+                raise FileExistsError(f"{folder} exists; choose another name, or have it replaced")
+            others = [f.name for f in files if f.name != _HEADER and f.suffix not in (".npy", ".parquet")]
+            if others:
+                raise FileExistsError(
+                    f"{folder} holds more than a set of stamps, {others[0]}; move that first"
+                )
+        elif files or not folder.is_dir():
+            raise FileExistsError(f"{folder} exists and is no set of stamps; choose another name")
+    return folder
+
+
+def write_noisy(stamp_set: StampSet, folder: str | Path, sigma: float, realisation: int = 0) -> Path:
+    """Write one noise draw of padded stamps as a plain array, a part at a time.
+
+    Parameters
+    ----------
+    stamp_set
+        Stamps without noise.
+    folder
+        Folder of the set.
+    sigma, realisation
+        As for `StampSet.with_noise`.
+
+    Returns
+    -------
+    path
+        ``noisy_<sigma>_<realisation>.npy``, float32 of shape (n, s + 2 padding,
+        s + 2 padding), the images of ``stamp_set.padded().with_noise(…)``.
+    """
+    path = Path(folder) / f"noisy_{sigma:g}_{realisation}.npy"
+    width = stamp_set.size + 2 * stamp_set.padding
+    with atomic_path(path) as temporary:
+        out = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=np.float32, shape=(len(stamp_set), width, width)
+        )
+        for start in range(0, len(stamp_set), 2000):
+            rows = np.arange(start, min(start + 2000, len(stamp_set)))
+            out[rows[0] : rows[-1] + 1] = (
+                stamp_set.select(rows).padded().with_noise(sigma, realisation).images
+            )
+        out.flush()
+        del out
+    return path

@@ -19,7 +19,12 @@ system that have them make the same.
 
 from __future__ import annotations
 
-__all__ = ("TractLayout", "TractSimulation", "make_patches")
+__all__ = (
+    "TractLayout",
+    "TractSimulation",
+    "make_patches",
+    "make_tract_catalog",
+)
 
 import dataclasses
 import functools
@@ -35,13 +40,14 @@ from lsst.images import YX, Box, SkyProjection, TractFrame
 from lsst.images.cells import CellGrid, PatchDefinition
 from lsst.pex.config import Config
 
-from .._errors import SimulationError
-from ..coadds._simulated_coadd import SimulatedCoadd
+from ..catalogs.catalog import GalaxySource, as_source, make_catalog
+from ..catalogs.galaxies import SizeModel
 from ..coadds.cells import cell_size_for
 from ..coadds.coadd import simulate_patch
-from ..coadds.projection import DEFAULT_CENTER, make_sky_projection
-from ..coadds.render import ProgressCallback
+from ..coadds.simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_sky_projection
 from ..config import SceneConfig
+from ..errors import SimulationError
+from ..progress import ProgressCallback
 from ..survey import BANDS, Survey, get_survey
 
 
@@ -293,7 +299,7 @@ class TractSimulation:
         band
             Name of the band.
         processes, exposure_folder, progress
-            See `~lsst.meas.blendid.simulation.coadds.coadd.simulate_patch`.
+            See `~lsst.meas.blendid.simulation.simulate_patch`.
 
         Returns
         -------
@@ -394,3 +400,64 @@ def _set_fields(config: Config, values: Mapping[str, Any]) -> None:
             _set_fields(getattr(config, name), value)
         elif getattr(config, name) != value:
             setattr(config, name, value)
+
+
+def make_tract_catalog(
+    simulation: TractSimulation,
+    source: GalaxySource | Table | str | Path | int | None = None,
+    *,
+    band: str = "i",
+    size_model: str | SizeModel = "cosmodc2-galaxies",
+    split: str | None = None,
+    center: tuple[float, float] | None = None,
+) -> tuple[TractSimulation, Table]:
+    """Make the catalogue of a whole tract.
+
+    Parameters
+    ----------
+    simulation
+        The tract, with seed and population.
+    source
+        Where the galaxies come from (`~lsst.meas.blendid.simulation.as_source`).
+    band
+        Band of magnitudes that do not say theirs.
+    size_model, split
+        See `~lsst.meas.blendid.simulation.make_catalog`.
+    center
+        ICRS right ascension and declination of the middle of the tract, degrees; by
+        default that of the source, if it has one.
+
+    Returns
+    -------
+    simulation
+        The tract, in its place and with the origin of the catalogue.
+    catalog
+        The catalogue.
+
+    Raises
+    ------
+    SimulationError
+        Raised for a bad source or setting, or if no galaxy lies in the tract.
+    """
+    galaxies = as_source(source, split=split)
+    if center is None and callable(getattr(galaxies, "field_center", None)):
+        center = galaxies.field_center()  # type: ignore[attr-defined]
+    layout = dataclasses.replace(simulation.layout, center=center or DEFAULT_CENTER)
+    if center is not None and any(f.name == "center" for f in _fields(galaxies)):
+        galaxies = dataclasses.replace(galaxies, center=center)  # type: ignore[type-var]
+    catalog = make_catalog(
+        galaxies,
+        size=layout.size,
+        survey=get_survey(band),
+        seed=simulation.seed,
+        size_model=size_model,
+        population=simulation.scene.population,
+        split=split,
+    )
+    # The others are among the settings of the tract.
+    origin = {key: value for key, value in catalog.meta.items() if key not in ("seed", "population")}
+    return dataclasses.replace(simulation, layout=layout, origin=origin), catalog
+
+
+def _fields(value: object) -> tuple[dataclasses.Field[object], ...]:
+    return dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()

@@ -10,7 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("PatchJob", "simulate_patches")
+__all__ = (
+    "PatchJob",
+    "simulate_patches",
+)
 
 import dataclasses
 from collections.abc import Generator, Iterator, Sequence
@@ -24,9 +27,8 @@ from lsst.images import Mask
 from lsst.images.cells import CellGridBounds
 
 from ..._processes import map_in_order
-from ..coadds.coadd import SimulatedCoadd, make_coadd
-from ..coadds.render import ProgressCallback
-from ..progress import part_of
+from ..coadds.simulated_coadd import SimulatedCoadd, make_coadd
+from ..progress import ProgressCallback, part_of
 from .tract import TractSimulation
 
 

@@ -1,0 +1,277 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""A simulated coadd with its projection and truth, and its files."""
+
+from __future__ import annotations
+
+__all__ = (
+    "DEFAULT_CENTER",
+    "SimulatedCoadd",
+    "make_coadd",
+    "make_sky_projection",
+    "make_truth_table",
+)
+
+import dataclasses
+import math
+from pathlib import Path
+
+import astropy.units as u
+import astropy.wcs
+import numpy as np
+from astropy.table import Table
+
+from lsst.images import XY, Box, Image, Mask, MaskSchema, SkyProjection, TractFrame
+from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
+from lsst.images.cells import CellCoadd, CellGridBounds, CellPointSpreadFunction, PatchDefinition
+from lsst.images.fits import write as write_fits
+
+from ..._files import atomic_paths
+from ..catalogs.columns import FILTERS
+from ..errors import SimulationError
+
+
+@dataclasses.dataclass(frozen=True)
+class SimulatedCoadd:
+    """A coadd and what is really in it."""
+
+    coadd: CellCoadd
+    """Image in nJy, variance, mask, PSF and sky projection."""
+
+    truth: Table
+    """A row per galaxy or star whose centre lies in the image; see
+    `~lsst.meas.blendid.simulation.simulate_patch`."""
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write ``<stem>.fits`` (lsst.images) and ``<stem>.truth.parquet``.
+
+        Parameters
+        ----------
+        path
+            The FITS file; its name must end with ``.fits``.
+        overwrite
+            Whether files that exist are replaced.
+
+        Returns
+        -------
+        image, truth
+            Paths of the two files.
+
+        Raises
+        ------
+        SimulationError
+            Raised if the name does not end with ``.fits``.
+        FileExistsError
+            Raised if one of the files exists and is not to be replaced.
+        FileNotFoundError
+            Raised if the folder does not exist.
+
+        Notes
+        -----
+        Both are written under temporary names and renamed when complete.
+        """
+        from pyarrow import parquet
+
+        from lsst.daf.butler.formatters.parquet import astropy_to_arrow
+
+        path = Path(path)
+        if path.suffix != ".fits":
+            raise SimulationError(f"the file of a simulated coadd must end with .fits, not {path.name}")
+        truth_path = path.with_name(path.stem + ".truth.parquet")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"output folder does not exist: {path.parent}")
+        if not overwrite:
+            for file in (path, truth_path):
+                if file.exists():
+                    raise FileExistsError(f"output exists already: {file}; remove it or choose another name")
+        with atomic_paths([path, truth_path]) as (temporary_image, temporary_truth):
+            # Not self.coadd.write(), which takes a '#' or '%' in the path for that of a URI.
+            write_fits(self.coadd, str(temporary_image))
+            parquet.write_table(astropy_to_arrow(self.truth), temporary_truth)
+        return path, truth_path
+
+
+def make_coadd(
+    image: np.ndarray,
+    variance: np.ndarray,
+    kernels: np.ndarray,
+    patch: PatchDefinition,
+    sky_projection: SkyProjection[TractFrame],
+    band: str,
+    mask: Mask | None = None,
+) -> CellCoadd:
+    """Wrap arrays that cover the outer box of a patch.
+
+    Parameters
+    ----------
+    image, variance
+        Shape (height, width), nJy and nJy².
+    kernels
+        PSF of each cell, shape (rows, columns, n, n) with n odd, each of sum 1; or one for
+        all cells, shape (n, n).
+    patch
+        The patch.
+    sky_projection
+        Projection of the tract.
+    band
+        Name of the band.
+    mask
+        Mask of the outer box; by default one with the mask planes of Rubin's deep coadds and
+        none of them set.
+
+    Returns
+    -------
+    coadd
+        The coadd.
+    """
+    bbox = patch.outer_bbox
+    if mask is None:
+        mask = Mask(0, schema=MaskSchema(list(deep_coadd_planes().values())), bbox=bbox)
+    cells = patch.cells.grid_size
+    psf = np.broadcast_to(kernels, (cells.i, cells.j, *kernels.shape[-2:])).copy()
+    return CellCoadd(
+        Image(image, bbox=bbox, unit=u.nJy),
+        mask=mask,
+        variance=Image(variance, bbox=bbox, unit=u.nJy**2),
+        sky_projection=sky_projection,
+        band=band,
+        psf=CellPointSpreadFunction(psf, CellGridBounds(grid=patch.cells, bbox=bbox)),
+        patch=patch,
+    )
+
+
+DEFAULT_CENTER = (55.064, -29.783)
+"""ICRS right ascension and declination of the middle of a tract, degrees: the middle
+of the wide area of DC2 (LSST DESC 2021)."""
+
+
+def make_sky_projection(
+    tract_bbox: Box,
+    *,
+    skymap: str,
+    tract: int,
+    pixel_scale: float,
+    center: tuple[float, float] = DEFAULT_CENTER,
+) -> SkyProjection[TractFrame]:
+    """Make the tangent-plane projection of a tract, north up and east left.
+
+    Parameters
+    ----------
+    tract_bbox
+        Bounding box of the tract; its middle is the tangent point.
+    skymap
+        Name of the skymap.
+    tract
+        Number of the tract.
+    pixel_scale
+        Size of a pixel, arcsec.
+    center
+        ICRS right ascension and declination of the tangent point, degrees.
+
+    Returns
+    -------
+    sky_projection
+        The projection.
+
+    Raises
+    ------
+    SimulationError
+        Raised if there is no such place on the sky.
+    """
+    if not (math.isfinite(center[0]) and abs(center[1]) <= 90.0):
+        raise SimulationError(f"the middle of a tract must be a place on the sky, not {center}")
+    wcs = astropy.wcs.WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval = list(center)
+    # FITS counts pixels from 1, here pixel 0 is 0.
+    wcs.wcs.crpix = [
+        0.5 * (tract_bbox.x.min + tract_bbox.x.max) + 1.0,
+        0.5 * (tract_bbox.y.min + tract_bbox.y.max) + 1.0,
+    ]
+    wcs.wcs.cdelt = [-pixel_scale / 3600.0, pixel_scale / 3600.0]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    frame = TractFrame(skymap=skymap, tract=tract, bbox=tract_bbox)
+    return SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=tract_bbox)
+
+
+_COLUMNS = {
+    "x": (u.pix, "Column of the centre, parent pixels."),
+    "y": (u.pix, "Row of the centre, parent pixels."),
+    "ra": (u.deg, "Right ascension, ICRS."),
+    "dec": (u.deg, "Declination, ICRS."),
+    "mag": (u.ABmag, "AB magnitude in the band, lensed."),
+    "flux": (u.nJy, "Flux in the band, lensed."),
+    "snr": (None, "Matched-filter S/N of a point source of that flux, sky noise only."),
+    "is_star": (None, "Whether it is a point source."),
+    "half_light_radius": (u.arcsec, "Circularised half-light radius, before lensing."),
+    "disc_radius": (u.arcsec, "Circularised half-light radius of the disc."),
+    "bulge_radius": (u.arcsec, "Circularised half-light radius of the bulge."),
+    "axis_ratio": (None, "Minor over major axis of the disc."),
+    "bulge_axis_ratio": (None, "Minor over major axis of the bulge."),
+    "position_angle": (u.deg, "Of the major axis, counter-clockwise from the x axis."),
+    "bulge_fraction": (None, "Share of the bulge in the flux."),
+    "redshift": (None, "Redshift; 0 for stars."),
+    "gamma1": (None, "Shear along the x axis."),
+    "gamma2": (None, "Shear along the diagonal x = y."),
+    "kappa": (None, "Convergence."),
+    "n_knots": (None, "Number of knots in the disc; they are not objects."),
+    "knot_fraction": (None, "Share of the knots in the flux of the disc."),
+    **{f"mag_{name}": (u.ABmag, f"AB magnitude in {name}, before lensing.") for name in FILTERS},
+}
+
+_INTEGER = {"n_knots": np.int32}
+_DOUBLE = ("x", "y", "ra", "dec")
+
+
+def make_truth_table(
+    galaxies: Table, bbox: Box, sky_projection: SkyProjection[TractFrame], snr_per_flux: np.ndarray
+) -> Table:
+    """Make the truth table of an image.
+
+    Parameters
+    ----------
+    galaxies
+        Table of `~lsst.meas.blendid.simulation.observe`, positions relative to the first
+        pixel of the image.
+    bbox
+        Bounding box of the image.
+    sky_projection
+        Projection of the tract.
+    snr_per_flux
+        S/N of a point source of 1 nJy at each galaxy, shape (n,).
+
+    Returns
+    -------
+    truth
+        A row per galaxy; see `~lsst.meas.blendid.simulation.simulate_patch`.
+    """
+    x = np.asarray(galaxies["x"], dtype=np.float64) + bbox.x.min
+    y = np.asarray(galaxies["y"], dtype=np.float64) + bbox.y.min
+    # The projection refuses to convert no points.
+    sky = sky_projection.pixel_to_sky(XY(x=x, y=y)) if len(x) else None
+    flux = np.asarray(galaxies["flux"], dtype=np.float64)
+    columns = {name: np.asarray(galaxies[name]) for name in galaxies.colnames}
+    columns |= {"x": x, "y": y}
+    columns["ra"], columns["dec"] = (x, y) if sky is None else (sky.ra.deg, sky.dec.deg)
+    columns["snr"] = flux * snr_per_flux
+    truth = Table()
+    truth["id"] = columns["id"].astype(np.int64)
+    truth["id"].description = "Row of the galaxy in its source; the same in all patches."
+    for name, (unit, description) in _COLUMNS.items():
+        values = columns[name]
+        if name in _INTEGER:
+            values = values.astype(_INTEGER[name])
+        elif values.dtype != bool:
+            values = values.astype(np.float64 if name in _DOUBLE else np.float32)
+        truth[name] = values
+        truth[name].description = description
+        if unit is not None:
+            truth[name].unit = unit
+    return truth
