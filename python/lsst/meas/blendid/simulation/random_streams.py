@@ -98,8 +98,8 @@ def noise_key(seed: int, band: str) -> np.uint64:
 
 
 @njit(inline="always")
-def scramble(state: np.uint64) -> np.uint64:
-    """Output function of SplitMix64."""
+def scramble[Bits: (np.uint64, np.ndarray)](state: Bits) -> Bits:
+    """Output function of SplitMix64, of a number of 64 bits or an array of them."""
     state = (state ^ (state >> _S30)) * _MIX_1
     state = (state ^ (state >> _S27)) * _MIX_2
     return state ^ (state >> _S31)

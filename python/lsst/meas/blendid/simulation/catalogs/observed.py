@@ -283,4 +283,4 @@ def _uniform(identifier: np.ndarray, counter: np.ndarray, seed: int) -> np.ndarr
     state = scramble(np.asarray([seed % 2**64], dtype=np.uint64) + GAMMA)
     for part in (identifier, counter):
         state = scramble((state ^ np.asarray(part).astype(np.int64).view(np.uint64)) + GAMMA)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.asarray((state >> np.uint64(11)).astype(np.float64) * 2.0**-53)
