@@ -58,12 +58,10 @@ def main() -> None:
     from lsst.meas.blendid.classifiers.trees import TreeSettings, fit_trees, predict_trees
     from lsst.meas.blendid.features import FEATURE_NAMES, TWO_COMPONENT_COLUMNS, measure_features
     from lsst.meas.blendid.features.core import measure_core
-    from lsst.meas.blendid.features.geometry import measure_geometry
-    from lsst.meas.blendid.features.isophotes import measure_isophotes
-    from lsst.meas.blendid.features.light import measure_light
+    from lsst.meas.blendid.features.geometry import measure_geometry, measure_neighbors
+    from lsst.meas.blendid.features.light import measure_isophotes, measure_light
     from lsst.meas.blendid.features.peaks import measure_peaks
     from lsst.meas.blendid.features.planes import make_planes
-    from lsst.meas.blendid.features.surroundings import measure_neighbors
     from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
     from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
     from lsst.meas.blendid.samples import FootprintSamples

@@ -48,7 +48,7 @@ _NUMBERS = frozenset(
         *("classifiers_centers", "classifiers_centred_regression", "classifiers_cnn"),
         *("classifiers_ensemble", "classifiers_features", "classifiers_logistic"),
         *("classifiers_muygps", "classifiers_peaks", "classifiers_trees"),
-        *("features_measure", "features_strips", "features_two_component"),
+        *("features_measure", "features_planes", "features_two_component"),
         *("footprints_background", "footprints_noise", "footprints_significance", "footprints_smoothing"),
         *("psf", "training", "training_like", "training_transfer"),
     )

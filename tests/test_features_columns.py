@@ -14,6 +14,13 @@ import pytest
 import scipy.ndimage as nd
 import sep
 from lsst.meas.blendid.features import FEATURE_NAMES, measure_features
+from lsst.meas.blendid.features.columns import (
+    as_table,
+    flatten_columns,
+    join_records,
+    name_columns,
+    record_type,
+)
 from lsst.meas.blendid.features.planes import BANDS, make_planes
 from lsst.meas.blendid.footprints import DetectionResult
 from lsst.meas.blendid.footprints.smoothing import kernel_size
@@ -54,6 +61,25 @@ def table(scene: DetectionResult) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def smoothed(scene: DetectionResult) -> dict[str, np.ndarray]:
     return {name: crop(plane, scene) for name, plane in make_planes(scene).bands.items()}
+
+
+def test_columns_are_written_by_field_and_read_by_name() -> None:
+    first = {"area": "Area.", "counts": {"n_3": "Over 3.", "n_5": "Over 5."}, "top": {"top_psf": "Highest."}}
+    second = {"size": "Size."}
+    assert list(flatten_columns(first)) == ["area", "n_3", "n_5", "top_psf"]
+    assert flatten_columns(first)["n_5"] == "Over 5."
+    records, levels = np.zeros(4, record_type(first)), np.zeros((4, 2), record_type(second))
+    records["area"], records["top"] = np.arange(4), 9.0
+    records["counts"][:, 1] = 5.0
+    levels["size"][:, 1] = 2.0
+    table = join_records([records, levels])
+    assert table.shape == (4, 6) and table.dtype == np.float32
+    named = name_columns(flatten_columns(first) | {"size_a": "", "size_b": ""}, table)
+    np.testing.assert_array_equal(named["area"], np.arange(4))
+    for name, value in (("n_3", 0.0), ("n_5", 5.0), ("top_psf", 9.0), ("size_a", 0.0), ("size_b", 2.0)):
+        np.testing.assert_array_equal(named[name], np.full(4, value))
+    assert np.shares_memory(as_table(records), records) and np.shares_memory(named, table)
+    assert join_records([records[:0], levels[:0]]).shape == (0, 6)
 
 
 def crop(plane: np.ndarray, scene: DetectionResult) -> np.ndarray:

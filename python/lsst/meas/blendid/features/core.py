@@ -15,6 +15,7 @@ import numpy as np
 
 from .._jit import njit
 from ..footprints.smoothing import gaussian_kernel, kernel_size
+from .columns import Group, Record, flatten_columns, join_records, name_columns, record_type
 from .peaks import MainPeaks
 from .planes import Planes
 
@@ -28,37 +29,40 @@ _STAR_REACH = 6.0
 """Radius where it ends [PSF sigma]."""
 
 
-def _columns() -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for w in _WINDOWS:
-        where = f"light in a Gaussian window of {w:g} PSF sigma at the main peak"
-        columns |= {
-            f"window_size_{w:g}": f"Mean squared radius of the {where} [PSF sigma²].",
-            f"window_ellipticity_{w:g}": f"Quadrupole of the {where} over its mean squared radius.",
-            f"window_shift_{w:g}": f"Distance of the centroid of the {where} from the peak [PSF sigma].",
-            f"window_m31_{w:g}": f"Modulus of the mean of z|z|², z = x + iy, of the {where} [PSF sigma³].",
-            f"window_m33_{w:g}": f"Modulus of the mean of z³ of the {where} [PSF sigma³].",
-            f"window_m40_{w:g}": f"Mean of |z|⁴ of the {where} over the square of that of |z|², 20 at most.",
-            f"window_m44_{w:g}": f"Modulus of the mean of z⁴ of the {where} [PSF sigma⁴].",
-            f"window_snr_{w:g}": f"S/N of the {where}.",
-        }
-    gauss = "the elliptical Gaussian with the height and the windowed moments of the main peak"
-    star = "a star with the height of the main peak"
-    columns |= {
-        "gauss_residual": f"Highest S/N of the smoothed light less {gauss}.",
-        "gauss_distance": "Distance of that place from the main peak [PSF sigma].",
-        "gauss_share": f"Positive part of the smoothed light less {gauss}, over all light.",
-        "gauss_deficit": f"Lowest S/N of the smoothed light less {gauss}.",
-        "gauss_across": "Distance of that place from the major axis of the Gaussian [PSF sigma].",
-        "star_residual": f"Highest S/N of the smoothed light less {star}.",
-        "star_distance": "Distance of that place from the main peak [PSF sigma].",
-        "star_peaks": f"Number of peaks of S/N 3 or more of the smoothed light less {star}.",
-        "star_share": f"Smoothed light less {star}, over all light.",
-    }
-    return columns
+_WINDOW: Group = {
+    "size": "Mean squared radius of the {where} [PSF sigma²].",
+    "ellipticity": "Quadrupole of the {where} over its mean squared radius.",
+    "shift": "Distance of the centroid of the {where} from the peak [PSF sigma].",
+    "m31": "Modulus of the mean of z|z|², z = x + iy, of the {where} [PSF sigma³].",
+    "m33": "Modulus of the mean of z³ of the {where} [PSF sigma³].",
+    "m40": "Mean of |z|⁴ of the {where} over the square of that of |z|², 20 at most.",
+    "m44": "Modulus of the mean of z⁴ of the {where} [PSF sigma⁴].",
+    "snr": "S/N of the {where}.",
+}
+"""What is measured in each window."""
 
+_GAUSS = "the elliptical Gaussian with the height and the windowed moments of the main peak"
+_STAR = "a star with the height of the main peak"
 
-CORE_COLUMNS: dict[str, str] = _columns()
+_RESIDUALS: Group = {
+    "gauss_residual": f"Highest S/N of the smoothed light less {_GAUSS}.",
+    "gauss_distance": "Distance of that place from the main peak [PSF sigma].",
+    "gauss_share": f"Positive part of the smoothed light less {_GAUSS}, over all light.",
+    "gauss_deficit": f"Lowest S/N of the smoothed light less {_GAUSS}.",
+    "gauss_across": "Distance of that place from the major axis of the Gaussian [PSF sigma].",
+    "star_residual": f"Highest S/N of the smoothed light less {_STAR}.",
+    "star_distance": "Distance of that place from the main peak [PSF sigma].",
+    "star_peaks": f"Number of peaks of S/N 3 or more of the smoothed light less {_STAR}.",
+    "star_share": f"Smoothed light less {_STAR}, over all light.",
+}
+
+CORE_COLUMNS: dict[str, str] = {
+    f"window_{name}_{w:g}": described.format(
+        where=f"light in a Gaussian window of {w:g} PSF sigma at the main peak"
+    )
+    for w in _WINDOWS
+    for name, described in flatten_columns(_WINDOW).items()
+} | flatten_columns(_RESIDUALS)
 """Name and description of each column of `measure_core`."""
 
 
@@ -71,10 +75,10 @@ def _measure_window(
     py: float,
     sigma: float,
     window: float,
-    row: np.ndarray,
+    row: Record,
     second: np.ndarray,
 ) -> None:  # pragma: no cover - compiled
-    """Eight columns; ``second`` (3,) gets the second moments of light times window [PSF sigma²]."""
+    """Moments; ``second`` (3,) gets the second moments of light times window [PSF sigma²]."""
     ny, nx = labels.shape
     width = window * sigma
     reach = 3.0 * width
@@ -113,17 +117,17 @@ def _measure_window(
             m44r += w * (a * a - b * b)
             m44i += w * 2.0 * a * b
     if noise > 0.0:
-        row[7] = total / np.sqrt(noise)
+        row.snr = total / np.sqrt(noise)
     if not total > 0.5 * np.sqrt(noise):
         return
     size = max(rr / total, 0.05)
-    row[0] = size
-    row[1] = min(np.hypot(q2r, q2i) / total / size, 2.0)
-    row[2] = np.hypot(zr, zi) / total
-    row[3] = np.hypot(m31r, m31i) / total
-    row[4] = np.hypot(m33r, m33i) / total
-    row[5] = min(max(r4 / total / size**2, 0.0), 20.0)
-    row[6] = np.hypot(m44r, m44i) / total
+    row.size = size
+    row.ellipticity = min(np.hypot(q2r, q2i) / total / size, 2.0)
+    row.shift = np.hypot(zr, zi) / total
+    row.m31 = np.hypot(m31r, m31i) / total
+    row.m33 = np.hypot(m33r, m33i) / total
+    row.m40 = min(max(r4 / total / size**2, 0.0), 20.0)
+    row.m44 = np.hypot(m44r, m44i) / total
     second[0] = 0.5 * (rr + q2r) / total
     second[1] = 0.5 * (rr - q2r) / total
     second[2] = 0.5 * q2i / total
@@ -179,9 +183,9 @@ def _measure_residuals(
     profile: np.ndarray,
     steps: float,
     scratch: np.ndarray,
-    row: np.ndarray,
+    row: Record,
 ) -> None:  # pragma: no cover - compiled
-    """Nine columns; ``scratch`` is an image to write into."""
+    """Differences; ``scratch`` is an image to write into."""
     best = star_best = -np.inf
     lowest = np.inf
     best_x = best_y = star_x = star_y = 0.0
@@ -204,14 +208,14 @@ def _measure_residuals(
             star_light += max(rest, 0.0)
             if rest > star_best:
                 star_best, star_x, star_y = rest, dx, dy
-    row[0] = best
-    row[1] = np.hypot(best_x, best_y)
-    row[2] = excess / max(light, 1e-3)
-    row[3] = lowest
-    row[4] = abs(best_y * axis[0] - best_x * axis[1])
-    row[5] = star_best
-    row[6] = np.hypot(star_x, star_y)
-    row[8] = star_light / max(light, 1e-3)
+    row.gauss_residual = best
+    row.gauss_distance = np.hypot(best_x, best_y)
+    row.gauss_share = excess / max(light, 1e-3)
+    row.gauss_deficit = lowest
+    row.gauss_across = abs(best_y * axis[0] - best_x * axis[1])
+    row.star_residual = star_best
+    row.star_distance = np.hypot(star_x, star_y)
+    row.star_share = star_light / max(light, 1e-3)
     for k in range(a, b):
         y = spans[k, 1]
         for x in range(spans[k, 2], spans[k, 3] + 1):
@@ -227,7 +231,7 @@ def _measure_residuals(
                 and v >= scratch[y + 1, x - 1]
                 and v >= scratch[y + 1, x + 1]
             ):
-                row[7] += 1.0
+                row.star_peaks += 1.0
     # Neighbours must find what they would have found alone.
     for k in range(a, b):
         for x in range(spans[k, 2], spans[k, 3] + 1):
@@ -248,27 +252,22 @@ def _measure(
     windows: np.ndarray,
     profile: np.ndarray,
     steps: float,
-    n_columns: int,
     scratch: np.ndarray,
-) -> np.ndarray:  # pragma: no cover - compiled
-    n = first.size - 1
-    out = np.zeros((n, n_columns), np.float32)
+    in_windows: np.ndarray,
+    residuals: np.ndarray,
+) -> None:  # pragma: no cover - compiled
     second, inverse, axis = np.zeros(3), np.zeros(3), np.zeros(2)
-    c = 8 * windows.size
-    for i in range(n):
+    for i in range(residuals.size):
         for j in range(windows.size - 1, -1, -1):
             second[0] = second[1] = 0.5
             second[2] = 0.0
-            _measure_window(
-                pixels, labels, i + 1, px[i], py[i], sigma, windows[j], out[i, 8 * j : 8 * j + 8], second
-            )
+            _measure_window(pixels, labels, i + 1, px[i], py[i], sigma, windows[j], in_windows[i, j], second)
         # The narrowest window came last.
         _gaussian_of(second, windows[0], inverse, axis)
         _measure_residuals(
             band, spans, first[i], first[i + 1], px[i], py[i], peak[i], sigma,
-            inverse, axis, profile, steps, scratch, out[i, c:],
+            inverse, axis, profile, steps, scratch, residuals[i],
         )  # fmt: skip
-    return out
 
 
 def _star_profile(psf: np.ndarray, sigma: float) -> np.ndarray:
@@ -302,10 +301,12 @@ def measure_core(planes: Planes, main: MainPeaks, psf: np.ndarray) -> np.ndarray
 
     Returns
     -------
-    columns : `numpy.ndarray`, shape (n, columns), float32
-        `CORE_COLUMNS`.
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `CORE_COLUMNS`.
     """
-    return _measure(
+    in_windows = np.zeros((main.x.size, len(_WINDOWS)), record_type(_WINDOW))
+    residuals = np.zeros(main.x.size, record_type(_RESIDUALS))
+    _measure(
         planes.pixels,
         planes.bands["psf"],
         planes.labels,
@@ -318,6 +319,8 @@ def measure_core(planes: Planes, main: MainPeaks, psf: np.ndarray) -> np.ndarray
         np.array(_WINDOWS),
         _star_profile(np.asarray(psf, dtype=np.float64), planes.sigma),
         float(_STAR_STEPS),
-        len(CORE_COLUMNS),
         np.full(planes.pixels.shape, -np.inf, dtype=np.float32),
+        in_windows,
+        residuals,
     )
+    return name_columns(CORE_COLUMNS, join_records([in_windows, residuals]))

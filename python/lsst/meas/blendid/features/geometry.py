@@ -6,17 +6,18 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Shapes of footprints, whatever light is in them."""
+"""Shapes of footprints and how they lie among others, whatever light is in them."""
 
 from __future__ import annotations
 
-__all__ = ("GEOMETRY_COLUMNS", "measure_geometry")
+__all__ = ("GEOMETRY_COLUMNS", "NEIGHBOR_COLUMNS", "measure_geometry", "measure_neighbors")
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._jit import njit
+from .columns import record_type
 from .planes import Planes
 
 if TYPE_CHECKING:
@@ -36,6 +37,20 @@ GEOMETRY_COLUMNS: dict[str, str] = {
     "convexity": "Area over that of the convex hull of the pixels.",
 }
 """Name and description of each column of `measure_geometry`."""
+
+NEIGHBOR_COLUMNS: dict[str, str] = {
+    "nearest_footprint": "Distance of the centroid from that of the nearest footprint [PSF sigma].",
+    "nearest_gap": "Least such distance less the radii of discs of the two areas [PSF sigma].",
+    "neighbors": "Number of other footprints with their centroid within 40 PSF sigma.",
+    "neighbor_cover": "Area of those footprints over that of the circle.",
+}
+"""Name and description of each column of `measure_neighbors`."""
+
+_FAR = 100.0
+"""Distance [PSF sigma] where a footprint has no neighbour any more."""
+
+_REACH = 40.0
+"""Radius of the surroundings [PSF sigma]."""
 
 
 @njit()
@@ -105,11 +120,14 @@ def _reduce_rows(x: np.ndarray, y: np.ndarray, n: int, sign: int) -> int:  # pra
 
 @njit()
 def _measure(
-    labels: np.ndarray, spans: np.ndarray, first: np.ndarray, detected: np.ndarray, sigma: float
-) -> np.ndarray:  # pragma: no cover - compiled
-    n = first.size - 1
-    out = np.zeros((n, 11), np.float32)
-    for i in range(n):
+    labels: np.ndarray,
+    spans: np.ndarray,
+    first: np.ndarray,
+    detected: np.ndarray,
+    sigma: float,
+    out: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    for i in range(out.size):
         a, b = first[i], first[i + 1]
         x_low, x_high = spans[a, 2], spans[a, 3]
         y_low, y_high = spans[a, 1], spans[b - 1, 1]
@@ -136,18 +154,18 @@ def _measure(
         qxy = sxy / area - mx * my
         trace = qxx + qyy
         width, height = x_high - x_low + 1, y_high - y_low + 1
-        out[i, 0] = area / sigma**2
-        out[i, 1] = detected[i] / sigma**2
-        out[i, 2] = detected[i] / area
-        out[i, 3] = max(width, height) / sigma
-        out[i, 4] = min(width, height) / sigma
-        out[i, 5] = area / (width * height)
-        out[i, 6] = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
-        out[i, 7] = trace * 2.0 * np.pi / area
-        out[i, 8] = 4.0 * np.pi * area / perimeter**2
-        out[i, 9] = perimeter / (2.0 * (width + height))
-        out[i, 10] = area / _hull_area(spans, a, b)
-    return out
+        row = out[i]
+        row.area = area / sigma**2
+        row.area_detected = detected[i] / sigma**2
+        row.detected_share = detected[i] / area
+        row.bbox_long = max(width, height) / sigma
+        row.bbox_short = min(width, height) / sigma
+        row.bbox_fill = area / (width * height)
+        row.footprint_ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
+        row.footprint_spread = trace * 2.0 * np.pi / area
+        row.compactness = 4.0 * np.pi * area / perimeter**2
+        row.perimeter_excess = perimeter / (2.0 * (width + height))
+        row.convexity = area / _hull_area(spans, a, b)
 
 
 def measure_geometry(result: DetectionResult, planes: Planes) -> np.ndarray:
@@ -162,8 +180,48 @@ def measure_geometry(result: DetectionResult, planes: Planes) -> np.ndarray:
 
     Returns
     -------
-    columns : `numpy.ndarray`, shape (n, columns), float32
-        `GEOMETRY_COLUMNS`.
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `GEOMETRY_COLUMNS`.
     """
     detected = result.footprints.area_detected.astype(np.float64)
-    return _measure(planes.labels, planes.spans, planes.first, detected, planes.sigma)
+    out = np.zeros(len(detected), record_type(GEOMETRY_COLUMNS))
+    _measure(planes.labels, planes.spans, planes.first, detected, planes.sigma, out)
+    return out
+
+
+def measure_neighbors(result: DetectionResult) -> np.ndarray:
+    """Measure how near and how dense other footprints are.
+
+    Parameters
+    ----------
+    result
+        An image with its n footprints.
+
+    Returns
+    -------
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `NEIGHBOR_COLUMNS`.
+    """
+    from scipy.spatial import cKDTree
+
+    footprints, sigma = result.footprints, float(result.psf.sigma)
+    n = len(footprints)
+    out = np.zeros(n, record_type(NEIGHBOR_COLUMNS))
+    out["nearest_footprint"] = out["nearest_gap"] = _FAR
+    if n < 2:
+        return out
+    position = (footprints.centroid - np.asarray(footprints.xy0)) / sigma
+    area = footprints.area / sigma**2
+    radius = np.sqrt(area / np.pi)
+    tree = cKDTree(position)
+    distance, _ = tree.query(position, k=2)
+    out["nearest_footprint"] = np.minimum(distance[:, 1], _FAR)
+    pairs = tree.query_pairs(_REACH, output_type="ndarray")
+    one, other = pairs[:, 0], pairs[:, 1]
+    gap = np.hypot(*(position[one] - position[other]).T) - radius[one] - radius[other]
+    for rows in (one, other):
+        np.minimum.at(out["nearest_gap"], rows, gap.astype(np.float32))
+    out["neighbors"] = np.bincount(one, minlength=n) + np.bincount(other, minlength=n)
+    covered = np.bincount(one, area[other], minlength=n) + np.bincount(other, area[one], minlength=n)
+    out["neighbor_cover"] = covered / (np.pi * _REACH**2)
+    return out

@@ -9,18 +9,19 @@
 
 from __future__ import annotations
 
-__all__ = ("LIGHT_COLUMNS", "measure_light")
+__all__ = ("ISOPHOTE_COLUMNS", "LIGHT_COLUMNS", "measure_isophotes", "measure_light")
 
 import numpy as np
 
 from .._jit import njit
+from .columns import Group, Record, as_table, flatten_columns, name_columns, record_type
 from .peaks import MainPeaks
 from .planes import Planes
 
 _APERTURES = (1.0, 2.0, 3.0, 4.5, 6.5)
 """Radii of apertures [PSF sigma]."""
 
-LIGHT_COLUMNS: dict[str, str] = {
+_FIELDS: Group = {
     "flux": "Sum of the pixels in units of their noise: the S/N of the flux is this over √(pixels).",
     "flux_snr": "S/N of the sum of the pixels.",
     "surface_brightness": "Mean S/N of the pixels.",
@@ -35,7 +36,7 @@ LIGHT_COLUMNS: dict[str, str] = {
     "light_offset": "Distance of the centroid of the smoothed light from the main peak [PSF sigma].",
     "footprint_offset": "Distance of the centroid of the smoothed light from that of the pixels [PSF sigma].",
     "squared_size": "As light_size, of the square of the smoothed light.",
-    **{
+    "shares": {
         f"share_{r:g}": f"Flux within {r:g} PSF sigma of the main peak over that of the footprint."
         for r in _APERTURES
     },
@@ -49,7 +50,34 @@ LIGHT_COLUMNS: dict[str, str] = {
     "asymmetry_distance": "Distance of that place from the main peak [PSF sigma].",
     "asymmetry_share": "Light that has no counterpart on the other side of the main peak over all light.",
 }
+
+LIGHT_COLUMNS: dict[str, str] = flatten_columns(_FIELDS)
 """Name and description of each column of `measure_light`."""
+
+_FRACTIONS = (0.75, 0.5, 0.3, 0.15)
+"""Levels, as fractions of the main peak; from the highest to the lowest."""
+
+_LEAST_LEVEL = 2.0
+"""S/N that no level is lower than."""
+
+
+_ISOPHOTE: Group = {
+    "area": "Area {where} [PSF sigma²].",
+    "parts": "Number of connected parts of the area {where}.",
+    "ellipticity": "As footprint_ellipticity, of the part with the peak {where}.",
+    "spread": "As footprint_spread, of the part with the peak {where}.",
+    "offset": "Distance of the centroid of that part from the peak, {where} [PSF sigma].",
+}
+"""What is measured at each level."""
+
+ISOPHOTE_COLUMNS: dict[str, str] = {
+    f"iso_{name}_{f:g}": described.format(
+        where=f"where the smoothed light is over {f:g} of the main peak (and S/N {_LEAST_LEVEL:g})"
+    )
+    for f in _FRACTIONS
+    for name, described in flatten_columns(_ISOPHOTE).items()
+}
+"""Name and description of each column of `measure_isophotes`."""
 
 
 @njit()
@@ -61,9 +89,9 @@ def _axes(qxx: float, qyy: float, qxy: float) -> tuple[float, float]:  # pragma:
 
 @njit()
 def _measure_moments(
-    band: np.ndarray, spans: np.ndarray, a: int, b: int, px: float, py: float, sigma: float, row: np.ndarray
+    band: np.ndarray, spans: np.ndarray, a: int, b: int, px: float, py: float, sigma: float, row: Record
 ) -> None:  # pragma: no cover - compiled
-    """Nine columns: moments of the light over zero."""
+    """Moments of the light over zero."""
     total = sx = sy = 0.0
     gx = gy = 0.0
     area = 0
@@ -94,14 +122,14 @@ def _measure_moments(
     qyy = max(syy / total - my * my, 0.0)
     qxy = sxy / total - mx * my
     trace = qxx + qyy
-    row[0] = np.sqrt(0.5 * trace) / sigma
-    row[6] = np.hypot(mx, my) / sigma
-    row[7] = np.hypot(mx - gx / area, my - gy / area) / sigma
+    row.light_size = np.sqrt(0.5 * trace) / sigma
+    row.light_offset = np.hypot(mx, my) / sigma
+    row.footprint_offset = np.hypot(mx - gx / area, my - gy / area) / sigma
     square = s2r / s2 - (s2x / s2) ** 2 - (s2y / s2) ** 2
-    row[8] = np.sqrt(max(0.5 * square, 0.0)) / sigma
+    row.squared_size = np.sqrt(max(0.5 * square, 0.0)) / sigma
     if not trace > 1e-6:
         return
-    row[1] = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
+    row.light_ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
     c, s = _axes(qxx, qyy, qxy)
     u2 = u3 = u4 = v2 = v3 = v4 = 0.0
     for k in range(a, b):
@@ -117,11 +145,11 @@ def _measure_moments(
             v3 += w * v * v * v
             v4 += w * v * v * v * v
     if u2 > 1e-6 * total:
-        row[2] = abs(u3 / total) / (u2 / total) ** 1.5
-        row[4] = u4 * total / u2**2
+        row.skewness_major = abs(u3 / total) / (u2 / total) ** 1.5
+        row.kurtosis_major = u4 * total / u2**2
     if v2 > 1e-6 * total:
-        row[3] = abs(v3 / total) / (v2 / total) ** 1.5
-        row[5] = v4 * total / v2**2
+        row.skewness_minor = abs(v3 / total) / (v2 / total) ** 1.5
+        row.kurtosis_minor = v4 * total / v2**2
 
 
 @njit()
@@ -135,9 +163,9 @@ def _measure_asymmetry(
     px: float,
     py: float,
     sigma: float,
-    row: np.ndarray,
+    row: Record,
 ) -> None:  # pragma: no cover - compiled
-    """Four columns: what a half turn about the peak changes; pixels beyond the footprint count as dark."""
+    """What a half turn about the peak changes; pixels beyond the footprint count as dark."""
     ny, nx = labels.shape
     # The centre is moved to the middle or edge of a pixel, so that pixels turn into pixels.
     tx, ty = int(np.rint(2.0 * px)), int(np.rint(2.0 * py))
@@ -163,11 +191,11 @@ def _measure_asymmetry(
             if difference > best:
                 best, best_x, best_y = difference, x - 0.5 * tx, y - 0.5 * ty
     # The noise alone has as many squares as pixels, and its differences have twice as many.
-    row[0] = (differences - pairs) / max(squares, 0.5 * pairs)
-    row[1] = best * np.sqrt(0.5)
-    row[2] = np.hypot(best_x, best_y) / sigma
+    row.asymmetry = (differences - pairs) / max(squares, 0.5 * pairs)
+    row.asymmetry_peak = best * np.sqrt(0.5)
+    row.asymmetry_distance = np.hypot(best_x, best_y) / sigma
     if light > 0.0:
-        row[3] = excess / light
+        row.asymmetry_share = excess / light
 
 
 @njit()
@@ -184,14 +212,13 @@ def _measure(
     peak_y: np.ndarray,
     sigma: float,
     radii: np.ndarray,
-    n_columns: int,
-) -> np.ndarray:  # pragma: no cover - compiled
-    n, n_radii = first.size - 1, radii.size
-    out = np.zeros((n, n_columns), np.float32)
+    out: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    n_radii = radii.size
     inside = np.zeros(n_radii)
     members = np.zeros(n_radii)
     limits = np.square(radii * sigma)
-    for i in range(n):
+    for i in range(out.size):
         a, b = first[i], first[i + 1]
         flux, area, brightest = 0.0, 0, -np.inf
         inside[:] = 0.0
@@ -209,22 +236,20 @@ def _measure(
                         inside[j] += v
                         members[j] += 1.0
         row = out[i]
-        row[0] = flux
-        row[1] = flux / np.sqrt(area)
-        row[2] = flux / area
-        row[3] = brightest
+        row.flux = flux
+        row.flux_snr = flux / np.sqrt(area)
+        row.surface_brightness = flux / area
+        row.brightest_pixel = brightest
         peak = band[peak_y[i], peak_x[i]]
-        row[4] = fine[peak_y[i], peak_x[i]] / peak if peak > 0.0 else 0.0
-        _measure_moments(band, spans, a, b, px[i], py[i], sigma, row[5:14])
+        row.peak_sharpness = fine[peak_y[i], peak_x[i]] / peak if peak > 0.0 else 0.0
+        _measure_moments(band, spans, a, b, px[i], py[i], sigma, row)
         # Noise may leave less in the footprint than in a part of it.
         scale = max(flux, np.sqrt(area))
         for j in range(n_radii):
-            row[14 + j] = min(max(inside[j] / scale, -2.0), 5.0)
-        c = 14 + n_radii
-        row[c] = min(max(inside[0] / max(inside[2], np.sqrt(members[2]), 1e-3), -2.0), 5.0)
-        row[c + 1] = inside[2] / np.sqrt(max(members[2], 1.0))
-        _measure_asymmetry(band, labels, i + 1, spans, a, b, px[i], py[i], sigma, row[c + 2 : c + 6])
-    return out
+            row.shares[j] = min(max(inside[j] / scale, -2.0), 5.0)
+        row.concentration = min(max(inside[0] / max(inside[2], np.sqrt(members[2]), 1e-3), -2.0), 5.0)
+        row.aperture_snr = inside[2] / np.sqrt(max(members[2], 1.0))
+        _measure_asymmetry(band, labels, i + 1, spans, a, b, px[i], py[i], sigma, row)
 
 
 def measure_light(planes: Planes, main: MainPeaks) -> np.ndarray:
@@ -239,10 +264,11 @@ def measure_light(planes: Planes, main: MainPeaks) -> np.ndarray:
 
     Returns
     -------
-    columns : `numpy.ndarray`, shape (n, columns), float32
-        `LIGHT_COLUMNS`.
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `LIGHT_COLUMNS`.
     """
-    return _measure(
+    out = np.zeros(main.x.size, record_type(_FIELDS))
+    _measure(
         planes.pixels,
         planes.bands["psf"],
         planes.bands["fine"],
@@ -255,5 +281,132 @@ def measure_light(planes: Planes, main: MainPeaks) -> np.ndarray:
         main.y,
         planes.sigma,
         np.array(_APERTURES),
-        len(LIGHT_COLUMNS),
+        out,
     )
+    return name_columns(LIGHT_COLUMNS, as_table(out))
+
+
+@njit()
+def _fill(
+    band: np.ndarray,
+    labels: np.ndarray,
+    label: int,
+    level: float,
+    code: int,
+    x: int,
+    y: int,
+    seen: np.ndarray,
+    stack: np.ndarray,
+    sums: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    """Mark the 8-connected part that a pixel is in; ``sums`` (6,) gets its moments about that pixel."""
+    sums[:] = 0.0
+    stack[0, 0], stack[0, 1] = y, x
+    seen[y, x] = code
+    depth = 1
+    while depth:
+        depth -= 1
+        cy, cx = stack[depth, 0], stack[depth, 1]
+        dx, dy = float(cx - x), float(cy - y)
+        sums[0] += 1.0
+        sums[1] += dx
+        sums[2] += dy
+        sums[3] += dx * dx
+        sums[4] += dy * dy
+        sums[5] += dx * dy
+        for ny in range(cy - 1, cy + 2):
+            for nx in range(cx - 1, cx + 2):
+                if labels[ny, nx] == label and seen[ny, nx] < code and band[ny, nx] >= level:
+                    seen[ny, nx] = code
+                    stack[depth, 0], stack[depth, 1] = ny, nx
+                    depth += 1
+
+
+@njit()
+def _measure_levels(
+    band: np.ndarray,
+    labels: np.ndarray,
+    spans: np.ndarray,
+    first: np.ndarray,
+    area: np.ndarray,
+    px: np.ndarray,
+    py: np.ndarray,
+    fx: np.ndarray,
+    fy: np.ndarray,
+    peak: np.ndarray,
+    fractions: np.ndarray,
+    least: float,
+    sigma: float,
+    seen: np.ndarray,
+    out: np.ndarray,
+) -> None:  # pragma: no cover - compiled
+    n, n_levels = out.shape
+    stack = np.empty((max(area.max(), 1), 2), np.int64)
+    sums = np.empty(6)
+    for i in range(n):
+        for j in range(n_levels):
+            level = max(fractions[j] * peak[i], least)
+            row = out[i, j]
+            # What was seen at a higher level is looked at again.
+            code = j + 1
+            if not peak[i] >= level:
+                continue
+            _fill(band, labels, i + 1, level, code, px[i], py[i], seen, stack, sums)
+            total, parts = sums[0], 1
+            mx, my = sums[1] / sums[0], sums[2] / sums[0]
+            # The second moments of a pixel's own square are 1/12.
+            qxx = sums[3] / sums[0] - mx * mx + 1.0 / 12.0
+            qyy = sums[4] / sums[0] - my * my + 1.0 / 12.0
+            qxy = sums[5] / sums[0] - mx * my
+            row.ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / (qxx + qyy)
+            row.spread = (qxx + qyy) * 2.0 * np.pi / sums[0]
+            row.offset = np.hypot(mx + px[i] - fx[i], my + py[i] - fy[i]) / sigma
+            for k in range(first[i], first[i + 1]):
+                y = spans[k, 1]
+                for x in range(spans[k, 2], spans[k, 3] + 1):
+                    if seen[y, x] < code and band[y, x] >= level:
+                        _fill(band, labels, i + 1, level, code, x, y, seen, stack, sums)
+                        total += sums[0]
+                        parts += 1
+            row.area = total / sigma**2
+            row.parts = parts
+
+
+def measure_isophotes(planes: Planes, main: MainPeaks) -> np.ndarray:
+    """Measure isophotes.
+
+    Parameters
+    ----------
+    planes
+        Images with n footprints.
+    main
+        The brightest place of each footprint.
+
+    Returns
+    -------
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `ISOPHOTE_COLUMNS`.
+    """
+    out = np.zeros((main.x.size, len(_FRACTIONS)), record_type(_ISOPHOTE))
+    if main.x.size == 0:
+        return name_columns(ISOPHOTE_COLUMNS, as_table(out))
+    lengths = planes.spans[:, 3] - planes.spans[:, 2] + 1
+    area = np.bincount(planes.spans[:, 0] - 1, lengths, minlength=main.x.size).astype(np.int64)
+    _measure_levels(
+        planes.bands["psf"],
+        planes.labels,
+        planes.spans,
+        planes.first,
+        area,
+        main.x,
+        main.y,
+        main.fx,
+        main.fy,
+        main.value,
+        np.array(_FRACTIONS),
+        _LEAST_LEVEL,
+        planes.sigma,
+        np.zeros(planes.labels.shape, dtype=np.uint8),
+        out,
+    )
+    return name_columns(ISOPHOTE_COLUMNS, as_table(out))

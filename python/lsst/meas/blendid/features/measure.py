@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "CONTEXT_COLUMNS",
     "CONTEXT_FEATURES",
     "FEATURES_VERSION",
     "FEATURE_DOCS",
@@ -25,14 +26,13 @@ import numpy as np
 
 from .._progress import report_progress
 from .._suggest import did_you_mean
+from ..model_package import point_source_depth
+from .columns import as_table, join_records, name_columns, record_type
 from .core import CORE_COLUMNS, measure_core
-from .geometry import GEOMETRY_COLUMNS, measure_geometry
-from .isophotes import ISOPHOTE_COLUMNS, measure_isophotes
-from .light import LIGHT_COLUMNS, measure_light
+from .geometry import GEOMETRY_COLUMNS, NEIGHBOR_COLUMNS, measure_geometry, measure_neighbors
+from .light import ISOPHOTE_COLUMNS, LIGHT_COLUMNS, measure_isophotes, measure_light
 from .peaks import PEAK_COLUMNS, measure_peaks
-from .planes import make_planes, plane_margin
-from .strips import split_into_strips
-from .surroundings import CONTEXT_COLUMNS, NEIGHBOR_COLUMNS, field_numbers, measure_neighbors
+from .planes import make_planes, plane_margin, split_into_strips
 from .two_component import TWO_COMPONENT_COLUMNS, TWO_COMPONENT_DOCS, two_component_test
 
 if TYPE_CHECKING:
@@ -42,19 +42,51 @@ if TYPE_CHECKING:
 FEATURES_VERSION = 1
 """Counted up whenever a feature changes its meaning: a model fits one version only."""
 
-_MEASURED: dict[str, str] = {
+_SIGNIFICANCES = ((7.0, 15.0), (15.0, 40.0), (40.0, 150.0))
+"""Ranges of S/N of isolated footprints that quantiles are taken of."""
+
+_QUANTILES = (25, 50, 75)
+
+_LEAST = 8
+"""Footprints that quantiles are taken of at least."""
+
+
+def _context_columns() -> dict[str, str]:
+    columns = {
+        "psf_sigma": "Adaptive-moment width of the PSF [pixel].",
+        "depth": "5σ depth for point sources [AB mag]; NaN if the zero point is not known.",
+        "noise_correlation": "Scatter of the smoothed image over that expected of the pixels' noise.",
+        "sky_level": "Median of the sky over the noise of a pixel.",
+        "density": "Footprints per 10,000 PSF sigma² of the image.",
+        "cover": "Share of the image that footprints cover.",
+        "multi_peak_share": "Share of the footprints that have several peaks.",
+    }
+    for low, high in _SIGNIFICANCES:
+        which = f"of footprints with one peak of S/N {low:g} to {high:g}"
+        for q in _QUANTILES:
+            columns[f"area_{low:g}_{q}"] = (
+                f"{q} % quantile of the area over the threshold {which} [PSF sigma²]."
+            )
+            columns[f"size_{low:g}_{q}"] = f"{q} % quantile of light_size {which} [PSF sigma]."
+    return columns
+
+
+CONTEXT_COLUMNS: dict[str, str] = _context_columns()
+"""Name and description of each number of the field that an image shows."""
+
+_ALONE: dict[str, str] = {
     **GEOMETRY_COLUMNS,
     **PEAK_COLUMNS,
     **LIGHT_COLUMNS,
     **CORE_COLUMNS,
     **ISOPHOTE_COLUMNS,
-    **NEIGHBOR_COLUMNS,
 }
+_MEASURED: dict[str, str] = {**_ALONE, **NEIGHBOR_COLUMNS, **CONTEXT_COLUMNS}
 
 CONTEXT_FEATURES: tuple[str, ...] = tuple(CONTEXT_COLUMNS)
 """Features that are the same for all footprints of an image."""
 
-FEATURE_DOCS: dict[str, str] = {**_MEASURED, **CONTEXT_COLUMNS, **TWO_COMPONENT_DOCS}
+FEATURE_DOCS: dict[str, str] = {**_MEASURED, **TWO_COMPONENT_DOCS}
 """What each feature is, with its unit."""
 
 FEATURE_NAMES: tuple[str, ...] = tuple(FEATURE_DOCS)
@@ -78,7 +110,7 @@ REFERENCE_FEATURES: tuple[str, ...] = (
 
 
 def _measure_alone(result: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
-    """Features that do not depend on other footprints, and which footprints are unusable."""
+    """Table of the features that do not depend on other footprints, and which footprints are unusable."""
     planes = make_planes(result)
     peaks, main = measure_peaks(result, planes)
     columns = [
@@ -88,7 +120,36 @@ def _measure_alone(result: DetectionResult) -> tuple[np.ndarray, np.ndarray]:
         measure_core(planes, main, result.psf.image),
         measure_isophotes(planes, main),
     ]
-    return np.hstack(columns), planes.unusable
+    return join_records(columns), planes.unusable
+
+
+def _field_numbers(result: DetectionResult, context: SceneContext, light_size: np.ndarray) -> np.ndarray:
+    """Compute a record of `CONTEXT_COLUMNS`, of shape (1,), also from the sizes of the footprints' light."""
+    footprints, sigma = result.footprints, float(result.psf.sigma)
+    n = len(footprints)
+    pixels = result.image.size
+    depth = np.nan
+    if context.zero_point is not None:
+        depth = point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
+    n_peaks = np.diff(footprints.peak_start)
+    out = np.full(1, np.nan, record_type(CONTEXT_COLUMNS))
+    out["psf_sigma"] = sigma
+    out["depth"] = depth
+    out["noise_correlation"] = result.noise.correlation
+    out["sky_level"] = result.sky_level
+    out["density"] = 1e4 * n * sigma**2 / pixels
+    out["cover"] = float(footprints.area.sum()) / pixels
+    if n:
+        out["multi_peak_share"] = np.mean(n_peaks > 1)
+    significance = np.asarray(footprints.max_significance)
+    area = footprints.area_detected / sigma**2
+    for low, high in _SIGNIFICANCES:
+        chosen = (n_peaks == 1) & (significance >= low) & (significance < high)
+        if np.count_nonzero(chosen) >= _LEAST:
+            for q in _QUANTILES:
+                out[f"area_{low:g}_{q}"] = np.percentile(area[chosen], q)
+                out[f"size_{low:g}_{q}"] = np.percentile(light_size[chosen], q)
+    return out
 
 
 def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
@@ -99,14 +160,13 @@ def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
         parts.append(_measure_alone(strip))
         done += len(strip.footprints)
         report_progress("features", done / max(len(result.footprints), 1))
+    # Tables, for NumPy copies records field by field.
     alone, unusable = (np.concatenate(part) for part in zip(*parts, strict=True))
-    size = alone[:, list(_MEASURED).index("light_size")]
-    field = np.broadcast_to(
-        field_numbers(result, context, size), (len(result.footprints), len(CONTEXT_COLUMNS))
-    )
-    columns = np.hstack([alone, measure_neighbors(result), field])
-    columns[unusable] = np.nan
-    return columns
+    field = _field_numbers(result, context, name_columns(_ALONE, alone)["light_size"])
+    field = np.broadcast_to(as_table(field), (len(alone), len(CONTEXT_COLUMNS)))
+    table = np.hstack([alone, as_table(measure_neighbors(result)), field])
+    table[unusable] = np.nan
+    return table
 
 
 def measure_features(samples: FootprintSamples, names: Sequence[str] = FEATURE_NAMES) -> np.ndarray:
@@ -136,26 +196,18 @@ def measure_features(samples: FootprintSamples, names: Sequence[str] = FEATURE_N
         raise KeyError(
             f"unknown feature {unknown[0]!r}{did_you_mean(unknown[0], FEATURE_DOCS)}; FEATURE_DOCS lists all"
         )
-    blocks: list[np.ndarray] = []
-    there: list[str] = []
+    blocks: dict[tuple[str, ...], np.ndarray] = {}
     wanted = set(names)
-    if wanted - set(TWO_COMPONENT_COLUMNS):
-        there += [*_MEASURED, *CONTEXT_FEATURES]
-        empty = np.zeros((0, len(there)), dtype=np.float32)
-        blocks.append(samples.compute("features", _measure, empty))
+    if wanted & set(_MEASURED):
+        empty = np.zeros((0, len(_MEASURED)), dtype=np.float32)
+        blocks[tuple(_MEASURED)] = samples.compute("features", _measure, empty)
     if wanted & set(TWO_COMPONENT_COLUMNS):
-        there += TWO_COMPONENT_COLUMNS
         empty = np.zeros((0, len(TWO_COMPONENT_COLUMNS)), dtype=np.float32)
-        blocks.append(samples.compute("two_component", lambda result, _: two_component_test(result), empty))
+        blocks[TWO_COMPONENT_COLUMNS] = samples.compute(
+            "two_component", lambda result, _: two_component_test(result), empty
+        )
     if not blocks:
         return np.zeros((len(samples), 0), dtype=np.float32)
-    if list(names) == there:
-        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
-    place = {name: (b, c) for b, c, name in _places(blocks, there)}
-    return np.column_stack([blocks[place[n][0]][:, place[n][1]] for n in names])
-
-
-def _places(blocks: list[np.ndarray], there: list[str]) -> list[tuple[int, int, str]]:
-    """Block and column of each name."""
-    pairs = [(b, c) for b, block in enumerate(blocks) for c in range(block.shape[1])]
-    return [(b, c, name) for (b, c), name in zip(pairs, there, strict=True)]
+    table = next(iter(blocks.values())) if len(blocks) == 1 else np.hstack(list(blocks.values()))
+    measured = [name for block in blocks for name in block]
+    return table if list(names) == measured else table[:, [measured.index(name) for name in names]]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._jit import njit
+from .columns import Group, flatten_columns, join_records, name_columns, record_type
 from .planes import Planes
 
 if TYPE_CHECKING:
@@ -40,30 +41,35 @@ _PHRASES = {
 }
 
 
-def _columns() -> dict[str, str]:
-    columns = {
-        "n_peaks": "Number of peaks that the detection found.",
-        "max_significance": "Significance of the most significant peak of the detection; 0 without one.",
-        "second_significance": "Significance of the second-brightest peak; 0 with fewer than two.",
+_DETECTED: Group = {
+    "n_peaks": "Number of peaks that the detection found.",
+    "max_significance": "Significance of the most significant peak of the detection; 0 without one.",
+    "second_significance": "Significance of the second-brightest peak; 0 with fewer than two.",
+}
+
+
+def _band_fields(band: str) -> Group:
+    """What is measured in an image."""
+    where = _PHRASES[band]
+    of_one = {
+        "first": f"S/N of the highest peak in {where}; 0 without one.",
+        "second": f"S/N of the second-highest peak in {where}; 0 without one.",
+        "third": f"S/N of the third-highest peak in {where}; 0 without one.",
+        "ratio": f"Second-highest over highest peak in {where}; 0 without one.",
+        "separation": f"Distance of the two highest peaks in {where} [PSF sigma]; 0 without two.",
+        "saddle": f"Least value between the two highest peaks in {where} over the lower one; 1 without two.",
     }
-    for band, thresholds in _THRESHOLDS.items():
-        where = _PHRASES[band]
-        for t in thresholds:
-            columns[f"n_{band}_{t:g}"] = f"Number of peaks of S/N {t:g} or more in {where}."
-        columns[f"first_{band}"] = f"S/N of the highest peak in {where}; 0 without one."
-        columns[f"second_{band}"] = f"S/N of the second-highest peak in {where}; 0 without one."
-        columns[f"third_{band}"] = f"S/N of the third-highest peak in {where}; 0 without one."
-        columns[f"ratio_{band}"] = f"Second-highest over highest peak in {where}; 0 without one."
-        columns[f"separation_{band}"] = (
-            f"Distance of the two highest peaks in {where} [PSF sigma]; 0 without two."
-        )
-        columns[f"saddle_{band}"] = (
-            f"Least value between the two highest peaks in {where} over the lower one; 1 without two."
-        )
-    return columns
+    return {
+        "counts": {
+            f"n_{band}_{t:g}": f"Number of peaks of S/N {t:g} or more in {where}." for t in _THRESHOLDS[band]
+        },
+        **{field: {f"{field}_{band}": described} for field, described in of_one.items()},
+    }
 
 
-PEAK_COLUMNS: dict[str, str] = _columns()
+PEAK_COLUMNS: dict[str, str] = flatten_columns(_DETECTED)
+for _band in _THRESHOLDS:
+    PEAK_COLUMNS |= flatten_columns(_band_fields(_band))
 """Name and description of each column of `measure_peaks`."""
 
 
@@ -118,12 +124,13 @@ def _measure_band(
     thresholds: np.ndarray,
     sigma: float,
     top: np.ndarray,
-) -> np.ndarray:  # pragma: no cover - compiled
+    out: np.ndarray,
+) -> None:  # pragma: no cover - compiled
     """Columns of one image; ``top`` (n, 3) gets pixel and value of each highest peak or pixel."""
-    n, n_thresholds = first.size - 1, thresholds.size
-    out = np.zeros((n, n_thresholds + 6), np.float32)
+    n_thresholds = thresholds.size
     value, px, py = np.zeros(3), np.zeros(3, np.int64), np.zeros(3, np.int64)
-    for i in range(n):
+    for i in range(out.size):
+        row = out[i]
         value[:] = -np.inf
         highest = -np.inf
         for k in range(first[i], first[i + 1]):
@@ -148,7 +155,7 @@ def _measure_band(
                     continue
                 for j in range(n_thresholds):
                     if v >= thresholds[j]:
-                        out[i, j] += 1.0
+                        row.counts[j] += 1.0
                 j = 3
                 while j > 0 and v > value[j - 1]:
                     j -= 1
@@ -158,15 +165,14 @@ def _measure_band(
                     value[j], px[j], py[j] = v, x, y
         if value[0] > 0.0:
             top[i, 0], top[i, 1], top[i, 2] = px[0], py[0], value[0]
-        c = n_thresholds
-        for j in range(3):
-            out[i, c + j] = max(value[j], 0.0)
-        out[i, c + 5] = 1.0
+        row.first = max(value[0], 0.0)
+        row.second = max(value[1], 0.0)
+        row.third = max(value[2], 0.0)
+        row.saddle = 1.0
         if value[1] > 0.0:
-            out[i, c + 3] = value[1] / value[0]
-            out[i, c + 4] = np.hypot(px[1] - px[0], py[1] - py[0]) / sigma
-            out[i, c + 5] = _line_minimum(plane, px[0], py[0], px[1], py[1]) / value[1]
-    return out
+            row.ratio = value[1] / value[0]
+            row.separation = np.hypot(px[1] - px[0], py[1] - py[0]) / sigma
+            row.saddle = _line_minimum(plane, px[0], py[0], px[1], py[1]) / value[1]
 
 
 @njit()
@@ -197,30 +203,30 @@ def measure_peaks(result: DetectionResult, planes: Planes) -> tuple[np.ndarray, 
 
     Returns
     -------
-    columns : `numpy.ndarray`, shape (n, columns), float32
-        `PEAK_COLUMNS`.
+    columns : `numpy.ndarray`, shape (n,)
+        Records of `PEAK_COLUMNS`.
     main
         The brightest place of each footprint.
     """
     footprints = result.footprints
     n = len(footprints)
     start = footprints.peak_start
-    table = np.zeros((n, 3), dtype=np.float32)
-    table[:, 0] = np.diff(start)
+    detected = np.zeros(n, record_type(_DETECTED))
+    detected["n_peaks"] = np.diff(start)
     significance = np.asarray(footprints.peaks["significance"], dtype=np.float32)
-    table[:, 1] = np.nan_to_num(footprints.max_significance)
+    detected["max_significance"] = np.nan_to_num(footprints.max_significance)
     several = np.diff(start) > 1
-    table[several, 2] = significance[start[:-1][several] + 1]
-    parts, main = [table], np.zeros((n, 3))
+    detected["second_significance"][several] = significance[start[:-1][several] + 1]
+    parts, main = [detected], np.zeros((n, 3))
     for band, thresholds in _THRESHOLDS.items():
-        top = np.zeros((n, 3))
-        parts.append(
-            _measure_band(
-                planes.bands[band], planes.spans, planes.first, np.array(thresholds), planes.sigma, top
-            )
+        top, out = np.zeros((n, 3)), np.zeros(n, record_type(_band_fields(band)))
+        _measure_band(
+            planes.bands[band], planes.spans, planes.first, np.array(thresholds), planes.sigma, top, out
         )
+        parts.append(out)
         if band == "psf":
             main = top
     x, y = main[:, 0].astype(np.int64), main[:, 1].astype(np.int64)
     refined = _refine(planes.bands["psf"], x, y)
-    return np.hstack(parts), MainPeaks(x, y, refined[:, 0], refined[:, 1], main[:, 2])
+    columns = name_columns(PEAK_COLUMNS, join_records(parts))
+    return columns, MainPeaks(x, y, refined[:, 0], refined[:, 1], main[:, 2])

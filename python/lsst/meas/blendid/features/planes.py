@@ -6,12 +6,17 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Images that features are measured on: smoothed and band-pass images in units of their noise."""
+"""Images that features are measured on: smoothed and band-pass images in units of their noise.
+
+A large image is measured in strips, so that they stay small and in the processor's cache.
+"""
 
 from __future__ import annotations
 
-__all__ = ("BANDS", "Planes", "make_planes", "plane_margin")
+__all__ = ("BANDS", "Planes", "make_planes", "plane_margin", "split_into_strips")
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +43,9 @@ _WIDTHS = [w for pair in BANDS.values() for w in pair if w is not None]
 
 _N_SIGMA = 7.0
 """Full width of the kernels, in units of their sigma."""
+
+_ROWS = 256
+"""Rows that the first rows of the footprints of a strip span at most."""
 
 
 @dataclass(frozen=True)
@@ -192,3 +200,61 @@ def make_planes(result: DetectionResult) -> Planes:
         hit = labels[pad:-pad, pad:-pad][~np.isfinite(result.image)]
         unusable[hit[hit > 0] - 1] = True
     return Planes(pixels, bands, labels, pad, spans, first, sigma, unusable)
+
+
+def split_into_strips(result: DetectionResult, margin: int) -> Iterator[DetectionResult]:
+    """Cut an image into strips of whole footprints.
+
+    Parameters
+    ----------
+    result
+        An image with footprints, numbered by their first row; if they are not, it comes back whole.
+    margin
+        Rows that each strip has above and below its footprints.
+
+    Yields
+    ------
+    strip
+        Image and footprints of each strip, in order, each footprint in one of them; without label image and
+        other images.
+    """
+    top = result.footprints.bbox[:, 1]
+    if top.size == 0 or np.any(np.diff(top) < 0):
+        yield result
+        return
+    start = 0
+    while start < top.size:
+        end = int(np.searchsorted(top, int(top[start]) + _ROWS))
+        yield _cut(result, start, end, margin)
+        start = end
+
+
+def _cut(result: DetectionResult, start: int, end: int, margin: int) -> DetectionResult:
+    """Footprints ``start`` to ``end``, numbered anew, and the rows of the image around them."""
+    old = result.footprints
+    x0, y0 = old.xy0
+    bbox = old.bbox[start:end]
+    low = max(int(bbox[0, 1]) - y0 - margin, 0)
+    high = int(bbox[:, 3].max()) - y0 + margin + 1
+    first, last = np.searchsorted(old.spans[:, 0], [start + 1, end + 1])
+    peak_start = old.peak_start[start : end + 1]
+    spans = old.spans[first:last].copy()
+    peaks = old.peaks[peak_start[0] : peak_start[-1]].copy()
+    spans[:, 0] -= start
+    peaks["footprint_id"] -= start
+    footprints = dataclasses.replace(
+        old.without_labels(),
+        xy0=(x0, y0 + low),
+        spans=spans,
+        bbox=bbox,
+        area=old.area[start:end],
+        area_detected=old.area_detected[start:end],
+        centroid=old.centroid[start:end],
+        peaks=peaks,
+        peak_start=peak_start - peak_start[0],
+        ids=None,
+        peak_ids=None,
+    )
+    return dataclasses.replace(
+        result.without_planes(), footprints=footprints, image=result.image[low:high], xy0=footprints.xy0
+    )

@@ -28,9 +28,9 @@ import numpy as np
 
 from .._jit import njit
 from .._progress import report_progress
-from ._two_component_fit import fit_sources
+from ._two_component_fit import fit_sources, scan_kernel, scan_residual
 from ._two_component_psf import PsfMixture, fit_psf_mixture
-from ._two_component_scan import scan_kernel, scan_residual
+from .columns import as_table, record_type
 
 if TYPE_CHECKING:
     from ..footprints import DetectionResult
@@ -81,7 +81,6 @@ _STEPS_PAIR = 8
 """Most steps of the fits of a galaxy, of a galaxy and a point source, and of two point sources."""
 _ROUNDING = 1e-12
 """Square of an axis ratio that rounding errors alone can make."""
-_N_COLUMNS = len(TWO_COMPONENT_COLUMNS)
 
 
 def _parts(mixture: PsfMixture) -> tuple[np.ndarray, np.ndarray]:
@@ -226,7 +225,7 @@ def _test_all(  # pragma: no cover - compiled
     pair_flags = np.array([False, False])
     one, two, pair = np.zeros((1, 6)), np.zeros((2, 6)), np.zeros((2, 6))
     reach = float(half)
-    for i in range(out.shape[0]):
+    for i in range(out.size):
         if not (np.isfinite(peaks[i, 0]) and np.isfinite(peaks[i, 1])):
             continue
         px, py = int(np.rint(peaks[i, 0])), int(np.rint(peaks[i, 1]))
@@ -250,22 +249,22 @@ def _test_all(  # pragma: no cover - compiled
         mean, difference = 0.5 * (one[0, 3] + one[0, 5]), 0.5 * (one[0, 3] - one[0, 5])
         spread = np.sqrt(difference * difference + one[0, 4] * one[0, 4])
         row = out[i]
-        row[0] = np.log10(one[0, 0])
-        row[1] = _mean_axis(mean, spread) / sigma
-        row[2] = spread / mean if mean > 0.0 else 0.0
-        row[3] = np.sqrt(mean + spread) / sigma
+        row.two_flux_snr = np.log10(one[0, 0])
+        row.two_size = _mean_axis(mean, spread) / sigma
+        row.two_ellipticity = spread / mean if mean > 0.0 else 0.0
+        row.two_major = np.sqrt(mean + spread) / sigma
         dx, dy = one[0, 1] - (peaks[i, 0] - px), one[0, 2] - (peaks[i, 1] - py)
-        row[4] = np.sqrt(dx * dx + dy * dy) / sigma
-        row[5] = np.log(chi2_one / good + 1e-3)
+        row.two_offset = np.sqrt(dx * dx + dy * dy) / sigma
+        row.two_chi2 = np.log(chi2_one / good + 1e-3)
 
         snr, x, y, flux, negative = scan_residual(rows, root, residual, slopes, 6, normal, kernel)
-        row[7] = negative
+        row.two_negative_snr = negative
         cos2, sin2 = 1.0, 0.0
         if spread > 0.0:
             cos2, sin2 = difference / spread, one[0, 4] / spread
         if np.isfinite(snr):
-            row[6] = snr
-            row[8] = np.sqrt((x - one[0, 1]) ** 2 + (y - one[0, 2]) ** 2) / sigma
+            row.two_scan_snr = snr
+            row.two_scan_distance = np.sqrt((x - one[0, 1]) ** 2 + (y - one[0, 2]) ** 2) / sigma
             two[0] = one[0]
             two[1] = 0.0
             two[1, 0], two[1, 1], two[1, 2] = flux, x, y
@@ -273,16 +272,16 @@ def _test_all(  # pragma: no cover - compiled
                 rows, data, root, two, two_flags, psf, galaxy, point, reach, _STEPS_TWO, _TOLERANCE,
                 residual, slopes, trial, trial_slopes, normal, right,
             )  # fmt: skip
-            row[9] = np.log1p(max(chi2_one - chi2_two, 0.0))
-            row[10] = two[1, 0] / (abs(two[0, 0]) + abs(two[1, 0]))
-            row[11] = two[1, 0] / point_error
+            row.two_gain = np.log1p(max(chi2_one - chi2_two, 0.0))
+            row.two_share = two[1, 0] / (abs(two[0, 0]) + abs(two[1, 0]))
+            row.two_second_flux = two[1, 0] / point_error
             dx, dy = two[1, 1] - two[0, 1], two[1, 2] - two[0, 2]
             d2 = dx * dx + dy * dy
-            row[12] = np.sqrt(d2) / sigma
+            row.two_separation = np.sqrt(d2) / sigma
             if d2 > 0.0:
-                row[13] = 0.5 + 0.5 * (cos2 * (dx * dx - dy * dy) + sin2 * 2.0 * dx * dy) / d2
+                row.two_alignment = 0.5 + 0.5 * (cos2 * (dx * dx - dy * dy) + sin2 * 2.0 * dx * dy) / d2
             half_difference = 0.5 * (two[0, 3] - two[0, 5])
-            row[14] = (
+            row.two_size_beside = (
                 _mean_axis(
                     0.5 * (two[0, 3] + two[0, 5]),
                     np.sqrt(half_difference * half_difference + two[0, 4] * two[0, 4]),
@@ -305,10 +304,10 @@ def _test_all(  # pragma: no cover - compiled
             rows, data, root, pair, pair_flags, psf, galaxy, point, reach, _STEPS_PAIR, _TOLERANCE,
             residual, slopes, trial, trial_slopes, normal, right,
         )  # fmt: skip
-        row[15] = np.arcsinh(chi2_one - chi2_pair)
+        row.two_pair_gain = np.arcsinh(chi2_one - chi2_pair)
         dx, dy = pair[1, 1] - pair[0, 1], pair[1, 2] - pair[0, 2]
-        row[16] = np.sqrt(dx * dx + dy * dy) / sigma
-        row[17] = min(pair[0, 0], pair[1, 0]) / (abs(pair[0, 0]) + abs(pair[1, 0]))
+        row.two_pair_separation = np.sqrt(dx * dx + dy * dy) / sigma
+        row.two_pair_share = min(pair[0, 0], pair[1, 0]) / (abs(pair[0, 0]) + abs(pair[1, 0]))
 
 
 _CHUNK = 1000
@@ -325,16 +324,16 @@ def two_component_test(result: DetectionResult) -> np.ndarray:
 
     Returns
     -------
-    columns
-        `TWO_COMPONENT_COLUMNS` of each footprint, float32 ``(n, k)``; NaN where
-        a fit was not possible: fewer than 12 good pixels, no peak, no flux, noise that is not positive.
+    columns : `numpy.ndarray`, shape (n, columns), float32
+        `TWO_COMPONENT_COLUMNS` of each footprint; NaN where a fit was not possible: fewer than 12 good
+        pixels, no peak, no flux, noise that is not positive.
     """
     footprints = result.footprints
     n = len(footprints)
-    out = np.full((n, _N_COLUMNS), np.nan)
+    out = np.full(n, np.nan, record_type(TWO_COMPONENT_DOCS))
     sigma = float(result.noise.sigma)
     if n == 0 or result.image.size == 0 or not (np.isfinite(sigma) and sigma > 0.0):
-        return out.astype(np.float32)
+        return as_table(out)
     level = float(result.sky_level) if np.isfinite(result.sky_level) else 0.0
     mixture = fit_psf_mixture(result.psf.image, result.psf.sigma)
     galaxy, point = _parts(mixture)
@@ -372,4 +371,4 @@ def two_component_test(result: DetectionResult) -> np.ndarray:
             half,
             out[chunk],
         )
-    return out.astype(np.float32)
+    return as_table(out)

@@ -17,12 +17,12 @@ import scipy.ndimage as nd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.features import CONTEXT_FEATURES, FEATURE_NAMES, measure_features
-from lsst.meas.blendid.features.strips import split_into_strips
+from lsst.meas.blendid.features.planes import split_into_strips
 from lsst.meas.blendid.footprints import DetectionResult
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_samples import make_result, make_toy
 
-ROWS = "lsst.meas.blendid.features.strips._ROWS"
+ROWS = "lsst.meas.blendid.features.planes._ROWS"
 XY0 = (300, 4000)
 
 
