@@ -303,13 +303,20 @@ def describe_candidates(
         which = candidates.start[rows] + k
         best[rows, k] = candidates.probability[which]
         places[rows, k] = np.column_stack([candidates.x[which], candidates.y[which]])
-    separations = np.column_stack(
-        [np.hypot(*(places[:, a] - places[:, b]).T) for a, b in ((0, 1), (0, 2), (1, 2))]
-    )
-    counts = [
-        np.bincount(candidates.row[candidates.probability > limit], minlength=n) for limit in (0.5, 0.1)
-    ]
     blended = np.clip(p_n[:, 2:].sum(axis=1), 1e-7, 1.0 - 1e-7)
-    return np.column_stack(
-        [best, separations, separations / psf_sigma, sums, *counts, p_n, np.log(blended / (1.0 - blended))]
-    ).astype(np.float32)
+    columns = {
+        "center_sum_p": sums[:, 0],
+        "center_sum_p2": sums[:, 1],
+        "center_largest_p": sums[:, 2],
+        "center_n_likely": np.bincount(candidates.row[candidates.probability > 0.5], minlength=n),
+        "center_n_possible": np.bincount(candidates.row[candidates.probability > 0.1], minlength=n),
+        "center_log_odds": np.log(blended / (1.0 - blended)),
+        **{f"center_p{k + 1}": best[:, k] for k in range(3)},
+        **{f"center_p_n_{k}": p_n[:, k] for k in range(p_n.shape[1])},
+    }
+    for pair in _SEPARATIONS:
+        a, b = (int(number) - 1 for number in pair)
+        separation = np.hypot(*(places[:, a] - places[:, b]).T)
+        columns[f"center_separation_{pair}"] = separation
+        columns[f"center_separation_{pair}_sigma"] = separation / psf_sigma
+    return np.column_stack([columns[name] for name in CENTER_COLUMNS]).astype(np.float32)

@@ -268,17 +268,17 @@ def compute_scalars(samples: FootprintSamples) -> np.ndarray:
     """
     variance = np.square(samples.psf_sigma)
     n_peaks = np.asarray(samples.n_peaks)
-    columns = (
-        np.log10(np.maximum(samples.area, 1) / variance),
-        np.log10(np.maximum(samples.area_detected, 1) / variance),
+    columns = {
+        "log_area": np.log10(np.maximum(samples.area, 1) / variance),
+        "log_area_detected": np.log10(np.maximum(samples.area_detected, 1) / variance),
         # fmax, because a footprint without peaks has NaN.
-        np.log10(np.fmax(samples.max_significance, 1.0)),
-        np.log10(np.fmax(samples.second_significance, 1.0)),
-        np.minimum(n_peaks, 5),
-        np.log10(np.maximum(n_peaks, 1)),
-        n_peaks <= 1,
-    )
-    return np.column_stack(columns).astype(np.float32).reshape(len(samples), len(SCALAR_NAMES))
+        "log_significance": np.log10(np.fmax(samples.max_significance, 1.0)),
+        "log_second_significance": np.log10(np.fmax(samples.second_significance, 1.0)),
+        "n_peaks": np.minimum(n_peaks, 5),
+        "log_peaks": np.log10(np.maximum(n_peaks, 1)),
+        "one_peak": n_peaks <= 1,
+    }
+    return np.column_stack([columns[name] for name in SCALAR_NAMES]).astype(np.float32)
 
 
 def standardize(
