@@ -19,8 +19,8 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.footprint_flags import find_footprint_flags
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
+from lsst.meas.blendid.footprints.flags import find_footprint_flags
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from scipy import ndimage
 

@@ -19,8 +19,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.footprint_flags import find_footprint_flags
 from lsst.meas.blendid.footprints import FootprintConfig, NoNoiseError, build_footprints
+from lsst.meas.blendid.footprints.flags import find_footprint_flags
 from lsst.meas.blendid.footprints.noise import clipped_statistics
 from lsst.meas.blendid.footprints.significance import estimate_noise, smooth_variance
 from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, smooth

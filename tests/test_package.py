@@ -50,14 +50,11 @@ ALLOWED_IMPORTS = {
     "calibration": _DATA,
     "metrics": set(),
     "model_package": {"errors"},
-    "fluxes": _CORE,
     "located_peaks": _CORE,
     "peak_matching": _CORE | {"labels", "centers"},
-    "tables": _CORE | {"fluxes", "ids", "labels", "located_peaks"},
+    "tables": _CORE | {"ids", "labels", "located_peaks"},
     "table_files": {"tables"},
     "product_files": {"tables", "footprints"},
-    "footprint_flags": _CORE | {"fluxes", "profile_mismatch"},
-    "profile_mismatch": _CORE,
     "features": _DATA | {"features"},
     "networks": _DATA | {"networks"},
     "centers": _DATA | {"centers", "networks", "features"},
@@ -70,7 +67,7 @@ ALLOWED_IMPORTS = {
     "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids", "source_catalogs"},
     "source_catalogs": _CORE | {"source_catalogs", "tables", "labels", "peak_matching"},
     "training": _LOCALIZERS | {"training", "metrics", "simulation", "readers"},
-    "evaluation": _LOCALIZERS | {"training", "evaluation", "metrics", "simulation", "tables", "fluxes"},
+    "evaluation": _LOCALIZERS | {"training", "evaluation", "metrics", "simulation", "tables", "zero_points"},
 }
 
 

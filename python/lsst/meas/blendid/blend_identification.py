@@ -41,8 +41,8 @@ from .errors import (
     NoPsfError,
     UnusablePsfError,
 )
-from .footprint_flags import find_footprint_flags
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
+from .footprints.flags import find_footprint_flags
 from .localizers import BlendLocalizer, expected_counts, locate_peaks
 from .located_peaks import LocatedPeaks
 from .masks import mask_to_bool

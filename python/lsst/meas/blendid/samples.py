@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
-from .footprints.select import select_footprints
+from .footprints.result import select_footprints
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult

@@ -36,11 +36,12 @@ from astropy.table import Table
 from lsst.images import Box, SkyProjection
 
 from .flags import FLAGS, flag_names
-from .fluxes import NJY_ZERO_POINT, footprint_fluxes, peak_fluxes, to_magnitudes
 from .footprints import DetectionResult
+from .footprints.fluxes import footprint_fluxes, peak_fluxes
 from .ids import row_ids
 from .labels import N_CLASSES
 from .located_peaks import LocatedPeaks
+from .zero_points import NJY_ZERO_POINT, to_magnitudes
 
 if TYPE_CHECKING:
     from lsst.sphgeom import Region

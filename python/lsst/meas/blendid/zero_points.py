@@ -6,14 +6,22 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""AB magnitude of one unit of the pixels, from their unit or a photometric calibration."""
+"""AB magnitudes: of one unit of the pixels, from their unit or a photometric calibration, and of fluxes."""
 
 from __future__ import annotations
 
-__all__ = ("ab_zero_point", "calibration_zero_point")
+__all__ = (
+    "NJY_ZERO_POINT",
+    "ab_zero_point",
+    "calibration_zero_point",
+    "to_magnitudes",
+)
 
 import astropy.units as u
 import numpy as np
+
+NJY_ZERO_POINT = 31.4
+"""AB magnitude of 1 nJy."""
 
 
 def ab_zero_point(unit: u.UnitBase | None, pixel_scale: float | None = None) -> float | None:
@@ -66,3 +74,24 @@ def calibration_zero_point(mean: float) -> float | None:
     if not (np.isfinite(mean) and mean > 0.0):
         return None
     return ab_zero_point(u.Unit(float(mean) * u.nJy))
+
+
+def to_magnitudes(fluxes: np.ndarray, zero_point: float | None) -> np.ndarray:
+    """Turn fluxes into AB magnitudes.
+
+    Parameters
+    ----------
+    fluxes
+        Fluxes of any shape.
+    zero_point
+        AB magnitude of a flux of 1, if known.
+
+    Returns
+    -------
+    magnitudes
+        NaN without zero point and where the flux is not positive.
+    """
+    positive = np.asarray(fluxes) > 0.0
+    if zero_point is None:
+        return np.full(positive.shape, np.nan)
+    return np.where(positive, zero_point - 2.5 * np.log10(np.where(positive, fluxes, 1.0)), np.nan)

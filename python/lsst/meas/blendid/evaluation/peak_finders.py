@@ -28,12 +28,13 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..classifiers import BlendClassifier, CentersClassifier, split_probabilities
-from ..fluxes import peak_fluxes, to_magnitudes
 from ..footprints import PEAK_DTYPE, DetectionResult
+from ..footprints.fluxes import peak_fluxes
 from ..labels import N_CLASSES
 from ..localizers import BlendLocalizer, locate_peaks
 from ..peak_matching import GalaxyList, PeakList
 from ..samples import FootprintSamples
+from ..zero_points import to_magnitudes
 from .peak_comparison import FoundPeaks
 
 if TYPE_CHECKING:

@@ -26,13 +26,18 @@ from ..masks import mask_to_bool
 from ..psf import PsfSummary
 from ._inputs import check_inputs, clean_image, find_pedestal, find_scale, mark_variance, native
 from .background import estimate_background
-from .components import find_runs, label_runs, select_components
+from .components import (
+    find_runs,
+    grow_apart,
+    grow_merged,
+    growth_radius,
+    label_runs,
+    select_components,
+    stencil_half_widths,
+)
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet, cover_grid
-from .given import measure_given
-from .growth import grow_apart, grow_merged, growth_radius, stencil_half_widths
-from .local_background import replace_peaks
-from .peaks import find_peaks, refine_peaks
+from .peaks import find_peaks, measure_given, refine_peaks, replace_peaks
 from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 from .significance import (
     check_scatter,

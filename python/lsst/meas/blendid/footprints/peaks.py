@@ -6,18 +6,30 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Peaks of the smoothed image within the detected pixels."""
+"""Peaks of the smoothed image: within the detected pixels, over a local background, of given footprints."""
 
 from __future__ import annotations
 
-__all__ = ("Peaks", "find_peaks", "refine_peaks")
+__all__ = (
+    "Peaks",
+    "find_peaks",
+    "measure_given",
+    "refine_peaks",
+    "replace_peaks",
+)
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from .._jit import njit
+from .background import estimate_background
 from .components import Runs
+from .config import FootprintConfig
+from .footprint_set import PEAK_DTYPE, FootprintSet, sum_in_spans
+from .significance import border_slices
 
 
 @dataclass(frozen=True)
@@ -224,3 +236,140 @@ def refine_peaks(peaks: Peaks, image: np.ndarray) -> Peaks:
     fx[inside] += np.clip(np.where(far, along_x, dx), -0.5, 0.5)
     fy[inside] += np.clip(np.where(far, along_y, dy), -0.5, 0.5)
     return replace(peaks, fx=fx, fy=fy)
+
+
+def replace_peaks(
+    peaks: Peaks,
+    image: np.ndarray,
+    smoothed: np.ndarray,
+    bad: np.ndarray,
+    runs: Runs,
+    component: np.ndarray,
+    noise_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    radius: int,
+    config: FootprintConfig,
+    holes: np.ndarray | None = None,
+) -> Peaks:
+    """Find the peaks of footprints with several anew, over a temporary local background.
+
+    The background is that of the image before smoothing, objects included but
+    for clipping, from which bad pixels and the border are left out. A
+    footprint without a peak over it keeps its brightest.
+
+    Parameters
+    ----------
+    peaks
+        Peaks of the smoothed image.
+    image, smoothed
+        Image before and after smoothing, float32 ``(ny, nx)``; the latter is
+        overwritten.
+    bad
+        Pixels without a value, bool ``(ny, nx)``.
+    runs
+        Detected pixels.
+    component
+        1-based component of each run, int32 ``(m,)``.
+    noise_of
+        Gives the noise of the smoothed image at pixels from their x and y.
+    radius
+        Half-width of the smoothing kernel [pixel].
+    config
+        Settings.
+    holes
+        As for `.peaks.find_peaks`.
+
+    Returns
+    -------
+    peaks : `Peaks`
+        Peaks of footprints with at most ``nPeaksMaxSimple``, unchanged, and
+        the new ones of the others, with values over the background.
+    """
+    skip = bad.copy()
+    for edge in border_slices(radius):
+        skip[edge] = True
+    mesh = estimate_background(image, skip, bin_size=config.tempLocalBackgroundBinSize)
+    difference = mesh.subtract_from(smoothed, out=smoothed)
+    n_components = int(component.max(initial=0))
+    new = refine_peaks(
+        find_peaks(
+            runs, component, n_components, difference, margin=radius + 1, use_maximum=False, holes=holes
+        ),
+        difference,
+    )
+    over = (new.value >= config.thresholdValue * noise_of(new.x, new.y)) & (new.value > 0.0)
+    counts = np.bincount(peaks.component, minlength=n_components + 1)
+    new = new.select(over & (counts[new.component] > config.nPeaksMaxSimple))
+    has_new = np.bincount(new.component, minlength=n_components + 1) > 0
+    order = np.lexsort((-peaks.value, peaks.component))
+    first = np.ones(order.size, dtype=bool)
+    first[1:] = peaks.component[order][1:] != peaks.component[order][:-1]
+    brightest = np.zeros(order.size, dtype=bool)
+    brightest[order] = first
+    simple = counts[peaks.component] <= config.nPeaksMaxSimple
+    return peaks.select(simple | (brightest & ~has_new[peaks.component])).join(new)
+
+
+def measure_given(
+    given: FootprintSet,
+    smoothed: np.ndarray,
+    over: Runs,
+    noise_at: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    *,
+    exponent: int,
+    xy0: tuple[int, int],
+) -> FootprintSet:
+    """Measure the peaks of given footprints, and how many of their pixels are over the threshold.
+
+    Parameters
+    ----------
+    given
+        Footprints of the image.
+    smoothed
+        The smoothed image, float32 ``(ny, nx)``.
+    over
+        Its pixels over the threshold.
+    noise_at
+        Noise of the smoothed image at pixels x and y of the array.
+    exponent
+        Binary exponent of what the image was divided by.
+    xy0
+        Parent coordinates of the first pixel.
+
+    Returns
+    -------
+    footprints
+        The same footprints; their peaks have the values of this image and are
+        sorted by them.  A position that is a whole pixel, as lsst.afw gives
+        it, is refined below a pixel.
+
+    Raises
+    ------
+    ValueError
+        If they are those of an image of another size or place.
+    """
+    xy0 = (int(xy0[0]), int(xy0[1]))
+    if given.shape != smoothed.shape or given.xy0 != xy0:
+        raise ValueError(
+            f"the given footprints are those of an image of shape {given.shape} at {given.xy0}, not of shape "
+            f"{smoothed.shape} at {xy0}"
+        )
+    names = PEAK_DTYPE.descr + ([] if given.peak_ids is None else [("peak_id", "i8")])
+    table = np.zeros(len(given.peaks), names)
+    for name in PEAK_DTYPE.names or ():
+        table[name] = given.peaks[name]
+    if given.peak_ids is not None:
+        table["peak_id"] = given.peak_ids
+    x, y = (table[f"i_{axis}"] - xy0[k] for k, axis in enumerate("xy"))
+    value = smoothed[y, x]
+    refined = refine_peaks(
+        Peaks(table["footprint_id"], x, y, value, x.astype(float), y.astype(float)), smoothed
+    )
+    # Where nothing was searched the smoothed image is 0 and has no summit.
+    whole = (table["f_x"] == table["i_x"]) & (table["f_y"] == table["i_y"]) & (value > 0.0)
+    table["f_x"][whole] = refined.fx[whole] + xy0[0]
+    table["f_y"][whole] = refined.fy[whole] + xy0[1]
+    table["peak_value"] = np.ldexp(value, exponent)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        table["significance"] = np.where(value == 0.0, 0.0, value / noise_at(x, y))
+    area = sum_in_spans(given, over.to_image()).astype(np.int32)
+    return dataclasses.replace(given.with_peaks(table), area_detected=area)

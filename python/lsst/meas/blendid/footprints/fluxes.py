@@ -10,16 +10,17 @@
 
 from __future__ import annotations
 
-__all__ = ("NJY_ZERO_POINT", "are_cores_unresolved", "footprint_fluxes", "peak_fluxes", "to_magnitudes")
+__all__ = (
+    "are_cores_unresolved",
+    "footprint_fluxes",
+    "peak_fluxes",
+)
 
 import numpy as np
 
-from .footprints import DetectionResult
-from .footprints.footprint_set import sum_in_spans
-from .footprints.smoothing import gaussian_kernel
-
-NJY_ZERO_POINT = 31.4
-"""AB magnitude of 1 nJy."""
+from .footprint_set import sum_in_spans
+from .result import DetectionResult
+from .smoothing import gaussian_kernel
 
 _MIN_SHARPNESS = 0.85
 """Share of a point source's curvature that a core must have to count as unresolved.  A Gaussian galaxy as
@@ -51,7 +52,7 @@ def peak_fluxes(detection: DetectionResult, peaks: np.ndarray | None = None) -> 
     detection
         An image with its peaks.
     peaks : `numpy.ndarray`, shape (k,), optional
-        Structured array with the columns of `.footprints.PEAK_DTYPE`, in parent pixels; the detected peaks
+        Structured array with the columns of `.PEAK_DTYPE`, in parent pixels; the detected peaks
         by default.
 
     Returns
@@ -108,27 +109,6 @@ def are_cores_unresolved(detection: DetectionResult, asked: np.ndarray | None = 
     )
     unresolved[has] = good & sharp
     return unresolved
-
-
-def to_magnitudes(fluxes: np.ndarray, zero_point: float | None) -> np.ndarray:
-    """Turn fluxes into AB magnitudes.
-
-    Parameters
-    ----------
-    fluxes
-        Fluxes of any shape.
-    zero_point
-        AB magnitude of a flux of 1, if known.
-
-    Returns
-    -------
-    magnitudes
-        NaN without zero point and where the flux is not positive.
-    """
-    positive = np.asarray(fluxes) > 0.0
-    if zero_point is None:
-        return np.full(positive.shape, np.nan)
-    return np.where(positive, zero_point - 2.5 * np.log10(np.where(positive, fluxes, 1.0)), np.nan)
 
 
 def _response(detection: DetectionResult) -> tuple[float, np.ndarray]:

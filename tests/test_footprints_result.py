@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.cutouts import CutoutConfig
 from lsst.meas.blendid.footprints import FootprintSet, spans_to_labels
-from lsst.meas.blendid.footprints.select import select_footprints
+from lsst.meas.blendid.footprints.result import select_footprints
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_toy
 

@@ -20,7 +20,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import build_footprints
-from lsst.meas.blendid.profile_mismatch import find_profile_mismatches
+from lsst.meas.blendid.footprints.flags import find_profile_mismatches
 from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 
 PSF = summarize_psf(kolmogorov_kernel(3.5))
