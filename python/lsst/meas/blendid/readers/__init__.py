@@ -27,7 +27,6 @@ __all__ = (
     "read_projection",
 )
 
-from ._band import read_band
+from ._headers import image_scale, projection_scale, read_band, read_projection
 from ._input_image import HduKey, InputImage, Notes, PlaneFile, PlaneSource, ReadError
 from ._read import read_image
-from ._wcs import image_scale, projection_scale, read_projection

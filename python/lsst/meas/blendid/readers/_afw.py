@@ -10,13 +10,21 @@
 
 The pixels lie in three image HDUs: ``IMAGE``, ``MASK`` and ``VARIANCE``, told
 by ``EXTNAME``, in files before 2016 only by ``EXTTYPE``, or by their order.
-PSF, filter and photometric calibration lie in an archive of tables that
-`AfwArchive` reads.
+PSF, filter and photometric calibration lie in an archive of tables: an index
+table says for each object its class and which rows of which table hold it.
+Only what needs no compiled code is read of it: PSFs that are Gaussians or one
+kernel, the filter and the photometric calibration.
 """
 
 from __future__ import annotations
 
-__all__ = ("is_afw", "read_afw")
+__all__ = (
+    "AfwArchive",
+    "LegacyPsfError",
+    "UnreadablePsfError",
+    "is_afw",
+    "read_afw",
+)
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -33,15 +41,203 @@ from lsst.images import (
     MaskPlane,
     MaskSchema,
 )
-from lsst.images.psfs import PointSpreadFunction
+from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
 from ..masks import legacy_mask_planes
+from ..psf import stack_kernels
 from ..zero_points import calibration_zero_point
-from ._afw_archive import AfwArchive, LegacyPsfError, UnreadablePsfError
-from ._band import read_band
+from ._headers import parse_band, read_band, read_projection
 from ._input_image import InputImage, Notes, ReadError
-from ._pixels import PsfSource, find_unit, make_image, native_array, read_origin
-from ._wcs import read_projection
+from ._pixels import find_unit, make_image, native_array, read_origin
+from ._psf import PsfSource
+
+_MAX_SIDE = 4096
+"""Largest side of a kernel, pixels."""
+
+
+class UnreadablePsfError(ValueError):
+    """The file has no PSF, or one that cannot be read."""
+
+
+class LegacyPsfError(UnreadablePsfError):
+    """The PSF of the file needs lsst.afw."""
+
+
+class AfwArchive:
+    """Objects persisted beside the pixels of an lsst.afw exposure.
+
+    Parameters
+    ----------
+    hdu_list
+        The open file.
+    """
+
+    def __init__(self, hdu_list: astropy.io.fits.HDUList) -> None:
+        self._hdu_list = hdu_list
+        self._header = hdu_list[0].header
+        self._first: int | None = None
+        self._index: Any = None
+        # AR_HDU counts from 1.
+        first = self._header.get("AR_HDU")
+        if isinstance(first, int) and 1 < first <= len(hdu_list) and not hdu_list[first - 1].is_image:
+            self._first = first - 1
+            self._index = hdu_list[self._first].data
+
+    def _find(self, component: str) -> tuple[str, Any] | None:
+        """Class name and rows of a component of the exposure."""
+        archive_id = self._header.get(f"ARCHIVE_ID_{component}", self._header.get(f"{component}_ID"))
+        return None if archive_id is None else self._get(archive_id)
+
+    def _get(self, archive_id: int) -> tuple[str, Any] | None:
+        """Class name and rows of an object."""
+        if self._first is None:
+            return None
+        for entry in self._index:
+            if entry["id"] == archive_id and entry["cat.persistable"] == 0:
+                table = self._hdu_list[self._first + int(entry["cat.archive"])].data
+                start = int(entry["row0"])
+                return str(entry["name"]).strip(), table[start : start + int(entry["nrows"])]
+        return None
+
+    @property
+    def psf_name(self) -> str | None:
+        """Class of the PSF in the file (`str` or `None`)."""
+        found = self._find("PSF")
+        return None if found is None else found[0]
+
+    def read_psf(self, box: Box) -> PointSpreadFunction | np.ndarray:
+        """Read the PSF.
+
+        Parameters
+        ----------
+        box
+            Parent pixels of the image, where the PSF is valid.
+
+        Returns
+        -------
+        psf
+            The model, or its image of shape (odd, odd).
+
+        Raises
+        ------
+        LegacyPsfError
+            Raised if it is one that only lsst.afw reads.
+        UnreadablePsfError
+            Raised if there is none, or it is damaged.
+        """
+        found = self._find("PSF")
+        if found is None:
+            raise UnreadablePsfError("has no PSF")
+        name, rows = found
+        try:
+            if name in ("GaussianPsf", "SingleGaussianPsf"):
+                size = max(int(rows["dimensions_x"][0]), int(rows["dimensions_y"][0])) | 1
+                return GaussianPointSpreadFunction(float(rows["sigma"][0]), bounds=box, stamp_size=size)
+            if name == "DoubleGaussianPsf":
+                return _double_gaussian(rows)
+            if name == "KernelPsf":
+                return self._read_kernel(int(rows["kernel"][0]))
+        except LegacyPsfError:
+            raise
+        except (KeyError, IndexError, ValueError) as err:
+            raise UnreadablePsfError(f"its {name} is damaged ({err})") from err
+        raise LegacyPsfError(f"its PSF is a {name}")
+
+    def _read_kernel(self, archive_id: int) -> np.ndarray:
+        """Image of a kernel that is the same all over the image."""
+        found = self._get(archive_id)
+        if found is None:
+            raise ValueError("its kernel is missing")
+        name, rows = found
+        width, height = int(rows["dimensions_x"][0]), int(rows["dimensions_y"][0])
+        center = int(rows["center_x"][0]), int(rows["center_y"][0])
+        if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+            raise ValueError(f"its kernel has {width} × {height} pixels")
+        if name == "FixedKernel":
+            kernel = np.asarray(rows["image"][0], dtype=float).reshape(height, width)
+        elif name == "AnalyticKernel" and "spatialfunctions" not in rows.names:
+            x, y = np.meshgrid(np.arange(width) - center[0], np.arange(height) - center[1])
+            kernel = self._evaluate(int(rows["kernelfunction"][0]), x, y)
+        else:
+            raise LegacyPsfError(f"its PSF is a KernelPsf with a {name}")
+        if not np.isfinite(kernel).all():
+            raise ValueError("its kernel is not finite")
+        return stack_kernels([kernel], [center])[0]
+
+    def _evaluate(self, archive_id: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Values of a function of two variables, whatever its normalisation."""
+        found = self._get(archive_id)
+        if found is None:
+            raise ValueError("the function of its kernel is missing")
+        # The last letter says whether it gives single or double precision.
+        name, rows = found[0][:-1], found[1]
+        if name == "GaussianFunction2":
+            sigma1, sigma2, angle = (float(rows[key][0]) for key in ("sigma1", "sigma2", "angle"))
+            along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+            _check_widths(sigma1, sigma2)
+            return np.exp(-0.5 * ((along / sigma1) ** 2 + (across / sigma2) ** 2))
+        if name == "DoubleGaussianFunction2":
+            sigma1, sigma2, b = (float(rows[key][0]) for key in ("sigma1", "sigma2", "ampl2"))
+            return _two_gaussians(np.square(x) + np.square(y), sigma1, sigma2, b)
+        raise LegacyPsfError(f"its PSF is a KernelPsf of a {found[0]}")
+
+    def read_calibration(self) -> float | None:
+        """Read the mean of the photometric calibration.
+
+        Returns
+        -------
+        mean
+            nJy for one unit of the pixels, as far as the file tells it.
+        """
+        found = self._find("PHOTOCALIB")
+        if found is not None and found[0] == "PhotoCalib" and len(found[1]):
+            return float(found[1]["calibrationMean"][0])
+        # Files of the first layout have a card instead.
+        flux = self._header.get("FLUXMAG0")
+        if isinstance(flux, int | float) and flux > 0.0:
+            return float((0.0 * u.ABmag).to_value(u.nJy)) / float(flux)
+        return None
+
+    def read_band(self) -> str | None:
+        """Read the short name of the band.
+
+        Returns
+        -------
+        band
+            From the filter label: its band, or what its physical filter tells.
+        """
+        found = self._find("FILTER")
+        if found is not None and found[0] == "FilterLabel" and len(found[1]):
+            row = found[1][0]
+            # The first flag says whether the band is set, the second the physical filter.
+            if bool(row["flags"][0]):
+                return str(row["band"]).strip() or None
+            if bool(row["flags"][1]):
+                return parse_band(str(row["physical"]))
+        return None
+
+
+def _double_gaussian(rows: Any) -> np.ndarray:
+    """Image of a DoubleGaussianPsf."""
+    width, height = int(rows["dimensions_x"][0]) | 1, int(rows["dimensions_y"][0]) | 1
+    x = np.arange(width) - width // 2
+    y = np.arange(height) - height // 2
+    r2 = np.add.outer(np.square(y), np.square(x)).astype(np.float64)
+    image = _two_gaussians(r2, *(float(rows[key][0]) for key in ("sigma1", "sigma2", "b")))
+    return image / image.sum()
+
+
+def _two_gaussians(r2: np.ndarray, sigma1: float, sigma2: float, b: float) -> np.ndarray:
+    """Unit central amplitude of the inner Gaussian, b of the outer one, which may have no width if b is 0."""
+    _check_widths(sigma1, sigma2 if b != 0.0 else sigma1)
+    image = np.exp(-0.5 * r2 / sigma1**2)
+    return image + b * np.exp(-0.5 * r2 / sigma2**2) if b != 0.0 else image
+
+
+def _check_widths(*sigmas: float) -> None:
+    if not all(sigma > 0.0 for sigma in sigmas):
+        raise ValueError(f"widths {' and '.join(f'{sigma:g}' for sigma in sigmas)} pixels")
+
 
 _PLANES = ("IMAGE", "MASK", "VARIANCE")
 _MAX_BIT = 63

@@ -5,11 +5,18 @@
 #
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
-"""Variance, weight, error and mask images that belong to an image."""
+
+"""Variance, weight and mask of a plain image: in HDUs beside it, in other files, or told by its counts."""
 
 from __future__ import annotations
 
-__all__ = ("AUXILIARY", "Companions", "find_role", "read_companions")
+__all__ = (
+    "AUXILIARY",
+    "Companions",
+    "counting_variance",
+    "find_role",
+    "read_companions",
+)
 
 import re
 from collections.abc import Callable
@@ -20,6 +27,7 @@ from typing import Any
 import astropy.io.fits
 import astropy.units as u
 import numpy as np
+from scipy.special import pdtrc
 
 from ._input_image import HduKey, Notes, PlaneFile, PlaneSource, ReadError
 from ._pixels import find_hdu, native_array, parse_unit, show_hdu, squeezed_shape
@@ -368,3 +376,61 @@ def _measured_noise(array: np.ndarray, variance: np.ndarray, usable: np.ndarray)
         scatters.append(1.4826 * float(np.median(np.abs(scaled - np.median(scaled)))))
     scatters = [scatter for scatter in scatters if scatter > 0.0]
     return float(np.median(scatters)) if scatters else np.nan
+
+
+_ZERO_SHARE = 0.5
+"""Share of pixels that are 0 from which on the noise cannot be measured as scatter."""
+
+_COUNT_BLOCK = 32
+
+_CHANCE = 2.87e-7
+"""Chance that a Gaussian is more than 5 sigma high."""
+
+
+def counting_variance(array: np.ndarray, bad: np.ndarray, psf_sigma: float, notes: Notes) -> float | None:
+    """Variance of a pixel of sparse photon counts.
+
+    With some photons in the area of a PSF, their number is far from Gaussian; the variance is that of the
+    Gaussian that reaches 5 sigma as seldom as the photons of the sky do.
+
+    Parameters
+    ----------
+    array : `numpy.ndarray`, shape (ny, nx)
+        Pixels.
+    bad : `numpy.ndarray`, shape (ny, nx)
+        Pixels without data.
+    psf_sigma
+        Width of the PSF, pixels.
+    notes
+        Told what was assumed.
+
+    Returns
+    -------
+    variance
+        Variance of each pixel; `None` if these are no sparse counts.
+    """
+    good = array[~bad]
+    if good.size == 0 or not np.count_nonzero(good == 0) > _ZERO_SHARE * good.size:
+        return None
+    if good.min() < 0 or good.max() == 0 or (good.dtype.kind == "f" and not (good == np.rint(good)).all()):
+        return None
+    means = []
+    for y in range(0, array.shape[0], _COUNT_BLOCK):
+        for x in range(0, array.shape[1], _COUNT_BLOCK):
+            block = (slice(y, y + _COUNT_BLOCK), slice(x, x + _BLOCK))
+            if (keep := ~bad[block]).mean() > 0.5:
+                means.append(float(array[block][keep].astype(np.float64).mean()))
+    # Sources are in some of the blocks only; with hardly a photon in any, they do not stand out.
+    sky = (float(np.median(means)) if means else 0.0) or float(good.astype(np.float64).mean())
+    area = 4.0 * np.pi * psf_sigma**2
+    photons = sky * area
+    n = int(np.ceil(photons))
+    while pdtrc(n - 1, photons) > _CHANCE:
+        n += 1
+    # The background, a mode, is 0 and leaves the sky in.
+    sigma = n / 5.0
+    notes.decide(
+        f"photon counts, {100.0 * np.count_nonzero(good == 0) / good.size:.0f} % of them 0: the noise is "
+        f"that of {sky:.3g} counts a pixel, and the models were not trained on such images"
+    )
+    return sigma**2 / area

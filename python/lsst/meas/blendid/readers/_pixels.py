@@ -6,17 +6,15 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Checks and conversions of pixels, units, WCS and PSF shared by the readers."""
+"""Checks and conversions of pixels and units shared by the readers."""
 
 from __future__ import annotations
 
 __all__ = (
-    "PsfSource",
     "check_pixels",
     "find_hdu",
     "find_unit",
     "make_image",
-    "make_psf",
     "native_array",
     "parse_unit",
     "pixel_flux_factor",
@@ -27,9 +25,7 @@ __all__ = (
 )
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import astropy.io.fits
@@ -39,10 +35,7 @@ import numpy as np
 from lsst.images import Box, Image, SkyProjection
 from lsst.images.fits import parse_legacy_bunit
 
-from ..psf import FWHM_PIXELS, kolmogorov_kernel
-from ._input_image import HduKey, InputImage, Notes, PlaneFile, ReadError
-from ._psf_image import prepare_psf
-from ._wcs import SkyPlacement
+from ._input_image import HduKey, InputImage, Notes, ReadError
 
 _PER_PIXEL = re.compile(r"\s*(/|\bper\b)\s*(pix|pixel|px)$", re.IGNORECASE)
 """End of a unit that says nothing more than that it is one of pixels."""
@@ -282,140 +275,6 @@ def read_origin(header: astropy.io.fits.Header) -> tuple[int, int]:
     if scale != (1.0, 1.0) or not all(np.isfinite(v) and v == round(v) and abs(v) < 2**30 for v in offset):
         return 0, 0
     return int(offset[0]), int(offset[1])
-
-
-def make_psf(
-    name: str, psf_fwhm: float, pixel_scale: float | None, sky: SkyPlacement, notes: Notes
-) -> np.ndarray:
-    """Image of a Kolmogorov PSF convolved with the pixel.
-
-    Parameters
-    ----------
-    name
-        Name of the file, for messages.
-    psf_fwhm
-        Full width at half maximum of the seeing in arcsec.
-    pixel_scale
-        Pixel size in arcsec as given by the user, instead of that of the WCS.
-    sky
-        What the WCS says.
-    notes
-        Appended to if the two differ.
-
-    Returns
-    -------
-    psf : `numpy.ndarray`, shape (odd, odd)
-        Kernel with sum 1.
-
-    Raises
-    ------
-    ReadError
-        Raised if there is no pixel size or the width in pixels is absurd.
-    """
-    wcs_scale = sky.pixel_scale
-    scale = pixel_scale if pixel_scale is not None else wcs_scale
-    if scale is None:
-        why = "has no WCS to take the pixel scale from"
-        if sky.problem is not None:
-            why = f"its WCS cannot be used ({sky.problem})"
-        raise ReadError(f"{name}: {why}; give --pixel-scale ARCSEC")
-    if pixel_scale is not None and wcs_scale is not None and abs(pixel_scale / wcs_scale - 1.0) > 0.02:
-        notes.decide(
-            f"the WCS has pixels of {wcs_scale:.4g} arcsec; the given {pixel_scale:g} arcsec are used"
-        )
-    # Rounded, so that the kernel does not depend on the last digits of a WCS.
-    fwhm = round(psf_fwhm / scale, 6)
-    if not FWHM_PIXELS[0] <= fwhm <= FWHM_PIXELS[1]:
-        raise ReadError(
-            f"{name}: a PSF FWHM of {psf_fwhm:g} arcsec is {fwhm:.3g} pixels of {scale:.4g} arcsec, not "
-            f"{FWHM_PIXELS[0]:g} to {FWHM_PIXELS[1]:g}; check --psf-fwhm and --pixel-scale, both in arcsec"
-        )
-    return kolmogorov_kernel(fwhm)
-
-
-@dataclass(frozen=True)
-class PsfSource:
-    """Where the user says that the PSF comes from.
-
-    Parameters
-    ----------
-    fwhm
-        Seeing in arcsec.
-    pixel_scale
-        Pixel size in arcsec; by default that of the WCS.
-    image
-        Image of the PSF: another file, or an HDU of the same.
-    """
-
-    fwhm: float | None = None
-    pixel_scale: float | None = None
-    image: HduKey | PlaneFile | None = None
-
-    def read(
-        self,
-        name: str,
-        box: Box,
-        sky: SkyPlacement,
-        notes: Notes,
-        hdu_list: astropy.io.fits.HDUList | None,
-        open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
-    ) -> np.ndarray | None:
-        """Read or make the PSF.
-
-        Parameters
-        ----------
-        name
-            Name of the file of the image, for messages.
-        box
-            Pixels of the image.
-        sky
-            Where they lie on the sky.
-        notes
-            Told what was done.
-        hdu_list
-            The open file, if its HDU ``PSF`` may be taken where the user gave nothing.
-        open_file
-            Opens another file by its path.
-
-        Returns
-        -------
-        psf : `numpy.ndarray`, shape (odd, odd), or `None`
-            Kernel with sum 1; none if there is none.
-
-        Raises
-        ------
-        ReadError
-            Raised if what was given cannot be used.
-        """
-        if self.fwhm is not None:
-            return make_psf(name, self.fwhm, self.pixel_scale, sky, notes)
-        if isinstance(self.image, PlaneFile):
-            with open_file(self.image.path) as other:
-                hdu = self._find(other, self.image.hdu, self.image.path)
-                return prepare_psf(native_array(hdu, "the PSF", self.image.path), self.image.path, notes)
-        if hdu_list is None:
-            return None
-        if self.image is not None:
-            hdu = self._find(hdu_list, self.image, name)
-        else:
-            found = [h for h in hdu_list if h.is_image and h.name.upper() == "PSF" and len(h.shape) == 2]
-            if not found:
-                return None
-            hdu = found[0]
-            if min(hdu.shape) >= min(box.shape):
-                return None
-        return prepare_psf(native_array(hdu, "the PSF", name), f"HDU {hdu.name}".strip(), notes)
-
-    @staticmethod
-    def _find(hdu_list: astropy.io.fits.HDUList, key: HduKey | None, name: str) -> Any:
-        """HDU with the image of the PSF."""
-        if key is not None:
-            return find_hdu(hdu_list, key, name)
-        images = [h for h in hdu_list if h.is_image and len(squeezed_shape(h.shape)) == 2]
-        if not images:
-            kind = "a model of PSFEx" if any(h.name == "PSF_DATA" for h in hdu_list) else "no image"
-            raise ReadError(f"{name}: holds {kind}; --psf needs a two-dimensional image of the PSF")
-        return images[0]
 
 
 def check_pixels(image: InputImage, name: str) -> InputImage:

@@ -15,7 +15,7 @@ import astropy.io.fits
 import numpy as np
 import pytest
 from lsst.meas.blendid.readers import read_image
-from lsst.meas.blendid.readers._band import parse_band, read_band
+from lsst.meas.blendid.readers._headers import parse_band, read_band
 from lsst.meas.blendid.readers._input_image import Notes
 
 
