@@ -148,9 +148,7 @@ def test_a_model_of_another_noise_is_flagged(scene: Path, tmp_path: Path, noise:
 
 def test_train_from_a_butler_repository(tmp_path: Path) -> None:
     repository = tmp_path / "repo"
-    make_demo_repository(
-        repository, patches=2, patch_size=300, overlap=20, collection="sim", size_model="large"
-    )
+    make_demo_repository(repository, patches=2, patch_size=300, overlap=20, size_model="large")
     package = tmp_path / "m.blendid"
     base = (
         "train",
@@ -161,15 +159,15 @@ def test_train_from_a_butler_repository(tmp_path: Path) -> None:
         "--butler",
         repository,
         "--collections",
-        "sim",
+        "demo",
     )
     status, out, err = run(*base, "--where", "patch = 1")
     assert status == 0, err
     training = ModelPackage.read(package).metadata["training"]
     assert [s["coadd"].split()[0] for s in training["scenes"]] == ["deep_coadd"]
-    assert training["recipe"]["collections"] == "sim" and training["recipe"]["repository"] == "repo"
+    assert training["recipe"]["collections"] == "demo" and training["recipe"]["repository"] == "repo"
     for args, match in (
-        (("--where", "patch = 7"), "has no deep_coadd in sim where patch = 7"),
+        (("--where", "patch = 7"), "has no deep_coadd in demo where patch = 7"),
         (("--coadd-dataset", "other"), "no dataset type 'other'"),
         (("--truth-dataset", "deep_coadd_sim_catalog"), "have no deep_coadd_sim_catalog"),
         (("--collections", "none"), "none"),

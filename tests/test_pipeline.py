@@ -402,7 +402,7 @@ def test_legacy_coadds_in_the_graph(tmp_path: Path) -> None:
         projection = make_sky_projection(
             layout.patches[0].outer_bbox, skymap=layout.skymap, tract=layout.tract, pixel_scale=0.2
         )
-        register_dimensions(butler, projection, layout.patches)
+        register_dimensions(butler, projection, layout.patches, bands=("i",))
         dimensions = ["skymap", "tract", "patch", "band"]
         legacy = DatasetType("deep_coadd", dimensions, "ExposureF", universe=butler.dimensions)
         butler.registry.registerDatasetType(legacy)

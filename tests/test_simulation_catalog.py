@@ -69,10 +69,10 @@ SURVEY = get_survey("i")
 SIZE = (400, 300)
 
 
-def _make(source: Any = None, **dials: Any) -> Table:
-    settings = {name: dials.pop(name) for name in ("size_model", "split", "seed", "survey") if name in dials}
+def _make(source: Any = None, **given: Any) -> Table:
+    settings = {name: given.pop(name) for name in ("size_model", "split", "seed", "survey") if name in given}
     population = PopulationConfig()
-    for name, value in dials.items():
+    for name, value in given.items():
         setattr(population, name, value)
     settings = {"seed": 1, "survey": SURVEY} | settings
     return make_catalog(source, size=SIZE, population=population, **settings)
@@ -223,8 +223,8 @@ def test_own_source_keeps_its_class() -> None:
     assert catalog["mag_i"].max() <= 25.0
 
 
-@pytest.mark.parametrize("dial", [{"starDensity": 100.0}, {"countsScale": 3.0}])
-def test_further_objects_need_numbers(dial: dict[str, float]) -> None:
+@pytest.mark.parametrize("setting", [{"starDensity": 100.0}, {"countsScale": 3.0}])
+def test_further_objects_need_numbers(setting: dict[str, float]) -> None:
     table = Table({"id": [2**63 - 1, 5], "x": [10.0, 20.0], "y": [10.0, 20.0], "mag_i": [22.0, 23.0]})
     with pytest.raises(SimulationError, match="'id' goes up to 9223372036854775807, which leaves none"):
-        _make(table, **dial)
+        _make(table, **setting)

@@ -42,7 +42,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRepository:
     return make_demo_repository(path, patches=(2, 2), patch_size=128, overlap=32, seed=4)
 
 
+@pytest.fixture(scope="module")
+def truths(demo: DemoRepository) -> list[Table]:
+    with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
+        return [butler.get(TRUTH_DATASET, d) for d in demo.data_ids]
+
+
 def test_repository_round_trip(demo: DemoRepository) -> None:
+    layout = TractLayout("blendid_demo", 0, (2, 2), 128, 32)
+    simulation, catalog = make_tract_catalog(TractSimulation(layout, seed=4))
     with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
         assert len(butler.query_datasets(COADD_DATASET)) == 4
         for data_id, patch in zip(demo.data_ids, demo.patches, strict=True):
@@ -53,12 +61,14 @@ def test_repository_round_trip(demo: DemoRepository) -> None:
             assert coadd.sky_projection.pixel_frame.bbox == Box.factory[0:224, 0:224]
             truth = butler.get(TRUTH_DATASET, data_id)
             assert isinstance(truth, Table) and len(truth) > 50
+            near = simulation.patch_catalog(catalog, patch.id)
+            expected = simulation.simulate(near, patch.id, "i").truth
             for name in truth.colnames:
-                np.testing.assert_array_equal(truth[name], demo.truth[patch.id][name])
-                assert truth[name].unit == demo.truth[patch.id][name].unit
+                np.testing.assert_array_equal(truth[name], expected[name])
+                assert truth[name].unit == expected[name].unit
 
 
-def test_overlaps_show_the_same_sky(demo: DemoRepository) -> None:
+def test_overlaps_show_the_same_sky(demo: DemoRepository, truths: list[Table]) -> None:
     with Butler.from_config(str(demo.root), collections=demo.collection) as butler:
         coadds = [butler.get(COADD_DATASET, d) for d in demo.data_ids]
     noise = float(np.sqrt(np.median(coadds[0].variance.array)))
@@ -75,12 +85,12 @@ def test_overlaps_show_the_same_sky(demo: DemoRepository) -> None:
         y, x = overlap.min
         first, second = (coadds[i].sky_projection.pixel_to_sky(XY(x=x, y=y)) for i in (one, two))
         assert first.separation(second).arcsec < 1e-9
-    shared = set(demo.truth[0]["id"]) & set(demo.truth[1]["id"])
-    in_overlap = np.rint(demo.truth[0]["x"]) >= 96
-    assert shared == set(demo.truth[0]["id"][in_overlap])
+    shared = set(truths[0]["id"]) & set(truths[1]["id"])
+    in_overlap = np.rint(truths[0]["x"]) >= 96
+    assert shared == set(truths[0]["id"][in_overlap])
 
 
-def test_dimension_records_have_regions(demo: DemoRepository) -> None:
+def test_dimension_records_have_regions(demo: DemoRepository, truths: list[Table]) -> None:
     with Butler.from_config(str(demo.root)) as butler:
         (tract,) = butler.query_dimension_records("tract")
         records = butler.query_dimension_records("patch")
@@ -90,11 +100,11 @@ def test_dimension_records_have_regions(demo: DemoRepository) -> None:
         (physical_filter,) = butler.query_dimension_records("physical_filter")
         assert physical_filter.band == "i"
     for record in records:
-        truth = demo.truth[record.id]
+        truth = truths[record.id]
         for row in truth[:20]:
             position = UnitVector3d(LonLat.fromDegrees(row["ra"], row["dec"]))
             assert record.region.contains(position) and tract.region.contains(position)
-    only_first = demo.truth[0][demo.truth[0]["x"] < 90][0]
+    only_first = truths[0][truths[0]["x"] < 90][0]
     assert not records[1].region.contains(
         UnitVector3d(LonLat.fromDegrees(only_first["ra"], only_first["dec"]))
     )
@@ -120,7 +130,7 @@ def test_another_layout_of_the_same_name_is_refused(demo: DemoRepository, tmp_pa
     names: dict[str, Any] = {"skymap": demo.skymap, "tract": demo.tract, "pixel_scale": 0.2}
     moved = make_sky_projection(box, center=(10.0, 10.0), **names)
     with Butler.from_config(str(tmp_path / "other"), writeable=True) as butler:
-        register_dimensions(butler, projection, demo.patches)
+        register_dimensions(butler, projection, demo.patches, bands=("i",))
         before = butler.query_dimension_records("patch")
         for other, patches in (
             (projection, demo.patches[:2]),
@@ -161,9 +171,3 @@ def test_empty_folder_is_taken(tmp_path: Path) -> None:
     assert demo.patches[0].inner_bbox == demo.patches[0].outer_bbox
     assert [p.name for p in tmp_path.iterdir()] == ["repo"]
     assert (demo.root / "butler.yaml").is_file()
-
-
-@pytest.fixture(scope="module")
-def tract() -> tuple[TractSimulation, Table]:
-    layout = TractLayout("small", n_patches=(2, 1), patch_size=64, overlap=16)
-    return make_tract_catalog(TractSimulation(layout, seed=3))

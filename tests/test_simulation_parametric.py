@@ -146,7 +146,6 @@ def test_same_seed_same_catalogue() -> None:
         {"clustering": -1.0},
         {"clustering": np.nan},
         {"margin": -1},
-        {"group_radius": -1.0},
     ],
 )
 def test_impossible_catalogues_are_refused(bad: dict[str, float]) -> None:

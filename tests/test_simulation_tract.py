@@ -59,7 +59,7 @@ def test_impossible_layouts(n: tuple[int, int], size: int, overlap: int) -> None
 
 @pytest.mark.parametrize("center", [(float("nan"), 0.0), (4.0, float("nan")), (4.0, -90.5)])
 def test_middle_that_is_not_on_the_sky(center: tuple[float, float]) -> None:
-    with pytest.raises(SimulationError, match="middle of a tract.*within 90"):
+    with pytest.raises(SimulationError, match="middle of a tract must be a place on the sky"):
         make_tract_catalog(TractSimulation(TractLayout("s", patch_size=64, overlap=0)), center=center)
 
 

@@ -33,18 +33,7 @@ class MissingGalSimError(ImportError):
 
 
 def import_galsim() -> Any:
-    """Import GalSim where it is needed.
-
-    Returns
-    -------
-    module
-        The module ``galsim``.
-
-    Raises
-    ------
-    MissingGalSimError
-        Raised if GalSim is not installed.
-    """
+    """Import the module ``galsim`` where it is needed; `MissingGalSimError` if it is not installed."""
     try:
         import galsim
     except ImportError as err:

@@ -72,22 +72,7 @@ def _describe(seconds: float) -> str:
 
 
 def part_of(progress: ProgressCallback | None, index: int, count: int) -> ProgressCallback | None:
-    """Make the callback of one of several pieces of work that share a bar.
-
-    Parameters
-    ----------
-    progress
-        Callback of all of them, or `None`.
-    index
-        Number of the piece, from 0.
-    count
-        Number of pieces.
-
-    Returns
-    -------
-    progress
-        Callback of the piece; `None` if there is no bar.
-    """
+    """Make the callback of one of several pieces of work that share a bar, if there is one."""
     if progress is None:
         return None
 

@@ -32,37 +32,15 @@ from .errors import SimulationError
 
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
-    """Make the random numbers of one purpose.
+    """Random numbers of one purpose, independent of those of every other key.
 
-    Parameters
-    ----------
-    seed
-        Seed of everything, not negative.
-    *key
-        Numbers of the purpose, and of what it is drawn for: a cell, say, or a stamp. Not
-        negative.
-
-    Returns
-    -------
-    rng
-        Numbers that are independent of those of every other key.
+    The key are numbers of the purpose, and of what it is drawn for: a cell, say, or a stamp; not negative.
     """
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def check_seed(seed: int) -> None:
-    """Check a seed.
-
-    Parameters
-    ----------
-    seed
-        The seed.
-
-    Raises
-    ------
-    SimulationError
-        Raised if it is negative.
-    """
+    """Refuse a negative seed with a `SimulationError`."""
     if seed < 0:
         raise SimulationError(f"a seed must not be negative, not {seed}")
 
@@ -79,20 +57,7 @@ _UNIT = 1.0 / (1 << 53)
 
 
 def noise_key(seed: int, band: str) -> np.uint64:
-    """Make the key of the noise of a band.
-
-    Parameters
-    ----------
-    seed
-        Seed, not negative.
-    band
-        Name of the band.
-
-    Returns
-    -------
-    key
-        64 random bits.
-    """
+    """Key of the noise of a band: 64 random bits."""
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM, zlib.crc32(band.encode())))
     return np.uint64(sequence.generate_state(1, np.uint64)[0])
 
@@ -113,19 +78,10 @@ def _uniform(state: np.uint64) -> float:
 
 @njit(error_model="numpy")
 def add_poisson_noise(expected: np.ndarray, key: np.uint64, x0: int, y0: int) -> None:
-    """Replace expected numbers by Poisson numbers.
+    """Replace expected numbers, float64 (h, w), by Poisson numbers; x0, y0 is the place of the first.
 
-    Parameters
-    ----------
-    expected
-        Means, not negative, float64, shape (h, w); replaced.
-    key
-        Key of `noise_key`.
-    x0, y0
-        Place of the first pixel.
+    Each pixel has a random stream of its own, made of the key and its place on the sky.
 
-    Notes
-    -----
     From a mean of 1000 on a normal number is mapped to the Poisson number of the same
     probability by an asymptotic expansion (Giles 2016, ACM Transactions on Mathematical Software 42,
     10, Q_N2), so that a small change of the mean is a small change of the number.

@@ -36,7 +36,7 @@ from ..config import PopulationConfig
 from ..errors import SimulationError
 from ..random_streams import check_seed, random_stream
 from ..survey import Survey
-from .columns import check_column, identifiers
+from .columns import check_column, identifiers, in_field
 from .galaxies import JOINT_MODEL, SizeModel, complete_galaxies, get_size_model
 from .parametric import ParametricCatalog
 from .truths import TruthScene, check_split, find_truth_scene, split_of
@@ -248,9 +248,7 @@ def make_catalog(
     if not population.doLensing:
         for column in ("gamma1", "gamma2", "kappa"):
             catalog[column] = np.zeros(len(catalog))
-    inside = (np.rint(catalog["x"]) >= 0) & (np.rint(catalog["x"]) < width)
-    inside &= (np.rint(catalog["y"]) >= 0) & (np.rint(catalog["y"]) < height)
-    if not inside.any():
+    if not in_field(catalog["x"], catalog["y"], (width, height)).any():
         where = f"no galaxy of {name} ({len(catalog)} rows) is in the field of {width} × {height}"
         if len(catalog):
             x, y = catalog["x"], catalog["y"]
@@ -279,6 +277,7 @@ def _rescale_counts(table: Table, factor: float, size: tuple[int, int], rng: np.
         values = check_column(table, name)
         low = min(-0.5, float(np.min(values, initial=np.inf)))
         high = max(length - 0.5, float(np.max(values, initial=-np.inf)))
+        # A galaxy repeated at its place would make blends of equal pairs.
         more[name] = rng.uniform(low, high, len(more))
     if "id" in table.colnames:
         more["id"] = _further_ids(identifiers(table["id"], "'id'"), len(more))

@@ -308,8 +308,9 @@ def _to_table(
             for name in pair:
                 table[name] = given[name]
     for band in FILTERS:
+        # The zero point that the caller gave holds for its band alone.
         one = survey if survey.band == band else get_survey(band)
-        own = band == survey.band
+        is_asked = band == survey.band
         if f"mag_{band}" in given:
             mag, used = given[f"mag_{band}"], f"mag_{band}"
         elif f"flux_{band}" in given:
@@ -318,9 +319,9 @@ def _to_table(
             # Photons of 30 s, whatever the length of an exposure of the survey is.
             photons = given[f"n_photon_{band}"] * one.exposure_time / 30.0
             mag, used = one.photons_to_mag(photons), f"n_photon_{band}"
-        elif own and "mag" in given:
+        elif is_asked and "mag" in given:
             mag, used = given["mag"], "mag"
-        elif own and "flux" in given:
+        elif is_asked and "flux" in given:
             mag, used = njy_to_mag(given["flux"]), "flux"
         else:
             continue
@@ -348,27 +349,10 @@ def _split_unit(text: str) -> tuple[str, str | None]:
 
 
 def match_columns(path: Path, found: list[str], mapping: dict[str, str]) -> dict[str, tuple[str, str | None]]:
-    """Find our columns among those of a file.
+    """Find `CATALOG_COLUMNS` among the columns of a file, by ``mapping`` or by their own names.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    found
-        Names of the columns of the file.
-    mapping
-        Names in the file of some of `CATALOG_COLUMNS`, with units in brackets or not.
-
-    Returns
-    -------
-    columns
-        For each of our columns that the file has, the name there, and the unit that
-        overrides that of the file or `None`.
-
-    Raises
-    ------
-    SimulationError
-        Raised if a name of the mapping is not one of ours, or the file has no such column.
+    Gives for each that the file has its name there, and the unit that overrides that of the file or `None`;
+    `SimulationError` for a name that is not one of ours, or that the file does not have.
     """
     unknown = [name for name in mapping if name not in CATALOG_COLUMNS]
     if unknown:
@@ -398,31 +382,9 @@ def match_columns(path: Path, found: list[str], mapping: dict[str, str]) -> dict
 
 
 def convert_column(path: Path, raw: Table, name: str, column: str, unit: str | None) -> np.ndarray:
-    """Get the values of a column in our unit.
+    """Get a column of a file in our unit, shape (n,), float64; of ``id`` int64, of ``is_star`` bool.
 
-    Parameters
-    ----------
-    path
-        The file, for messages.
-    raw
-        Table of the file, n rows.
-    name
-        One of `CATALOG_COLUMNS`.
-    column
-        Its name in the file.
-    unit
-        Unit that overrides that of the file.
-
-    Returns
-    -------
-    values
-        Shape (n,), float64; of ``id`` int64, of ``is_star`` bool.
-
-    Raises
-    ------
-    SimulationError
-        Raised if values are masked or of another kind, or if the unit is not known or
-        cannot be converted.
+    A missing radius is NaN, other missing values and those of another kind are refused.
     """
     data, check = raw[column], RowCheck(path)
     if name == "id":

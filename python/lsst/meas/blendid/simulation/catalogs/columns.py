@@ -19,6 +19,7 @@ __all__ = (
     "check_column",
     "column_values",
     "identifiers",
+    "in_field",
     "join_names",
     "numbers_in_unit",
     "refuse_rows",
@@ -79,18 +80,7 @@ _TABLE = "galaxy table"
 
 
 def join_names(table: Table) -> str:
-    """List the columns of a table for a message.
-
-    Parameters
-    ----------
-    table
-        Any table.
-
-    Returns
-    -------
-    names
-        Names, or "nothing".
-    """
+    """Names of the columns of a table for a message."""
     return ", ".join(table.colnames) or "nothing"
 
 
@@ -102,23 +92,10 @@ def refuse_rows(
     numbers: np.ndarray | None = None,
     kind: str = "rows",
 ) -> None:
-    """Raise an error that names rows, if there are any.
+    """Raise `SimulationError` if any row is ``bad``, bool of shape (n,); it names the first five.
 
-    Parameters
-    ----------
-    bad
-        Rows to refuse, boolean, shape (n,).
-    what
-        What is asked of the rows, "column 'x' must be finite" say.
-    where
-        What has the rows, a file say.
-    numbers
-        Numbers of the rows there, shape (n,); `None`: 0, 1, …
-
-    Raises
-    ------
-    SimulationError
-        Raised if any row is bad; it gives their number and the first five.
+    ``what`` is asked of the rows, ``where`` has them, and ``numbers``, shape (n,), are what they are called
+    by there (default: 0, 1, …), of the given ``kind``.
     """
     rows = np.flatnonzero(bad)
     if len(rows):
@@ -128,29 +105,7 @@ def refuse_rows(
 
 
 def column_values(column: Any, what: str, where: str | Path = _TABLE) -> tuple[np.ndarray, np.ndarray]:
-    """Get the values of a column as they are.
-
-    Parameters
-    ----------
-    column
-        Column of a table, masked or not, or a quantity; n rows.
-    what
-        Name of the column, for messages.
-    where
-        What has the column, a file say.
-
-    Returns
-    -------
-    values
-        Shape (n,).
-    masked
-        Rows without a value, boolean, shape (n,).
-
-    Raises
-    ------
-    SimulationError
-        Raised if rows have more than one value.
-    """
+    """Values of a column as they are, and rows without one (bool), both (n,); errors call it ``what``."""
     if column.ndim != 1:
         raise SimulationError(f"{where}: column {what} must have one value per row")
     masked = np.ma.getmaskarray(column) if hasattr(column, "mask") else np.zeros(len(column), dtype=bool)
@@ -160,28 +115,11 @@ def column_values(column: Any, what: str, where: str | Path = _TABLE) -> tuple[n
 def numbers_in_unit(
     column: Any, name: str, what: str, where: str | Path = _TABLE, *, unit: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Get the numbers of a column in our unit.
+    """Numbers of a column in our unit, float64, and rows without one (bool), both of shape (n,).
 
-    Parameters
-    ----------
-    column, what, where
-        As for `column_values`.
-    name
-        What the column is, one of `CATALOG_COLUMNS`; any other has no unit of ours.
-    unit
-        Unit that overrides that of the column.
-
-    Returns
-    -------
-    values
-        Shape (n,), float64.
-    masked
-        Rows without a value, boolean, shape (n,).
-
-    Raises
-    ------
-    SimulationError
-        Raised if values are no numbers, or if the unit is not known or cannot be converted.
+    ``name`` says what the column is, one of `CATALOG_COLUMNS`; any other has no unit of ours. ``unit``
+    overrides that of the column. Values that are no numbers, and units that are unknown or do not fit, are
+    refused.
     """
     values, masked = column_values(column, what, where)
     try:
@@ -222,21 +160,14 @@ def _unit_factor(given: Any, target: str) -> float | None:
     return float(unit.to(wanted)) if unit.is_equivalent(wanted) else None
 
 
+def in_field(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Tell which positions, pixels of shape (n,), have their nearest pixel in a field of width and height."""
+    x, y = np.rint(np.asarray(x)), np.rint(np.asarray(y))
+    return np.asarray((x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1]))
+
+
 def truth_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Read booleans, 0 and 1, or the words for them.
-
-    Parameters
-    ----------
-    values
-        Shape (n,), of any kind.
-
-    Returns
-    -------
-    flags
-        Boolean, shape (n,).
-    known
-        Whether each value is one of those, boolean, shape (n,).
-    """
+    """Read booleans, 0 and 1, or the words for them: flags, and whether each is one, both (n,)."""
     if values.dtype.kind in "SUO":
         words = np.array([(v.decode() if isinstance(v, bytes) else str(v)).strip().lower() for v in values])
         true = np.isin(words, ("true", "t", "1"))
@@ -245,23 +176,7 @@ def truth_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def identifiers(column: Any, what: str, where: str | Path = _TABLE) -> np.ndarray:
-    """Get the numbers of objects.
-
-    Parameters
-    ----------
-    column, what, where
-        As for `column_values`.
-
-    Returns
-    -------
-    identifiers
-        Shape (n,), int64.
-
-    Raises
-    ------
-    SimulationError
-        Raised if they are no whole numbers of 64 bits, or not all different.
-    """
+    """Numbers of objects, int64 of shape (n,); refused unless whole, of 64 bits and all different."""
     values, masked = column_values(column, what, where)
     if values.dtype.kind not in "iu":
         raise SimulationError(f"{where}: column {what} must be whole numbers, not {values.dtype}")
@@ -282,33 +197,10 @@ def check_column(
     default: np.ndarray | None = None,
     ignore: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Get a column as float64, in our unit, and check its values.
+    """Get a column as float64 of shape (n,) in our unit, and check its values.
 
-    Parameters
-    ----------
-    table
-        Galaxies.
-    name
-        Name of the column.
-    low, high
-        Least and greatest value.
-    positive
-        Whether values must be greater than 0; ``low`` is not used then.
-    default
-        What to return if there is no such column, shape (n,).
-    ignore
-        Rows that are not checked, boolean, shape (n,).
-
-    Returns
-    -------
-    values
-        Shape (n,), float64.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the column is missing and there is no default, if it is not numeric or has
-        a unit that is not known, or if values are masked, not finite or out of limits.
+    They must be finite, within ``low`` and ``high``, or greater than 0 if they must be ``positive``, but for
+    rows to ``ignore``, bool of shape (n,). ``default``, shape (n,), stands for a column that is missing.
     """
     if name not in table.colnames:
         if default is None:

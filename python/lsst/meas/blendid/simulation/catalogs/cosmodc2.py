@@ -74,20 +74,8 @@ class ConditionalMixture:
     """Shape (K, 1 + D, 1 + D)."""
 
     def draw(self, mag: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw properties.
-
-        Parameters
-        ----------
-        mag
-            Magnitudes, shape (n,).
-        rng
-            Source of random numbers.
-
-        Returns
-        -------
-        properties
-            Shape (n,) for each of the variables.
-        """
+        """Draw properties at magnitudes of shape (n,): shape (n,) for each of the variables."""
+        # Beyond the galaxies that the model was fitted to it would extrapolate tails of Gaussians.
         mag = np.clip(np.asarray(mag, dtype=np.float64), *self.mag_range)
         n = len(mag)
         # All random numbers first, so that their number does not depend on the model.
@@ -119,13 +107,7 @@ class ConditionalMixture:
         return np.asarray(value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Get the model as numbers for JSON.
-
-        Returns
-        -------
-        content
-            Lists and numbers of five digits.
-        """
+        """Lists and numbers of five digits, for JSON."""
         row, column = np.tril_indices(self.means.shape[1])
         return {
             "variables": list(self.variables),
@@ -138,23 +120,7 @@ class ConditionalMixture:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ConditionalMixture:
-        """Make a model of what `to_dict` gave.
-
-        Parameters
-        ----------
-        content
-            As `to_dict` returns it.
-
-        Returns
-        -------
-        model
-            The model.
-
-        Raises
-        ------
-        SimulationError
-            Raised if something is missing or has a wrong shape.
-        """
+        """Make a model of what `to_dict` gave; `SimulationError` if it is something else."""
         try:
             variables = tuple(str(name) for name in content["variables"])
             size = 1 + len(variables)
@@ -218,6 +184,7 @@ LOGIT_LIMIT = float(np.log(1e4))
 """Bulge fractions lie between 1e-4, which is none, and 1 − 1e-4."""
 
 _NO_BULGE = 0.999 * LOGIT_LIMIT
+# Colours change slowly with magnitude, so that few rounds are enough.
 _ROUNDS = 3
 
 
@@ -235,13 +202,7 @@ class PopulationModel:
     """What the models were fitted to, and how they compare with galaxies they were not fitted to."""
 
     def to_json(self) -> str:
-        """Write the models as text.
-
-        Returns
-        -------
-        text
-            JSON.
-        """
+        """Write the models as text."""
         content = {
             "format": FORMAT,
             "metadata": self.metadata,
@@ -252,23 +213,7 @@ class PopulationModel:
 
     @classmethod
     def from_json(cls, text: str) -> PopulationModel:
-        """Read models.
-
-        Parameters
-        ----------
-        text
-            What `to_json` wrote.
-
-        Returns
-        -------
-        model
-            The models.
-
-        Raises
-        ------
-        SimulationError
-            Raised if the text is not that of models of this version.
-        """
+        """Read what `to_json` wrote; `SimulationError` if it is something else, or of another version."""
         try:
             content = json.loads(text)
             version = content["format"]
@@ -282,21 +227,10 @@ class PopulationModel:
         return cls(galaxies, stars, metadata)
 
     def draw(self, mag: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """Draw galaxies of given *i* magnitudes.
+        """Draw galaxies of given *i* magnitudes before lensing, shape (n,).
 
-        Parameters
-        ----------
-        mag
-            AB magnitudes before lensing, shape (n,).
-        rng
-            Source of random numbers.
-
-        Returns
-        -------
-        galaxies
-            Columns of `~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS`, each of shape
-            (n,): six magnitudes, redshift, radii of disc and bulge, axis ratios, bulge
-            fraction, shear and convergence.
+        Gives columns of `GALAXY_COLUMNS`, each of shape (n,): six magnitudes, redshift, radii of disc and
+        bulge, axis ratios, bulge fraction, shear and convergence.
         """
         mag = np.asarray(mag, dtype=np.float64)
         values = self.galaxies.draw(mag, rng)
@@ -334,13 +268,7 @@ def _magnitudes(mag_i: np.ndarray, colors: dict[str, np.ndarray]) -> dict[str, n
 
 @functools.lru_cache
 def load_model() -> PopulationModel:
-    """Load the models that are shipped.
-
-    Returns
-    -------
-    model
-        The models, the same object each time.
-    """
+    """Load the models that are shipped, the same object each time."""
     folder = importlib.resources.files("lsst.meas.blendid.simulation.catalogs")
     return PopulationModel.from_json((folder / "data" / "cosmodc2.json").read_text(encoding="utf-8"))
 
@@ -348,29 +276,16 @@ def load_model() -> PopulationModel:
 def draw_galaxies(
     mag: np.ndarray, rng: np.random.Generator, *, band: str = "i", is_star: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-    """Draw the properties of galaxies of given magnitudes with the shipped model.
+    """Draw the properties of galaxies of magnitudes ``mag`` before lensing with the shipped model.
 
-    Parameters
-    ----------
-    mag
-        AB magnitudes before lensing, shape (n,).
-    rng
-        Source of random numbers.
-    band
-        Band of the magnitudes.
-    is_star
-        Rows that are stars, which get the magnitudes of stars; boolean, shape (n,).
-
-    Returns
-    -------
-    galaxies
-        As `PopulationModel.draw`. In a band other than *i*, colours are found in three rounds: those
-        of galaxies of the *i* magnitude that the colours of the last round give.
+    Columns are those of `PopulationModel.draw`, shape (n,); rows that are stars, ``is_star`` of shape (n,),
+    get the magnitudes of stars. In a band other than *i*, colours are found in three rounds: those of
+    galaxies of the *i* magnitude that the colours of the last round give.
     """
     mag = np.asarray(mag, dtype=np.float64)
     star = np.zeros(len(mag), dtype=bool) if is_star is None else np.asarray(is_star, dtype=bool)
     model = load_model()
-    own = f"mag_{band}"
+    given = f"mag_{band}"
     mag_i = mag
     for _ in range(1 if band == "i" else _ROUNDS):
         drawn = model.draw(mag_i, rng)
@@ -378,8 +293,8 @@ def draw_galaxies(
             of_stars = _magnitudes(mag_i[star], model.stars.draw(mag_i[star], rng))
             for name, values in of_stars.items():
                 drawn[name][star] = values
-        mag_i = mag + drawn["mag_i"] - drawn[own]
-    shift = mag - drawn[own]
+        mag_i = mag + drawn["mag_i"] - drawn[given]
+    shift = mag - drawn[given]
     for name in FILTERS:
         drawn[f"mag_{name}"] = drawn[f"mag_{name}"] + shift
     return drawn

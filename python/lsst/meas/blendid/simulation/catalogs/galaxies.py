@@ -16,6 +16,7 @@ assumption, so where sizes come from is a choice with a name.
 from __future__ import annotations
 
 __all__ = (
+    "BULGE_B",
     "BULGE_TO_DISC_RADIUS",
     "JOINT_MODEL",
     "SIZE_MODELS",
@@ -44,10 +45,14 @@ from .columns import (
     refuse_rows,
     truth_values,
 )
-from .observed import reduced_shear
+from .observed import DISC_B, reduced_shear
 
 BULGE_TO_DISC_RADIUS = 0.6
 """Half-light radius of a bulge in units of that of its disc, if neither is known."""
+
+BULGE_B = 7.66924944
+"""The b of a de Vaucouleurs profile, I(r) = L b^8 / (8! π r_e²) exp(-b (r/r_e)^¼) (Graham & Driver 2005,
+eq. 1 and 4)."""
 
 JOINT_MODEL = "cosmodc2-galaxies"
 """Name of the size model that is the joint distribution of cosmoDC2's galaxies."""
@@ -171,21 +176,15 @@ _LOG_RATIOS = np.log10(BULGE_TO_DISC_RADIUS) + 0.05 * np.arange(-16, 17)
 
 @functools.lru_cache
 def _composite_radii() -> np.ndarray:
-    """Half-light radius of bulge + disc in units of that of the disc.
-
-    Returns
-    -------
-    radius
-        Shape (33, 41): ratios of the radii of bulge and disc, bulge fractions.
-    """
+    """Half-light radii of bulge + disc in units of the disc's, (33, 41): radius ratios, bulge fractions."""
     from scipy.special import gammainc
 
     radius = np.geomspace(0.05, 8.0, 3001)
     # Light within r: Sérsic profiles of index 1 and 4 (Graham & Driver 2005, eq. 2).
-    disc = gammainc(2.0, 1.67834699 * radius)
+    disc = gammainc(2.0, DISC_B * radius)
     half = np.empty((len(_LOG_RATIOS), len(_FRACTIONS)))
     for row, log_ratio in enumerate(_LOG_RATIOS):
-        bulge = gammainc(8.0, 7.66924944 * (radius / 10.0**log_ratio) ** 0.25)
+        bulge = gammainc(8.0, BULGE_B * (radius / 10.0**log_ratio) ** 0.25)
         light = _FRACTIONS[:, None] * bulge + (1.0 - _FRACTIONS[:, None]) * disc
         half[row] = [np.interp(0.5, curve, radius) for curve in light]
     return half
@@ -194,21 +193,11 @@ def _composite_radii() -> np.ndarray:
 def composite_radius(
     bulge_fraction: np.ndarray, ratio: np.ndarray | float = BULGE_TO_DISC_RADIUS
 ) -> np.ndarray:
-    """Half-light radius of bulge and disc together, in units of that of the disc.
+    """Half-light radius of bulge and disc together in units of that of the disc, shape (n,).
 
-    Parameters
-    ----------
-    bulge_fraction
-        Share of a de Vaucouleurs bulge in the light, the rest an exponential disc,
-        shape (n,).
-    ratio
-        Half-light radius of the bulge in units of that of the disc, 0.1 to 4 (clipped), scalar or
-        shape (n,).
-
-    Returns
-    -------
-    radius
-        Shape (n,). Exact for concentric circles; interpolated to better than 0.5 %.
+    ``bulge_fraction``, shape (n,), is the share of a de Vaucouleurs bulge in the light, the rest an
+    exponential disc; ``ratio`` the half-light radius of the bulge in units of that of the disc, 0.1 to 4
+    (clipped). Exact for concentric circles; interpolated to better than 0.5 %.
     """
     from scipy.ndimage import map_coordinates
 
@@ -225,6 +214,8 @@ def composite_radius(
     return np.asarray(map_coordinates(_composite_radii(), at, order=1))
 
 
+# A table is completed from the first of these that it has: the joint distribution is one of i, and the
+# colours of near bands tell it best.
 _BAND_ORDER = ("i", "r", "z", "g", "y", "u")
 
 

@@ -21,6 +21,7 @@ that all bands, patches and processes draw the same ones.
 from __future__ import annotations
 
 __all__ = (
+    "DISC_B",
     "OBSERVED_COLUMNS",
     "magnification",
     "observe",
@@ -87,6 +88,7 @@ def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
     out = catalog.copy()
     mag = check_column(catalog, name, low=-10.0, high=100.0)
     if lensing:
+        # Only the flux: whoever draws a galaxy shears and magnifies its profile.
         mag = mag - 2.5 * np.log10(magnification(out["gamma1"], out["gamma2"], out["kappa"]))
     else:
         for column in ("gamma1", "gamma2", "kappa"):
@@ -97,25 +99,9 @@ def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
 
 
 def reduced_shear(gamma1: np.ndarray, gamma2: np.ndarray, kappa: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reduced shear g = γ / (1 − κ).
+    """Reduced shear g = γ / (1 − κ), two components of shape (n,), dimensionless.
 
-    Parameters
-    ----------
-    gamma1, gamma2
-        Components of the shear, shape (n,).
-    kappa
-        Convergence, shape (n,).
-
-    Returns
-    -------
-    g1, g2
-        Components of the reduced shear, shape (n,).
-
-    Raises
-    ------
-    SimulationError
-        Raised for values that are not finite, κ ≥ 1 or g ≥ 1, which is strong
-        lensing; the message names columns and rows.
+    Values that are not finite, κ ≥ 1 or g ≥ 1, which is strong lensing, are refused, columns and rows named.
     """
     gamma1, gamma2, kappa = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in (gamma1, gamma2, kappa))
     for name, values in (("gamma1", gamma1), ("gamma2", gamma2), ("kappa", kappa)):
@@ -130,65 +116,26 @@ def reduced_shear(gamma1: np.ndarray, gamma2: np.ndarray, kappa: np.ndarray) -> 
 
 
 def magnification(gamma1: np.ndarray, gamma2: np.ndarray, kappa: np.ndarray) -> np.ndarray:
-    """Magnification μ = 1 / ((1 − κ)² − γ²).
-
-    Parameters
-    ----------
-    gamma1, gamma2
-        Components of the shear, shape (n,).
-    kappa
-        Convergence, shape (n,).
-
-    Returns
-    -------
-    mu
-        Factor on flux and area, shape (n,), positive.
-
-    Raises
-    ------
-    SimulationError
-        Raised for values that are not those of weak lensing; see `reduced_shear`.
-    """
+    """Magnification μ = 1 / ((1 − κ)² − γ²), factor on flux and area, shape (n,), of weak lensing alone."""
     reduced_shear(gamma1, gamma2, kappa)
     gamma1, gamma2, kappa = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in (gamma1, gamma2, kappa))
     return 1.0 / ((1.0 - kappa) ** 2 - gamma1**2 - gamma2**2)
 
 
+DISC_B = 1.67834699
+"""The b of an exponential disc, I(r) ∝ exp(-b r / r_e) with r_e its half-light radius."""
+
 # Knots lie within this share of the light of the disc, 4.4 half-light radii.
 _MAX_LIGHT = 0.995
-_EXPONENTIAL_SCALE = 1.67834699
 
 
 def split_knots(observed: Table, seed: int, *, pixel_scale: float = 0.2) -> Table:
-    """Split the knots from their discs.
+    """Split the knots from their discs, for a table of what one band sees.
 
-    Parameters
-    ----------
-    observed
-        What one band sees; see `~lsst.meas.blendid.simulation.observe`.
-    seed
-        Seed of the places of the knots.
-    pixel_scale
-        Size of a pixel, arcsec.
-
-    Returns
-    -------
-    rows
-        What to draw: a table with the columns of ``observed`` and ``is_knot``. Clumpy
-        galaxies have less light in their disc, and their knots follow after all
-        galaxies as points of equal flux, with the ``id`` of their galaxy. The total flux is
-        unchanged.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the seed is negative, the pixel scale not positive, or if shares of
-        light are not between 0 and 1.
-
-    Notes
-    -----
-    As in skyCatalogs (and ``galsim.RandomKnots``), knots are spread like the light of the
-    exponential disc, sheared and magnified with it.
+    Gives the rows to draw, with the column ``is_knot``: clumpy galaxies have less light in their disc, and
+    their knots follow after all galaxies as points of equal flux, with the ``id`` of their galaxy. The total
+    flux is unchanged. As in skyCatalogs (and ``galsim.RandomKnots``), knots are spread like the light of the
+    exponential disc, sheared and magnified with it. ``pixel_scale`` is in arcsec.
     """
     check_seed(seed)
     if not (np.isfinite(pixel_scale) and pixel_scale > 0):
@@ -213,6 +160,7 @@ def split_knots(observed: Table, seed: int, *, pixel_scale: float = 0.2) -> Tabl
     first = np.cumsum(number[clumpy]) - number[clumpy]
     counter = np.arange(len(parent)) - np.repeat(first, number[clumpy])
     dx, dy = _offsets(galaxies[parent], counter, seed)
+    # Points of equal flux, after all galaxies so that rows of the catalogue keep their numbers.
     knots = galaxies[parent]
     knots["x"] = np.asarray(knots["x"], dtype=np.float64) + dx / pixel_scale
     knots["y"] = np.asarray(knots["y"], dtype=np.float64) + dy / pixel_scale
@@ -240,21 +188,9 @@ def _dim(table: Table, factor: np.ndarray) -> None:
 
 
 def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of knots on the lensed sky, relative to their galaxy.
+    """Places of knots on the lensed sky relative to their galaxies, x and y in arcsec, shape (n,).
 
-    Parameters
-    ----------
-    parents
-        Galaxy of each knot, n rows.
-    counter
-        Number of the knot in its galaxy, shape (n,).
-    seed
-        Seed.
-
-    Returns
-    -------
-    dx, dy
-        Offsets along the pixel axes, arcsec, shape (n,).
+    ``parents`` has the galaxy of each knot, ``counter`` its number in that galaxy, shape (n,).
     """
     from scipy.special import lambertw
 
@@ -262,7 +198,7 @@ def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray
     angle = 2.0 * np.pi * _uniform(parents["id"], 2 * counter + 1, seed)
     # Inverse of the light 1 − (1 + r) exp(−r) within r scale lengths.
     radius = -1.0 - lambertw((light - 1.0) / np.e, k=-1).real
-    radius *= np.asarray(parents["disc_radius"], dtype=np.float64) / _EXPONENTIAL_SCALE
+    radius *= np.asarray(parents["disc_radius"], dtype=np.float64) / DISC_B
     ratio = np.sqrt(np.asarray(parents["axis_ratio"], dtype=np.float64))
     major, minor = radius * np.cos(angle) / ratio, radius * np.sin(angle) * ratio
     turn = np.deg2rad(np.asarray(parents["position_angle"], dtype=np.float64))

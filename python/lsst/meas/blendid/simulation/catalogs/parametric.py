@@ -27,6 +27,9 @@ from ..survey import Survey
 
 # Greatest share of members among galaxies of a magnitude.
 _MAX_MEMBERS = 0.5
+# Groups per arcmin², and the greatest distance of a member from the centre of its group, arcsec.
+_GROUP_DENSITY = 2.0
+_GROUP_RADIUS = 25.0
 # Distances from the centre of a group are those of a power of a uniform number.
 _GROUP_EXPONENT = 1.15
 # Scatter of the density between places a degree apart, at 40 galaxies per arcmin².
@@ -145,18 +148,12 @@ class ParametricCatalog:
     margin: int = 100
     """Width of the border around the field that is filled too, pixels."""
 
-    group_density: float = 2.0
-    """Groups per arcmin²."""
-
-    group_radius: float = 25.0
-    """Greatest distance of a member from the centre of its group, arcsec."""
-
     def __post_init__(self) -> None:
         if not self.mag_bright < self.mag_faint:
             raise SimulationError(
                 f"mag_bright must be less than mag_faint, not {self.mag_bright} and {self.mag_faint}"
             )
-        for name in ("clustering", "margin", "group_density", "group_radius"):
+        for name in ("clustering", "margin"):
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise SimulationError(
@@ -187,7 +184,7 @@ class ParametricCatalog:
         """
         scale = survey.pixel_scale
         # Drawn over a greater box, because groups outside the field reach into it.
-        reach = self.margin * scale + self.group_radius
+        reach = self.margin * scale + _GROUP_RADIUS
         width, height = size[0] * scale + 2 * reach, size[1] * scale + 2 * reach
         area = width * height / 3600.0
         first, last = self.counts(self.mag_bright), self.counts(self.mag_faint)
@@ -198,11 +195,11 @@ class ParametricCatalog:
         x = rng.uniform(0.0, width, n)
         y = rng.uniform(0.0, height, n)
         member = rng.uniform(size=n) < np.minimum(_MAX_MEMBERS, self.clustering / np.sqrt(cumulative))
-        n_groups = int(rng.poisson(self.group_density * area))
+        n_groups = int(rng.poisson(_GROUP_DENSITY * area))
         if n_groups:
             m = int(member.sum())
             group = rng.integers(0, n_groups, m)
-            radius = self.group_radius * rng.uniform(size=m) ** _GROUP_EXPONENT
+            radius = _GROUP_RADIUS * rng.uniform(size=m) ** _GROUP_EXPONENT
             angle = rng.uniform(0.0, 2.0 * np.pi, m)
             # Periodic, so that the mean density is that of the counts up to the border.
             x[member] = (rng.uniform(0.0, width, n_groups)[group] + radius * np.cos(angle)) % width

@@ -60,24 +60,10 @@ _FAINTEST = 50.0
 
 
 def find_healpixel_files(path: str | Path | Sequence[str | Path]) -> dict[int, Path]:
-    """Find the galaxy files of a catalogue.
+    """Find the galaxy files of a folder, or check those that are given, by healpixel and in its order.
 
-    Parameters
-    ----------
-    path
-        A folder, or ``galaxy_<n>.parquet`` files.
-
-    Returns
-    -------
-    files
-        Galaxy files by healpixel, in order.
-
-    Raises
-    ------
-    SimulationError
-        Raised if there are none, if a file has another name, or for two of one healpixel.
-    FileNotFoundError
-        Raised if the folder or a file does not exist.
+    `SimulationError` if there are none, one has another name, or two are of one healpixel;
+    `FileNotFoundError` for what does not exist.
     """
     pattern = re.compile(r"galaxy_(\d+)\.parquet")
     if isinstance(path, (str, Path)) and not Path(path).is_file():
@@ -443,6 +429,7 @@ def _read_field(
         found = (rows, ra[inside], dec[inside], x[inside], y[inside])
         for name, values in zip(("row", "ra", "dec", "x", "y"), found, strict=True):
             parts[name].append(values)
+        # Positions first: most row groups have no galaxy of the field, and shapes are many columns.
         picked = group.to_table(columns=list(columns)).take(inside)
         for name in columns:
             parts[name].append(_values(path, picked, name, rows, text=name in text))
@@ -458,6 +445,7 @@ def _read_by_id(
     import pyarrow.compute as pc
 
     wanted = pa.array(ids, type=data.schema.field(key).type)
+    # Flux files are in no order of the sky, so that only the identifiers can be looked for.
     table = data.to_table(columns=[key, *columns], filter=pc.field(key).isin(wanted))
     order = np.argsort(ids, kind="stable")
     position = order[np.searchsorted(ids[order], _values(path, table, key))]

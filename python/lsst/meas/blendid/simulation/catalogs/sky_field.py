@@ -10,10 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = (
-    "SkyField",
-    "mean_position",
-)
+__all__ = ("SkyField", "check_place", "mean_position")
 
 import dataclasses
 
@@ -24,19 +21,15 @@ from ..errors import SimulationError
 _ARCSEC = np.degrees(1.0) * 3600.0
 
 
+def check_place(center: tuple[float, float], what: str) -> None:
+    """Refuse a right ascension and declination, degrees, that are no place on the sky."""
+    ra, dec = center
+    if not (np.isfinite(ra) and abs(dec) <= 90.0):
+        raise SimulationError(f"{what} must be a place on the sky, not ra {ra:g}, dec {dec:g}")
+
+
 def mean_position(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
-    """Find the middle of points on the sky.
-
-    Parameters
-    ----------
-    ra, dec
-        Degrees, shape (n,), n > 0.
-
-    Returns
-    -------
-    ra, dec
-        Direction of the sum of the unit vectors, degrees.
-    """
+    """Direction of the sum of the unit vectors of points on the sky, degrees."""
     a, d = np.radians(ra), np.radians(dec)
     x, y, z = (np.cos(d) * np.cos(a)).sum(), (np.cos(d) * np.sin(a)).sum(), np.sin(d).sum()
     return float(np.degrees(np.arctan2(y, x)) % 360.0), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
@@ -59,23 +52,12 @@ class SkyField:
     """Width of the border around the field that belongs to it, pixels."""
 
     def __post_init__(self) -> None:
-        ra, dec = self.center
-        if not (np.isfinite(ra) and abs(dec) <= 90.0):
-            raise SimulationError(f"the centre of a field must be a place on the sky, not ra {ra}, dec {dec}")
+        check_place(self.center, "the centre of a field")
 
     def to_pixels(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Project positions.
+        """Project positions in degrees to x and y from the centre of the first pixel, shape (n,).
 
-        Parameters
-        ----------
-        ra, dec
-            Degrees, shape (n,).
-
-        Returns
-        -------
-        x, y
-            Pixels from the centre of the first one, shape (n,); NaN on the far
-            half of the sky (Calabretta & Greisen 2002, A&A 395, 1077, sect. 5.1.3).
+        NaN on the far half of the sky (Calabretta & Greisen 2002, A&A 395, 1077, sect. 5.1.3).
         """
         ra0, dec0 = np.radians(self.center)
         d, da = np.radians(dec), np.radians(ra) - ra0
@@ -88,20 +70,7 @@ class SkyField:
         return 0.5 * (self.size[0] - 1) - east * scale, 0.5 * (self.size[1] - 1) + north * scale
 
     def contains(self, x: np.ndarray, y: np.ndarray, *, margin: bool = True) -> np.ndarray:
-        """Tell which positions lie in the field.
-
-        Parameters
-        ----------
-        x, y
-            Pixels, shape (n,).
-        margin
-            Whether the border belongs to it.
-
-        Returns
-        -------
-        inside
-            Boolean, shape (n,); False for NaN.
-        """
+        """Tell which positions, pixels of shape (n,), lie in the field, its border included or not."""
         border = 0.5 + (self.margin if margin else 0)
         return (
             (x >= -border)
@@ -111,21 +80,9 @@ class SkyField:
         )
 
     def north_angle(self, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-        """Direction of north, which is the y axis in the middle of the field only.
+        """Direction of north from the y axis towards −x (east) at positions in degrees, radians, shape (n,).
 
-        Parameters
-        ----------
-        ra, dec
-            Degrees, shape (n,).
-
-        Returns
-        -------
-        angle
-            From the y axis towards −x (east), radians, shape (n,).
-
-        Notes
-        -----
-        The direction of the image of a meridian at the point.
+        It is that of the image of a meridian, which is the y axis in the middle of the field only.
         """
         ra0, dec0 = np.radians(self.center)
         d, da = np.radians(dec), np.radians(ra) - ra0
@@ -138,14 +95,9 @@ class SkyField:
         return np.arctan2(to_east, to_north)
 
     def bounds(self) -> tuple[float, float, float, float]:
-        """Find a box on the sky that holds the field with its border.
+        """Box on the sky that holds the field with its border, degrees.
 
-        Returns
-        -------
-        ra, half_width
-            Middle and half the width in right ascension, degrees; 180 if a pole is near.
-        dec_min, dec_max
-            Declinations, degrees.
+        Middle and half the width in right ascension (180 if a pole is near), least and greatest declination.
         """
         width, height = (n + 2 * self.margin + 1 for n in self.size)
         corner = 0.5 * np.hypot(width, height) * self.pixel_scale / _ARCSEC

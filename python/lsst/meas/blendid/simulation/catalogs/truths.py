@@ -43,6 +43,7 @@ from astropy.table import Table
 
 from ..errors import SimulationError, SplitError
 from ..survey import Survey, get_survey
+from .columns import in_field
 
 SKY_SPLIT: dict[str, tuple[int, ...]] = {"train": (1, 2, 3, 5), "validation": (4, 7, 8), "test": (0, 6, 9)}
 """Scenes of each part; the fields of no two parts share sky, their margins do."""
@@ -228,8 +229,7 @@ def read_truth_scene(
     table["x"] = np.array(raw["x"], dtype=np.float64)
     table["y"] = np.array(raw["y"], dtype=np.float64)
     table["mag"] = survey.photons_to_mag(photons)
-    x, y = np.rint(table["x"]), np.rint(table["y"])
-    table["in_field"] = (x >= 0) & (x < FIELD_SIZE) & (y >= 0) & (y < FIELD_SIZE)
+    table["in_field"] = in_field(table["x"], table["y"], (FIELD_SIZE, FIELD_SIZE))
     table.meta["scene"] = path.name
     table.meta["split"] = split_of(path) or "unknown"
     return table if margin else table[np.asarray(table["in_field"])]

@@ -61,13 +61,7 @@ _MIN_MASKED_ELECTRONS = 20.0
 
 
 def artifact_mask_planes() -> list[MaskPlane]:
-    """Describe the mask planes that artefacts set.
-
-    Returns
-    -------
-    planes
-        A plane for each of `ARTIFACT_PLANES`, with the description of Rubin's coadds.
-    """
+    """Describe each of `ARTIFACT_PLANES` as Rubin's coadds do."""
     from lsst.images import get_legacy_deep_coadd_mask_planes, get_legacy_non_cell_coadd_mask_planes
 
     known = get_legacy_non_cell_coadd_mask_planes() | get_legacy_deep_coadd_mask_planes()
@@ -76,18 +70,7 @@ def artifact_mask_planes() -> list[MaskPlane]:
 
 
 def has_artifacts(config: ArtifactConfig) -> bool:
-    """Tell whether there is anything to add.
-
-    Parameters
-    ----------
-    config
-        Rates.
-
-    Returns
-    -------
-    any
-        False for the defaults.
-    """
+    """Tell whether there is anything to add."""
     return bool(config.doSaturation or config.badColumnDensity > 0.0 or config.cosmicRayDensity > 0.0)
 
 
@@ -100,35 +83,12 @@ def add_artifacts(
     config: ArtifactConfig,
     rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Add defects to the image of one cell.
+    """Add defects to a cell: the pixels to set of each of `ARTIFACT_PLANES`, bool (h, w).
 
-    Parameters
-    ----------
-    image, variance
-        Coadd without its sky and variance of the cell, nJy and nJy², floating point,
-        shape (h, w); modified in place.
-    expected
-        Mean photo-electrons of sky and sources in the whole coadd, shape (h, w).
-    survey
-        Number of exposures, sky and units of the cell.
-    config
-        What to add.
-    rng
-        Source of random numbers of this cell. The draws of one kind of defect do not
-        depend on the rate of another.
+    ``image`` and ``variance``, nJy and nJy², floating point of shape (h, w), are changed in place;
+    ``expected`` are the mean photo-electrons of sky and sources in the whole coadd. The draws of one kind
+    of defect do not depend on the rate of another.
 
-    Returns
-    -------
-    planes
-        For each of `ARTIFACT_PLANES` the pixels to set, bool, shape (h, w).
-
-    Raises
-    ------
-    SimulationError
-        Raised if the arrays are not images of one shape, or not floating point.
-
-    Notes
-    -----
     *Saturation* (SATURATED): where one exposure collects more than ``fullWell``
     electrons the pixel stays at that, in all exposures as they are alike; the rest
     of the charge fills up the pixels above and below it, half each, for 30 pixels at

@@ -76,20 +76,7 @@ class Cell:
 
 
 def cells_of(patch: PatchDefinition, tract_bbox: Box) -> Iterator[Cell]:
-    """Iterate over the cells of a patch.
-
-    Parameters
-    ----------
-    patch
-        The patch.
-    tract_bbox
-        Bounding box of its tract.
-
-    Yields
-    ------
-    cell
-        The cells, row by row.
-    """
+    """Iterate over the cells of a patch of a tract, row by row."""
     grid, outer = patch.cells, patch.outer_bbox
     for index in CellGridBounds(grid=grid, bbox=outer).cell_indices():
         box = grid.bbox_of(index)
@@ -104,27 +91,18 @@ def cells_of(patch: PatchDefinition, tract_bbox: Box) -> Iterator[Cell]:
         )
 
 
-def cell_size_for(size: int, largest: int = 256) -> int:
-    """Choose the width of the cells of a patch.
+def cell_size_for(size: int) -> int:
+    """Choose the width of the cells of a patch of a given width, pixels.
 
-    Parameters
-    ----------
-    size
-        Width of the patch, pixels.
-    largest
-        Largest width of a cell, pixels.
-
-    Returns
-    -------
-    cell
-        150 (as in Rubin's coadds) if that divides ``size``, else the largest divisor
-        that is between 16 and ``largest``; ``size`` itself if there is none.
+    It is 150 (as in Rubin's coadds) if that divides the width, else the largest divisor from 16 to 256; the
+    width itself if there is none.
     """
     if size % 150 == 0:
         return 150
-    return next((c for c in range(min(largest, size), 15, -1) if size % c == 0), size)
+    return next((c for c in range(min(_LARGEST_CELL, size), 15, -1) if size % c == 0), size)
 
 
+_LARGEST_CELL = 256
 _WAVES = 64
 # Fields are cut here, so that no cell is absurd.
 _MAX_SIGMA = 3.0
@@ -156,18 +134,7 @@ class CellConditions:
         return PsfModel(self.fwhm, self.g1, self.g2)
 
     def survey(self, survey: Survey) -> Survey:
-        """Settings of a survey with these conditions.
-
-        Parameters
-        ----------
-        survey
-            Settings of the whole.
-
-        Returns
-        -------
-        survey
-            Those of the cell.
-        """
+        """Settings of a survey with these conditions."""
         return dataclasses.replace(
             survey,
             fwhm=self.fwhm,
@@ -177,18 +144,7 @@ class CellConditions:
 
 
 def is_varied(config: VariationConfig) -> bool:
-    """Tell whether anything differs between cells.
-
-    Parameters
-    ----------
-    config
-        Scatters.
-
-    Returns
-    -------
-    varied
-        False for the defaults.
-    """
+    """Tell whether anything differs between cells."""
     return any(
         value > 0.0
         for value in (config.fwhmScatter, config.ellipticityScatter, config.depthScatter, config.skyScatter)
@@ -198,30 +154,10 @@ def is_varied(config: VariationConfig) -> bool:
 def conditions_of(
     place: tuple[float, float], survey: Survey, config: VariationConfig, seed: int
 ) -> CellConditions:
-    """Compute PSF and depth of a cell.
+    """Compute PSF and depth of a cell, `Cell.place` its middle counted in cells.
 
-    Parameters
-    ----------
-    place
-        Column and row of the middle of the cell, counted in cells
-        (`~lsst.meas.blendid.simulation.coadds.cells.Cell.place`).
-    survey
-        Means, and the band.
-    config
-        Scatters and correlation length.
-    seed
-        Seed. Bands have fields of their own.
-
-    Returns
-    -------
-    conditions
-        Those of the cell. Fields are cut at three standard deviations, the FWHM at the 2.5
-        pixels that sample it, and a cell has one exposure at least.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the seed is negative.
+    Fields are cut at three standard deviations, the FWHM at the 2.5 pixels that sample it, and a cell has
+    one exposure at least. Bands have fields of their own.
     """
     check_seed(seed)
     field = {name: _field(place, config.scale, seed, survey.band, i) for i, name in enumerate(_QUANTITIES)}
@@ -288,37 +224,10 @@ def draw_cells(
     *,
     progress: ProgressCallback | None = None,
 ) -> CellImages:
-    """Draw all exposures of a patch at once.
+    """Draw all exposures of a patch of ``shape`` (height, width) at once.
 
-    Parameters
-    ----------
-    galaxies
-        What to draw, knots as rows of their own, positions relative to the first pixel.
-    cells
-        The cells of the patch, row by row.
-    shape
-        Height and width of the patch, pixels.
-    survey
-        Settings of the band.
-    config
-        Settings of the simulation.
-    seed
-        Seed of PSF and depth.
-    noise_seed
-        Seed of the noise.
-    progress
-        Called with the number of galaxies done and in all, or of cells if each has a
-        PSF of its own.
-
-    Returns
-    -------
-    images
-        The images.
-
-    Raises
-    ------
-    SimulationError
-        Raised for a PSF that pixels do not sample, and for bad galaxies.
+    ``galaxies`` are rows to draw, knots among them, positions relative to the first pixel. ``progress``
+    counts galaxies, or cells if each has a PSF of its own.
     """
     if is_varied(config.variation):
         conditions = [conditions_of(cell.place, survey, config.variation, seed) for cell in cells]
@@ -340,6 +249,7 @@ def draw_cells(
         variance[cell.y, cell.x] = known / local.electrons_per_njy**2
         add_poisson_noise(mean, key, *cell.key)
         part[:] = (mean - local.sky_electrons) / local.electrons_per_njy
+    # One width for all cells, as a coadd keeps their PSFs in one array.
     width = kernel_size(survey.fwhm, survey.pixel_scale)
     kernels = [c.psf.kernel(survey.pixel_scale, width) for c in conditions]
     return CellImages(
@@ -414,26 +324,10 @@ def expose_cells(
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> CellImages:
-    """Make the coadd of a patch from single exposures.
+    """Make the coadd of a patch from single exposures; arguments as for `draw_cells` and `.exposures.expose`.
 
-    Parameters
-    ----------
-    galaxies, cells, shape, survey, config, noise_seed
-        See `draw_cells`.
-    processes, folder, progress
-        See `~lsst.meas.blendid.simulation.expose`.
-
-    Returns
-    -------
-    images
-        The images. All cells have the same PSF and depth. The S/N is that of the sky and
-        PSF of the survey, before sensor and resampling.
-
-    Raises
-    ------
-    SimulationError
-        Raised for bad settings or galaxies, and for exposures in the folder that were made
-        with other settings.
+    All cells have the same PSF and depth. The S/N is that of the sky and PSF of the survey, before sensor and
+    resampling.
     """
     from .exposures import expose
 

@@ -29,6 +29,7 @@ from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
 from lsst.images.cells import CellGrid, PatchDefinition
 
 from ..catalogs.catalog import GalaxySource, make_catalog
+from ..catalogs.columns import in_field
 from ..catalogs.galaxies import SizeModel
 from ..catalogs.observed import observe, split_knots
 from ..config import SceneConfig
@@ -42,6 +43,9 @@ from .simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_coadd, make_sk
 
 # First key of the random streams of artefacts.
 _ARTIFACTS = 5
+# Pixels this many standard deviations off the median are no background.
+_CLIP_SIGMA = 3.0
+_CLIP_ITERATIONS = 20
 
 
 def simulate_scene(
@@ -267,6 +271,7 @@ def simulate_patch(
             drawn, cells, (bbox.y.size, bbox.x.size), survey, config, seed, noise_seed, progress=progress
         )
     mask = _add_artifacts(images, cells, bbox, survey.band, config, noise_seed)
+    # After the defects, because a coadd is made of pixels that have them.
     background = clipped_mean(images.image) if config.doSubtractBackground else 0.0
     coadd = make_coadd(
         (images.image - background).astype(np.float32),
@@ -277,13 +282,10 @@ def simulate_patch(
         survey.band,
         mask,
     )
-    x, y = (np.rint(np.asarray(galaxies[name])) for name in ("x", "y"))
-    inside = (x >= 0) & (x < bbox.x.size) & (y >= 0) & (y < bbox.y.size)
+    centred = galaxies[in_field(galaxies["x"], galaxies["y"], (bbox.x.size, bbox.y.size))]
+    x, y = (np.rint(np.asarray(centred[name])).astype(np.int64) for name in ("x", "y"))
     shape = patch.cells.cell_shape
-    snr_per_flux = images.snr_per_flux[
-        y[inside].astype(np.int64) // shape.y, x[inside].astype(np.int64) // shape.x
-    ]
-    truth = make_truth_table(galaxies[inside], bbox, projection, snr_per_flux)
+    truth = make_truth_table(centred, bbox, projection, images.snr_per_flux[y // shape.y, x // shape.x])
     truth.meta.update(catalog.meta)
     truth.meta.update(
         {
@@ -335,33 +337,19 @@ def _add_artifacts(
     return mask
 
 
-def clipped_mean(image: np.ndarray, n_sigma: float = 3.0, n_iterations: int = 20) -> float:
-    """Compute the mean after iterative clipping about the median.
+def clipped_mean(image: np.ndarray) -> float:
+    """Mean of the finite pixels of an image after iterative clipping about the median.
 
     Rubin subtracts from each visit a background that is interpolated between
     such means of squares of the image (``MEANCLIP``); here one number stands
     for the image of a whole coadd.
-
-    Parameters
-    ----------
-    image
-        Finite pixels, any shape.
-    n_sigma
-        Clipping limit, standard deviations.
-    n_iterations
-        Largest number of iterations.
-
-    Returns
-    -------
-    mean
-        Mean of the pixels that are kept.
     """
     values = image.ravel()
-    for _ in range(n_iterations):
+    for _ in range(_CLIP_ITERATIONS):
         # The median only centres the clip. That of every 16th pixel of 2048 x 2048 is
         # known to .0024 of the noise.
         middle, spread = np.median(values[::16]), values.std()
-        kept = values[np.abs(values - middle) <= n_sigma * spread]
+        kept = values[np.abs(values - middle) <= _CLIP_SIGMA * spread]
         if kept.size == values.size or kept.size == 0:
             break
         values = kept

@@ -36,16 +36,9 @@ _GALAXIES = "galaxies"
 
 
 class ExposureStore:
-    """The exposures of one coadd in a folder.
+    """The exposures of one coadd in a folder, which is made when the first one is written.
 
-    Parameters
-    ----------
-    folder
-        Where they are kept; made when the first one is written.
-    band
-        Name of the band, part of the file names.
-    settings
-        Everything that an exposure depends on but its number.
+    ``settings`` are everything that an exposure depends on but its number.
     """
 
     def __init__(self, folder: str | Path, band: str, settings: dict[str, Setting]) -> None:
@@ -54,38 +47,14 @@ class ExposureStore:
         self._settings = settings
 
     def path(self, index: int) -> Path:
-        """Get the path of an exposure.
-
-        Parameters
-        ----------
-        index
-            Number of the exposure, from 0.
-
-        Returns
-        -------
-        path
-            Its path, whether it is there or not.
-        """
+        """Path of an exposure, whether it exists or not."""
         return self._folder / f"exposure-{self._band}-{index:04d}.fits"
 
     def check(self, shape: tuple[int, int]) -> set[int]:
-        """Find the exposures that are kept, and check that all have these settings.
+        """Find the exposures that are kept, by number, and check their settings and shape (h, w).
 
-        Parameters
-        ----------
-        shape
-            Height and width of an exposure, pixels.
-
-        Returns
-        -------
-        indices
-            Their numbers.
-
-        Raises
-        ------
-        SimulationError
-            Raised if the folder is a file, an exposure cannot be read, or has other
-            settings; the first setting that differs is named, galaxies only if nothing else differs.
+        `SimulationError` if the folder is a file, an exposure cannot be read, or has other settings: the
+        first one that differs is named, galaxies only if nothing else differs.
         """
         if self._folder.exists() and not self._folder.is_dir():
             raise SimulationError(f"the folder of exposures is a file: {self._folder}")
@@ -107,37 +76,14 @@ class ExposureStore:
         return found
 
     def read(self, index: int) -> np.ndarray:
-        """Read the electrons of an exposure.
-
-        Parameters
-        ----------
-        index
-            Number of the exposure.
-
-        Returns
-        -------
-        electrons
-            int32, shape (h, w).
-
-        Raises
-        ------
-        SimulationError
-            Raised if the file cannot be read.
-        """
+        """Read the electrons of an exposure, int32 of shape (h, w)."""
         with _open(self.path(index)) as hdus:
             return np.asarray(hdus["ELECTRONS"].data, dtype=np.int32)
 
     def write(self, index: int, electrons: np.ndarray) -> None:
-        """Write an exposure; nobody ever sees half of it.
-
-        Parameters
-        ----------
-        index
-            Number of the exposure.
-        electrons
-            int32, shape (h, w).
-        """
+        """Write the electrons of an exposure, int32 of shape (h, w); nobody ever sees half of it."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        # A table and no header: names and values may be longer than cards.
         rows = [(name, json.dumps(value)) for name, value in self._settings.items()]
         width = [max(len(row[i]) for row in rows) for i in (0, 1)]
         table = np.array(rows, dtype=[("name", f"S{width[0]}"), ("value", f"S{width[1]}")])

@@ -89,27 +89,10 @@ class ExposureStack:
 
 
 def plan_exposures(survey: Survey, config: ExposureConfig, seed: int) -> Table:
-    """Draw seeing, sky and dither of each exposure.
+    """Draw seeing, sky and dither of each exposure, a row as in `ExposureStack` without ``kept``.
 
-    Parameters
-    ----------
-    survey
-        Band, with the number of exposures.
-    config
-        Scatter of seeing and sky. Both are normal, cut at three standard deviations.
-    seed
-        Seed of the coadd. That of an exposure is made of it, the band and the number of the
-        exposure: it does not depend on how many exposures there are.
-
-    Returns
-    -------
-    table
-        Row per exposure, as in `ExposureStack`, without ``kept``.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the seed is negative or the number of exposures not a whole number.
+    Seeing and sky are normal, cut at three standard deviations. The seed of an exposure is made of that of
+    the coadd, the band and its number: it does not depend on how many exposures there are.
     """
     count = int(survey.n_exposures)
     if count != survey.n_exposures:
@@ -332,19 +315,12 @@ def split_shift(shift: float) -> tuple[int, float]:
 
 
 def add_undithered(total: np.ndarray, exposure: np.ndarray, dx: float, dy: float, margin: int) -> None:
-    """Add an exposure, its dither undone, to a sum.
+    """Add an exposure, shape (h + 2 margin, w + 2 margin), its dither undone, to a sum of shape (h, w).
 
-    Parameters
-    ----------
-    total
-        Sum, float64, shape (h, w); changed in place.
-    exposure
-        Exposure, shape (h + 2 margin, w + 2 margin); pixel (i, j) of the sum was at
-        (i + margin + dy, j + margin + dx).
-    dx, dy
-        Dither, pixels.
-    margin
-        Extra pixels around the exposure, at least one more than the dither.
+    An exposure that was taken with its sky moved by (dx, dy) pixels is moved back by
+    bilinear interpolation. Along each axis the value of a pixel becomes
+    (1 - f) e[i + n] + f e[i + n + 1], where n and f are the whole and the fractional
+    part of the dither. The margin is at least one pixel more than the dither.
     """
     (nx, fx), (ny, fy) = split_shift(dx), split_shift(dy)
     _add_bilinear(total, exposure, margin + nx, margin + ny, fx, fy)
@@ -360,18 +336,10 @@ def _add_bilinear(total: np.ndarray, exposure: np.ndarray, x0: int, y0: int, fx:
 
 
 def noise_covariance(dx: float, dy: float) -> np.ndarray:
-    """Compute the covariance of white noise after `add_undithered`.
+    """Covariance of a pixel with its neighbours, (3, 3), of white noise of variance 1 after `add_undithered`.
 
-    Parameters
-    ----------
-    dx, dy
-        Dither, pixels.
-
-    Returns
-    -------
-    covariance
-        Covariance of a pixel with those around it for noise of variance 1, shape (3, 3);
-        its variance in the middle.
+    The variance is (1 - f)² + f², on average 2/3, and the covariance between neighbours f (1 - f), on
+    average 1/6, f the fraction of the dither.
     """
 
     def axis(shift: float) -> np.ndarray:
@@ -384,29 +352,11 @@ def noise_covariance(dx: float, dy: float) -> np.ndarray:
 def effective_kernel(
     fwhm: np.ndarray, dx: np.ndarray, dy: np.ndarray, *, diffusion: float = 0.0, size: int = 41
 ) -> np.ndarray:
-    """Compute the PSF of the mean of exposures.
+    """PSF of the mean of exposures, image of a star in the middle of a pixel, (size, size) of sum 1.
 
-    Parameters
-    ----------
-    fwhm
-        FWHM of the Kolmogorov PSF of each exposure, pixels, shape (n,).
-    dx, dy
-        Dither of each, pixels, shape (n,).
-    diffusion
-        Standard deviation of the Gaussian by which charge diffuses, pixels.
-    size
-        Width of the image, odd, pixels.
-
-    Returns
-    -------
-    kernel
-        Mean image of a star in the middle of a pixel: PSF, diffusion, pixel and
-        interpolation; float64, shape (size, size), sum 1.
-
-    Notes
-    -----
-    Interpolation is linear in the pixels, so that a star anywhere else has the same
-    image, sampled elsewhere. It is computed from the transforms.
+    FWHM of the Kolmogorov PSFs and dithers are in pixels, shape (n,); ``diffusion`` is the standard
+    deviation of the Gaussian by which charge diffuses, pixels. Interpolation is linear in the pixels, so
+    that a star anywhere else has the same image, sampled elsewhere. It is computed from the transforms.
     """
     n = 1 << max(8, math.ceil(math.log2(6 * size)))
     total = np.zeros((n, n // 2 + 1), dtype=np.complex128)

@@ -45,8 +45,9 @@ from astropy.table import Table
 
 from ..._jit import njit
 from ...psf import KOLMOGOROV_K0_FWHM
+from ..catalogs.galaxies import BULGE_B
 from ..errors import SimulationError, import_galsim
-from .render import BULGE_B, OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Profiles
+from .render import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Profiles
 
 # Tables: uniform in the square root of the light within, to this share; then in the logarithm
 # of the light beyond.
@@ -72,25 +73,7 @@ class RadiusTables:
 
 
 def make_sources(galaxies: Table) -> tuple[Profiles, str]:
-    """Check a table of galaxies and prepare it for `shoot_photons`.
-
-    Parameters
-    ----------
-    galaxies
-        See `~lsst.meas.blendid.simulation.coadds.render.Profiles.from_table`.
-
-    Returns
-    -------
-    sources
-        Centres and forms.
-    digest
-        Short digest of the columns that they are made of.
-
-    Raises
-    ------
-    SimulationError
-        Raised if a column is missing or has bad values; the error names the rows.
-    """
+    """Check a table of galaxies: what `shoot_photons` takes, and a digest of the columns it is made of."""
     sources = Profiles.from_table(galaxies)
     digest = hashlib.sha256()
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
@@ -110,28 +93,12 @@ def shoot_photons(
     box: tuple[float, float, float, float],
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw where photons arrive.
+    """Draw where photons arrive: x and y in pixels, shape (n_photons,), those of one source together.
 
-    Parameters
-    ----------
-    sources
-        What shines, n centres and forms.
-    n_disc, n_bulge
-        Number of photons of each disc and bulge, shape (n,).
-    pixel_scale
-        Size of a pixel, arcsec.
-    fwhm
-        FWHM of the atmosphere, arcsec.
-    box
-        Least and greatest x, least and greatest y, pixels; photons outside are dropped.
-    rng
-        Random numbers.
-
-    Returns
-    -------
-    x, y
-        Places, pixels, float64, shape (n_photons,); those of one source are together.
+    ``n_disc`` and ``n_bulge``, shape (n,), are the photons of each source; pixel scale and the FWHM of the
+    atmosphere are in arcsec; photons outside of ``box``, least and greatest x, then y, pixels, are dropped.
     """
+    # Radii from a table are many times faster than solving for each photon.
     tables = make_radius_tables()
     total = int(n_disc.sum() + n_bulge.sum())
     x, y = np.empty(total), np.empty(total)
@@ -155,13 +122,7 @@ def shoot_photons(
 
 @functools.lru_cache(maxsize=1)
 def make_radius_tables() -> RadiusTables:
-    """Compute the radii at given shares of the light.
-
-    Returns
-    -------
-    tables
-        Radii within which a share of the light of disc, bulge and atmosphere is.
-    """
+    """Radii within which a share of the light of disc, bulge and atmosphere is."""
     from scipy.special import gammainccinv, gammaincinv
 
     within = np.linspace(0.0, math.sqrt(_CORE), _CORE_NODES) ** 2
@@ -180,15 +141,8 @@ def make_radius_tables() -> RadiusTables:
 
 
 def kolmogorov_growth() -> tuple[np.ndarray, np.ndarray]:
-    """Compute the curve of growth of a Kolmogorov profile.
+    """Curve of growth of a Kolmogorov profile: radii in units of 1/k₀ from 0, and the light beyond them.
 
-    Returns
-    -------
-    r, left
-        Radii in units of 1/k₀, from 0; and the share of the light beyond them.
-
-    Notes
-    -----
     The light within r is ∫ r J₁(kr) exp(-k^(5/3)) dk. With ∫ tᵃ J₁(t) dt = 2ᵃ Γ(1 + a/2) /
     Γ(1 - a/2) (Abramowitz & Stegun 1964, eq. 11.4.16) for each term of the exponential,
     the light beyond is the asymptotic series -Σ (-1)ⁿ/n! (2/r)ᵃ Γ(1 + a/2) / Γ(1 - a/2),
@@ -287,39 +241,14 @@ class Sensor(Protocol):
     """Standard deviation by which charge diffuses, pixels."""
 
     def collect(self, electrons: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-        """Add the electrons of photons to an image.
+        """Add the electrons of photons to an image, float32 of shape (h, w), changed in place.
 
-        Parameters
-        ----------
-        electrons
-            Image, float32, shape (h, w), what is there before; changed in place.
-        x, y
-            Places of photons, pixels, at least `EDGE` from the border, shape (n,).
+        Photons are at x and y, pixels of shape (n,), at least `EDGE` from the border.
         """
 
 
 def make_sensor(name: str, seed: int = 0) -> Sensor:
-    """Make a sensor.
-
-    Parameters
-    ----------
-    name
-        GalSim's name of a silicon sensor, or "" for an ideal sensor.
-    seed
-        Seed of the diffusion of charge.
-
-    Returns
-    -------
-    sensor
-        The sensor.
-
-    Raises
-    ------
-    SimulationError
-        Raised if GalSim has no sensor of this name.
-    MissingGalSimError
-        Raised if GalSim is not installed and a silicon sensor is asked for.
-    """
+    """Make GalSim's silicon sensor of a name, ``seed`` that of its diffusion; an ideal one for no name."""
     return _SiliconSensor(name, seed) if name else _IdealSensor()
 
 

@@ -209,24 +209,10 @@ class Modes:
 
     @classmethod
     def make(cls, psf: PsfModel, n: int, pixel_scale: float, threshold: float) -> Modes:
-        """Compute the modes of a stamp.
+        """Compute the modes of a stamp of even width ``n``, pixels.
 
-        Parameters
-        ----------
-        psf
-            The PSF.
-        n
-            Width of the stamp, even, pixels.
-        pixel_scale
-            Size of a pixel, arcsec.
-        threshold
-            Aliases count up to the wave number, along x and along y, beyond which the
-            transform of the PSF is less than this, as in GalSim.
-
-        Returns
-        -------
-        modes
-            The modes.
+        Aliases count up to the wave number, along x and along y, beyond which the transform of the PSF is
+        less than ``threshold``, as in GalSim.
         """
         fx, fy = np.fft.rfftfreq(n), np.fft.fftfreq(n)
         unit = 2.0 * math.pi / pixel_scale
@@ -284,20 +270,7 @@ def _pixel_transform(psf: PsfModel, fx: np.ndarray, fy: np.ndarray, unit: float)
 
 
 def kernel_size(fwhm: float, pixel_scale: float) -> int:
-    """Choose the width of the PSF images of a coadd.
-
-    Parameters
-    ----------
-    fwhm
-        Mean FWHM before the pixel, arcsec.
-    pixel_scale
-        Size of a pixel, arcsec.
-
-    Returns
-    -------
-    size
-        8 FWHM, odd, but at least 41 pixels.
-    """
+    """Width of the PSF images of a coadd: 8 FWHM (arcsec, before the pixel), odd, but at least 41 pixels."""
     return max(41, 2 * math.ceil(4.0 * fwhm / pixel_scale) + 1)
 
 

@@ -18,7 +18,6 @@ faster. Both sample the image of the pixel-integrated profile at the pixel centr
 from __future__ import annotations
 
 __all__ = (
-    "BULGE_B",
     "EDGE",
     "OPTIONAL_COLUMNS",
     "REFERENCE_THRESHOLD",
@@ -42,6 +41,7 @@ from astropy.table import Table
 
 from ..._jit import njit
 from ..catalogs.columns import check_column
+from ..catalogs.galaxies import BULGE_B
 from ..catalogs.observed import magnification, reduced_shear
 from ..errors import SimulationError, import_galsim
 from ..progress import ProgressCallback
@@ -69,10 +69,6 @@ STAMP_SIZES = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1
 # Scale radius of an exponential disc of half-light radius 1.
 _DISC_SCALE = 1.0 / 1.6783469900166605
 
-BULGE_B = 7.66924944
-"""The b of a de Vaucouleurs profile, I(r) = L b^8 / (8! π r_e²) exp(-b (r/r_e)^¼) (Graham & Driver 2005,
-eq. 1 and 4)."""
-
 _BULGE_NORM = BULGE_B**8 / (math.factorial(8) * math.pi)
 
 
@@ -99,41 +95,15 @@ class Profiles:
         return len(self.x)
 
     def shifted(self, dx: float, dy: float) -> Profiles:
-        """Move all centres.
-
-        Parameters
-        ----------
-        dx, dy
-            Added to the positions, pixels.
-
-        Returns
-        -------
-        profiles
-            The moved ones.
-        """
+        """Move all centres by (dx, dy) pixels."""
         return Profiles(self.x + dx, self.y + dy, self.forms)
 
     @classmethod
     def from_table(cls, galaxies: Table) -> Profiles:
-        """Convert a table of galaxies.
+        """Convert a table as `observe` gives it: `REQUIRED_COLUMNS` and any of `OPTIONAL_COLUMNS`.
 
-        Parameters
-        ----------
-        galaxies
-            As of `~lsst.meas.blendid.simulation.observe`: `REQUIRED_COLUMNS`, ``x`` and
-            ``y`` in pixels, ``flux`` magnified, radii and shapes before lensing; and any of
-            `OPTIONAL_COLUMNS`. Stars, and components of no radius, are points.
-
-        Returns
-        -------
-        profiles
-            A profile per row.
-
-        Raises
-        ------
-        SimulationError
-            Raised if a column is missing or has bad values, and for a shear or convergence
-            that is not weak; the error names the rows.
+        ``x`` and ``y`` are in pixels, ``flux`` is magnified, radii and shapes are before lensing. Stars, and
+        components of no radius, are points. `SimulationError` names rows that are bad, or not weakly lensed.
         """
         n = len(galaxies)
 
@@ -180,22 +150,10 @@ class Profiles:
         return self.forms[:, 0] + self.forms[:, 4]
 
     def stamp_sizes(self, psf: PsfModel, pixel_scale: float, limit: float) -> np.ndarray:
-        """Width of the stamp that holds each galaxy.
+        """Width of the stamp that holds each galaxy, one of `STAMP_SIZES`, shape (n,).
 
-        Parameters
-        ----------
-        psf
-            The PSF.
-        pixel_scale
-            Size of a pixel, arcsec.
-        limit
-            At half the width the light in a pixel, the sum of the PSF's wing and of disc and
-            bulge along their major axes, is at most this.
-
-        Returns
-        -------
-        width
-            One of `STAMP_SIZES` for each, shape (n,), int64.
+        At half the width the light in a pixel, the sum of the PSF's wing and of disc and bulge along their
+        major axes, is at most ``limit``. Pixel scale in arcsec.
         """
         disc_flux, disc_a, disc_area = self._axes(0)
         bulge_flux, bulge_a, bulge_area = self._axes(4)
@@ -233,15 +191,7 @@ class Profiles:
 def bulge_table() -> tuple[np.ndarray, float, float]:
     """Transform of a de Vaucouleurs profile of flux 1 and half-light radius 1.
 
-    Returns
-    -------
-    values, start, step
-        Values, shape (n,), at ln k² = start + i · step; below the table it is 1.
-
-    Raises
-    ------
-    MissingGalSimError
-        Raised if GalSim is not installed.
+    Values of shape (n,) at ln k² = start + i · step, then start and step; below the table it is 1.
     """
     galsim = import_galsim()
     profile = galsim.DeVaucouleurs(half_light_radius=1.0)
@@ -328,24 +278,9 @@ def draw_with_galsim(
     threshold: float = REFERENCE_THRESHOLD,
     progress: ProgressCallback | None = None,
 ) -> np.ndarray:
-    """Draw galaxies with GalSim, one by one.
+    """Draw galaxies with GalSim, one by one; arguments and image as for `draw_galaxies`.
 
-    Parameters
-    ----------
-    galaxies, size, psf, pixel_scale, progress
-        See `draw_galaxies`.
-    threshold
-        ``folding_threshold`` and ``maxk_threshold`` of GalSim.
-
-    Returns
-    -------
-    image
-        Image of shape (height, width), float64, in the unit of ``flux``.
-
-    Raises
-    ------
-    MissingGalSimError
-        Raised if GalSim is not installed.
+    ``threshold`` is the ``folding_threshold`` and ``maxk_threshold`` of GalSim.
     """
     galsim = import_galsim()
     image = np.zeros((size[1], size[0]))
@@ -387,23 +322,10 @@ def draw_profiles(
     pixel_scale: float,
     progress: ProgressCallback | None = None,
 ) -> None:
-    """Add galaxies to an image by transforms, those of one stamp size at a time.
+    """Add galaxies to an image, float64 of shape (h, w), by transforms, those of one stamp size at a time.
 
-    Parameters
-    ----------
-    image
-        Added to; shape (height, width), float64.
-    profiles
-        The galaxies, positions relative to the first pixel. Those whose stamp does not reach
-        the image cost nothing.
-    stamps
-        Width of the stamp of each, even, pixels, shape (n,).
-    psf
-        The PSF.
-    pixel_scale
-        Size of a pixel, arcsec.
-    progress
-        Called now and then with the number of galaxies done and in all.
+    Positions are relative to the first pixel; galaxies whose stamp, ``stamps`` pixels wide, even, shape (n,),
+    does not reach the image cost nothing.
     """
     import scipy.fft
 
@@ -413,6 +335,7 @@ def draw_profiles(
     reaches = (ix - half < width) & (ix + half > 0) & (iy - half < height) & (iy + half > 0)
     total = int(np.count_nonzero(reaches))
     done = 0
+    # Galaxies of one stamp size share their modes, and are transformed in one stack.
     for n in np.unique(stamps[reaches]).tolist():
         rows = np.flatnonzero(reaches & (stamps == n))
         modes = Modes.make(psf, n, pixel_scale, _TRANSFORM_ACCURACY)
@@ -474,22 +397,10 @@ def fill_transforms(
     table_start: float,
     table_step: float,
 ) -> None:
-    """Fill the transforms of a stack of galaxies, centred on the first pixel.
+    """Fill the transforms of galaxies, complex of shape (n, n_ky, n_kx), centred on the first pixel.
 
-    Parameters
-    ----------
-    out
-        Filled; shape (n, n_ky, n_kx), complex.
-    forms
-        Of the galaxies, shape (n, 8): flux of the disc and the elements xx, xy, yy of
-        its form, flux of the bulge and those of its form. The transform of a component is that
-        of the round profile of radius 1 at √(kᵀ Q k), Q the form, arcsec².
-    dx, dy
-        Offsets of the centres from the first pixel, arcsec, shape (n,).
-    kx, ky, psf, alias_index, alias_k, alias_psf
-        `~lsst.meas.blendid.simulation.coadds.psf_model.Modes`.
-    table, table_start, table_step
-        Transform of the bulge profile over ln k².
+    ``forms`` as in `Profiles`; ``dx`` and ``dy`` are the offsets of the centres from the first pixel, arcsec,
+    shape (n,); then come the fields of `Modes`, and those of `bulge_table`.
     """
     n_x = len(kx)
     cos_x = np.empty(n_x)
@@ -519,16 +430,9 @@ def fill_transforms(
 
 @njit()
 def add_stamps(image: np.ndarray, stamps: np.ndarray, ix: np.ndarray, iy: np.ndarray) -> None:
-    """Add stamps to an image.
+    """Add periodic stamps, (n, m, m) with m even, whose centre is element [0, 0], to an image (h, w).
 
-    Parameters
-    ----------
-    image
-        Added to; shape (height, width).
-    stamps
-        Periodic stamps whose centre is element [0, 0], shape (n, m, m), m even.
-    ix, iy
-        Pixel of ``image`` (possibly outside of it) of each centre, shape (n,).
+    ``ix`` and ``iy``, shape (n,), are the pixels of the centres, possibly outside of the image.
     """
     m = stamps.shape[1]
     half = m // 2

@@ -19,7 +19,6 @@ __all__ = (
 )
 
 import dataclasses
-import math
 from pathlib import Path
 
 import astropy.units as u
@@ -34,6 +33,7 @@ from lsst.images.fits import write as write_fits
 
 from ..._files import atomic_paths
 from ..catalogs.columns import FILTERS
+from ..catalogs.sky_field import check_place
 from ..errors import SimulationError
 
 
@@ -106,29 +106,10 @@ def make_coadd(
     band: str,
     mask: Mask | None = None,
 ) -> CellCoadd:
-    """Wrap arrays that cover the outer box of a patch.
+    """Wrap arrays that cover the outer box of a patch, nJy and nJy², shape (h, w).
 
-    Parameters
-    ----------
-    image, variance
-        Shape (height, width), nJy and nJy².
-    kernels
-        PSF of each cell, shape (rows, columns, n, n) with n odd, each of sum 1; or one for
-        all cells, shape (n, n).
-    patch
-        The patch.
-    sky_projection
-        Projection of the tract.
-    band
-        Name of the band.
-    mask
-        Mask of the outer box; by default one with the mask planes of Rubin's deep coadds and
-        none of them set.
-
-    Returns
-    -------
-    coadd
-        The coadd.
+    ``kernels`` are the PSFs of the cells, shape (rows, columns, n, n) with n odd, each of sum 1; or one for
+    all, shape (n, n). Without a mask none of the planes of Rubin's deep coadds is set.
     """
     bbox = patch.outer_bbox
     if mask is None:
@@ -159,33 +140,11 @@ def make_sky_projection(
     pixel_scale: float,
     center: tuple[float, float] = DEFAULT_CENTER,
 ) -> SkyProjection[TractFrame]:
-    """Make the tangent-plane projection of a tract, north up and east left.
+    """Make the tangent-plane projection of a tract, north up and east left, about the middle of its box.
 
-    Parameters
-    ----------
-    tract_bbox
-        Bounding box of the tract; its middle is the tangent point.
-    skymap
-        Name of the skymap.
-    tract
-        Number of the tract.
-    pixel_scale
-        Size of a pixel, arcsec.
-    center
-        ICRS right ascension and declination of the tangent point, degrees.
-
-    Returns
-    -------
-    sky_projection
-        The projection.
-
-    Raises
-    ------
-    SimulationError
-        Raised if there is no such place on the sky.
+    Pixel scale in arcsec, ``center`` (ICRS right ascension and declination) in degrees.
     """
-    if not (math.isfinite(center[0]) and abs(center[1]) <= 90.0):
-        raise SimulationError(f"the middle of a tract must be a place on the sky, not {center}")
+    check_place(center, "the middle of a tract")
     wcs = astropy.wcs.WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.crval = list(center)
@@ -233,24 +192,9 @@ _DOUBLE = ("x", "y", "ra", "dec")
 def make_truth_table(
     galaxies: Table, bbox: Box, sky_projection: SkyProjection[TractFrame], snr_per_flux: np.ndarray
 ) -> Table:
-    """Make the truth table of an image.
+    """Make the truth table of an image of galaxies as `observe` gives them, relative to its first pixel.
 
-    Parameters
-    ----------
-    galaxies
-        Table of `~lsst.meas.blendid.simulation.observe`, positions relative to the first
-        pixel of the image.
-    bbox
-        Bounding box of the image.
-    sky_projection
-        Projection of the tract.
-    snr_per_flux
-        S/N of a point source of 1 nJy at each galaxy, shape (n,).
-
-    Returns
-    -------
-    truth
-        A row per galaxy; see `~lsst.meas.blendid.simulation.simulate_patch`.
+    ``snr_per_flux``, shape (n,), is the S/N of a point source of 1 nJy at each galaxy.
     """
     x = np.asarray(galaxies["x"], dtype=np.float64) + bbox.x.min
     y = np.asarray(galaxies["y"], dtype=np.float64) + bbox.y.min

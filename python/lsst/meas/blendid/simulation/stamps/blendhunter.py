@@ -305,6 +305,7 @@ def _make(
         second.append(partner)
     is_blended = np.concatenate(blended)
     n = len(is_blended)
+    # Drawn for all stamps, so that which are blended changes nothing else.
     offset = rng.integers(-half, settings.size - half, size=(n, 2))
     offset[~is_blended] = 0
     angles = rng.uniform(0.0, 360.0, size=(n, 2))
@@ -382,20 +383,11 @@ _CHUNK = 200
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All that is random about stamps; stamp ``i`` is row ``i``.
+    """All that is random about n stamps; stamp ``i`` is row ``i``.
 
-    Parameters
-    ----------
-    first : `numpy.ndarray`, shape (n,), int64
-        Galaxy in the middle, a number in the source.
-    second : `numpy.ndarray`, shape (n,), int64
-        Second galaxy, -1 for none.
-    offset : `numpy.ndarray`, shape (n, 2), int64
-        Of the second galaxy from the first, columns x and y, pixels.
-    angles : `numpy.ndarray`, shape (n, 2)
-        By which the two galaxies are turned, degrees.
-    shears : `numpy.ndarray`, shape (n, 4)
-        Components g1, g2 of the Kolmogorov, then of the Moffat.
+    ``first`` and ``second`` (n,) are numbers of galaxies in the source, -1 for no second one; ``offset``
+    (n, 2) that of the second from the first along x and y, pixels; ``angles`` (n, 2) those by which the two
+    are turned, degrees; ``shears`` (n, 4) the components g1, g2 of the Kolmogorov, then of the Moffat.
     """
 
     first: np.ndarray
@@ -414,20 +406,7 @@ class Plan:
 
 
 def stamp_psf(settings: BlendHunterSettings, shear: np.ndarray) -> Any:
-    """Make the PSF of a stamp, without the pixel.
-
-    Parameters
-    ----------
-    settings
-        Widths.
-    shear : `numpy.ndarray`, shape (4,)
-        Components g1, g2 of the Kolmogorov, then of the Moffat.
-
-    Returns
-    -------
-    psf : `galsim.GSObject`
-        The PSF.
-    """
+    """Make the PSF of a stamp, a `galsim.GSObject` without the pixel; ``shear`` is a row of `Plan.shears`."""
     galsim = import_galsim()
     width = settings.fwhm / _relative_fwhm(settings.beta)
     atmosphere = galsim.Kolmogorov(fwhm=width).shear(g1=float(shear[0]), g2=float(shear[1]))
@@ -451,26 +430,7 @@ def draw_stamps(
     processes: int = 1,
     progress: ProgressCallback | None = None,
 ) -> np.ndarray:
-    """Draw stamps without noise.
-
-    Parameters
-    ----------
-    source
-        The galaxies.
-    plan
-        What goes where.
-    settings
-        Size, PSF and flux scale.
-    processes
-        Number of processes.
-    progress
-        Called with the number of stamps drawn and in all.
-
-    Returns
-    -------
-    images : `numpy.ndarray`, shape (n, s, s), float32
-        The stamps, counts.
-    """
+    """Draw planned stamps without noise, counts, float32 of shape (n, s, s), in any number of processes."""
     images = np.empty((len(plan), settings.size, settings.size), dtype=np.float32)
     starts = range(0, len(plan), _CHUNK)
     chunks = [plan.rows(start, start + _CHUNK) for start in starts]

@@ -290,6 +290,7 @@ class _PairMaker:
         settings = self.settings
         rng = random_stream(self.seed, 22, stamp_id)
         alone = rng.uniform() < settings.isolated_share
+        # Not all that is drawn makes a pair: radii may leave no room for a shift, images may show no source.
         for _ in range(_TRIES):
             first = int(rng.integers(len(self.galaxies)))
             chosen, shifts = [first], [(0, 0)]

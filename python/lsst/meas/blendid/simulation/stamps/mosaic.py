@@ -94,6 +94,7 @@ def make_mosaic(stamp_set: StampSet, *, gap: int = 8) -> SimulatedCoadd:
     sigma_map = np.kron(tiles.reshape(rows, columns), np.ones((pitch, pitch))).astype(np.float32)
     rng = random_stream(stamp_set.seed, 3)
     image = rng.standard_normal(sigma_map.shape, dtype=np.float32) * sigma_map
+    # Noise first, everywhere: the gaps and the tiles beyond the last stamp must be sky, not zeros.
     origins = tile_origins(stamp_set, gap)
     for i, (x, y) in enumerate(origins):
         image[y : y + size, x : x + size] = stamp_set.images[i]

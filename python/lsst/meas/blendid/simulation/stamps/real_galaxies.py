@@ -81,15 +81,13 @@ class RealGalaxies:
         """The catalogue as `galsim.RealGalaxyCatalog`; opened once in a process."""
         return _open_catalog(self.path)
 
-    def galaxy(self, i: int, **kwargs: Any) -> Any:
+    def galaxy(self, i: int) -> Any:
         """Make a galaxy without the PSF of HST.
 
         Parameters
         ----------
         i
             Number of the galaxy, 0 to n - 1.
-        **kwargs
-            Passed to `galsim.RealGalaxy`.
 
         Returns
         -------
@@ -98,8 +96,8 @@ class RealGalaxies:
         """
         galsim = import_galsim()
         # The deviate is of use to noise that pads the image only; a fixed one keeps this repeatable.
-        kwargs.setdefault("rng", galsim.BaseDeviate(1 + int(self.ident[i])))
-        return galsim.RealGalaxy(self.catalog, index=int(self.rows[i]), **kwargs)
+        deviate = galsim.BaseDeviate(1 + int(self.ident[i]))
+        return galsim.RealGalaxy(self.catalog, index=int(self.rows[i]), rng=deviate)
 
     def image(self, i: int) -> np.ndarray:
         """Read the HST image of a galaxy.
@@ -162,25 +160,7 @@ class RealGalaxies:
 
 
 def deal_out(n: int, shares: Mapping[str, float], seed: int) -> dict[str, np.ndarray]:
-    """Deal rows out at random.
-
-    Parameters
-    ----------
-    n
-        Number of rows.
-    shares, seed
-        As for `RealGalaxies.split`.
-
-    Returns
-    -------
-    parts : `dict` [`str`, `numpy.ndarray`]
-        Sorted rows of each part; together all of them.
-
-    Raises
-    ------
-    StampSetError
-        As for `RealGalaxies.split`.
-    """
+    """Deal n rows out at random, as `RealGalaxies.split` does: sorted rows of each part."""
     wanted = {name: float(share) for name, share in shares.items() if share > 0}
     if n < len(wanted):
         raise StampSetError(f"{n} galaxies cannot be dealt out to {len(wanted)} parts without sharing one")
@@ -198,23 +178,7 @@ def deal_out(n: int, shares: Mapping[str, float], seed: int) -> dict[str, np.nda
 
 
 def find_catalog(folder: str | Path) -> Path:
-    """Find the table of a catalogue.
-
-    Parameters
-    ----------
-    folder
-        Folder of the catalogue, or the table itself.
-
-    Returns
-    -------
-    path
-        The table.
-
-    Raises
-    ------
-    StampSetError
-        Raised if there is no table, or several.
-    """
+    """Find the table of a catalogue in its folder; `StampSetError` if there is none, or several."""
     folder = Path(folder)
     if folder.is_file():
         return folder
@@ -333,20 +297,10 @@ _EIGHT = np.ones((3, 3), dtype=bool)
 class IsolatedGalaxy:
     """A galaxy in the middle of an image of its own.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`, shape (2 s + 1, 2 s + 1), float32
-        Counts per second, with noise, without neighbours.
-    segment : `numpy.ndarray`, shape (2 s + 1, 2 s + 1), bool
-        Where the galaxy is.
-    offset : `tuple` [`float`, `float`]
-        Centre of its light from the middle pixel, x and y.
-    sigma
-        Standard deviation of the noise per pixel.
-    flux
-        Sum of the image in the segment.
-    n_neighbors
-        Number of other sources that were replaced by noise.
+    ``image`` (2 s + 1, 2 s + 1), counts per second, has noise and no neighbours; ``segment`` is where the
+    galaxy is; ``offset`` the centre of its light from the middle pixel, x and y; ``sigma`` the noise per
+    pixel; ``flux`` the sum of the image in the segment; ``n_neighbors`` the other sources that were
+    replaced by noise.
     """
 
     image: np.ndarray
@@ -357,18 +311,7 @@ class IsolatedGalaxy:
     n_neighbors: int
 
     def turned(self, k: int) -> IsolatedGalaxy:
-        """Turn and mirror, without interpolation.
-
-        Parameters
-        ----------
-        k
-            0 to 7: quarter turns, from 4 on after mirroring x.
-
-        Returns
-        -------
-        galaxy
-            The same galaxy.
-        """
+        """Turn and mirror as `turn` does, without interpolation."""
         x, y = self.offset
         if k >= 4:
             x = -x
@@ -379,19 +322,9 @@ class IsolatedGalaxy:
         )
 
     def cut(self, size: int, dx: int = 0, dy: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Cut a stamp.
+        """Cut image and segment of a stamp, views of shape (size, size), around the middle pixel.
 
-        Parameters
-        ----------
-        size
-            Width of the stamp; its pixel (size // 2, size // 2) is the middle one.
-        dx, dy
-            By how much the galaxy is then shifted, at most half the stamp.
-
-        Returns
-        -------
-        image, segment : `numpy.ndarray`, shape (size, size)
-            Views into those of the galaxy.
+        The galaxy is shifted by (dx, dy) pixels, at most half the stamp.
         """
         start = len(self.image) // 2 - size // 2
         part = (slice(start - dy, start - dy + size), slice(start - dx, start - dx + size))
@@ -399,41 +332,17 @@ class IsolatedGalaxy:
 
 
 def turn(array: np.ndarray, k: int) -> np.ndarray:
-    """Turn an image, as `IsolatedGalaxy.turned` does.
-
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (n, n)
-        Image.
-    k
-        0 to 7.
-
-    Returns
-    -------
-    turned : `numpy.ndarray`, shape (n, n)
-        A view.
-    """
+    """View of an image (n, n) in orientation ``k`` of eight: quarter turns, from 4 on after mirroring x."""
     return np.rot90(array[:, ::-1] if k >= 4 else array, k % 4)
 
 
 def segment(image: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    """Find connected sources, as SExtractor does without deblending.
+    """Label connected sources, int32 (h, w), as SExtractor does without deblending; 0 outside of them.
 
-    The image is smoothed with SExtractor's 3 × 3 filter; pixels over
+    The image, without background, is smoothed with SExtractor's 3 × 3 filter; pixels over
     `SEGMENTATION_THRESHOLD` times the standard deviation of the smoothed noise that touch,
-    corners included, make a source if there are `SEGMENTATION_MIN_AREA` of them.
-
-    Parameters
-    ----------
-    image : `numpy.ndarray`, shape (h, w)
-        Image without background.
-    noise : `numpy.ndarray`, shape (h', w')
-        A field of the same noise, without sources.
-
-    Returns
-    -------
-    labels : `numpy.ndarray`, shape (h, w), int32
-        0 outside of sources.
+    corners included, make a source if there are `SEGMENTATION_MIN_AREA` of them. ``noise`` is a field of the
+    same noise without sources.
     """
     sigma = float(np.std(_smooth(noise)))
     labels, n = ndimage.label(_smooth(image) > SEGMENTATION_THRESHOLD * sigma, structure=_EIGHT)
@@ -443,18 +352,11 @@ def segment(image: np.ndarray, noise: np.ndarray) -> np.ndarray:
 
 
 class IsolatedGalaxies:
-    """Galaxies of HST, each alone; the last ones are kept.
+    """Galaxies of HST, each alone, for stamps of ``size`` pixels; the last ones are kept.
 
-    Parameters
-    ----------
-    galaxies
-        The galaxies.
-    size
-        Width of the stamps that are to be cut, pixels.
-    binning
-        Number of HST pixels (0.03 arcsec) along a pixel of the stamps.
-    seed
-        Seed of the noise around the HST images.
+    A pixel of the stamps has ``binning`` HST pixels (0.03 arcsec) along a side.
+
+    The seed is that of the noise around the HST images.
     """
 
     def __init__(self, galaxies: RealGalaxies, *, size: int, binning: int = 1, seed: int = 1) -> None:
@@ -466,35 +368,11 @@ class IsolatedGalaxies:
         return len(self.galaxies)
 
     def __getitem__(self, i: int) -> IsolatedGalaxy | None:
-        """Make a galaxy.
-
-        Parameters
-        ----------
-        i
-            Number of the galaxy.
-
-        Returns
-        -------
-        galaxy
-            The galaxy; None if there is no source in the middle of its image.
-        """
+        """Make a galaxy; None if there is no source in the middle of its image."""
         return self._get(int(i))
 
     def psf(self, i: int, size: int) -> np.ndarray:
-        """Draw the PSF of HST with the pixel of the stamps.
-
-        Parameters
-        ----------
-        i
-            Number of the galaxy.
-        size
-            Width of the image, odd.
-
-        Returns
-        -------
-        psf : `numpy.ndarray`, shape (size, size), float32
-            PSF of sum 1.
-        """
+        """PSF of HST with the pixel of the stamps, (size, size) of sum 1, float32, size odd."""
         n = size * self._binning
         psf = self.galaxies.catalog.getPSF(int(self.galaxies.rows[i]))
         image = psf.drawImage(nx=n, ny=n, scale=HST_PIXEL, method="no_pixel", dtype=np.float64).array

@@ -74,29 +74,9 @@ class ModelGalaxies:
     def draw(
         cls, n: int, rng: np.random.Generator, *, mag_range: tuple[float, float], size_model: str
     ) -> ModelGalaxies:
-        """Draw galaxies.
+        """Draw n galaxies between two magnitudes, which follow the counts of `CumulativeCounts`.
 
-        Parameters
-        ----------
-        n
-            How many.
-        rng
-            What they are drawn with.
-        mag_range
-            Brightest and faintest magnitude; between them they follow the number
-            counts of `.catalog.CumulativeCounts`.
-        size_model
-            Name of the model of their sizes.
-
-        Returns
-        -------
-        galaxies
-            The galaxies.
-
-        Raises
-        ------
-        SimulationError
-            Raised if the magnitudes make no range or the model is not known.
+        ``size_model`` names the model of their sizes.
         """
         from ..catalogs.galaxies import complete_galaxies
         from ..catalogs.parametric import CumulativeCounts
@@ -144,18 +124,7 @@ class ModelGalaxies:
 
 
 def has_parametric_fits(folder: str | Path) -> bool:
-    """Tell whether a catalogue of real galaxies comes with parametric fits.
-
-    Parameters
-    ----------
-    folder
-        Folder of the catalogue, or its table.
-
-    Returns
-    -------
-    parametric
-        Whether there are Sérsic fits.
-    """
+    """Tell whether a catalogue of real galaxies comes with Sérsic fits."""
     path = find_catalog(folder)
     fits = path.with_name(path.stem + "_fits.fits")
     if not fits.is_file():
@@ -176,24 +145,9 @@ class ParametricCosmos:
 
     @classmethod
     def open(cls, folder: str | Path, *, mag_range: tuple[float, float]) -> ParametricCosmos:
-        """Open a catalogue with fits.
+        """Open a catalogue with fits: galaxies with a good one (``exclusion_level="marginal"``).
 
-        Parameters
-        ----------
-        folder
-            Folder of the catalogue, or its table.
-        mag_range
-            Brightest and faintest magnitude.
-
-        Returns
-        -------
-        galaxies
-            Those with a good fit (``exclusion_level="marginal"``).
-
-        Raises
-        ------
-        StampSetError
-            Raised if the catalogue has no fits or no galaxy in the range.
+        `StampSetError` if it has no fits, or no galaxy in the range of magnitudes.
         """
         path = find_catalog(folder)
         if not has_parametric_fits(path):

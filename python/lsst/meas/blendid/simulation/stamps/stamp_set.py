@@ -294,11 +294,13 @@ class StampSet:
             raise StampSetError(f"the number of a realisation must not be negative, not {realisation}")
         if np.any(self.noise > 0.0):
             raise StampSetError(f"{self.name} has noise already; take the set without")
+        # Keys are whole numbers: draws of levels that differ by .001 are independent.
         level = round(1000.0 * sigma)
         shape = self.images.shape[1:]
         images = np.array(self.images, dtype=np.float32)
         for i, stamp_id in enumerate(np.asarray(self.stamps["stamp_id"]).tolist()):
             key = np.random.SeedSequence(self.seed, spawn_key=(level, realisation, stamp_id))
+            # By name: the noise of a set must not change with what default_rng is.
             noise = np.random.Generator(np.random.SFC64(key)).standard_normal(shape, dtype=np.float32)
             images[i] += np.float32(sigma) * noise
         stamps, truth = self.stamps.copy(), self.truth.copy()
@@ -450,22 +452,9 @@ class StampSet:
 
 
 def check_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Complete and check numbers of stamps.
+    """Complete the numbers of stamps of some splits with 0 for the others.
 
-    Parameters
-    ----------
-    counts
-        Number of stamps of some splits.
-
-    Returns
-    -------
-    complete
-        That of each of `SPLITS`, 0 where none was given.
-
-    Raises
-    ------
-    SimulationError
-        Raised for an unknown split, a number that is not whole or is negative, or no stamp at all.
+    `SimulationError` for an unknown split, a number that is not whole or is negative, or no stamp at all.
     """
     unknown = sorted(set(counts) - set(SPLITS))
     if unknown:

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from astropy.table import Table
 
-from lsst.daf.butler import Butler
 from lsst.images.cells import PatchDefinition
 
 from ..catalogs.catalog import GalaxySource
@@ -30,11 +29,12 @@ from ..catalogs.galaxies import SizeModel
 from ..progress import ProgressCallback
 from ..survey import get_survey
 from .repository import (
-    TRUTH_DATASET,
     RepositoryWriter,
     is_free,
 )
 from .tract import TractLayout, TractSimulation, make_tract_catalog
+
+_SKYMAP, _BAND, _COLLECTION = "blendid_demo", "i", "demo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,6 @@ class DemoRepository:
     band: str
     """Name of the band."""
 
-    truth: dict[int, Table]
-    """Truth table of each patch: rows whose centre lies in its outer box."""
-
     @property
     def data_ids(self) -> tuple[dict[str, str | int], ...]:
         """Data IDs of the coadds, one a patch."""
@@ -80,15 +77,9 @@ def make_demo_repository(
     seed: int = 1,
     source: GalaxySource | Table | str | Path | int | None = None,
     size_model: str | SizeModel = "cosmodc2-galaxies",
-    band: str = "i",
-    collection: str = "demo",
-    skymap: str = "blendid_demo",
-    tract: int = 0,
-    split: str | None = None,
-    processes: int = 1,
     progress: ProgressCallback | None = None,
 ) -> DemoRepository:
-    """Make a Butler repository with simulated coadds of overlapping patches in one band.
+    """Make a Butler repository with simulated coadds of overlapping patches in band *i*.
 
     Parameters
     ----------
@@ -100,16 +91,10 @@ def make_demo_repository(
         Width of the outer box of a patch, pixels.
     overlap
         Width of the strip that neighbours share, pixels; even.
-    seed, source, size_model, split
+    seed, source, size_model
         See `~lsst.meas.blendid.simulation.make_catalog`.
-    band
-        Name of the band.
-    collection
-        Name of the RUN collection to write to.
-    skymap, tract
-        Identity of the tract.
-    processes, progress
-        See `~lsst.meas.blendid.simulation.tracts.tract_jobs.simulate_patches`.
+    progress
+        Called with the number of coadds done and in all.
 
     Returns
     -------
@@ -135,18 +120,15 @@ def make_demo_repository(
         raise FileExistsError(f"output exists already: {root}; remove it or choose another path")
     n_patches = (patches, 1) if isinstance(patches, int) else patches
     layout = TractLayout(
-        skymap, tract, n_patches, patch_size, overlap, pixel_scale=get_survey(band).pixel_scale
+        _SKYMAP, 0, n_patches, patch_size, overlap, pixel_scale=get_survey(_BAND).pixel_scale
     )
     simulation, catalog = make_tract_catalog(
-        TractSimulation(layout, seed), source, band=band, size_model=size_model, split=split
+        TractSimulation(layout, seed), source, band=_BAND, size_model=size_model
     )
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f".{root.name}-") as folder:
         temporary = Path(folder) / "repository"
-        writer = RepositoryWriter(temporary, simulation, [band], collection=collection)
+        writer = RepositoryWriter(temporary, simulation, [_BAND], collection=_COLLECTION)
         jobs = writer.write_inputs(simulation, catalog)
-        writer.write_coadds(simulation, jobs, processes=processes, progress=progress)
+        writer.write_coadds(simulation, jobs, progress=progress)
         os.replace(temporary, root)
-    names: dict[str, str | int] = {"skymap": skymap, "tract": tract, "band": band}
-    with Butler.from_config(str(root), collections=collection) as butler:
-        truth = {p.id: butler.get(TRUTH_DATASET, {**names, "patch": p.id}) for p in simulation.layout.patches}
-    return DemoRepository(root, collection, skymap, tract, simulation.layout.patches, band, truth)
+    return DemoRepository(root, _COLLECTION, layout.skymap, layout.tract, layout.patches, _BAND)

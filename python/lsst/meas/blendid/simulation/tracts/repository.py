@@ -79,6 +79,10 @@ _DATASETS: Mapping[str, tuple[tuple[str, ...], str]] = {
 }
 
 
+# Owns the filters through which bands exist in a Butler.
+_INSTRUMENT = "BlendidSim"
+
+
 class RepositoryWriter:
     """Writes a simulated tract into a Butler repository, which is made if need be.
 
@@ -174,6 +178,7 @@ class RepositoryWriter:
             name, the collection has other settings or another catalogue of the tract, or the
             repository cannot be written.
         """
+        # By patch, so that a quantum reads what shines into its patch and no more.
         catalogs = {number: simulation.patch_catalog(catalog, number) for number in self._numbers}
         with _name_errors(self.root):
             if self._is_new:
@@ -382,8 +387,7 @@ def register_dimensions(
     projection: SkyProjection[TractFrame],
     patches: Iterable[PatchDefinition],
     *,
-    bands: Iterable[str] = ("i",),
-    instrument: str = "BlendidSim",
+    bands: Iterable[str],
 ) -> None:
     """Insert the dimension records that datasets of patches and bands need.
 
@@ -399,8 +403,6 @@ def register_dimensions(
     bands
         Names of the bands. A band exists in a Butler through a physical filter only:
         one ``<band>_sim`` is made for each.
-    instrument
-        Name of the instrument that owns the filters.
 
     Raises
     ------
@@ -415,7 +417,7 @@ def register_dimensions(
         (
             "instrument",
             {
-                "name": instrument,
+                "name": _INSTRUMENT,
                 "visit_max": 1,
                 "exposure_max": 1,
                 "detector_max": 1,
@@ -425,7 +427,7 @@ def register_dimensions(
     ]
     for band in bands:
         records.append(
-            ("physical_filter", {"instrument": instrument, "name": f"{band}_sim", "band": band}),
+            ("physical_filter", {"instrument": _INSTRUMENT, "name": f"{band}_sim", "band": band}),
         )
     # The hash is that of the whole layout, so that another one of the same name differs here already.
     records.append(

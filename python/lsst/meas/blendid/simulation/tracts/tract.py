@@ -42,6 +42,7 @@ from lsst.pex.config import Config
 
 from ..catalogs.catalog import GalaxySource, as_source, make_catalog
 from ..catalogs.galaxies import SizeModel
+from ..catalogs.sky_field import check_place
 from ..coadds.cells import cell_size_for
 from ..coadds.coadd import simulate_patch
 from ..coadds.simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_sky_projection
@@ -136,12 +137,7 @@ class TractLayout:
     """Size of a pixel, arcsec."""
 
     def __post_init__(self) -> None:
-        ra, dec = self.center
-        if not math.isfinite(ra) or not abs(dec) <= 90.0:
-            raise SimulationError(
-                f"the middle of a tract needs a finite right ascension and a declination within 90 degrees, "
-                f"not {ra:g} and {dec:g}"
-            )
+        check_place(self.center, "the middle of a tract")
 
     @functools.cached_property
     def patches(self) -> tuple[PatchDefinition, ...]:
