@@ -35,7 +35,9 @@ import numpy as np
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     LogisticClassifier,
+    LogisticSettings,
     PeaksClassifier,
+    PeaksSettings,
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
@@ -91,23 +93,19 @@ def load(split: str, size_model: str, draws: int, args: argparse.Namespace) -> L
 
 def fit(classifier: BlendClassifier, train: LabelledScenes, test: LabelledScenes) -> np.ndarray:
     """P(blended) of the test footprints by a classifier fitted to the training ones."""
-    classifier.fit(train.samples, train.counts)
+    classifier.fit(train)
     return split_probabilities(classifier.predict(test.samples))[0]
 
 
 def predictions(train: LabelledScenes, test: LabelledScenes) -> dict[str, np.ndarray]:
     """P(blended) of the test footprints by all models."""
-    peaks = PeaksClassifier.ConfigClass()
-    plain, full = LogisticClassifier.ConfigClass(), LogisticClassifier.ConfigClass()
-    plain.nComponents, plain.features = 8, []
-    for config in (peaks, plain, full):
-        config.modelPackage = ""
+    plain = LogisticSettings(n_components=8, features=())
     found = {
-        "5-sigma peaks": fit(PeaksClassifier(peaks), train, test),
+        "5-sigma peaks": fit(PeaksClassifier(settings=PeaksSettings()), train, test),
         "area only": area_only(train.samples, train.counts, test.samples),
         "area + peak counts": area_and_peaks(train.samples, train.counts, test.samples),
-        "PCA 8 + LR, l2 cutouts": fit(LogisticClassifier(plain), train, test),
-        "logistic": fit(LogisticClassifier(full), train, test),
+        "PCA 8 + LR, l2 cutouts": fit(LogisticClassifier(settings=plain), train, test),
+        "logistic": fit(LogisticClassifier(settings=LogisticSettings()), train, test),
     }
     for name in list_shipped("classifier"):
         package = ModelPackage.read(name)

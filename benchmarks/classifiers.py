@@ -30,7 +30,10 @@ import numpy as np
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     FeaturesClassifier,
+    FeaturesSettings,
     LogisticClassifier,
+    LogisticSettings,
+    TreeSettings,
     classifier_registry,
     split_probabilities,
 )
@@ -102,14 +105,14 @@ def load(
 
 def unfitted() -> dict[str, BlendClassifier]:
     """Models that are fitted in each universe."""
-    reference, linear = FeaturesClassifier.ConfigClass(), LogisticClassifier.ConfigClass()
-    reference.features = list(REFERENCE_FEATURES)
     # As of the boosted trees of the other baselines: with those few renders more trees fit their noise.
-    reference.iterations, reference.learningRate, reference.leaves, reference.leastSamples = 150, 0.06, 15, 40
-    linear.nComponents, linear.features = 8, []
-    for config in (reference, linear):
-        config.modelPackage = ""
-    return {REFERENCE: FeaturesClassifier(reference), LINEAR: LogisticClassifier(linear)}
+    trees = TreeSettings(n_trees=150, learning_rate=0.06, n_leaves=15, min_samples=40)
+    reference = FeaturesSettings(features=REFERENCE_FEATURES, trees=trees)
+    linear = LogisticSettings(n_components=8, features=())
+    return {
+        REFERENCE: FeaturesClassifier(settings=reference),
+        LINEAR: LogisticClassifier(settings=linear),
+    }
 
 
 def read_shipped(folder: Path | None) -> dict[str, BlendClassifier]:
@@ -210,7 +213,7 @@ def run_universe(
     fitted = unfitted()
     train = load("train", size_model, args.train_draws, list(fitted.values()), args)
     for model in fitted.values():
-        model.fit(train.samples, train.counts)
+        model.fit(train)
     test = load(args.split, size_model, args.test_draws, [*fitted.values(), *shipped.values()], args)
     predictions = {
         "area only": area_only(train.samples, train.counts, test.samples),

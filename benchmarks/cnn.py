@@ -24,17 +24,19 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
-    FitOptions,
-    LabelledSamples,
+    CnnClassifier,
+    CnnSettings,
     LogisticClassifier,
+    LogisticSettings,
+    paper_settings,
     split_probabilities,
 )
-from lsst.meas.blendid.classifiers.cnn import CnnClassifier
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.samples import FootprintSamples
@@ -48,19 +50,17 @@ SIZES = ("cosmodc2", "1.6x", "large")
 def make_models(epochs: int) -> dict[str, BlendClassifier]:
     """Make the untrained classifiers that are compared."""
     models: dict[str, BlendClassifier] = {}
-    config = LogisticClassifier.ConfigClass()
-    config.modelPackage, config.nComponents, config.features = "", 8, []
-    models["PCA 8 + LR, l2"] = LogisticClassifier(config)
-    for name in ("buchanan2022, l2", "buchanan2022, asinh", "modern, no features", "modern"):
-        config = CnnClassifier.ConfigClass()
-        config.modelPackage = ""
-        if name.startswith("buchanan2022"):
-            config.set_paper()
-            config.cutout.normalization = name.split(", ")[1]
-        elif name.endswith("no features"):
-            config.features = []
-        config.epochs = epochs
-        models[name] = CnnClassifier(config)
+    linear = LogisticSettings(n_components=8, features=())
+    models["PCA 8 + LR, l2"] = LogisticClassifier(settings=linear)
+    paper = paper_settings()
+    for name, settings in (
+        ("buchanan2022, l2", replace(paper, cutout=replace(paper.cutout, normalization="l2"))),
+        ("buchanan2022, asinh", paper),
+        ("modern, no features", CnnSettings(features=())),
+        ("modern", CnnSettings()),
+    ):
+        training = replace(settings.training, epochs=epochs)
+        models[name] = CnnClassifier(settings=replace(settings, training=training))
     return models
 
 
@@ -110,13 +110,12 @@ def main() -> None:
     validation = label_scenes(scenes, (clipped_footprints(),), prepare=prepare)
     timed = label_scenes(scenes[:1], (clipped_footprints(),)).samples
     universe = np.array([SIZES.index(scene.size_model) for scene in scenes])[validation.samples.scene_index]
-    held_out = LabelledSamples(validation.samples, validation.counts)
     print(f"{len(train.counts)} footprints to learn from, {len(validation.counts)} for validation")
     print(f"{'':22}" + "".join(f"{size:>24}" for size in SIZES) + f"{f'{len(timed)} footprints':>18}")
     figures: dict[str, dict[str, object]] = {}
     for name, model in models.items():
         start = time.process_time()
-        model.fit(train.samples, train.counts, options=FitOptions(validation=held_out))
+        model.fit(train, validation)
         fitted = time.process_time() - start
         p, _ = split_probabilities(model.predict(validation.samples))
         columns, numbers = [], {}

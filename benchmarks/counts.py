@@ -34,11 +34,14 @@ from typing import Any
 import numpy as np
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
-    FeaturesClassifier,
+    FeaturesSettings,
     HierarchyClassifier,
-    HierarchyConfig,
-    LogisticClassifier,
+    HierarchySettings,
+    LogisticSettings,
     PeaksClassifier,
+    PeaksSettings,
+    TreeSettings,
+    classifier_registry,
     find_classifier,
     split_probabilities,
 )
@@ -76,22 +79,18 @@ def load(
 
 def unfitted() -> dict[str, BlendClassifier]:
     """Classifiers that are fitted in each universe: each direct and as a hierarchy."""
-    logistic, features = LogisticClassifier.ConfigClass(), FeaturesClassifier.ConfigClass()
-    features.features = list(REFERENCE_FEATURES)
-    features.iterations, features.learningRate, features.leaves, features.leastSamples = 150, 0.06, 15, 40
-    peaks = PeaksClassifier.ConfigClass()
-    models: dict[str, BlendClassifier] = {}
-    for config in (logistic, features, peaks):
-        config.modelPackage = ""
-    models["5 sigma peaks, with their confusion"] = PeaksClassifier(peaks)
-    for name, cls, config in (
-        ("logistic", LogisticClassifier, logistic),
-        ("features", FeaturesClassifier, features),
+    trees = TreeSettings(n_trees=150, learning_rate=0.06, n_leaves=15, min_samples=40)
+    models: dict[str, BlendClassifier] = {
+        "5 sigma peaks, with their confusion": PeaksClassifier(settings=PeaksSettings())
+    }
+    for name, settings in (
+        ("logistic", LogisticSettings()),
+        ("features", FeaturesSettings(features=REFERENCE_FEATURES, trees=trees)),
     ):
-        chosen = HierarchyConfig()
-        chosen.member = name
-        models[f"{name}, direct"] = cls(config)
-        models[f"{name}, hierarchy"] = HierarchyClassifier(chosen, member_config=config)
+        models[f"{name}, direct"] = classifier_registry[name](settings=settings)
+        models[f"{name}, hierarchy"] = HierarchyClassifier(
+            settings=HierarchySettings(member=name), member_settings=settings
+        )
     return models
 
 
@@ -119,8 +118,8 @@ def run_universe(
     if fitted:
         train = load("train", size_model, args.train_draws, list(fitted.values()), args)
         for model in fitted.values():
-            model.fit(train.samples, train.counts)
-            model.fit_counts(train.samples, train.counts)
+            model.fit(train)
+            model.fit_counts(train)
     models = fitted | shipped
     test = load(args.split, size_model, args.test_draws, list(models.values()), args)
     samples = test.samples

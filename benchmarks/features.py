@@ -77,7 +77,7 @@ def main() -> None:
     _, peaks = measure_peaks(result, planes)
     table = measure_features(FootprintSamples([result]))
     rng = np.random.default_rng(1)
-    settings = TreeSettings(iterations=max(arguments.trees // 5, 1), least_samples=5, patience=0)
+    settings = TreeSettings(n_trees=max(arguments.trees // 5, 1), min_samples=5, patience=0)
     trees = fit_trees(table, rng.integers(0, 5, n), settings=settings)
 
     def everything() -> None:

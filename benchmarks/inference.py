@@ -176,14 +176,14 @@ def compare_cutouts(keras: Any, n: int, repeats: int) -> None:
     """Compare what runs the network on cutouts."""
     package = ModelPackage.read("cnn-i-1")
     classifier = CnnClassifier.from_package(package)
-    rng, size = np.random.default_rng(2), classifier.config.cutout.size
+    rng, size = np.random.default_rng(2), classifier.settings.cutout.size
     images = rng.normal(size=(n, size, size, 3)).astype(np.float32)
     images[..., 2] = images[..., 2] > 0.5
-    features = rng.normal(size=(n, len(classifier.config.features))).astype(np.float32)
+    features = rng.normal(size=(n, len(classifier.settings.features))).astype(np.float32)
     runs: dict[str, Run] = {}
     if keras is not None:
         trained = build_modern_network(
-            size, 3, features.shape[1], N_CLASSES, 0, width=classifier.config.width
+            size, 3, features.shape[1], N_CLASSES, 0, width=classifier.settings.width
         )
         set_arrays(trained, package.arrays, prefix="weights_")
         runs["Keras on TensorFlow"] = run_tensorflow(trained, [images, features], 0)

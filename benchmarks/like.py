@@ -47,13 +47,6 @@ SEEDS = {"coadd": 7_000, "like": 7_001, "dial": 7_002, "test": 7_100}
 SIZES = ("cosmodc2", "1.6x", "large")
 
 
-def bare(cls: type[BlendClassifier]) -> Any:
-    """Config without a model."""
-    config = cls.ConfigClass()
-    config.modelPackage = ""
-    return config
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,7 +65,7 @@ def main() -> None:
     names = args.classifier or ["logistic"]
     classes = [classifier_registry[name] for name in names]
     packages = [ModelPackage.read(name) for name in args.package]
-    preparers = [cls(bare(cls)) for cls in classes]
+    preparers = [cls(settings=cls.SettingsClass()) for cls in classes]
     preparers += [classifier_registry[p.classifier].from_package(p) for p in packages]
     survey = dataclasses.replace(get_survey("i"), fwhm=args.fwhm, n_exposures=args.exposures)
 
@@ -125,7 +118,7 @@ def main() -> None:
     for name, cls in zip(names, classes, strict=True):
         for way, labelled in train.items():
             start = time.process_time()
-            package = train_classifier(name, labelled, config=bare(cls))
+            package = train_classifier(name, labelled)
             models[f"{name}, {way}"] = cls.from_package(package)
             print(f"{name}, {way}: fitted in {time.process_time() - start:.0f} s of one core", flush=True)
     for package in packages:

@@ -24,11 +24,16 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from blendhunter_sep import PUBLISHED_SEP, SepBaseline, SepScores, score_sep, sep_baseline
-from lsst.meas.blendid.classifiers import BlendClassifier, LogisticClassifier, split_probabilities
+from lsst.meas.blendid.classifiers import (
+    BlendClassifier,
+    LogisticClassifier,
+    LogisticSettings,
+    split_probabilities,
+)
+from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.simulation.stamps import (
     BlendHunterSettings,
     StampSet,
@@ -63,11 +68,9 @@ def row(name: str, noise: float, scores: SepScores) -> str:
 
 def train(stamp_set: StampSet, noise: float) -> BlendClassifier:
     """Train ``logistic`` on whole stamps with some noise."""
-    config: Any = LogisticClassifier.ConfigClass()
-    config.modelPackage, config.cutout.size = "", stamp_set.size
-    model = LogisticClassifier(config)
-    labelled = label_stamps(stamp_set.with_noise(noise))
-    model.fit(labelled.samples, labelled.counts)
+    settings = LogisticSettings(cutout=CutoutSettings(size=stamp_set.size))
+    model = LogisticClassifier(settings=settings)
+    model.fit(label_stamps(stamp_set.with_noise(noise)))
     return model
 
 

@@ -90,21 +90,12 @@ def scores_of(predict: Callable[[Any], np.ndarray], test: LabelledScenes) -> lis
 
 def from_nothing(cls: type[BlendClassifier], labelled: LabelledScenes, seed: int) -> BlendClassifier:
     """A classifier fitted to labelled footprints alone."""
-    classifier = cls(bare(cls))
+    classifier = cls(settings=cls.SettingsClass())
     with warnings.catch_warnings():
         # Of so few footprints some classes are rare.
         warnings.simplefilter("ignore")
-        classifier.fit(
-            labelled.samples, labelled.counts, options=FitOptions(centers=labelled.centers, seed=seed)
-        )
+        classifier.fit(labelled, options=FitOptions(seed=seed))
     return classifier
-
-
-def bare(cls: type[BlendClassifier]) -> Any:
-    """Config without a model."""
-    config = cls.ConfigClass()
-    config.modelPackage = ""
-    return config
 
 
 def compare(
@@ -130,7 +121,7 @@ def compare(
             recalibrated = cls.from_package(package)
             raw, _ = split_probabilities(recalibrated.predict(few.samples))
             recalibrated.calibration = fit_calibration(raw, few.counts > 1, "platt")
-            further = fine_tune(cls, bare(cls), few, FitOptions(start=package, seed=draw + 1))
+            further = fine_tune(package, few, options=FitOptions(seed=draw + 1))
             ways = (recalibrated, further, None)
             for way, into in zip(ways, found.values(), strict=True):
                 try:
@@ -184,7 +175,7 @@ def main() -> None:
         "pool": ("train", args.sizes, other, args.pool_scenes),
         "test": ("validation", args.sizes, other, args.test_scenes),
     }
-    preparers = [cls(bare(cls)) for cls in classes]
+    preparers = [cls(settings=cls.SettingsClass()) for cls in classes]
     labelled = {}
     start = time.perf_counter()
     for name, (split, sizes, survey, n) in universes.items():

@@ -330,7 +330,7 @@ def r_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     package = ModelPackage.read("logistic-i-1")
     package.metadata["name"] = "logistic-r"
     package.metadata["inputs"]["bands"] = ["r"]
-    package.metadata["config"]["regularization"] = 2.5
+    package.metadata["settings"]["regularization"] = 2.5
     package.arrays["intercepts"] = package.arrays["intercepts"] + [0.0, 0.0, 1.0, 1.0, 1.0]
     return str(package.write(tmp_path_factory.mktemp("models") / "r.blendid"))
 
@@ -489,8 +489,8 @@ def test_models_from_the_butler(image: MaskedImage) -> None:
         task.run(image, psf=_psf(image.bbox), model_packages={"peaks": packages["peaks"]})
     with pytest.raises(InvalidQuantumError, match="no model packages"):
         task.run(image, psf=_psf(image.bbox))
-    config.classifiers["logistic"].cutout.size = 21
-    with pytest.raises(InvalidQuantumError, match="cutout.size"):
+    packages["logistic"].metadata["settings"]["cutout"]["size"] = 21
+    with pytest.raises(InvalidQuantumError, match="unusable arrays"):
         BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), model_packages=packages)
 
 
@@ -503,7 +503,7 @@ def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
             name = "plugin"
             needs_package = False
 
-            def fit(self, samples: Any, counts: np.ndarray, **options: Any) -> None:
+            def _fit(self, train: Any, validation: Any, options: Any) -> None:
                 raise NotImplementedError
 
             def predict(self, samples: Any) -> np.ndarray:
@@ -668,7 +668,7 @@ def run_localizer(image: MaskedImage) -> Iterator[Callable[..., Any]]:
             name = "plugin"
             needs_package = False
 
-            def fit(self, samples: Any, galaxies: Any, *, options: Any = None) -> None:
+            def _fit(self, train: Any, galaxies: Any, options: Any) -> None:
                 raise NotImplementedError
 
             def locate(self, samples: Any) -> tuple[Positions, ...]:

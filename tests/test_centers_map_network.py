@@ -23,7 +23,7 @@ from lsst.meas.blendid.samples import FootprintSamples
 from toy_centers import make_scenes
 from toy_samples import make_result
 
-SHAPE = NetworkShape((4, 6), (1, 1), 3, (7,))
+SHAPE = NetworkShape(widths=(4, 6), blocks=(1, 1), embedding=3, hidden=(7,))
 
 
 def make_arrays(seed: int = 1) -> dict[str, np.ndarray]:

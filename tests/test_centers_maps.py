@@ -22,7 +22,7 @@ from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.networks import MissingKerasError, import_keras, set_arrays
 from scipy.signal import correlate2d
 
-SHAPE = NetworkShape((4, 6), (1, 2), 3, (7,))
+SHAPE = NetworkShape(widths=(4, 6), blocks=(1, 2), embedding=3, hidden=(7,))
 
 
 def make_arrays(shape: NetworkShape, seed: int = 1) -> dict[str, np.ndarray]:
@@ -104,8 +104,8 @@ def run_slowly(
     ("shape", "ny", "nx"),
     [
         (SHAPE, 34, 41),
-        (NetworkShape((3,), (1,), 2, ()), 17, 22),
-        (NetworkShape((3, 17, 5), (2, 1, 1), 2, (6, 5)), 25, 50),
+        (NetworkShape(widths=(3,), blocks=(1,), embedding=2, hidden=()), 17, 22),
+        (NetworkShape(widths=(3, 17, 5), blocks=(2, 1, 1), embedding=2, hidden=(6, 5)), 25, 50),
     ],
 )
 def test_equals_layer_by_layer(shape: NetworkShape, ny: int, nx: int) -> None:

@@ -28,7 +28,7 @@ from lsst.meas.blendid.centers.network import (
 from lsst.meas.blendid.centers.pooling import count_probabilities, pool_maps, tile_labels
 from lsst.meas.blendid.networks import get_arrays, import_keras
 
-SHAPE = NetworkShape((4, 6), (1, 2), 3, (7,))
+SHAPE = NetworkShape(widths=(4, 6), blocks=(1, 2), embedding=3, hidden=(7,))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,12 @@ def make_image(ny: int, nx: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray,
 
 @pytest.mark.parametrize(
     "shape",
-    [NetworkShape(), SHAPE, NetworkShape((4,), (1,), 2, ()), NetworkShape((3, 4, 5), (2, 1, 1), 2, (6, 5))],
+    [
+        NetworkShape(),
+        SHAPE,
+        NetworkShape(widths=(4,), blocks=(1,), embedding=2, hidden=()),
+        NetworkShape(widths=(3, 4, 5), blocks=(2, 1, 1), embedding=2, hidden=(6, 5)),
+    ],
 )
 def test_weight_shapes_are_those_of_keras(keras: Any, shape: NetworkShape) -> None:
     arrays = get_arrays(build_map_network(keras, shape)) | get_arrays(build_head(keras, shape))

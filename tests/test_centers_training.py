@@ -29,9 +29,9 @@ from lsst.meas.blendid.networks import CheckpointError, TrainingError, import_ke
 from lsst.meas.blendid.networks.checkpoint import read_checkpoint, write_checkpoint
 from toy_centers import make_scenes
 
-SHAPE = NetworkShape((6,), (1,), 4, (8,))
+SHAPE = NetworkShape(widths=(6,), blocks=(1,), embedding=4, hidden=(8,))
 SETTINGS = TrainingSettings(
-    steps=12, epoch=4, warmup=2, restarts=(6,), learning_rate=0.01, averaging=0.9, seed=3
+    steps=12, steps_per_epoch=4, warmup_steps=2, restarts=(6,), learning_rate=0.01, averaging=0.9
 )
 
 
@@ -69,11 +69,11 @@ def train(keras: Any, **changes: Any) -> tuple[dict[str, np.ndarray], dict[str, 
     } | changes
     crops = values.pop("crops", None) or make_crops()
     maps, head = build_map_network(keras, SHAPE, seed=3), build_head(keras, SHAPE, seed=3)
-    return train_network(keras, maps, head, crops, values.pop("settings"), **values)
+    return train_network(keras, maps, head, crops, values.pop("settings"), 3, **values)
 
 
 def test_loss_falls(keras: Any) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=60, epoch=20)
+    settings = dataclasses.replace(SETTINGS, steps=60, steps_per_epoch=20)
     lines: list[str] = []
     weights, history = train(keras, settings=settings, say=lines.append)
     assert {name: array.shape for name, array in weights.items()} == weight_shapes(SHAPE)
@@ -158,7 +158,7 @@ def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:
         return inputs, truth
 
     crops.make = broken  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match="not finite after 6 steps; lower learningRate"):
+    with pytest.raises(TrainingError, match=r"not finite after 6 steps; lower training\.learning_rate"):
         train(keras, crops=crops, folder=tmp_path)
     lines: list[str] = []
     train(keras, folder=tmp_path, say=lines.append)
@@ -167,34 +167,36 @@ def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite(keras: Any, tmp_path: Path) -> None:
     # The loss of the only step is that of the weights before it.
-    settings = dataclasses.replace(SETTINGS, steps=1, epoch=1, warmup=0, learning_rate=float("inf"))
+    settings = dataclasses.replace(
+        SETTINGS, steps=1, steps_per_epoch=1, warmup_steps=0, learning_rate=3e38, weight_decay=1e3
+    )
     with pytest.raises(TrainingError, match="weights are not finite after 1 steps"):
         train(keras, settings=settings, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_validation_loss_that_is_not_finite(keras: Any) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=1, epoch=1, warmup=0)
+    settings = dataclasses.replace(SETTINGS, steps=1, steps_per_epoch=1, warmup_steps=0)
     with pytest.raises(TrainingError, match="validation loss is not finite after 1 steps"):
         train(keras, settings=settings, validate=lambda _weights: float("nan"))
 
 
 def test_learning_rates(keras: Any) -> None:
     """Each part is what Keras makes of one training."""
-    settings = TrainingSettings(50, 10, learning_rate=0.3, warmup=4, restarts=(30,))
+    settings = TrainingSettings(steps=50, learning_rate=0.3, warmup_steps=4, restarts=(30,))
     expected = []
     for steps in (30, 20):
         decay = keras.optimizers.schedules.CosineDecay(0.0, steps - 4, warmup_target=0.3, warmup_steps=4)
         expected += [float(decay(step)) for step in range(steps)]
     assert learning_rates(settings) == pytest.approx(np.array(expected), rel=1e-5, abs=1e-7)
     once = dataclasses.replace(settings, restarts=())
-    for restarts in [(50,), (80, 0)]:
+    for restarts in [(50,), (80,)]:
         none = dataclasses.replace(settings, restarts=restarts)
         assert np.array_equal(learning_rates(none), learning_rates(once))
-    short = TrainingSettings(5, 1, learning_rate=0.3, warmup=4, restarts=(3, 4))
+    short = TrainingSettings(steps=5, learning_rate=0.3, warmup_steps=4, restarts=(3, 4))
     assert learning_rates(short) == pytest.approx([0.0, 0.15, 0.3, 0.3, 0.3])
 
 
 def test_no_warmup(keras: Any) -> None:
-    _, history = train(keras, settings=dataclasses.replace(SETTINGS, warmup=0, steps=4))
+    _, history = train(keras, settings=dataclasses.replace(SETTINGS, warmup_steps=0, steps=4))
     assert np.isfinite(history["loss"]).all()

@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     BlendClassifierConfig,
     FitOptions,
+    LabelledSamples,
     LogisticClassifier,
-    LogisticConfig,
+    LogisticSettings,
     PeaksClassifier,
     PeaksConfig,
+    PeaksSettings,
     split_probabilities,
 )
 from lsst.meas.blendid.flags import flag_names
@@ -31,36 +34,36 @@ from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_samples import make_result, make_samples
 
 
-def make_fitted(name: str, **fields: object) -> tuple[BlendClassifier, FootprintSamples, np.ndarray]:
+def make_fitted(name: str, **settings: Any) -> tuple[BlendClassifier, FootprintSamples, np.ndarray]:
     samples, counts = make_samples(12)
     cls = {"peaks": PeaksClassifier, "logistic": LogisticClassifier}[name]
-    config = cls.ConfigClass()
-    config.modelPackage = ""
-    for key, value in fields.items():
-        setattr(config, key, value)
-    classifier = cls(config)
-    classifier.fit(samples, counts)
+    classifier = cls(settings=cls.SettingsClass(**settings))
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
     return classifier, samples, counts
 
 
 class ConstantClassifier(BlendClassifier):
     """A classifier that learns nothing."""
 
-    ConfigClass: ClassVar[type[BlendClassifierConfig]] = BlendClassifierConfig
-    name: ClassVar[str] = "constant"
+    name = "constant"
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        pass
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
+        self._state = {}
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         return np.full(len(samples), 0.5)
+
+
+class SelectiveClassifier(ConstantClassifier):
+    """A classifier that learns from the first hundred footprints."""
+
+    name = "selective"
+
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray:
+        super()._fit(train, validation, options)
+        return np.arange(len(train.counts)) < 100
 
 
 @pytest.mark.parametrize("name", ["peaks", "logistic"])
@@ -69,6 +72,7 @@ def test_package_round_trip_gives_the_same_numbers(name: str) -> None:
     package = ModelPackage.from_bytes(classifier.to_package("m").to_bytes())
     for config in (None, classifier.config):
         again = type(classifier).from_package(package, config)
+        assert again.settings == classifier.settings
         np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
     assert again.to_package("m").to_bytes() == classifier.to_package("m").to_bytes()
     assert package.metadata["prior"]["blended"] == pytest.approx(np.mean(make_samples(12)[1] > 1), abs=1e-6)
@@ -99,10 +103,14 @@ def test_without_model(cls: type[BlendClassifier]) -> None:
     samples, _ = make_samples(3)
     config = cls.ConfigClass()
     config.modelPackage = ""
-    with pytest.raises(RuntimeError, match=r"has no model: set config\.modelPackage"):
-        cls(config).predict(samples)
-    with pytest.raises(RuntimeError, match="has no model"):
-        cls(config).to_package()
+    for classifier in (cls(config), cls(settings=cls.SettingsClass())):
+        assert classifier.package is None
+        with pytest.raises(RuntimeError, match=r"has no model: set config\.modelPackage"):
+            classifier.predict(samples)
+        with pytest.raises(RuntimeError, match="has no model"):
+            classifier.to_package()
+        with pytest.raises(RuntimeError, match="has no model"):
+            classifier.fine_tune(LabelledSamples(samples=samples, counts=np.arange(len(samples)) % 3))
 
 
 @pytest.mark.parametrize("cls", [PeaksClassifier, LogisticClassifier])
@@ -115,55 +123,71 @@ def test_default_config_names_a_shipped_model_that_fits(cls: type[BlendClassifie
 
 
 @pytest.mark.parametrize("name", ["peaks", "logistic"])
-def test_bad_training_sets(name: str) -> None:
+def test_labels_of_one_kind_are_refused(name: str) -> None:
     classifier, samples, counts = make_fitted(name)
-    for labels, match in [
-        (counts[:-1], "287 labels were given for 288 footprints"),
-        (np.ones_like(counts), "0 of the 288 training footprints are blended"),
-        (np.full_like(counts, 2), "288 of the 288 training footprints are blended"),
-        (counts - 5, "integers from 0"),
-        (counts.astype(float), "integers from 0"),
-    ]:
-        with pytest.raises(ValueError, match=match):
-            classifier.fit(samples, labels)
-    for weights in (np.ones(3), np.full(len(counts), np.nan), -np.ones(len(counts))):
-        with pytest.raises(ValueError, match="weights must be"):
-            classifier.fit(samples, counts, weights=weights)
+    expected = classifier.predict(samples)
+    for labels, n_blended in [(np.ones_like(counts), 0), (np.full_like(counts, 2), 288)]:
+        labelled = LabelledSamples(samples=samples, counts=labels)
+        for call in (classifier.fit, classifier.fine_tune):
+            with pytest.raises(ValueError, match=f"{n_blended} of the 288 training footprints are blended"):
+                call(labelled)
+    # What it had learned is left as it was.
+    np.testing.assert_array_equal(classifier.predict(samples), expected)
 
 
 def test_package_of_another_classifier() -> None:
     package = make_fitted("peaks")[0].to_package("m")
     with pytest.raises(ModelPackageError, match="classifier 'peaks', not of 'logistic'"):
-        LogisticClassifier.from_package(package, LogisticConfig())
+        LogisticClassifier.from_package(package)
 
 
-def test_package_that_does_not_fit_the_config() -> None:
-    package = make_fitted("logistic")[0].to_package("m")
-    config = LogisticConfig()
-    config.cutout.size = 31
-    config.cutout.normalization = "snr"
-    with pytest.raises(
-        ModelPackageError, match=r"cutout\.normalization is 'snr', trained with 'l2'.*size is 31"
-    ):
-        LogisticClassifier.from_package(package, config)
-    config = PeaksConfig()
-    config.threshold = 7.0
-    with pytest.raises(ModelPackageError, match=r"peaks-i-1.* threshold is 7\.0, trained with 5\.0"):
-        PeaksClassifier(config)
-
-
-def test_config_from_package_takes_all_settings() -> None:
-    classifier, samples, _ = make_fitted("logistic", nComponents=5, features=["log_area"])
+def test_a_package_brings_its_settings() -> None:
+    classifier, samples, _ = make_fitted("logistic", n_components=5, features=("log_area",))
     again = LogisticClassifier.from_package(classifier.to_package("m"))
-    assert again.config.nComponents == 5 and list(again.config.features) == ["log_area"]
+    assert again.settings == LogisticSettings(n_components=5, features=("log_area",))
+    np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
+    with pytest.raises(ValueError, match="the settings that it was trained with; give no others"):
+        LogisticClassifier(settings=LogisticSettings(), package=classifier.to_package("m"))
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_packages_of_format_1_are_read(name: str) -> None:
+    """They have a config, with the names of pex_config and some fields that are of no training."""
+    classifier, samples, _ = make_fitted(name, **({} if name == "peaks" else {"n_components": 5}))
+    old = classifier.to_package("m")
+    del old.metadata["settings"]
+    old.metadata["config"] = (
+        {"threshold": 5.0, "maxCount": 6}
+        if name == "peaks"
+        else {
+            "cutout.size": 23,
+            "cutout.zeroOutside": True,
+            "cutout.normalization": "l2",
+            "nComponents": 5,
+            "regularization": 1.0,
+            "features": list(classifier.settings.features),
+        }
+    )
+    again = type(classifier).from_package(old)
+    assert again.settings == classifier.settings
     np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
 
 
-@pytest.mark.parametrize("change", [{"novelty": 3}, {"nComponents": "many"}, {"cutout.shape": "round"}])
-def test_settings_of_another_release_are_named(change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"novelty": 3}, "novelty: there is no such setting"),
+        ({"n_component": 3}, r"n_component: .*did you mean 'n_components'"),
+        ({"n_components": "many"}, "n_components is 'many', not an integer"),
+        ({"cutout": {"shape": "round"}}, r"cutout\.shape: there is no such setting"),
+        ({"cutout": {"size": 22}}, r"cutout\.size is 22, an even number"),
+        ({"cutout": 3}, "cutout is 3, not a group of settings"),
+    ],
+)
+def test_settings_of_another_release_are_named(change: dict[str, object], match: str) -> None:
     package = make_fitted("logistic")[0].to_package("m")
-    package.metadata["config"] |= change
-    with pytest.raises(ModelPackageError, match=next(iter(change))):
+    package.metadata["settings"] |= change
+    with pytest.raises(ModelPackageError, match=f"{match}.*Upgrade lsst-meas-blendid or train it anew"):
         LogisticClassifier.from_package(package)
 
 
@@ -245,8 +269,10 @@ def test_logistic_flags_large_footprints() -> None:
 
 
 def test_a_classifier_without_state_can_be_packed() -> None:
-    samples, _ = make_samples(3)
-    package = ModelPackage.from_bytes(ConstantClassifier().to_package("c").to_bytes())
+    samples, counts = make_samples(3)
+    classifier = ConstantClassifier()
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
+    package = ModelPackage.from_bytes(classifier.to_package("c").to_bytes())
     again = ConstantClassifier.from_package(package)
     p, p_n = split_probabilities(again.predict(samples))
     assert p_n is None and (p == 0.5).all()
@@ -339,3 +365,70 @@ def test_stated_prior_needs_a_known_one() -> None:
     with pytest.raises(ValueError, match="does not tell its prior; leave out priorBlended"):
         ConstantClassifier(config).probabilities(make_samples(3)[0])
     assert ConstantClassifier().describe_probabilities() == {"prior": "natural", "calibration": "none"}
+
+
+# What `fit` and `fine_tune` of the base class do
+
+
+def test_prior_is_that_of_what_was_learned_from() -> None:
+    samples, counts = make_samples(12)
+    classifier = SelectiveClassifier()
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
+    shares = np.bincount(np.minimum(counts[:100], 4), minlength=5) / 100.0
+    np.testing.assert_allclose(classifier.to_package().metadata["prior"]["n"], shares, atol=1e-6)
+
+
+def test_a_fit_forgets_what_was_known_of_another_one() -> None:
+    classifier, _, _ = make_fitted("peaks")
+    samples, counts = make_samples(25, seed=3)
+    labelled = LabelledSamples(samples=samples, counts=counts)
+    classifier.fit(labelled)
+    classifier.fit_calibration(samples, counts)
+    classifier.fit_counts(dataclasses.replace(labelled, counts=counts + 3 * (counts > 2)))
+    assert classifier.tail_model is not None
+    loaded = PeaksClassifier.from_package(classifier.to_package("m"))
+    loaded.fit(labelled)
+    assert (loaded.package, loaded.calibration, loaded.tail_model) == (None, None, None)
+    np.testing.assert_allclose(loaded.predict(samples), classifier.predict(samples))
+
+
+@pytest.mark.parametrize(("n_images", "method"), [(1, "platt"), (2, "beta")])
+def test_fine_tuning_calibrates_what_cannot_learn_on(n_images: int, method: str) -> None:
+    """Probabilities that are off are mended, and all else stays."""
+    classifier, _, _ = make_fitted("peaks")
+    samples, counts = make_samples(25, seed=3)
+    crowded = counts + 3 * (counts > 2)
+    classifier.fit_calibration(samples, counts)
+    classifier.fit_counts(LabelledSamples(samples=samples, counts=crowded))
+    loaded = PeaksClassifier.from_package(classifier.to_package("m"))
+    raw, tail = loaded.predict(samples), loaded.tail_mean(samples)
+    rng = np.random.default_rng(0)
+    # Elsewhere most galaxies of blends are too faint to count.
+    fewer = np.where((counts > 1) & (rng.random(len(counts)) < 0.6), 1, counts)
+    few = samples.scene_index < n_images
+    lines: list[str] = []
+    loaded.fine_tune(
+        LabelledSamples(samples=samples, counts=fewer).select(few), options=FitOptions(report=lines.append)
+    )
+    assert loaded.package is None
+    assert loaded.calibration is not None
+    assert loaded.calibration.method == method
+    assert lines == [f"peaks cannot be fitted further: its probabilities are calibrated anew ({method})"]
+    p, _ = split_probabilities(loaded.probabilities(samples))
+    assert p[few].mean() == pytest.approx(np.mean(fewer[few] > 1), abs=0.02)
+    # The old calibration is gone, what the model learned is not.
+    np.testing.assert_array_equal(loaded.predict(samples), raw)
+    np.testing.assert_array_equal(loaded.tail_mean(samples), tail)
+    again = PeaksClassifier.from_package(loaded.to_package("t"))
+    np.testing.assert_array_equal(again.probabilities(samples), loaded.probabilities(samples))
+
+
+def test_weights_do_not_move_the_shares() -> None:
+    classifier, samples, counts = make_fitted("peaks")
+    labelled = LabelledSamples(samples=samples, counts=counts)
+    weighted = dataclasses.replace(labelled, weights=np.where(counts > 1, 3.0, 1.0))
+    other = PeaksClassifier(settings=PeaksSettings())
+    other.fit(weighted)
+    np.testing.assert_allclose(
+        other.predict(samples).mean(axis=0), classifier.predict(samples).mean(axis=0), atol=0.03
+    )

@@ -16,31 +16,37 @@ from typing import Any
 import numpy as np
 import pytest
 from lsst.meas.blendid.centers import CENTER_COLUMNS
-from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples, classifier_registry
-from lsst.meas.blendid.classifiers.centers import CentersClassifier
+from lsst.meas.blendid.classifiers import (
+    CentersClassifier,
+    CentersConfig,
+    CentersSettings,
+    FitOptions,
+    LabelledSamples,
+    classifier_registry,
+)
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.model_settings import SettingsError
 from lsst.meas.blendid.networks import CheckpointError, MissingKerasError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
-from toy_centers import make_config, make_scene, make_scenes
+from toy_centers import make_labelled, make_scene, make_scenes, make_settings
 from toy_samples import make_result
 
 
 @pytest.fixture(scope="module")
-def scenes() -> tuple[FootprintSamples, np.ndarray, tuple[np.ndarray, ...]]:
-    return make_scenes(2)
+def scenes() -> LabelledSamples:
+    return make_labelled(2)
+
+
+def make_untrained(**settings: Any) -> CentersClassifier:
+    return CentersClassifier(settings=make_settings(**settings))
 
 
 @pytest.fixture(scope="module")
-def fitted(scenes: Any) -> CentersClassifier:
-    samples, counts, centers = scenes
-    classifier = CentersClassifier(
-        make_config(
-            steps=180, stepsPerEpoch=60, learningRate=0.01, warmupSteps=10, cropSize=64, maxFootprints=20
-        )
+def fitted(scenes: LabelledSamples) -> CentersClassifier:
+    classifier = make_untrained(
+        steps=180, steps_per_epoch=60, learning_rate=0.01, warmup_steps=10, crop_size=64, max_footprints=20
     )
-    held_out = make_scenes(1, seed=5)
-    validation = LabelledSamples(*held_out)
-    classifier.fit(samples, counts, options=FitOptions(centers=centers, validation=validation, seed=2))
+    classifier.fit(scenes, make_labelled(1, seed=5), FitOptions(seed=2))
     return classifier
 
 
@@ -61,8 +67,8 @@ def test_fit_learns(fitted: CentersClassifier) -> None:
     assert fitted.history["validation_loss"][-1] < 0.65
 
 
-def test_package_gives_the_same(fitted: CentersClassifier, scenes: Any, tmp_path: Path) -> None:
-    samples = scenes[0]
+def test_package_gives_the_same(fitted: CentersClassifier, scenes: LabelledSamples, tmp_path: Path) -> None:
+    samples = scenes.samples
     path = fitted.to_package("toy").write(tmp_path / "toy.blendid")
     again = CentersClassifier.from_package(ModelPackage.read(path))
     assert np.array_equal(again.predict(samples), fitted.predict(samples))
@@ -120,8 +126,8 @@ def test_candidates_are_where_galaxies_are(fitted: CentersClassifier) -> None:
     )
 
 
-def test_describe(fitted: CentersClassifier, scenes: Any) -> None:
-    samples = scenes[0]
+def test_describe(fitted: CentersClassifier, scenes: LabelledSamples) -> None:
+    samples = scenes.samples
     columns = fitted.describe(samples)
     assert columns.shape == (len(samples), len(CENTER_COLUMNS)) and columns.dtype == np.float32
     p_n = columns[:, CENTER_COLUMNS.index("center_p_n_0") : CENTER_COLUMNS.index("center_p_n_4") + 1]
@@ -153,43 +159,43 @@ def test_odd_sizes_and_bad_pixels(fitted: CentersClassifier) -> None:
     assert one.shape == two.shape and not np.allclose(one[0], two[0])
 
 
-def test_fit_goes_on_from_its_checkpoint(scenes: Any, tmp_path: Path) -> None:
-    samples, counts, centers = scenes
-    options = FitOptions(centers=centers, seed=4, folder=tmp_path)
-    first = CentersClassifier(make_config())
-    first.fit(samples, counts, options=options)
+def test_fit_goes_on_from_its_checkpoint(scenes: LabelledSamples, tmp_path: Path) -> None:
+    samples, counts, centers = scenes.samples, scenes.counts, scenes.centers
+    assert centers is not None
+    options = FitOptions(seed=4, folder=tmp_path)
+    first = make_untrained()
+    first.fit(scenes, options=options)
     lines: list[str] = []
-    second = CentersClassifier(make_config())
-    second.fit(
-        samples, counts, options=FitOptions(centers=centers, seed=4, folder=tmp_path, report=lines.append)
-    )
+    second = make_untrained()
+    second.fit(scenes, options=dataclasses.replace(options, report=lines.append))
     assert any(line.startswith("going on after epoch 2") for line in lines)
     assert np.array_equal(first.predict(samples), second.predict(samples))
     assert first.history == second.history
     moved = (centers[0] + 1.0, *centers[1:])
-    others = make_scenes(2, seed=9)
-    changes: list[tuple[str, Any, Any, dict[str, Any]]] = [
-        ("seed was 4 and is 5", counts, None, {"seed": 5}),
-        ("data was", np.roll(counts, 1), None, {}),
-        ("centers was", counts, None, {"centers": moved}),
-        ("weights was None", counts, np.ones(len(counts)), {}),
-        ("validation was None", counts, None, {"validation": LabelledSamples(*others)}),
+    changes: list[tuple[str, dict[str, Any], LabelledSamples | None, int]] = [
+        ("seed was 4 and is 5", {}, None, 5),
+        ("data was", {"counts": np.roll(counts, 1)}, None, 4),
+        ("centers was", {"centers": moved}, None, 4),
+        ("weights was None", {"weights": np.ones(len(counts))}, None, 4),
+        ("validation was None", {}, make_labelled(2, seed=9), 4),
     ]
-    for match, labels, weights, change in changes:
+    for match, change, validation, seed in changes:
         with pytest.raises(CheckpointError, match=f"another training .*{match}"):
-            CentersClassifier(make_config()).fit(
-                samples, labels, weights=weights, options=dataclasses.replace(options, **change)
+            make_untrained().fit(
+                dataclasses.replace(scenes, **change), validation, dataclasses.replace(options, seed=seed)
             )
+    with pytest.raises(CheckpointError, match="another training .*settings was .*tile_weight"):
+        make_untrained(tile_weight=0.5).fit(scenes, options=options)
 
 
-def test_weights_of_footprints_do_not_change_the_prior(scenes: Any) -> None:
-    samples, counts, centers = scenes
-    weights = np.where(counts > 1, 20.0, 1.0)
-    config = make_config(steps=60, stepsPerEpoch=60, learningRate=0.01, cropSize=64, maxFootprints=20)
-    classifier = CentersClassifier(config)
-    classifier.fit(samples, counts, weights=weights, options=FitOptions(centers=centers))
-    blended = classifier.predict(samples)[:, 2:].sum(axis=1)
-    assert blended.mean() == pytest.approx((counts > 1).mean(), abs=0.2)
+def test_weights_of_footprints_do_not_change_the_prior(scenes: LabelledSamples) -> None:
+    blends = scenes.counts > 1
+    classifier = make_untrained(
+        steps=60, steps_per_epoch=60, learning_rate=0.01, crop_size=64, max_footprints=20
+    )
+    classifier.fit(dataclasses.replace(scenes, weights=np.where(blends, 20.0, 1.0)))
+    blended = classifier.predict(scenes.samples)[:, 2:].sum(axis=1)
+    assert blended.mean() == pytest.approx(blends.mean(), abs=0.2)
 
 
 def test_fine_tuning_wins_back_a_shift(fitted: CentersClassifier) -> None:
@@ -197,8 +203,10 @@ def test_fine_tuning_wins_back_a_shift(fitted: CentersClassifier) -> None:
     # In the other survey, most that look like one galaxy are two.
     shifted = np.where(counts == 1, 2, counts)
     start = fitted.to_package("start")
-    tuned = CentersClassifier(CentersClassifier.config_from_package(start))
-    tuned.fit(samples, shifted, options=FitOptions(start=start))
+    tuned = CentersClassifier.from_package(start)
+    # It needs no places of galaxies.
+    tuned.fine_tune(LabelledSamples(samples=samples, counts=shifted))
+    assert tuned.to_package().metadata["prior"]["blended"] == pytest.approx(np.mean(shifted > 1), abs=1e-6)
     fresh, other, _ = make_scenes(2, seed=22)
     other = np.where(other == 1, 2, other)
     losses = []
@@ -211,44 +219,47 @@ def test_fine_tuning_wins_back_a_shift(fitted: CentersClassifier) -> None:
     assert np.array_equal(tuned.describe(fresh)[:, 0], fitted.describe(fresh)[:, 0])
 
 
-def test_start_must_fit(scenes: Any, fitted: CentersClassifier) -> None:
-    samples, counts, _ = scenes
-    start = dataclasses.replace(fitted.to_package("start"), classifier="cnn")
-    with pytest.raises(ValueError, match="is a model of classifier 'cnn'"):
-        CentersClassifier(make_config()).fit(samples, counts, options=FitOptions(start=start))
-    start = fitted.to_package("start")
-    with pytest.raises(ValueError, match="widths"):
-        CentersClassifier(make_config(widths=[5, 8])).fit(samples, counts, options=FitOptions(start=start))
-
-
-def test_errors_of_fit(scenes: Any) -> None:
-    samples, counts, centers = scenes
-    classifier = CentersClassifier(make_config())
+def test_errors_of_fit(scenes: LabelledSamples) -> None:
+    classifier = make_untrained()
     with pytest.raises(ValueError, match="learns from true positions"):
-        classifier.fit(samples, counts)
-    with pytest.raises(ValueError, match="learns from true positions"):
-        classifier.fit(samples, counts, options=FitOptions())
+        classifier.fit(dataclasses.replace(scenes, centers=None))
     with pytest.raises(ValueError, match="0 of the .* training footprints are blended"):
-        classifier.fit(samples, np.ones_like(counts), options=FitOptions(centers=centers))
+        classifier.fit(dataclasses.replace(scenes, counts=np.ones_like(scenes.counts)))
+    nothing = FootprintSamples([make_result(np.ones((8, 8)), np.zeros((8, 8), int))])
+    validation = LabelledSamples(samples=nothing, counts=np.zeros(0, int))
     with pytest.raises(ValueError, match="validation images have no footprints"):
-        nothing = FootprintSamples([make_result(np.ones((8, 8)), np.zeros((8, 8), int))])
-        validation = LabelledSamples(nothing, np.zeros(0, int))
-        classifier.fit(samples, counts, options=FitOptions(centers=centers, validation=validation))
+        classifier.fit(scenes, validation)
     with pytest.raises(RuntimeError, match="has no model"):
-        classifier.predict(samples)
+        classifier.predict(scenes.samples)
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("options", "message"),
     [
-        ({"blocks": [1]}, "blocks has 1 numbers, widths 2"),
-        ({"cropSize": 30}, "cropSize is 30, not a multiple of 4"),
-        ({"warmupSteps": 8}, "warmupSteps is 8, not less than steps, 8"),
+        (["network.blocks=1"], "network.blocks has 1 numbers, widths 4"),
+        (["training.crop_size=30"], r"training\.crop_size is 30, not a multiple of 16"),
+        (["training.steps=8"], r"training\.warmup_steps is 300, not less than steps, 8"),
+        (["training.averaging=1"], r"training\.averaging is 1\.0; it has to be less than 1"),
+        (["network.widths="], r"network\.widths has 0 values"),
     ],
 )
-def test_config_that_cannot_work(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_config(**fields).validate()
+def test_settings_that_cannot_work(options: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        CentersSettings().with_options(options)
+
+
+def test_package_of_format_1_gives_the_same(fitted: CentersClassifier, scenes: LabelledSamples) -> None:
+    package = fitted.to_package("m")
+    settings = package.metadata.pop("settings")
+    package.metadata["config"] = {
+        old: settings[name.partition(".")[0]][name.partition(".")[2]]
+        for old, name in CentersSettings.old_names.items()
+        if name is not None
+    }
+    assert package.metadata["config"]["cropSize"] == 64
+    again = CentersClassifier.from_package(package)
+    assert again.settings == fitted.settings
+    assert np.array_equal(again.predict(scenes.samples), fitted.predict(scenes.samples))
 
 
 def test_damaged_package(fitted: CentersClassifier) -> None:
@@ -267,9 +278,9 @@ def test_damaged_package(fitted: CentersClassifier) -> None:
 
 
 def test_only_training_needs_keras(
-    fitted: CentersClassifier, scenes: Any, monkeypatch: pytest.MonkeyPatch
+    fitted: CentersClassifier, scenes: LabelledSamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples, counts, centers = scenes
+    samples = scenes.samples
     package = fitted.to_package("toy")
     monkeypatch.setitem(sys.modules, "keras", None)
     classifier = CentersClassifier.from_package(package)
@@ -277,20 +288,20 @@ def test_only_training_needs_keras(
     classifier.check_fit(goes_on=True)
     match = r"pip install 'lsst-meas-blendid\[tensorflow\]'"
     with pytest.raises(MissingKerasError, match=match):
-        CentersClassifier(make_config()).check_fit()
+        make_untrained().check_fit()
     with pytest.raises(MissingKerasError, match=match):
-        CentersClassifier(make_config()).fit(samples, counts, options=FitOptions(centers=centers))
+        make_untrained().fit(scenes)
 
 
-def test_views_are_averaged(fitted: CentersClassifier, scenes: Any) -> None:
-    samples, counts, _ = scenes
+def test_views_are_averaged(fitted: CentersClassifier, scenes: LabelledSamples) -> None:
+    samples, counts = scenes.samples, scenes.counts
     package = fitted.to_package("m")
-    assert "views" not in package.config
+    assert "views" not in package.metadata["settings"]
     p_n = {}
     for views in (1, 2, 8):
-        config = CentersClassifier.config_from_package(package)
+        config = CentersConfig()
         config.views = views
-        classifier = CentersClassifier(config, package=package)
+        classifier = CentersClassifier.from_package(package, config)
         p_n[views] = classifier.predict(samples)
         assert p_n[views].sum(axis=1) == pytest.approx(1.0)
         columns = classifier.describe(samples)[:, CENTER_COLUMNS.index("center_p_n_0") :][:, :5]

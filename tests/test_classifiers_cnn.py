@@ -20,66 +20,78 @@ import pytest
 from lsst.meas.blendid.classifiers import (
     CnnClassifier,
     CnnConfig,
+    CnnSettings,
     FitOptions,
     LabelledSamples,
     classifier_registry,
+    paper_settings,
 )
+from lsst.meas.blendid.classifiers._cnn_config import CnnTrainingSettings
 from lsst.meas.blendid.classifiers._cnn_inputs import VIEWS, Scaling, read_inputs, turn, turn_at_random
 from lsst.meas.blendid.classifiers._cnn_networks import build_modern_network, build_paper_network
 from lsst.meas.blendid.classifiers.cnn import _hold_out
+from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.model_settings import SettingsError
 from lsst.meas.blendid.networks import CheckpointError, MissingKerasError, get_arrays, set_arrays
 from lsst.meas.blendid.samples import FootprintSamples
-from lsst.pex.config import FieldValidationError
 from toy_samples import make_result, make_samples
 
-_FEATURES = ["area", "n_peaks", "max_significance", "second_significance", "psf_sigma"]
+_FEATURES = ("area", "n_peaks", "max_significance", "second_significance", "psf_sigma")
 
 
-def make_config(**fields: Any) -> CnnConfig:
+def make_settings(*, width: int = 4, **training: Any) -> CnnSettings:
     """A network that learns in a second."""
-    config = CnnConfig()
-    config.modelPackage = ""
-    config.cutout.size = 17
-    config.features = _FEATURES
-    config.width, config.batchSize, config.epochs, config.learningRate = 4, 50, 3, 0.005
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
+    values: dict[str, Any] = {"batch_size": 50, "epochs": 3, "learning_rate": 0.005}
+    return CnnSettings(
+        cutout=dataclasses.replace(CnnSettings().cutout, size=17),
+        features=_FEATURES,
+        width=width,
+        training=CnnTrainingSettings(**(values | training)),
+    )
 
 
-def make_paper_config(**fields: Any) -> CnnConfig:
-    config = CnnConfig()
-    config.modelPackage = ""
-    config.set_paper()
-    config.batchSize, config.epochs = 50, 3
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
+def make_paper_settings(**training: Any) -> CnnSettings:
+    settings = paper_settings()
+    values: dict[str, Any] = {"batch_size": 50, "epochs": 3}
+    return dataclasses.replace(
+        settings, training=dataclasses.replace(settings.training, **(values | training))
+    )
 
 
-@pytest.fixture(scope="module")
-def toys() -> tuple[FootprintSamples, np.ndarray]:
-    return make_samples(16)
+def make_labelled(n_side: int, *, seed: int = 0) -> LabelledSamples:
+    samples, counts = make_samples(n_side, seed=seed)
+    return LabelledSamples(samples=samples, counts=counts)
 
 
 @pytest.fixture(scope="module")
-def others() -> tuple[FootprintSamples, np.ndarray]:
-    return make_samples(12, seed=5)
+def toys() -> LabelledSamples:
+    return make_labelled(16)
 
 
 @pytest.fixture(scope="module")
-def modern(toys: tuple[FootprintSamples, np.ndarray]) -> CnnClassifier:
-    classifier = CnnClassifier(make_config())
-    classifier.fit(*toys, options=FitOptions(seed=3))
+def others() -> LabelledSamples:
+    return make_labelled(12, seed=5)
+
+
+@pytest.fixture(scope="module")
+def modern(toys: LabelledSamples) -> CnnClassifier:
+    classifier = CnnClassifier(settings=make_settings())
+    classifier.fit(toys, options=FitOptions(seed=3))
     return classifier
 
 
 @pytest.fixture(scope="module")
-def paper(toys: tuple[FootprintSamples, np.ndarray]) -> CnnClassifier:
-    classifier = CnnClassifier(make_paper_config())
-    classifier.fit(*toys)
+def paper(toys: LabelledSamples) -> CnnClassifier:
+    classifier = CnnClassifier(settings=make_paper_settings())
+    classifier.fit(toys)
     return classifier
+
+
+def learned_weights(classifier: CnnClassifier) -> dict[str, np.ndarray]:
+    """Weights of the network by name."""
+    arrays = classifier.to_package().arrays
+    return {k.removeprefix("weights_"): v for k, v in arrays.items() if k.startswith("weights_")}
 
 
 def test_it_is_registered() -> None:
@@ -116,9 +128,8 @@ def test_paper_network_is_that_of_the_paper() -> None:
     assert network.input_shape == (None, 23, 23, 1)
     # (9 + 1) 128 + (9 128 + 1) 64 + (1024 + 1) 800 + (800 + 1) 400 + (400 + 1) 200 + (200 + 1) 2
     assert network.count_params() == 1_296_074
-    config = CnnConfig()
-    config.set_paper()
-    assert (config.batchSize, config.learningRate, config.schedule) == (200, 1e-3, "constant")
+    training = paper_settings().training
+    assert (training.batch_size, training.learning_rate, training.schedule) == (200, 1e-3, "constant")
 
 
 def test_shapes_and_seeds_of_the_modern_network() -> None:
@@ -132,8 +143,8 @@ def test_shapes_and_seeds_of_the_modern_network() -> None:
     assert any((value != other[name]).any() for name, value in first.items())
 
 
-def test_modern_network_learns(modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = others
+def test_modern_network_learns(modern: CnnClassifier, others: LabelledSamples) -> None:
+    samples, counts = others.samples, others.counts
     p = modern.predict(samples)
     assert p.shape == (len(samples), 5)
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
@@ -142,8 +153,8 @@ def test_modern_network_learns(modern: CnnClassifier, others: tuple[FootprintSam
     assert modern.history["loss"][-1] < 0.8 * modern.history["loss"][0]
 
 
-def test_paper_network_learns(paper: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = others
+def test_paper_network_learns(paper: CnnClassifier, others: LabelledSamples) -> None:
+    samples, counts = others.samples, others.counts
     p = paper.predict(samples)
     assert p.shape == (len(samples),)
     assert np.mean((p > 0.5) == (counts > 1)) > 0.7
@@ -151,10 +162,10 @@ def test_paper_network_learns(paper: CnnClassifier, others: tuple[FootprintSampl
 
 @pytest.mark.parametrize("name", ["modern", "paper"])
 def test_package_gives_the_same_numbers(
-    name: str, others: tuple[FootprintSamples, np.ndarray], request: pytest.FixtureRequest
+    name: str, others: LabelledSamples, request: pytest.FixtureRequest
 ) -> None:
     classifier = request.getfixturevalue(name)
-    samples, _ = others
+    samples = others.samples
     package = ModelPackage.from_bytes(classifier.to_package("m").to_bytes())
     again = CnnClassifier.from_package(package)
     np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
@@ -164,14 +175,12 @@ def test_package_gives_the_same_numbers(
     np.testing.assert_allclose(package.metadata["prior"]["n"], share, atol=0.02)
 
 
-def test_prediction_is_that_of_keras(
-    modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    samples, _ = others
-    inputs = read_inputs(samples, modern.config)
+def test_prediction_is_that_of_keras(modern: CnnClassifier, others: LabelledSamples) -> None:
+    samples = others.samples
+    inputs = read_inputs(samples, modern.settings)
     feed = [inputs.images.astype(np.float32), modern._scaling.apply(inputs.features)]
     network = modern._build(0)
-    set_arrays(network, modern._weights)
+    set_arrays(network, learned_weights(modern))
     expected = np.asarray(network.predict(feed, verbose=0), dtype=np.float64) * modern._prior_factors
     expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(modern.predict(samples), expected, atol=1e-6)
@@ -179,13 +188,14 @@ def test_prediction_is_that_of_keras(
     np.testing.assert_allclose(modern.predict(few), expected[-len(few) :], atol=1e-6)
 
 
-def test_views_are_averaged(modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]) -> None:
-    inputs = read_inputs(others[0], modern.config)
+def test_views_are_averaged(modern: CnnClassifier, others: LabelledSamples) -> None:
+    inputs = read_inputs(others.samples, modern.settings)
     each = [modern._run(modern._network, inputs, (view,)) for view in VIEWS[:4]]
     assert np.abs(each[0] - each[1]).max() > 1e-4
-    averaging = CnnClassifier.from_package(modern.to_package("m"))
-    averaging.config.views = 4
-    np.testing.assert_allclose(averaging.predict(others[0]), np.mean(each, axis=0), atol=1e-6)
+    config = CnnConfig()
+    config.views = 4
+    averaging = CnnClassifier.from_package(modern.to_package("m"), config)
+    np.testing.assert_allclose(averaging.predict(others.samples), np.mean(each, axis=0), atol=1e-6)
 
 
 def test_views_are_the_symmetries_of_a_square() -> None:
@@ -200,12 +210,11 @@ def test_views_are_the_symmetries_of_a_square() -> None:
     np.testing.assert_array_equal(many[150], image[0])
 
 
-def test_channels_of_the_modern_network(toys: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, _ = toys
-    images = read_inputs(samples, make_config()).images
+def test_channels_of_the_modern_network(toys: LabelledSamples) -> None:
+    samples = toys.samples
+    images = read_inputs(samples, make_settings()).images
     assert images.shape == (len(samples), 17, 17, 3) and images.dtype == np.float16
-    config = make_config()
-    np.testing.assert_allclose(images[..., 0], samples.cutouts(config.cutout), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(images[..., 0], samples.cutouts(make_settings().cutout), rtol=1e-3, atol=1e-3)
     # The toy has one image for both, and noise of one.
     np.testing.assert_allclose(images[..., 1], images[..., 0], atol=2e-3)
     result, box = samples.results[0], samples.bbox[8]
@@ -229,21 +238,21 @@ def test_scaling_of_features() -> None:
 
 
 def test_half_precision_moves_no_probability(
-    toys: tuple[FootprintSamples, np.ndarray],
-    others: tuple[FootprintSamples, np.ndarray],
+    toys: LabelledSamples,
+    others: LabelledSamples,
     paper: CnnClassifier,
 ) -> None:
-    exact = CnnClassifier(make_paper_config(storage="float32"))
-    exact.fit(*toys)
-    np.testing.assert_allclose(paper.predict(others[0]), exact.predict(others[0]), atol=1e-3)
+    exact = CnnClassifier(settings=make_paper_settings(storage="float32"))
+    exact.fit(toys)
+    np.testing.assert_allclose(paper.predict(others.samples), exact.predict(others.samples), atol=1e-3)
     sizes = [len(c.to_package("m").to_bytes()) for c in (paper, exact)]
     assert sizes[0] < 0.51 * sizes[1] and sizes[0] < 3_000_000
 
 
 def test_interrupted_fit_goes_on(
     modern: CnnClassifier,
-    toys: tuple[FootprintSamples, np.ndarray],
-    others: tuple[FootprintSamples, np.ndarray],
+    toys: LabelledSamples,
+    others: LabelledSamples,
     tmp_path: Path,
 ) -> None:
     lines: list[str] = []
@@ -253,31 +262,32 @@ def test_interrupted_fit_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        CnnClassifier(make_config()).fit(*toys, options=FitOptions(seed=3, folder=tmp_path, report=stop))
-    classifier = CnnClassifier(make_config())
-    classifier.fit(*toys, options=FitOptions(seed=3, folder=tmp_path, report=lines.append))
+        CnnClassifier(settings=make_settings()).fit(
+            toys, options=FitOptions(seed=3, folder=tmp_path, report=stop)
+        )
+    classifier = CnnClassifier(settings=make_settings())
+    classifier.fit(toys, options=FitOptions(seed=3, folder=tmp_path, report=lines.append))
     assert [line.split(":")[0] for line in lines[1:]] == ["epoch 3/3"]
-    np.testing.assert_allclose(classifier.predict(others[0]), modern.predict(others[0]), atol=1e-4)
+    np.testing.assert_allclose(classifier.predict(others.samples), modern.predict(others.samples), atol=1e-4)
     # It is not taken for that of other data, seeds or settings.
-    samples, counts = toys
-    for config, labels, seed, match in [
-        (make_config(), counts, 4, "seed was 3 and is 4"),
-        (make_config(), np.roll(counts, 1), 3, "data was '"),
-        (make_config(batchSize=40), counts, 3, "config was .*batchSize"),
+    shuffled = dataclasses.replace(toys, counts=np.roll(toys.counts, 1))
+    for settings, labelled, seed, match in [
+        (make_settings(), toys, 4, "seed was 3 and is 4"),
+        (make_settings(), shuffled, 3, "data was '"),
+        (make_settings(batch_size=40), toys, 3, "settings was .*batch_size"),
     ]:
         with pytest.raises(CheckpointError, match=match):
-            CnnClassifier(config).fit(samples, labels, options=FitOptions(seed=seed, folder=tmp_path))
-    held_out = FitOptions(seed=3, folder=tmp_path, validation=LabelledSamples(*others))
+            CnnClassifier(settings=settings).fit(labelled, options=FitOptions(seed=seed, folder=tmp_path))
     with pytest.raises(CheckpointError, match="validation was '"):
-        CnnClassifier(make_config()).fit(samples, counts, options=held_out)
+        CnnClassifier(settings=make_settings()).fit(toys, others, FitOptions(seed=3, folder=tmp_path))
 
 
-def test_early_stopping_looks_at_the_validation(toys: tuple[FootprintSamples, np.ndarray]) -> None:
+def test_early_stopping_looks_at_the_validation(toys: LabelledSamples) -> None:
     """Labels that are the opposite are missed the more, the more is learned."""
-    samples, counts = toys
-    wrong = LabelledSamples(samples, np.where(counts > 1, 1, 2))
-    classifier = CnnClassifier(make_config(epochs=8, patience=2))
-    classifier.fit(samples, counts, options=FitOptions(validation=wrong))
+    samples, counts = toys.samples, toys.counts
+    wrong = dataclasses.replace(toys, counts=np.where(counts > 1, 1, 2))
+    classifier = CnnClassifier(settings=make_settings(epochs=8, patience=2))
+    classifier.fit(toys, wrong)
     assert len(classifier.history["val_loss"]) < 8
     best = int(np.argmin(classifier.history["val_loss"]))
     p = np.clip(classifier.predict(samples)[:, 2:].sum(axis=1), 1e-7, 1.0)
@@ -296,17 +306,17 @@ def test_whole_images_are_held_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [make_config(balance=True, epochs=6), make_paper_config(balance=True, epochs=6)]
+    "settings", [make_settings(balance=True, epochs=6), make_paper_settings(balance=True, epochs=6)]
 )
 def test_weights_do_not_move_the_share_of_blends(
-    config: CnnConfig,
-    toys: tuple[FootprintSamples, np.ndarray],
-    others: tuple[FootprintSamples, np.ndarray],
+    settings: CnnSettings,
+    toys: LabelledSamples,
+    others: LabelledSamples,
 ) -> None:
-    samples, counts = toys
-    classifier = CnnClassifier(config)
-    classifier.fit(samples, counts, weights=np.where(counts > 1, 6.0, 1.0))
-    p = classifier.predict(others[0])
+    counts = toys.counts
+    classifier = CnnClassifier(settings=settings)
+    classifier.fit(dataclasses.replace(toys, weights=np.where(counts > 1, 6.0, 1.0)))
+    p = classifier.predict(others.samples)
     p = p if p.ndim == 1 else p[:, 2:].sum(axis=1)
     share = np.mean(counts > 1)
     assert p.mean() == pytest.approx(share, abs=0.1)
@@ -316,53 +326,34 @@ def test_weights_do_not_move_the_share_of_blends(
     assert blended / single == pytest.approx(share / (1.0 - share), rel=0.05)
 
 
-def test_weights_make_another_fit(modern: CnnClassifier, toys: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = toys
-    classifier = CnnClassifier(make_config(epochs=1))
+def test_all_of_one_number_without_weight_is_refused(toys: LabelledSamples) -> None:
+    classifier = CnnClassifier(settings=make_settings(epochs=1))
     with pytest.raises(ValueError, match="N = 3 have weight 0"):
-        classifier.fit(samples, counts, weights=np.where(counts == 3, 0.0, 1.0))
-    with pytest.raises(ValueError, match="weights must be"):
-        classifier.fit(samples, counts, weights=np.ones(3))
+        classifier.fit(dataclasses.replace(toys, weights=np.where(toys.counts == 3, 0.0, 1.0)))
 
 
-def test_fine_tuning_changes_the_dense_layers(
-    modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    samples, counts = others
+def test_fine_tuning_changes_the_dense_layers(modern: CnnClassifier, others: LabelledSamples) -> None:
     start = modern.to_package("m")
-    tuned = CnnClassifier(make_config(epochs=2, learningRate=0.01))
-    tuned.fit(samples, counts, options=FitOptions(start=start))
-    before, after = modern._weights, tuned._weights
+    tuned = CnnClassifier.from_package(start)
+    tuned.settings = make_settings(epochs=2, learning_rate=0.01)
+    tuned.fine_tune(others)
+    before, after = learned_weights(modern), learned_weights(tuned)
     changed = {name for name, value in after.items() if np.abs(value - before[name]).max() > 1e-3}
     assert changed and all(name.startswith(("dense", "output")) for name in changed)
     assert all(np.array_equal(after[name], before[name]) for name in before if name.startswith("conv"))
     # It starts where the other ended, and has no early stopping without validation.
     assert set(tuned.history) == {"loss"} and tuned.history["loss"][0] < 0.9 * modern.history["loss"][0]
     assert start.to_bytes() == modern.to_package("m").to_bytes()
+    prior = tuned.to_package().metadata["prior"]
+    assert prior["blended"] == pytest.approx(np.mean(others.counts > 1), abs=1e-6)
 
 
-def test_fine_tuning_needs_a_network_of_its_kind(
-    modern: CnnClassifier, paper: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    package = modern.to_package("m")
-    cut = dataclasses.replace(package, arrays=package.arrays | {"prior_factors": np.ones(2)})
-    foreign = dataclasses.replace(package, classifier="peaks")
-    old = dataclasses.replace(
-        package, metadata=package.metadata | {"inputs": package.metadata["inputs"] | {"version": 7}}
-    )
-    for start, config, match in [
-        (package, make_config(width=5), "has another width: the fit cannot start from it"),
-        (paper.to_package("m"), make_config(), "has another architecture"),
-        (foreign, make_config(), "is a model of classifier 'peaks'"),
-        (old, make_config(), "version 7 of the inputs"),
-        (cut, make_config(), "has unusable arrays"),
-    ]:
-        with pytest.raises(ModelPackageError, match=match):
-            CnnClassifier(config).fit(*others, options=FitOptions(start=start))
+def test_only_the_training_may_change_when_it_is_tuned() -> None:
+    assert CnnClassifier.tunable == ("training",)
 
 
-def test_row_with_nan_is_nan_alone(modern: CnnClassifier, toys: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, _ = toys
+def test_row_with_nan_is_nan_alone(modern: CnnClassifier, toys: LabelledSamples) -> None:
+    samples = toys.samples
     image = np.array(samples.results[0].image)
     labels = samples.results[0].footprints.labels
     image[labels == 7] = np.nan
@@ -380,51 +371,49 @@ def test_no_footprints(modern: CnnClassifier, paper: CnnClassifier) -> None:
         assert all(flag.shape == (0,) for flag in modern.find_flags(samples).values())
 
 
-def test_prepared_samples_need_no_images(
-    modern: CnnClassifier, others: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    samples, _ = others
+def test_prepared_samples_need_no_images(modern: CnnClassifier, others: LabelledSamples) -> None:
+    samples = others.samples
     fresh = FootprintSamples(samples.results, samples.contexts)
     assert modern.prepare(fresh)
     np.testing.assert_array_equal(modern.predict(fresh.without_images()), modern.predict(samples))
 
 
-def test_without_model(others: tuple[FootprintSamples, np.ndarray]) -> None:
-    for call in (lambda c: c.predict(others[0]), lambda c: c.to_package()):
+def test_without_model(others: LabelledSamples) -> None:
+    for call in (lambda c: c.predict(others.samples), lambda c: c.to_package()):
         with pytest.raises(RuntimeError, match="'cnn' has no model"):
-            call(CnnClassifier(make_config()))
+            call(CnnClassifier(settings=make_settings()))
 
 
 def test_only_training_needs_keras(
-    modern: CnnClassifier, toys: tuple[FootprintSamples, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    modern: CnnClassifier, toys: LabelledSamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = modern.to_package("m")
     monkeypatch.setitem(sys.modules, "keras", None)
     again = CnnClassifier.from_package(package)
-    np.testing.assert_array_equal(again.predict(toys[0]), modern.predict(toys[0]))
+    np.testing.assert_array_equal(again.predict(toys.samples), modern.predict(toys.samples))
     with pytest.raises(MissingKerasError, match="need Keras, which is not installed: pip install"):
-        CnnClassifier(make_config()).fit(*toys)
+        CnnClassifier(settings=make_settings()).fit(toys)
 
 
-def test_bad_training_sets(toys: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = toys
-    classifier = CnnClassifier(make_config())
+def test_bad_training_sets(toys: LabelledSamples) -> None:
+    classifier = CnnClassifier(settings=make_settings())
     with pytest.raises(ValueError, match="0 of the 512 training footprints are blended"):
-        classifier.fit(samples, np.ones_like(counts))
-    with pytest.raises(ValueError, match="too few to train a network in batches of 300: use more scenes"):
-        CnnClassifier(make_config(batchSize=300)).fit(samples, counts)
+        classifier.fit(dataclasses.replace(toys, counts=np.ones_like(toys.counts)))
+    with pytest.raises(
+        ValueError, match="in batches of 300: use more scenes or a smaller training.batch_size"
+    ):
+        CnnClassifier(settings=make_settings(batch_size=300)).fit(toys)
     # Both kinds are there, but one of them cannot be used.
-    lost, labels = make_samples(8, seed=2)
+    lost, _ = make_samples(8, seed=2)
     labels = np.where(lost.scene_index == 0, 2, 1)
     lost.results[0].image[:] = np.nan
     with pytest.raises(ValueError, match="usable training footprints are all of one kind"):
-        CnnClassifier(make_config(batchSize=10)).fit(lost, labels)
-    blank, numbers = make_samples(1, seed=3)
-    for result in blank.results:
+        CnnClassifier(settings=make_settings(batch_size=10)).fit(LabelledSamples(samples=lost, counts=labels))
+    blank = make_labelled(1, seed=3)
+    for result in blank.samples.results:
         result.image[:] = np.nan
     with pytest.raises(ValueError, match="none of the validation footprints is usable"):
-        options = FitOptions(validation=LabelledSamples(blank, numbers))
-        CnnClassifier(make_config()).fit(samples, counts, options=options)
+        CnnClassifier(settings=make_settings()).fit(toys, blank)
 
 
 @pytest.mark.parametrize(
@@ -450,7 +439,9 @@ def test_unusable_arrays_are_refused(
 @pytest.mark.parametrize("name", ["modern", "paper"])
 def test_shapes_are_known_without_keras(name: str, request: pytest.FixtureRequest) -> None:
     classifier = request.getfixturevalue(name)
-    made = {key: array.shape for key, array in classifier._weights.items()}
+    arrays = classifier._learned().items()
+    # Those of the features are none of the network.
+    made = {key: array.shape for key, array in arrays if not key.startswith("feature_")}
     assert classifier._shapes() == made
 
 
@@ -464,26 +455,55 @@ def test_no_network_is_made_before_its_size_was_checked(
         raise AssertionError("a network was made")
 
     package = modern.to_package("m")
-    metadata = package.metadata | {"config": package.config | {"width": width}}
+    metadata = package.metadata | {"settings": package.metadata["settings"] | {"width": width}}
     monkeypatch.setattr("lsst.meas.blendid.classifiers.cnn.CutoutNetwork", build)
     match = "weights_conv_1_kernel has shape" if seen else "width"
     with pytest.raises(ModelPackageError, match=match):
         CnnClassifier.from_package(dataclasses.replace(package, metadata=metadata))
 
 
-def test_config_refuses() -> None:
-    with pytest.raises(FieldValidationError):
-        make_config(architecture="resnet")
-    with pytest.raises(FieldValidationError):
-        make_config(features=["luck"])
-    with pytest.raises(ValueError, match="repeated names: area"):
-        make_config(features=["area", "area"]).validate()
-    config = make_config()
-    config.cutout.size = 11
-    with pytest.raises(ValueError, match="needs at least 16"):
-        config.validate()
-    with pytest.raises(
-        ValueError, match=r"takes cutouts of 23 pixels and no features: set cutout\.size = 23"
-    ):
-        make_config(architecture="buchanan2022").validate()
-    make_paper_config().validate()
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"architecture": "resnet"}, "architecture is 'resnet'; it can be one of buchanan2022, modern"),
+        ({"features": ("luck",)}, "features is 'luck'"),
+        ({"features": ("area", "area")}, "features has repeated names"),
+        ({"cutout": CutoutSettings(size=11)}, "cutout.size is 11; .*needs at least 16"),
+        (
+            {"architecture": "buchanan2022"},
+            r"takes cutouts of 23 pixels and no features: set cutout\.size=23 and features= as well",
+        ),
+    ],
+)
+def test_settings_that_cannot_work(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        dataclasses.replace(make_settings(), **change)
+
+
+def test_settings_of_the_paper_by_option() -> None:
+    """As the message about them says."""
+    options = ["architecture=buchanan2022", "cutout.size=23", "features="]
+    settings = CnnSettings().with_options(options)
+    assert settings.features == () and settings.cutout.size == paper_settings().cutout.size
+
+
+@pytest.mark.parametrize("name", ["modern", "paper"])
+def test_package_of_format_1_gives_the_same(
+    name: str, others: LabelledSamples, request: pytest.FixtureRequest
+) -> None:
+    classifier = request.getfixturevalue(name)
+    package = classifier.to_package("m")
+    settings = package.metadata.pop("settings")
+    training = settings.pop("training")
+    cutout = settings.pop("cutout")
+    cutout["zeroOutside"] = cutout.pop("zero_outside")
+    old = {"batch_size": "batchSize", "learning_rate": "learningRate"}
+    package.metadata["config"] = (
+        settings
+        | {old.get(key, key): value for key, value in training.items()}
+        | {f"cutout.{key}": value for key, value in cutout.items()}
+        | {"views": 1}
+    )
+    again = CnnClassifier.from_package(package)
+    assert again.settings == classifier.settings
+    np.testing.assert_array_equal(again.predict(others.samples), classifier.predict(others.samples))

@@ -116,8 +116,9 @@ def test_equals_keras(architecture: str) -> None:
         pytest.skip(str(err))
     if architecture == "shipped":
         classifier = CnnClassifier.from_package(ModelPackage.read("cnn-i-1"))
-        network, arrays = classifier._build(0), dict(classifier._weights or {})
-        images, k = make_images(70, classifier.config.cutout.size, 3), len(classifier.config.features)
+        network = classifier._build(0)
+        arrays = {k.removeprefix("weights_"): v for k, v in classifier._learned().items()}
+        images, k = make_images(70, classifier.settings.cutout.size, 3), len(classifier.settings.features)
     elif architecture == "modern":
         network, arrays = build_modern_network(33, 3, 4, 5, 1), make_arrays(modern_shapes(3, 4, 5, width=16))
         images, k = make_images(70, 33, 3), 4

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lsst.meas.blendid.classifiers import BlendClassifier, BlendClassifierConfig
+from lsst.meas.blendid.classifiers import BlendClassifier, FitOptions, LabelledSamples
 from lsst.meas.blendid.classifiers.count_model import (
     FIRST_OF_TAIL,
     TAIL_COLUMNS,
@@ -206,34 +206,34 @@ def test_columns_of_images_do_not_depend_on_other_images() -> None:
 class TwoClasses(BlendClassifier):
     """Gives P(blended) alone: by the area."""
 
-    ConfigClass = BlendClassifierConfig
     name = "two_classes"
 
     @property
     def gives_counts(self) -> bool:
         return False
 
-    def fit(self, samples: FootprintSamples, counts: np.ndarray, **kwargs: Any) -> None:
-        self._record_prior(counts)
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
+        self._state = {}
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         return np.clip((samples.area - 60.0) / 200.0, 0.01, 0.99)
 
 
 @pytest.fixture(scope="module")
-def crowded() -> tuple[FootprintSamples, np.ndarray]:
+def crowded() -> LabelledSamples:
     samples, counts = make_samples(22)
     # Toy images have up to 5 galaxies in a footprint.
     assert np.count_nonzero(counts >= 4) > 40
-    return samples, np.where(counts >= 4, counts + np.arange(len(counts)) % 3, counts)
+    many = np.where(counts >= 4, counts + np.arange(len(counts)) % 3, counts)
+    return LabelledSamples(samples=samples, counts=many)
 
 
-def test_two_classes_become_five(crowded: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = crowded
+def test_two_classes_become_five(crowded: LabelledSamples) -> None:
+    samples, counts = crowded.samples, crowded.counts
     classifier = TwoClasses()
-    classifier.fit(samples, counts)
+    classifier.fit(crowded)
     assert classifier.probabilities(samples).ndim == 1
-    classifier.fit_counts(samples, counts)
+    classifier.fit_counts(crowded)
     p_n = classifier.probabilities(samples)
     assert p_n.shape == (len(samples), N_CLASSES)
     np.testing.assert_allclose(p_n[:, 2:].sum(axis=1), classifier.predict(samples))
@@ -247,24 +247,28 @@ def test_two_classes_become_five(crowded: tuple[FootprintSamples, np.ndarray]) -
     assert np.log(p_n[rows, classes]).mean() > np.log(plain[rows, classes]).mean() + 0.05
 
 
-def test_packages_take_the_numbers_along(crowded: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = crowded
+def test_packages_take_the_numbers_along(crowded: LabelledSamples) -> None:
+    samples, counts = crowded.samples, crowded.counts
     classifier = TwoClasses()
-    classifier.fit(samples, counts)
+    classifier.fit(crowded)
     # A model of an older release does not tell: the peaks are counted.
     old = TwoClasses(package=classifier.to_package())
     np.testing.assert_array_equal(old.tail_mean(samples), np.maximum(samples.n_peaks, 4))
     assert old.probabilities(samples).ndim == 1
-    classifier.fit_counts(samples, counts)
+    classifier.fit_counts(crowded)
     package = ModelPackage.from_bytes(classifier.to_package().to_bytes())
     again = TwoClasses(package=package)
     np.testing.assert_allclose(again.probabilities(samples), classifier.probabilities(samples), atol=1e-6)
     np.testing.assert_allclose(again.tail_mean(samples), classifier.tail_mean(samples), rtol=1e-6)
     tail = counts >= 4
     assert again.tail_mean(samples)[tail].mean() == pytest.approx(counts[tail].mean(), rel=1e-6)
-    fresh = TwoClasses()
-    fresh.take_counts(again)
-    np.testing.assert_array_equal(fresh.tail_mean(samples), again.tail_mean(samples))
+    # A few footprints of other data tell nothing of numbers; another fit starts from nothing.
+    expected = again.tail_mean(samples)
+    again.fine_tune(crowded)
+    np.testing.assert_array_equal(again.tail_mean(samples), expected)
+    assert again.probabilities(samples).ndim == 2
+    again.fit(crowded)
+    assert again.probabilities(samples).ndim == 1
     for damage in ({"tail": {}}, {"tail": 3}, {"shares": {"center": []}}, 7):
         package.metadata["counts"] = damage
         with pytest.raises(ModelPackageError, match="train it anew"):

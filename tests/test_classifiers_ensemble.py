@@ -10,21 +10,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     EnsembleClassifier,
-    EnsembleConfig,
-    FitOptions,
+    EnsembleSettings,
+    LabelledSamples,
     LogisticClassifier,
     PeaksClassifier,
-    PeaksConfig,
     _stack,
     split_probabilities,
 )
@@ -40,6 +40,7 @@ from lsst.meas.blendid.classifiers.ensemble import Describes
 from lsst.meas.blendid.classifiers.trees import TreeSettings
 from lsst.meas.blendid.metrics import calibration_line, score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.model_settings import SettingsError
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from scipy.special import expit, logit
 from toy_samples import make_result, make_samples, make_toy
@@ -52,32 +53,30 @@ def make_scenes(n: int, *, n_side: int = 10, seed: int = 100) -> tuple[Footprint
     return samples, np.concatenate([c for _, c in pairs])
 
 
+def make_labelled(n: int, **fields: Any) -> LabelledSamples:
+    samples, counts = make_scenes(n)
+    return LabelledSamples(samples=samples, counts=counts, **fields)
+
+
 def make_members() -> dict[str, BlendClassifier]:
     """Two trained members, of toy images 0 and 1."""
     samples, counts = make_samples(12)
     members: dict[str, BlendClassifier] = {}
     for name, cls in (("peaks", PeaksClassifier), ("logistic", LogisticClassifier)):
-        config = cls.ConfigClass()
-        config.modelPackage = ""
-        members[name] = cls(config)
-        members[name].fit(samples, counts)
+        members[name] = cls(settings=cls.SettingsClass())
+        members[name].fit(LabelledSamples(samples=samples, counts=counts))
     return members
 
 
-def make_config(**fields: object) -> EnsembleConfig:
-    config = EnsembleConfig()
-    config.modelPackage = ""
-    config.members = ["peaks", "logistic"]
-    config.nFolds, config.nTrees, config.minSamples = 3, 40, 10
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
+def make_settings(*, n_trees: int = 40, **settings: Any) -> EnsembleSettings:
+    stack = StackSettings(n_folds=3, trees=TreeSettings(n_trees=n_trees, min_samples=10))
+    return EnsembleSettings(**({"members": ("peaks", "logistic"), "stack": stack} | settings))
 
 
 @pytest.fixture(scope="module")
 def fitted() -> EnsembleClassifier:
-    classifier = EnsembleClassifier(make_config(), members=make_members())
-    classifier.fit(*make_scenes(6))
+    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
+    classifier.fit(make_labelled(6))
     return classifier
 
 
@@ -105,10 +104,9 @@ def test_package_holds_all(fitted: EnsembleClassifier, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.probabilities(samples), fitted.probabilities(samples))
     assert again.to_package("m").to_bytes() == path.read_bytes()
     assert list(again.members) == ["peaks", "logistic"]
-    config = make_config(memberPackages=["gone"])
-    np.testing.assert_array_equal(
-        EnsembleClassifier(config, package=ModelPackage.read(path)).predict(samples), fitted.predict(samples)
-    )
+    # Where members came from is not kept.
+    assert "member_packages" not in again.to_package("m").metadata["settings"]
+    assert again.settings == make_settings()
 
 
 def test_folds_are_of_different_sky(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,12 +121,12 @@ def test_folds_are_of_different_sky(monkeypatch: pytest.MonkeyPatch) -> None:
         return deal(scenes, folds, seed)
 
     monkeypatch.setattr(_stack, "deal_folds", spy)
-    classifier = EnsembleClassifier(make_config(), members=make_members())
-    classifier.fit(samples, counts, options=FitOptions(sky=sky))
+    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
+    classifier.fit(LabelledSamples(samples=samples, counts=counts, sky=sky))
     np.testing.assert_array_equal(seen[0], sky)
     # Two pieces of sky are too few for three folds: they are cut, and no part of the one is with the other.
     two = np.minimum(sky, 7)
-    classifier.fit(samples, counts, options=FitOptions(sky=two))
+    classifier.fit(LabelledSamples(samples=samples, counts=counts, sky=two))
     assert len(np.unique(seen[1])) >= 3
     assert all(len(np.unique(two[seen[1] == part])) == 1 for part in np.unique(seen[1]))
 
@@ -142,7 +140,7 @@ def test_probabilities_refer_to_natural_footprints() -> None:
     nothing = np.zeros((n, 1))
     inputs = StackInputs(x, (0,), nothing, nothing.astype(np.float32), nothing)
     scenes = np.arange(n) % 10
-    settings = StackSettings(2, TreeSettings(iterations=20, least_samples=80))
+    settings = StackSettings(n_folds=2, trees=TreeSettings(n_trees=20, min_samples=80))
     slopes = []
     for natural in (None, ~strange):
         arrays, _, _ = fit_stack(inputs, counts, scenes, settings=settings, natural=natural)
@@ -156,13 +154,11 @@ def test_probabilities_refer_to_natural_footprints() -> None:
 def test_natural_footprints_of_an_ensemble() -> None:
     samples, counts = make_scenes(6)
     natural = samples.scene_index < 4
-    classifier = EnsembleClassifier(make_config(), members=make_members())
-    classifier.fit(samples, counts, options=FitOptions(natural=natural))
+    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
+    classifier.fit(LabelledSamples(samples=samples, counts=counts, natural=natural))
     prior = classifier.to_package("m").metadata["prior"]
     share = np.bincount(np.minimum(counts[natural], 4), minlength=5) / np.count_nonzero(natural)
     assert prior["n"] == pytest.approx(share, abs=1e-6)
-    with pytest.raises(ValueError, match="natural has 3 values"):
-        classifier.fit(samples, counts, options=FitOptions(natural=natural[:3]))
 
 
 def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> None:
@@ -170,15 +166,15 @@ def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> No
         str(member.to_package(name).write(tmp_path / f"{name}.blendid"))
         for name, member in reversed(make_members().items())
     ]
-    classifier = EnsembleClassifier(make_config(memberPackages=paths))
-    classifier.fit(*make_scenes(6))
+    classifier = EnsembleClassifier(settings=make_settings(member_packages=tuple(paths)))
+    classifier.fit(make_labelled(6))
     samples, _ = make_scenes(2, seed=200)
     # Matrix products of the members may differ in the last bits of float32 with where arrays lie in memory.
     np.testing.assert_allclose(
         classifier.predict(samples)[:, 2:].sum(axis=1), fitted.predict(samples)[:, 2:].sum(axis=1), rtol=1e-4
     )
     with pytest.raises(ModelPackageError, match="'peaks', which is none of the members logistic"):
-        EnsembleClassifier(make_config(members=["logistic"], memberPackages=paths))
+        EnsembleClassifier(settings=make_settings(members=("logistic",), member_packages=tuple(paths)))
 
 
 def test_last_bits_of_members_hardly_matter(
@@ -192,8 +188,8 @@ def test_last_bits_of_members_hardly_matter(
         return np.where(rng.random(rows.shape) < 0.5, rows, np.nextafter(rows, np.float32(np.inf)))
 
     monkeypatch.setattr(EnsembleClassifier, "_measure", touch)
-    classifier = EnsembleClassifier(make_config(), members=fitted.members)
-    classifier.fit(*make_scenes(6))
+    classifier = EnsembleClassifier(settings=make_settings(), members=fitted.members)
+    classifier.fit(make_labelled(6))
     monkeypatch.undo()
     samples, _ = make_scenes(2, seed=200)
     p_n, touched = fitted.predict(samples), classifier.predict(samples)
@@ -222,35 +218,64 @@ def test_numbers_of_galaxies_are_as_many_as_told(fitted: EnsembleClassifier) -> 
 
 def test_what_was_never_seen_is_next_to_impossible() -> None:
     samples, counts = make_scenes(6)
-    classifier = EnsembleClassifier(make_config(), members=make_members())
-    classifier.fit(samples, np.clip(counts, 1, 2))
+    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
+    classifier.fit(LabelledSamples(samples=samples, counts=np.clip(counts, 1, 2)))
     p_n = classifier.predict(samples)
     assert p_n[:, [0, 3, 4]].max() < 1e-9 and np.isfinite(p_n).all()
 
 
 def test_missing_members() -> None:
-    scenes = make_scenes(3)
-    with pytest.raises(RuntimeError, match=r"no trained member 'peaks', 'logistic': .*memberPackages"):
-        EnsembleClassifier(make_config()).fit(*scenes)
+    scenes = make_labelled(3)
+    none = EnsembleClassifier(settings=make_settings())
+    with pytest.raises(RuntimeError, match=r"no trained member 'peaks', 'logistic': .*member_packages"):
+        none.fit(scenes)
+    with pytest.raises(ValueError, match=r"none of 'peaks', 'logistic'.*--set member_packages="):
+        none.check_fit()
+    none.check_fit(goes_on=True)
     one = {"peaks": make_members()["peaks"]}
     with pytest.raises(RuntimeError, match="no trained member 'logistic'"):
-        EnsembleClassifier(make_config(), members=one).fit(*scenes)
+        EnsembleClassifier(settings=make_settings(), members=one).fit(scenes)
     with pytest.raises(ModelPackageError, match="unknown model 'nowhere'"):
-        EnsembleClassifier(make_config(memberPackages=["nowhere"]))
+        EnsembleClassifier(settings=make_settings(member_packages=("nowhere",)))
+    untaught = EnsembleClassifier(settings=make_settings(), members=make_members())
+    untaught.check_fit()
     with pytest.raises(RuntimeError, match="has no model"):
-        EnsembleClassifier(make_config(), members=make_members()).predict(scenes[0])
+        untaught.predict(scenes.samples)
 
 
 @pytest.mark.parametrize(
     ("fields", "match"),
     [
-        ({"members": ["peaks", "peaks"]}, "repeated names"),
-        ({"members": ["peaks", "ensemble"]}, "member of itself"),
+        ({"members": ("peaks", "peaks")}, "repeated names"),
+        ({"members": ("peaks", "ensemble")}, "^members: .*member of itself"),
+        ({"members": ()}, "members has 0 values"),
+        ({"calibration": "plat"}, "calibration is 'plat'.*did you mean 'platt'"),
     ],
 )
-def test_bad_config(fields: dict[str, object], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        make_config(**fields).validate()
+def test_bad_settings(fields: dict[str, object], match: str) -> None:
+    with pytest.raises(SettingsError, match=match):
+        make_settings(**fields)
+
+
+def test_package_of_format_1_gives_the_same(fitted: EnsembleClassifier) -> None:
+    package = fitted.to_package("m")
+    del package.metadata["settings"]
+    package.metadata["config"] = {
+        "members": ["peaks", "logistic"],
+        "memberPackages": [],
+        "useFeatures": True,
+        "nFolds": 3,
+        "nTrees": 40,
+        "nLeaves": 31,
+        "learningRate": 0.05,
+        "minSamples": 10,
+        "regularization": 1.0,
+        "calibration": "beta",
+    }
+    again = EnsembleClassifier.from_package(package)
+    assert again.settings == fitted.settings
+    samples, _ = make_scenes(1, seed=200)
+    np.testing.assert_array_equal(again.probabilities(samples), fitted.probabilities(samples))
 
 
 def test_bad_packages(fitted: EnsembleClassifier) -> None:
@@ -313,8 +338,8 @@ def test_footprints_that_a_member_cannot_classify(fitted: EnsembleClassifier) ->
             return p
 
     half = Half.from_package(members["peaks"].to_package())
-    classifier = EnsembleClassifier(make_config(), members=members | {"peaks": half})
-    classifier._stack = fitted._stack
+    classifier = EnsembleClassifier(settings=make_settings(), members=members | {"peaks": half})
+    classifier._state = fitted._state
     p = classifier.predict(make_samples(2)[0])
     # The first of each image, as each goes through on its own.
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(p).all(axis=1)), broken.offsets[:-1])
@@ -326,7 +351,7 @@ def test_flags_of_members_are_its_own(fitted: EnsembleClassifier) -> None:
     members = make_members()
     inputs = {"psf_sigma": [3.0, 4.0], "bands": [], "footprints": {}, "depth": None}
     members["peaks"] = PeaksClassifier.from_package(members["peaks"].to_package(inputs=inputs))
-    classifier = EnsembleClassifier(make_config(), members=members)
+    classifier = EnsembleClassifier(settings=make_settings(), members=members)
     samples, _ = make_samples(3)
     assert classifier.find_flags(samples)["outside_model_range"].all()
     assert not fitted.find_flags(samples)["outside_model_range"].any()
@@ -343,7 +368,7 @@ def test_images_may_be_forgotten_after_preparation(fitted: EnsembleClassifier) -
     assert fitted.prepare(samples)
     bare = samples.without_images()
     np.testing.assert_array_equal(fitted.predict(bare), fitted.predict(make_scenes(2, seed=200)[0]))
-    assert not EnsembleClassifier(make_config()).prepare(make_scenes(1)[0])
+    assert not EnsembleClassifier(settings=make_settings()).prepare(make_scenes(1)[0])
 
 
 class Seer(PeaksClassifier):
@@ -358,15 +383,15 @@ class Seer(PeaksClassifier):
 
 def test_descriptions_of_members_are_used() -> None:
     members = make_members()
-    config = PeaksConfig()
-    config.modelPackage = ""
-    seer = Seer(config, package=members["peaks"].to_package())
+    seer = Seer(package=members["peaks"].to_package())
     assert isinstance(seer, Describes) and not isinstance(members["logistic"], Describes)
     samples, counts = make_scenes(8)
     for result, part in zip(samples.results, np.split(counts, samples.offsets[1:-1]), strict=True):
         Seer.answers[id(result)] = part.astype(float)
-    classifier = EnsembleClassifier(make_config(useFeatures=False), members=members | {"peaks": seer})
-    classifier.fit(samples, counts)
+    classifier = EnsembleClassifier(
+        settings=make_settings(use_features=False), members=members | {"peaks": seer}
+    )
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
     p, _ = split_probabilities(classifier.probabilities(samples))
     assert score(p, counts).balanced_accuracy > 0.99
 
@@ -379,8 +404,10 @@ def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:
     counts = np.where((counts > 1) & (rng.random(len(counts)) < 0.6), 1, counts)
     few = FootprintSamples(samples.results[:3], samples.contexts[:3])
     n = len(few)
-    tuned = EnsembleClassifier(make_config())
-    tuned.fit(few, counts[:n], options=FitOptions(start=fitted.to_package("m")))
+    tuned = EnsembleClassifier.from_package(fitted.to_package("m"))
+    tuned.fine_tune(LabelledSamples(samples=few, counts=counts[:n]))
+    assert tuned.to_package().metadata["prior"]["blended"] == pytest.approx(np.mean(counts[:n] > 1), abs=1e-6)
+    np.testing.assert_array_equal(tuned.predict(samples), fitted.predict(samples))
     losses = [
         score(split_probabilities(c.probabilities(samples))[0][n:], counts[n:]).natural_cross_entropy
         for c in (fitted, tuned)
@@ -391,21 +418,21 @@ def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:
 
 
 def test_bad_training_sets() -> None:
-    classifier = EnsembleClassifier(make_config(), members=make_members())
-    samples, counts = make_scenes(2)
+    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
+    labelled = make_labelled(2)
     with pytest.raises(ValueError, match="2 images cannot be dealt out to 3 folds"):
         _stack.deal_folds(np.array([0, 0, 1, 1]), 3, 1)
     with pytest.raises(ValueError, match="0 of the 200 training footprints are blended"):
-        classifier.fit(samples, np.ones_like(counts))
-    with pytest.raises(ValueError, match="199 labels were given for 200 footprints"):
-        classifier.fit(samples, counts[1:])
+        classifier.fit(dataclasses.replace(labelled, counts=np.ones_like(labelled.counts)))
 
 
 def test_weights_do_not_move_the_prior(fitted: EnsembleClassifier) -> None:
     samples, counts = make_scenes(6)
     # With weights scikit-learn takes long for the bins of each column; the features have 182.
-    weighted = EnsembleClassifier(make_config(nTrees=10, useFeatures=False), members=make_members())
-    weighted.fit(samples, counts, weights=np.where(counts > 1, 5.0, 1.0))
+    weighted = EnsembleClassifier(
+        settings=make_settings(n_trees=10, use_features=False), members=make_members()
+    )
+    weighted.fit(LabelledSamples(samples=samples, counts=counts, weights=np.where(counts > 1, 5.0, 1.0)))
     p, _ = split_probabilities(weighted.probabilities(samples))
     assert p.mean() == pytest.approx(np.mean(counts > 1), abs=0.03)
     assert weighted.to_package().metadata["prior"] == fitted.to_package().metadata["prior"]
@@ -414,7 +441,8 @@ def test_weights_do_not_move_the_prior(fitted: EnsembleClassifier) -> None:
 def test_it_does_not_load_a_network() -> None:
     """Nor scikit-learn, unless it is fitted."""
     program = (
-        "import sys; from lsst.meas.blendid.classifiers import EnsembleClassifier as E; E.ConfigClass();"
+        "import sys; from lsst.meas.blendid.classifiers import EnsembleClassifier as E; E.ConfigClass(); "
+        "E.SettingsClass();"
         "assert not {'keras', 'tensorflow', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -438,7 +466,7 @@ def make_inputs(n: int = 6000, seed: int = 0) -> tuple[StackInputs, np.ndarray, 
     )
 
 
-SETTINGS = StackSettings(3, TreeSettings(iterations=60, learning_rate=0.1))
+SETTINGS = StackSettings(n_folds=3, trees=TreeSettings(n_trees=60, learning_rate=0.1))
 
 
 def test_stack_finds_the_sum_of_what_members_know() -> None:

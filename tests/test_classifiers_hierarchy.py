@@ -12,25 +12,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid.classifiers import (
-    FeaturesConfig,
+    FeaturesSettings,
     FitOptions,
     HierarchyClassifier,
-    HierarchyConfig,
+    HierarchySettings,
     LabelledSamples,
     LogisticClassifier,
-    LogisticConfig,
+    LogisticSettings,
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers.hierarchy import QUESTIONS, combine_answers
+from lsst.meas.blendid.classifiers.trees import TreeSettings
 from lsst.meas.blendid.features import REFERENCE_FEATURES
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
-from lsst.meas.blendid.samples import FootprintSamples
+from lsst.meas.blendid.model_settings import ModelSettings, SettingsError
 from toy_samples import make_samples
 
 _P = st.floats(0.0, 1.0)
@@ -59,16 +61,21 @@ def test_answers_make_probabilities(several: float, one: float, three: float, fo
 
 
 def test_questions_are_asked_where_the_number_is_open() -> None:
-    counts = np.arange(7)
-    asked = {name: counts[question.concerns(counts)].tolist() for name, question in QUESTIONS.items()}
-    assert asked == {
-        "several": [0, 1, 2, 3, 4, 5, 6],
-        "one": [0, 1],
-        "three": [2, 3, 4, 5, 6],
-        "four": [3, 4, 5, 6],
-    }
-    yes = {name: counts[question.label(counts) > 1].min() for name, question in QUESTIONS.items()}
-    assert yes == {"several": 2, "one": 1, "three": 3, "four": 4}
+    samples, _ = make_samples(3)
+    counts = np.resize(np.arange(7), len(samples))
+    weights = 1.0 + np.arange(len(samples))
+    labelled = LabelledSamples(samples=samples, counts=counts, weights=weights, sky=np.arange(len(samples)))
+    about = {"several": (0, 2), "one": (0, 1), "three": (2, 3), "four": (3, 4)}
+    assert set(QUESTIONS) == set(about)
+    for name, (low, first_yes) in about.items():
+        asked = QUESTIONS[name].ask(labelled)
+        rows = (counts >= low) & ((counts < 2) | (name != "one"))
+        assert asked.sky is not None
+        np.testing.assert_array_equal(asked.sky, np.flatnonzero(rows))
+        np.testing.assert_array_equal(asked.weights, weights[rows])
+        np.testing.assert_array_equal(asked.samples.bbox, samples.bbox[rows])
+        # As a classifier of blends is taught it: two galaxies mean yes.
+        np.testing.assert_array_equal(asked.counts, np.where(counts[rows] >= first_yes, 2, 1))
 
 
 def test_an_answer_that_is_not_there_leaves_nothing() -> None:
@@ -79,35 +86,36 @@ def test_an_answer_that_is_not_there_leaves_nothing() -> None:
     assert np.isfinite(p[1]).all()
 
 
-def member_config() -> LogisticConfig:
-    config = LogisticConfig()
-    config.modelPackage = ""
-    config.nComponents = 6
-    return config
+MEMBER = LogisticSettings(n_components=6)
+
+
+def make_labelled(n_side: int, *, seed: int = 0) -> LabelledSamples:
+    samples, counts = make_samples(n_side, seed=seed)
+    return LabelledSamples(samples=samples, counts=counts)
+
+
+def make_untrained(member: str = "logistic", member_settings: ModelSettings = MEMBER) -> HierarchyClassifier:
+    return HierarchyClassifier(settings=HierarchySettings(member=member), member_settings=member_settings)
 
 
 @pytest.fixture(scope="module")
-def data() -> tuple[FootprintSamples, np.ndarray]:
-    return make_samples(22)
+def data() -> LabelledSamples:
+    return make_labelled(22)
 
 
 @pytest.fixture(scope="module")
-def fitted(data: tuple[FootprintSamples, np.ndarray]) -> HierarchyClassifier:
-    classifier = HierarchyClassifier(member_config=member_config())
-    classifier.fit(*data)
+def fitted(data: LabelledSamples) -> HierarchyClassifier:
+    classifier = make_untrained()
+    classifier.fit(data)
     return classifier
 
 
-def test_each_question_is_the_member_fitted_to_it(
-    fitted: HierarchyClassifier, data: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    samples, counts = data
+def test_each_question_is_the_member_fitted_to_it(fitted: HierarchyClassifier, data: LabelledSamples) -> None:
     other, _ = make_samples(8, seed=3)
     answers = {}
     for name, question in QUESTIONS.items():
-        rows = question.concerns(counts)
-        member = LogisticClassifier(member_config())
-        member.fit(samples.select(rows), question.label(counts[rows]))
+        member = LogisticClassifier(settings=MEMBER)
+        member.fit(question.ask(data))
         answers[name] = split_probabilities(member.predict(other))[0]
     p_n = fitted.predict(other)
     np.testing.assert_allclose(p_n, combine_answers(answers), atol=1e-12)
@@ -115,23 +123,19 @@ def test_each_question_is_the_member_fitted_to_it(
     np.testing.assert_allclose(p_n[:, 2:].sum(axis=1), answers["several"])
 
 
-def test_it_is_as_good_as_the_direct_way(
-    fitted: HierarchyClassifier, data: tuple[FootprintSamples, np.ndarray]
-) -> None:
+def test_it_is_as_good_as_the_direct_way(fitted: HierarchyClassifier, data: LabelledSamples) -> None:
     samples, counts = make_samples(16, seed=4)
-    direct = LogisticClassifier(member_config())
-    direct.fit(*data)
+    direct = LogisticClassifier(settings=MEMBER)
+    direct.fit(data)
     rows, classes = np.arange(len(counts)), np.minimum(counts, 4)
     scores = [np.log(model.predict(samples)[rows, classes]).mean() for model in (fitted, direct)]
-    shares = np.bincount(np.minimum(data[1], 4)) / len(data[1])
+    shares = np.bincount(np.minimum(data.counts, 4)) / len(data.counts)
     assert scores[0] > np.log(shares[classes]).mean() + 0.2
     assert scores[0] > scores[1] - 0.05
 
 
-def test_package_holds_the_members(
-    fitted: HierarchyClassifier, data: tuple[FootprintSamples, np.ndarray]
-) -> None:
-    samples, _ = data
+def test_package_holds_the_members(fitted: HierarchyClassifier, data: LabelledSamples) -> None:
+    samples = data.samples
     package = ModelPackage.from_bytes(fitted.to_package("toy").to_bytes())
     assert sorted(package.metadata["members"]) == sorted(QUESTIONS)
     again = HierarchyClassifier.from_package(package)
@@ -149,13 +153,13 @@ def test_package_holds_the_members(
         HierarchyClassifier.from_package(package)
 
 
-def test_questions_with_few_answers_get_their_share(data: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = data
+def test_questions_with_few_answers_get_their_share(data: LabelledSamples) -> None:
+    samples, counts = data.samples, data.counts
     few = np.where(counts == 0, 1, counts)
     few[np.flatnonzero(few >= 3)[5:]] = 2
-    classifier = HierarchyClassifier(member_config=member_config())
+    classifier = make_untrained()
     said: list[str] = []
-    classifier.fit(samples, few, options=FitOptions(report=said.append))
+    classifier.fit(LabelledSamples(samples=samples, counts=few), options=FitOptions(report=said.append))
     package = ModelPackage.from_bytes(classifier.to_package().to_bytes())
     assert sorted(package.metadata["members"]) == ["several"]
     p_n = HierarchyClassifier.from_package(package).predict(samples)
@@ -165,54 +169,60 @@ def test_questions_with_few_answers_get_their_share(data: tuple[FootprintSamples
     assert sum("too few to learn from" in line for line in said) == 3
 
 
-def test_options_are_those_of_the_question(data: tuple[FootprintSamples, np.ndarray]) -> None:
+def test_validation_is_that_of_the_question(data: LabelledSamples, tmp_path: Path) -> None:
     """Members that stop early look at validation footprints that their question is about."""
-    samples, counts = data
-    config = FeaturesConfig()
-    config.modelPackage, config.features = "", list(REFERENCE_FEATURES)
-    config.iterations, config.leastSamples = 20, 5
-    chosen = HierarchyConfig()
-    chosen.member = "features"
-    classifier = HierarchyClassifier(chosen, member_config=config)
-    validation = LabelledSamples(*make_samples(12, seed=6))
-    options = FitOptions(validation=validation, sky=np.arange(len(counts)) % 7)
+    samples, counts = data.samples, data.counts
+    trees = FeaturesSettings(features=REFERENCE_FEATURES, trees=TreeSettings(n_trees=20, min_samples=5))
+    classifier = make_untrained("features", trees)
+    validation = make_labelled(12, seed=6)
     assert classifier.prepare(samples)
-    classifier.fit(samples.without_images(), counts, options=options)
+    bare = LabelledSamples(samples=samples.without_images(), counts=counts, sky=np.arange(len(counts)) % 7)
+    classifier.fit(bare, validation, FitOptions(folder=tmp_path))
     assert {"several_blended_loss", "three_blended_loss"} <= set(classifier.history)
     p_n = classifier.predict(validation.samples)
     np.testing.assert_allclose(p_n.sum(axis=1), 1.0)
+    # Each question has a folder of its own.
+    assert {path.name for path in tmp_path.iterdir()} == set(QUESTIONS)
     # Members do not depend on where they lie in an image that others were chosen of.
-    again = HierarchyClassifier(chosen, member_config=config)
-    again.fit(samples, counts, options=dataclasses.replace(options, sky=None))
+    again = make_untrained("features", trees)
+    again.fit(data, validation)
     np.testing.assert_allclose(again.predict(validation.samples), p_n)
 
 
-def test_weights_do_not_move_the_prior(data: tuple[FootprintSamples, np.ndarray]) -> None:
-    samples, counts = data
-    classifier = HierarchyClassifier(member_config=member_config())
-    classifier.fit(samples, counts, weights=np.where(counts > 1, 3.0, 1.0))
+def test_weights_do_not_move_the_prior(data: LabelledSamples) -> None:
+    samples, counts = data.samples, data.counts
+    classifier = make_untrained()
+    classifier.fit(dataclasses.replace(data, weights=np.where(counts > 1, 3.0, 1.0)))
     shares = np.bincount(np.minimum(counts, 4), minlength=5) / len(counts)
     np.testing.assert_allclose(classifier.predict(samples).mean(axis=0), shares, atol=0.02)
+
+
+def test_fine_tuning_calibrates_anew(fitted: HierarchyClassifier, data: LabelledSamples) -> None:
+    tuned = HierarchyClassifier.from_package(fitted.to_package("m"))
+    rng = np.random.default_rng(0)
+    fewer = np.where((data.counts > 1) & (rng.random(len(data.counts)) < 0.5), 1, data.counts)
+    tuned.fine_tune(dataclasses.replace(data, counts=fewer))
+    p, _ = split_probabilities(tuned.probabilities(data.samples))
+    assert p.mean() == pytest.approx(np.mean(fewer > 1), abs=0.02)
+    np.testing.assert_array_equal(tuned.predict(data.samples), fitted.predict(data.samples))
 
 
 @pytest.mark.parametrize(
     ("member", "match"),
     [
-        ("nothing", "no classifier 'nothing'"),
+        ("nothing", "^member: there is no classifier 'nothing'"),
         ("hierarchy", "does not learn from labels"),
         ("ensemble", "does not learn from labels"),
         ("centers", "does not learn from labels"),
     ],
 )
 def test_members_that_cannot_answer_are_refused(member: str, match: str) -> None:
-    config = HierarchyConfig()
-    config.member = member
-    with pytest.raises(ValueError, match=match):
-        config.validate()
+    with pytest.raises(SettingsError, match=match):
+        HierarchySettings(member=member)
 
 
-def test_no_model_is_an_error(data: tuple[FootprintSamples, np.ndarray]) -> None:
+def test_no_model_is_an_error(data: LabelledSamples) -> None:
     with pytest.raises(RuntimeError, match="has no model"):
-        HierarchyClassifier().predict(data[0])
+        HierarchyClassifier().predict(data.samples)
     with pytest.raises(ValueError, match="blended"):
-        HierarchyClassifier(member_config=member_config()).fit(data[0], np.ones(len(data[0]), dtype=int))
+        make_untrained().fit(dataclasses.replace(data, counts=np.ones_like(data.counts)))

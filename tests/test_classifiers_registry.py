@@ -64,10 +64,10 @@ def test_built_in_classifiers() -> None:
 def test_selection_in_a_config_file() -> None:
     config = SelectConfig()
     config.loadFromString(
-        "config.classifiers.names = ['peaks', 'logistic']\nconfig.classifiers['peaks'].maxCount = 9"
+        "config.classifiers.names = ['peaks', 'logistic']\nconfig.classifiers['peaks'].priorBlended = 0.3"
     )
     assert set(config.classifiers.names) == {"peaks", "logistic"}
-    assert config.classifiers["peaks"].maxCount == 9
+    assert config.classifiers["peaks"].priorBlended == 0.3
     with pytest.raises(FieldValidationError, match="nonsense"):
         config.classifiers.names = ["nonsense"]
 

@@ -16,9 +16,16 @@ import sys
 import numpy as np
 import pytest
 from lsst.meas.blendid._sep import MissingSepError
-from lsst.meas.blendid.classifiers import SepClassifier, SepConfig, classifier_registry, split_probabilities
+from lsst.meas.blendid.classifiers import (
+    LabelledSamples,
+    SepClassifier,
+    SepSettings,
+    classifier_registry,
+    split_probabilities,
+)
 from lsst.meas.blendid.metrics import score
-from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.model_settings import SettingsError
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_samples import make_result, make_samples
 
@@ -45,24 +52,22 @@ def make_pairs(separations: list[float], *, xy0: tuple[int, int] = (0, 0)) -> Fo
 def fitted(seed: int = 0) -> tuple[SepClassifier, FootprintSamples, np.ndarray]:
     samples, counts = make_samples(12, seed=seed)
     classifier = SepClassifier()
-    classifier.fit(samples, counts)
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
     return classifier, samples, counts
 
 
 @pytest.mark.parametrize("xy0", [(0, 0), (-70, 1000)])
 def test_objects_are_counted_in_their_footprints(xy0: tuple[int, int]) -> None:
-    config = SepConfig()
-    config.threshold = 5.0
-    assert SepClassifier(config).count(make_pairs([0.0, 12.0, 2.0, 16.0], xy0=xy0)).tolist() == [1, 2, 1, 2]
+    classifier = SepClassifier(settings=SepSettings(threshold=5.0))
+    assert classifier.count(make_pairs([0.0, 12.0, 2.0, 16.0], xy0=xy0)).tolist() == [1, 2, 1, 2]
 
 
 def test_objects_outside_of_footprints_count_nowhere() -> None:
     samples = make_pairs([0.0, 12.0])
     result = samples.results[0]
     labels = np.where(result.footprints.labels == 2, 1, 0).astype(np.int32)
-    config = SepConfig()
-    config.threshold = 5.0
-    assert SepClassifier(config).count(FootprintSamples([make_result(result.image, labels)])).tolist() == [2]
+    classifier = SepClassifier(settings=SepSettings(threshold=5.0))
+    assert classifier.count(FootprintSamples([make_result(result.image, labels)])).tolist() == [2]
 
 
 def test_default_is_what_blendhunter_was_compared_with() -> None:
@@ -81,15 +86,13 @@ def test_default_is_what_blendhunter_was_compared_with() -> None:
 def test_parameters_reach_sep() -> None:
     samples, _ = make_samples(8)
     usual = SepClassifier().count(samples)
-    for field, value in {
-        "threshold": 20.0,
-        "minArea": 60,
-        "deblendLevels": 1,
-        "deblendContrast": 1.0,
-    }.items():
-        config = SepConfig()
-        setattr(config, field, value)
-        assert SepClassifier(config).count(samples).sum() < usual.sum(), field
+    for changed in (
+        SepSettings(threshold=20.0),
+        SepSettings(min_area=60),
+        SepSettings(deblend_levels=1),
+        SepSettings(deblend_contrast=1.0),
+    ):
+        assert SepClassifier(settings=changed).count(samples).sum() < usual.sum(), changed
 
 
 def test_it_knows_blends() -> None:
@@ -102,15 +105,29 @@ def test_it_knows_blends() -> None:
 
 
 def test_package_round_trip() -> None:
-    classifier, samples, _ = fitted()
+    samples, counts = make_samples(12)
+    settings = SepSettings(threshold=3.0, max_count=4)
+    classifier = SepClassifier(settings=settings)
+    classifier.fit(LabelledSamples(samples=samples, counts=counts))
     package = ModelPackage.from_bytes(classifier.to_package("m").to_bytes())
     again = SepClassifier.from_package(package)
     np.testing.assert_array_equal(again.predict(samples), classifier.predict(samples))
-    config = SepConfig()
-    config.threshold = 3.0
-    with pytest.raises(ModelPackageError, match=r"threshold is 3\.0, trained with 1\.5"):
-        SepClassifier(config, package=package)
+    # The settings are those of the model.
+    assert again.settings == settings != SepSettings()
     assert classifier_registry["sep"] is SepClassifier
+
+
+def test_package_of_format_1_has_a_config() -> None:
+    classifier, samples, _ = fitted()
+    package = classifier.to_package("m")
+    metadata = {key: value for key, value in package.metadata.items() if key != "settings"}
+    config = {"threshold": 1.5, "minArea": 10, "deblendLevels": 32, "deblendContrast": 0.005, "maxCount": 6}
+    again = SepClassifier.from_package(
+        ModelPackage(package.classifier, metadata | {"config": config}, package.arrays)
+    )
+    assert again.settings == SepSettings(min_area=10)
+    with pytest.raises(SettingsError, match="there is no such setting"):
+        SepSettings.from_config({"minAera": 10})
 
 
 def test_images_may_be_forgotten_after_preparation() -> None:

@@ -27,7 +27,7 @@ from lsst.meas.blendid.classifiers.trees import (
 )
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-FEW = TreeSettings(iterations=12, leaves=9, least_samples=8, feature_share=0.8, patience=0)
+FEW = TreeSettings(n_trees=12, n_leaves=9, min_samples=8, feature_share=0.8, patience=0)
 
 
 def make_data(n: int = 600, *, seed: int = 0, missing: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -43,10 +43,10 @@ def make_data(n: int = 600, *, seed: int = 0, missing: float = 0.1) -> tuple[np.
 def make_reference(settings: TreeSettings, seed: int = 1) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
         learning_rate=settings.learning_rate,
-        max_iter=settings.iterations,
-        max_leaf_nodes=settings.leaves,
-        max_depth=settings.depth,
-        min_samples_leaf=settings.least_samples,
+        max_iter=settings.n_trees,
+        max_leaf_nodes=settings.n_leaves,
+        max_depth=settings.max_depth,
+        min_samples_leaf=settings.min_samples,
         l2_regularization=settings.regularization,
         max_features=settings.feature_share,
         early_stopping=False,
@@ -100,7 +100,7 @@ def test_last_bits_do_not_change_the_trees() -> None:
     x[:, 3] += np.float32(0.1)
     x[:, 4] = np.where(x[:, 4] > 0.0, x[:, 4], 12.0)
     held_out = make_data(500, seed=3)
-    settings = TreeSettings(iterations=40, leaves=15, least_samples=8, patience=5)
+    settings = TreeSettings(n_trees=40, n_leaves=15, min_samples=8, patience=5)
     rng = np.random.default_rng(0)
 
     def touch(rows: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def test_rounding() -> None:
 @settings(max_examples=15)
 def test_rows_do_not_depend_on_each_other(seed: int, n: int) -> None:
     x, counts = make_data()
-    arrays = fit_trees(x, counts, settings=TreeSettings(iterations=3, leaves=5, patience=0))
+    arrays = fit_trees(x, counts, settings=TreeSettings(n_trees=3, n_leaves=5, patience=0))
     rows, _ = make_data(n, seed=seed)
     together = predict_trees(arrays, rows)
     assert together.shape == (n, 5)
@@ -136,7 +136,7 @@ def test_rows_do_not_depend_on_each_other(seed: int, n: int) -> None:
 def test_validation_data_end_the_fit() -> None:
     x, counts = make_data(300)
     held_out = make_data(400, seed=9)
-    many = TreeSettings(learning_rate=0.5, iterations=80, leaves=15, least_samples=5, patience=5)
+    many = TreeSettings(learning_rate=0.5, n_trees=80, n_leaves=15, min_samples=5, patience=5)
     history: dict[str, list[float]] = {}
     lines: list[str] = []
     arrays = fit_trees(x, counts, validation=held_out, settings=many, history=history, say=lines.append)
@@ -340,7 +340,7 @@ def test_whatever_passes_the_check_ends(seed: int) -> None:
 
 def test_tuning_wins_back_a_shifted_kind() -> None:
     x, counts = make_data(3000, missing=0.0)
-    arrays = fit_trees(x, counts, settings=TreeSettings(iterations=60, least_samples=20, patience=0))
+    arrays = fit_trees(x, counts, settings=TreeSettings(n_trees=60, min_samples=20, patience=0))
     shifted, labels = make_data(6000, seed=4, missing=0.0)
     shifted[:, 0] += 0.8
 

@@ -331,7 +331,7 @@ def test_messages_of_missing_libraries_tell_one_remedy() -> None:
 def package(tmp_path: Path) -> Path:
     metadata = {
         "name": "toy-1",
-        "config": {"threshold": 5.0},
+        "settings": {"threshold": 5.0},
         "inputs": {"bands": ["i"], "psf_sigma": [1.5, 1.7], "depth": None, "footprints": {"minPixels": 1}},
         "prior": {"blended": 0.37},
         "training": {"scenes": [{"source": 1}, {"source": 2}]},

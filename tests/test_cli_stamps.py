@@ -78,13 +78,13 @@ def test_the_default_set_of_coin_is_trained_on_and_evaluated(tmp_path: Path, sha
     assert done.exit_code == 0, done.output
     is_blended = StampSet.read(folder).is_blended
     assert 0.3 < is_blended.mean() < 0.7
-    for classifier, options in (("sep", ()), ("logistic", ("nComponents=3",))):
+    for classifier, options in (("sep", ()), ("logistic", ("n_components=3",))):
         done = CliRunner().invoke(
             main,
             [
                 *("train", "--classifier", classifier, "--out", str(package), "--overwrite"),
                 *("--stamps", str(folder), "--test-stamps", str(folder), "--calibration", "none"),
-                *(text for option in options for text in ("--config-option", option)),
+                *(text for option in options for text in ("--set", option)),
             ],
         )
         assert done.exit_code == 0, done.output

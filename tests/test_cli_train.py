@@ -143,7 +143,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         (tmp_path / name).mkdir()
         status, _, err = run(
             *("train", "--classifier", "logistic", "--out", tmp_path / name / "m.blendid", "--parametric", 2),
-            *("--size", SIZE, "--no-dial", "--sizes", "large", "--config-option", "cutout.size=15"),
+            *("--size", SIZE, "--no-dial", "--sizes", "large", "--set", "cutout.size=15"),
             *("--seed", 3, "--calibration", "none"),
         )
         # Two such small skies may well teach nothing, which is told.
@@ -153,7 +153,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         # Nothing else depends on the machine or the hour.
         assert set(package.metadata["training"].pop("seconds")) == {"scenes", "fit"}
     assert packages[0].to_bytes() == packages[1].to_bytes()
-    assert packages[0].config["cutout.size"] == 15
+    assert packages[0].metadata["settings"]["cutout"]["size"] == 15
     assert packages[0].metadata["training"]["recipe"]["kind"] == "one universe"
 
 
@@ -234,7 +234,7 @@ def test_train_on_stamps_and_test_on_others(
         status, out, err = run(
             *("train", "--classifier", classifier, "--out", package, "--stamps", train),
             *("--test-stamps", test, "--stamp-noise", 10, "--stamp-noise", 20, "--calibration", "none"),
-            *("--config-option", "nComponents=3") * (classifier == "logistic"),
+            *("--set", "n_components=3") * (classifier == "logistic"),
         )
         assert (status, err) == (0, "")
         n = 30 if test == clean else 10  # of each kind in a third of the stamps, clean ones with two noises
@@ -244,7 +244,7 @@ def test_train_on_stamps_and_test_on_others(
         assert model.metadata["validation"]["scores"]["balanced_accuracy"] > 0.9
         assert len(model.metadata["training"]["scenes"]) == (2 if train == clean else 1)
         if classifier == "logistic":
-            assert model.config["cutout.size"] == (25 if train == clean else 41)
+            assert model.metadata["settings"]["cutout"]["size"] == (25 if train == clean else 41)
 
 
 def test_a_model_of_footprints_in_stamps_runs_on_their_mosaic(

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +27,19 @@ from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import (
     BlendClassifierConfig,
     FitOptions,
+    LabelledSamples,
     PeaksClassifier,
     classifier_registry,
 )
+from lsst.meas.blendid.classifiers._count_table import CountTableSettings
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import detect
 from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.model_settings import setting
 from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.readers import read_image
-from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
 from lsst.meas.blendid.training import clipped_footprints
-from lsst.pex.config import Field
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -81,7 +83,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of the dial."""
     path = tmp_path_factory.mktemp("model") / "small.blendid"
-    options = ("--parametric", 5, "--size", 360, "--config-option", "nComponents=4")
+    options = ("--parametric", 5, "--size", 360, "--set", "n_components=4")
     status, out, err = run("train", "--classifier", "logistic", "--out", path, *options)
     assert (status, err) == (0, "")
     assert out.startswith(f"{path}: trained on ") and "cross-fitted" in out
@@ -105,7 +107,7 @@ def test_the_dial_is_the_default_and_the_package_tells_all(model: Path) -> None:
         "--classifier": "logistic",
         "--parametric": 5,
         "--size": 360,
-        "--config-option": ["nComponents=4"],
+        "--set": ["n_components=4"],
         "--seed": 1,
     }
     # Clipped and variance noise are dealt out so that both get scenes of each kind.
@@ -204,9 +206,9 @@ def test_go_on_with_some_labels(scene: Path, model: Path, tmp_path: Path) -> Non
     table = Table.read(labels)
     known = int(np.isfinite(table["n_galaxies"]).sum())
     assert f"{len(table) - known} footprints without label were left out; {known} have one" in err
-    assert "towards small" in err
+    assert "towards the model" in err
     new, old = ModelPackage.read(package), ModelPackage.read(model)
-    assert new.config == old.config and new.metadata["training"]["start"] == "small"
+    assert new.settings == old.settings and new.metadata["training"]["start"] == "small"
     assert new.metadata["training"]["n_footprints"] == known
     assert new.metadata["training"]["n_unlabelled"] == len(table) - known
     assert new.metadata["training"]["label"] == "given numbers of galaxies"
@@ -252,7 +254,7 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
             ("--from", model, *good, "--config-option", "footprints.thresholdValue=7"),
             "was trained on other footprints (thresholdValue: trained with 5.0, now 7.0)",
         ),
-        (("--from", model, *good, "--config-option", "nComponents=5"), "nComponents is 5, trained with 4"),
+        (("--from", model, *good, "--set", "n_components=5"), "n_components: other settings than"),
     ):
         status, out, err = run("train", "--out", package, *args)
         assert (status, out) == (1, ""), err
@@ -302,25 +304,24 @@ def test_networks_are_not_trained_without_keras(hidden: str, tmp_path: Path) -> 
 def test_the_library_of_muygps_is_needed_only_to_optimise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "MuyGPyS", None)
     cls = classifier_registry["muygps"]
-    config = cls.ConfigClass()
-    config.modelPackage = ""
+    untrained = cls(settings=cls.SettingsClass())
     with pytest.raises(ImportError, match="MuyGPyS"):
-        cls(config).check_fit()
-    cls(config).check_fit(goes_on=True)
-    config.optimize = []
-    cls(config).check_fit()
+        untrained.check_fit()
+    untrained.check_fit(goes_on=True)
+    cls(settings=cls.SettingsClass(optimize_kernel=False)).check_fit()
 
 
 def test_each_classifier_says_itself_what_a_fit_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fields of one name mean different things in different classifiers, and in those of plugins."""
+    """Settings of one name mean different things in different classifiers, and in those of plugins."""
 
-    class Config(BlendClassifierConfig):
-        members: Field[int] = Field(doc="Nothing that an ensemble has.", dtype=int, default=3)
+    @dataclass(frozen=True, kw_only=True)
+    class Settings(CountTableSettings):
+        members: int = setting(3, "Nothing that an ensemble has.")
 
     class Needy(PeaksClassifier):
-        ConfigClass = Config
+        SettingsClass = Settings
         name = "needy"
 
         def check_fit(self, *, goes_on: bool = False) -> None:
@@ -335,8 +336,8 @@ def test_an_ensemble_needs_a_model_of_each_member(model: Path, tmp_path: Path) -
     args = ("train", "--classifier", "ensemble", "--out", tmp_path / "m.blendid")
     status, out, err = run(*args)
     assert (status, out) == (2, "")
-    assert "has none of 'centers', 'features'" in err and "memberPackages=" in err and err.count("\n") == 1
-    members = ("--config-option", "members=peaks,logistic", "--config-option", f"memberPackages={model}")
+    assert "has none of 'centers', 'features'" in err and "member_packages=" in err and err.count("\n") == 1
+    members = ("--set", "members=peaks,logistic", "--set", f"member_packages={model}")
     status, out, err = run(*args, *members)
     assert (status, out) == (2, "")
     assert "has none of 'peaks': " in err
@@ -352,15 +353,8 @@ class _SlowClassifier(PeaksClassifier):
     name = "slow"
     stop_at = 99
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        assert options is not None and options.folder is not None and options.validation is not None
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
+        assert options.folder is not None and validation is not None
         file = options.folder / "step"
         done = int(file.read_text()) if file.exists() else 0
         for step in range(done + 1, 5):
@@ -370,7 +364,7 @@ class _SlowClassifier(PeaksClassifier):
             options.say(f"epoch {step}")
             self.history.setdefault("loss", []).append(1.0 / step)
             self.history.setdefault("validation_loss", []).append(1.0 / step + 0.1)
-        super().fit(samples, counts, weights=weights, options=options)
+        super()._fit(train, validation, options)
 
 
 @pytest.fixture
@@ -468,7 +462,7 @@ def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
 
 def test_a_model_that_learned_nothing_is_told(scene: Path, tmp_path: Path) -> None:
     """Trees that need more footprints than there are have no branch, and give all of them one value."""
-    options = ("--coadd", scene, "--config-option", "leastSamples=10000", "--config-option", "iterations=5")
+    options = ("--coadd", scene, "--set", "trees.min_samples=10000", "--set", "trees.n_trees=5")
     status, out, err = run("train", "--classifier", "features", "--out", tmp_path / "a.blendid", *options)
     assert status == 0
     assert "cross-entropy 0.69" in out or "cross-entropy 0.7" in out
@@ -492,7 +486,7 @@ def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> 
         inputs += ["--coadd", folder / f"s{k}.fits", "--truth", folder / f"s{k}.truth.fits"]
     tables = tmp_path / "tables"
     shutil.copytree(folder, tables)
-    base = ("train", "--classifier", "logistic", "--config-option", "nComponents=4", "--folds", 0)
+    base = ("train", "--classifier", "logistic", "--set", "n_components=4", "--folds", 0)
     ways = {
         "listed": inputs,
         "folder": ["--coadd", folder],

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.cutouts import CutoutConfig
+from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.footprints import FootprintSet, spans_to_labels
 from lsst.meas.blendid.footprints.result import select_footprints
 from lsst.meas.blendid.samples import FootprintSamples
@@ -47,7 +47,7 @@ def test_the_rest_is_what_is_made_of_its_labels(rows: list[bool]) -> None:
 
 
 def test_what_was_computed_stays() -> None:
-    config = CutoutConfig()
+    config = CutoutSettings()
     parts = [FootprintSamples([make_toy(4, seed=seed)[0]]) for seed in (1, 2)]
     for part in parts:
         part.cutouts(config)

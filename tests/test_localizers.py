@@ -10,31 +10,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import sys
 import types
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from lsst.meas.blendid.centers import Candidates
 from lsst.meas.blendid.classifiers import ENTRY_POINT_GROUP as CLASSIFIER_GROUP
-from lsst.meas.blendid.classifiers import FitOptions, find_classifier
+from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples, find_classifier
 from lsst.meas.blendid.localizers import (
     ENTRY_POINT_GROUP,
     BlendLocalizer,
+    BlendLocalizerConfig,
     CentersLocalizer,
     CentersLocalizerConfig,
     PeaksLocalizer,
-    PeaksLocalizerConfig,
     Positions,
     RegressionLocalizer,
-    RegressionLocalizerConfig,
+    RegressionLocalizerSettings,
     find_localizer,
     localizer_registry,
     locate_peaks,
 )
-from lsst.meas.blendid.localizers.object_localizer import ObjectLocalizer, ObjectLocalizerConfig
+from lsst.meas.blendid.localizers.object_localizer import ObjectLocalizer, ObjectLocalizerSettings
+from lsst.meas.blendid.localizers.scoring import ScorerSettings
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
 from toy_objects import make_samples
@@ -45,7 +47,6 @@ from toy_samples import make_samples as make_counts
 class ToyLocalizer(ObjectLocalizer):
     """Scores given candidates."""
 
-    ConfigClass: ClassVar[type] = ObjectLocalizerConfig
     name: ClassVar[str] = "toy"
     candidates: ClassVar[dict[int, Candidates]] = {}
 
@@ -53,20 +54,26 @@ class ToyLocalizer(ObjectLocalizer):
         return tuple(self.candidates[id(result)] for result in samples.results)
 
 
-def make_config(**fields: object) -> ObjectLocalizerConfig:
-    config = ObjectLocalizerConfig()
-    config.nTrees, config.nLeaves, config.minSamples = 40, 8, 10
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
+def make_scorer(**values: Any) -> ScorerSettings:
+    usual = ScorerSettings().trees
+    return ScorerSettings(trees=dataclasses.replace(usual, **values))
+
+
+SETTINGS = ObjectLocalizerSettings(scorer=make_scorer(n_trees=40, n_leaves=8, min_samples=10))
+
+
+def label(samples: FootprintSamples, galaxies: list[np.ndarray]) -> LabelledSamples:
+    """Footprints with their galaxies; a localiser counts these by itself."""
+    counts = np.zeros(len(samples), dtype=int)
+    return LabelledSamples(samples=samples, counts=counts, centers=tuple(galaxies))
 
 
 @pytest.fixture(scope="module")
 def learned() -> tuple[ToyLocalizer, FootprintSamples, list[np.ndarray]]:
     samples, galaxies, candidates = make_samples(12)
     ToyLocalizer.candidates = {id(r): c for r, c in zip(samples.results, candidates, strict=True)}
-    localizer = ToyLocalizer(make_config())
-    localizer.fit(samples, galaxies, options=FitOptions(seed=2))
+    localizer = ToyLocalizer(settings=SETTINGS)
+    localizer.fit(label(samples, galaxies), FitOptions(seed=2))
     return localizer, samples, galaxies
 
 
@@ -96,10 +103,14 @@ def test_package_gives_the_same_numbers(
         np.testing.assert_array_equal(mine.probability, theirs.probability)
         np.testing.assert_array_equal(mine.xy, theirs.xy)
     assert again.to_package("toy").to_bytes() == package.to_bytes()
+    assert again.settings == SETTINGS
     # What is chosen when it runs is no part of it.
-    ToyLocalizer.from_package(package, make_config(minProbability=0.3, maxInferredPeaks=5))
-    with pytest.raises(ModelPackageError, match="matchRadius is 2.0, trained with 1.5"):
-        ToyLocalizer.from_package(package, make_config(matchRadius=2.0))
+    config = BlendLocalizerConfig()
+    config.minProbability, config.maxInferredPeaks = 0.3, 5
+    chosen = ToyLocalizer.from_package(package, config)
+    assert chosen.to_package("toy").to_bytes() == package.to_bytes()
+    with pytest.raises(ValueError, match="give no others beside it"):
+        ToyLocalizer(settings=SETTINGS, package=package)
     with pytest.raises(ModelPackageError, match="one of the localizer 'toy'; one of a classifier"):
         find_classifier(package)
     with pytest.raises(ModelPackageError, match="needs the localizer 'toy', which is not there"):
@@ -136,23 +147,24 @@ def test_peaks_and_counts_agree(
 def test_bad_training_sets() -> None:
     samples, galaxies, candidates = make_samples(2)
     ToyLocalizer.candidates |= {id(r): c for r, c in zip(samples.results, candidates, strict=True)}
-    localizer = ToyLocalizer(make_config())
+    localizer = ToyLocalizer(settings=SETTINGS)
     with pytest.raises(ValueError, match="1 tables of galaxies were given for 2 images"):
-        localizer.fit(samples, galaxies[:1])
+        localizer.fit(label(samples, galaxies[:1]))
     with pytest.raises(ValueError, match="all or none"):
-        localizer.fit(samples, [np.zeros((0, 3))] * 2)
+        localizer.fit(label(samples, [np.zeros((0, 3))] * 2))
+    with pytest.raises(ValueError, match="places of the galaxies are not known; give scenes with truth"):
+        localizer.fit(LabelledSamples(samples=samples, counts=np.ones(len(samples), dtype=int)))
     with pytest.raises(RuntimeError, match=r"localizer 'toy' has no model: set config\.modelPackage"):
         localizer.locate(samples)
 
 
 def test_peaks_alone() -> None:
     samples, galaxies, _ = make_samples(8)
-    config = PeaksLocalizerConfig()
-    config.modelPackage, config.nTrees, config.minSamples = "", 30, 10
     # Some peaks are at no galaxy.
     galaxies = [g[g[:, 2] > 20.0] for g in galaxies]
-    localizer = PeaksLocalizer(config)
-    localizer.fit(samples, galaxies)
+    settings = ObjectLocalizerSettings(scorer=make_scorer(n_trees=30, min_samples=10))
+    localizer = PeaksLocalizer(settings=settings)
+    localizer.fit(label(samples, galaxies))
     found = localizer.locate(samples)
     for one, result in zip(found, samples.results, strict=True):
         np.testing.assert_array_equal(one.x, result.footprints.peaks["f_x"])
@@ -177,10 +189,9 @@ def test_regression_finds_where_one_object_is() -> None:
                 place = (own[j]["f_x"], own[j]["f_y"]) if j < len(own) else (x, y) + rng.normal(0.0, 2.0, 2)
                 table.append((*place, 50.0 - j))
         galaxies.append(np.array(table, np.float32))
-    config = RegressionLocalizerConfig()
-    config.modelPackage, config.nHidden, config.nTrees, config.minSamples = "", 16, 20, 20
-    localizer = RegressionLocalizer(config)
-    localizer.fit(samples, galaxies, options=FitOptions(seed=1))
+    settings = RegressionLocalizerSettings(n_hidden=16, scorer=make_scorer(n_trees=20, min_samples=20))
+    localizer = RegressionLocalizer(settings=settings)
+    localizer.fit(label(samples, galaxies), FitOptions(seed=1))
     candidates = localizer.find_candidates(samples)
     assert len(candidates) == len(samples.results)
     one = candidates[0]

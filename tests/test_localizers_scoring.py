@@ -19,7 +19,9 @@ from scipy.special import expit
 from toy_objects import make_candidates, make_scene
 from toy_samples import make_result
 
-SETTINGS = ScorerSettings(TreeSettings(learning_rate=0.1, iterations=60, leaves=15, least_samples=20), 3)
+SETTINGS = ScorerSettings(
+    trees=TreeSettings(learning_rate=0.1, n_trees=60, n_leaves=15, min_samples=20), n_folds=3
+)
 
 
 def make_objects(n: int = 12_000, seed: int = 1) -> dict[str, np.ndarray]:

@@ -38,7 +38,7 @@ def make_metadata(**changes: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": "test",
         "classifier": "peaks",
-        "config": {"threshold": 5.0},
+        "settings": {"threshold": 5.0},
         "inputs": {
             "bands": ["i"],
             "footprints": {"thresholdValue": 5.0},
@@ -222,8 +222,8 @@ def test_foreign_zip_and_extra_members_are_refused() -> None:
 
 
 def test_newer_format_asks_for_upgrade() -> None:
-    data = rebuild(make_package().to_bytes(), edit=lambda d: d.update(format_version=2))
-    with pytest.raises(ModelPackageError, match="format version 2.*upgrade"):
+    data = rebuild(make_package().to_bytes(), edit=lambda d: d.update(format_version=3))
+    with pytest.raises(ModelPackageError, match="format version 3.*upgrade"):
         ModelPackage.from_bytes(data)
 
 
@@ -240,11 +240,32 @@ def test_a_prior_that_is_no_share_is_refused(share: object) -> None:
         make_package(prior={"blended": share}).to_bytes()
 
 
-@pytest.mark.parametrize("key", ["name", "classifier", "config", "inputs", "prior", "training", "validation"])
+@pytest.mark.parametrize(
+    "key", ["name", "classifier", "settings", "inputs", "prior", "training", "validation"]
+)
 def test_missing_metadata_is_named(key: str) -> None:
     data = rebuild(make_package().to_bytes(), edit=lambda d: d.pop(key))
     with pytest.raises(ModelPackageError, match=key):
         ModelPackage.from_bytes(data)
+
+
+@pytest.mark.parametrize("settings", [None, [], "threshold=5"])
+def test_settings_are_a_dict(settings: object) -> None:
+    with pytest.raises(
+        ModelPackageError, match="^x: metadata 'settings' is missing or no dict; train it anew"
+    ):
+        ModelPackage.from_bytes(
+            rebuild(make_package().to_bytes(), edit=lambda d: d.update(settings=settings)), "x"
+        )
+
+
+def test_format_1_has_a_config() -> None:
+    def turn_back(document: dict[str, Any]) -> None:
+        document["format_version"] = 1
+        document["config"] = document.pop("settings")
+
+    back = ModelPackage.from_bytes(rebuild(make_package().to_bytes(), edit=turn_back))
+    assert back.settings is None and back.metadata["config"] == {"threshold": 5.0}
 
 
 def test_bands_must_be_a_list() -> None:

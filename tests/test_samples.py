@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.cutouts import CutoutConfig, cutout_flags, extract_cutouts
+from lsst.meas.blendid.cutouts import CutoutSettings, cutout_flags, extract_cutouts
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_samples import make_psf, make_result, make_samples, make_toy
@@ -32,11 +32,11 @@ def test_columns_are_those_of_the_images_in_turn() -> None:
 
 def test_planes_can_be_forgotten() -> None:
     samples, _ = make_samples(4)
-    config = CutoutConfig()
+    settings = CutoutSettings()
     samples.compute_each("sum", lambda result, _: result.significance.sum(keepdims=True))
     cut = samples.without_planes()
     assert all(r.significance.size == r.smoothed.size == r.bad.size == 0 for r in cut.results)
-    np.testing.assert_array_equal(cut.cutouts(config), samples.cutouts(config))
+    np.testing.assert_array_equal(cut.cutouts(settings), samples.cutouts(settings))
     for one, other in zip(
         cut.compute_each("sum", pytest.fail), samples.compute_each("sum", pytest.fail), strict=True
     ):
@@ -89,19 +89,19 @@ def test_sky_level_leaves_out_what_was_not_searched() -> None:
 
 def test_cutouts_are_kept_and_cannot_be_written_into() -> None:
     samples, _ = make_samples(4)
-    config = CutoutConfig()
-    cutouts = samples.cutouts(config)
+    settings = CutoutSettings()
+    cutouts = samples.cutouts(settings)
     np.testing.assert_array_equal(
-        cutouts, np.concatenate([extract_cutouts(r, config) for r in samples.results])
+        cutouts, np.concatenate([extract_cutouts(r, settings) for r in samples.results])
     )
-    assert samples.cutouts(CutoutConfig()) is cutouts
+    assert samples.cutouts(CutoutSettings()) is cutouts
     with pytest.raises(ValueError, match="read-only"):
         cutouts[0] = 0.0
-    config.normalization = "snr"
-    assert samples.cutouts(config) is not cutouts
+    other = CutoutSettings(normalization="snr")
+    assert samples.cutouts(other) is not cutouts
     np.testing.assert_array_equal(
-        samples.cutout_flags(config)["too_large"],
-        np.concatenate([cutout_flags(r, config)["too_large"] for r in samples.results]),
+        samples.cutout_flags(other)["too_large"],
+        np.concatenate([cutout_flags(r, other)["too_large"] for r in samples.results]),
     )
 
 
@@ -109,10 +109,10 @@ def test_nothing_to_see() -> None:
     empty = make_result(np.zeros((9, 9)), np.zeros((9, 9), np.int32))
     for samples in (FootprintSamples([]), FootprintSamples([empty])):
         assert len(samples) == 0
-        assert samples.cutouts(CutoutConfig()).shape == (0, 23, 23)
+        assert samples.cutouts(CutoutSettings()).shape == (0, 23, 23)
         assert samples.count_peaks(5.0).shape == samples.area.shape == samples.scene_index.shape == (0,)
         assert samples.bbox.shape == (0, 4) and samples.centroid.shape == (0, 2)
-        assert samples.cutout_flags(CutoutConfig())["too_large"].shape == (0,)
+        assert samples.cutout_flags(CutoutSettings())["too_large"].shape == (0,)
 
 
 def test_contexts_must_match() -> None:

@@ -23,8 +23,9 @@ from lsst.images import Box, GeneralFrame, Image, MaskedImage, MaskPlane, MaskSc
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.classifiers import (
     FitOptions,
+    LabelledSamples,
     LogisticClassifier,
-    LogisticConfig,
+    LogisticSettings,
     PeaksClassifier,
     classifier_registry,
     split_probabilities,
@@ -71,10 +72,7 @@ def labelled() -> LabelledScenes:
     return label_scenes(small_scenes(), [clipped_footprints()])
 
 
-def small_config() -> LogisticConfig:
-    config = LogisticConfig()
-    config.nComponents = 4
-    return config
+SMALL = LogisticSettings(n_components=4)
 
 
 def test_labels_are_those_of_the_truth(labelled: LabelledScenes) -> None:
@@ -92,12 +90,12 @@ def test_labels_are_those_of_the_truth(labelled: LabelledScenes) -> None:
 
 @pytest.mark.parametrize("name", ["peaks", "logistic"])
 def test_same_seeds_give_the_same_bytes(name: str, labelled: LabelledScenes) -> None:
-    config = small_config() if name == "logistic" else None
+    settings = SMALL if name == "logistic" else None
     validation = small_scenes(1, seed=77)
-    first = train_classifier(name, small_scenes(), validation=validation, config=config)
-    again = train_classifier(name, labelled, validation=validation, config=config)
+    first = train_classifier(name, small_scenes(), validation=validation, settings=settings)
+    again = train_classifier(name, labelled, validation=validation, settings=settings)
     assert first.to_bytes() == again.to_bytes()
-    other = train_classifier(name, small_scenes(seed=5), validation=validation, config=config)
+    other = train_classifier(name, small_scenes(seed=5), validation=validation, settings=settings)
     assert other.to_bytes() != first.to_bytes()
 
 
@@ -169,7 +167,7 @@ def test_parametric_scenes_are_all_other_skies() -> None:
 
 
 def test_trained_classifier_beats_chance_on_other_sky(labelled: LabelledScenes) -> None:
-    package = train_classifier("logistic", labelled, config=small_config())
+    package = train_classifier("logistic", labelled, settings=SMALL)
     other = label_scenes(small_scenes(2, seed=50), [clipped_footprints()], keep_planes=False)
     p, _ = split_probabilities(LogisticClassifier.from_package(package).predict(other.samples))
     assert score(p, other.counts).auc > 0.9
@@ -269,14 +267,18 @@ def test_galaxies_without_a_place_are_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(holes.centers[0], expected.astype("f4"))
 
 
-def listen(labelled: LabelledScenes) -> FitOptions:
+def listen(labelled: LabelledScenes) -> LabelledSamples:
     """What a classifier is told when it is trained."""
-    seen: list[Any] = []
+    seen: list[LabelledSamples] = []
 
     class Listener(PeaksClassifier):
-        def fit(self, samples: FootprintSamples, counts: np.ndarray, **more: Any) -> None:
-            seen.append(more["options"])
-            super().fit(samples, counts, **more)
+        name = "listener"
+
+        def _fit(
+            self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+        ) -> None:
+            seen.append(train)
+            super()._fit(train, validation, options)
 
     classifier_registry.register("listener", Listener)
     try:
@@ -287,7 +289,9 @@ def listen(labelled: LabelledScenes) -> FitOptions:
 
 
 def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
-    np.testing.assert_array_equal(listen(labelled).sky, labelled.sky)
+    sky = listen(labelled).sky
+    assert sky is not None
+    np.testing.assert_array_equal(sky, labelled.sky)
 
 
 def test_scenes_with_clumpy_galaxies_are_not_what_probabilities_refer_to(labelled: LabelledScenes) -> None:

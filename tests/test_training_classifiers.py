@@ -32,16 +32,23 @@ KERAS = "tensorflow"
 TINY: dict[str, tuple[str, ...]] = {
     "peaks": (),
     "sep": (),
-    "logistic": ("nComponents=4", "cutout.size=15"),
-    "muygps": ("nNeighbors=10", "nComponents=4", "cutout.size=15", "nProducts=2", "optimize="),
-    "features": ("iterations=20", "leastSamples=5"),
-    "cnn": ("width=2", "epochs=1", "cutout.size=17", "batchSize=20"),
+    "logistic": ("n_components=4", "cutout.size=15"),
+    "muygps": (
+        *("n_neighbors=10", "n_components=4", "cutout.size=15", "n_products=2"),
+        "optimize_kernel=false",
+    ),
+    "features": ("trees.n_trees=20", "trees.min_samples=5"),
+    "cnn": ("width=2", "training.epochs=1", "cutout.size=17", "training.batch_size=20"),
     "centers": (
-        *("widths=4,6", "blocks=1,1", "embedding=4", "hidden=8", "views=1", "cropSize=64"),
-        *("steps=4", "stepsPerEpoch=2", "warmupSteps=1", "batchSize=2", "doMixedPrecision=False"),
+        *("network.widths=4,6", "network.blocks=1,1", "network.embedding=4", "network.hidden=8"),
+        *("training.crop_size=64", "training.steps=4", "training.steps_per_epoch=2"),
+        *("training.warmup_steps=1", "training.batch_size=2", "training.mixed_precision=false"),
     ),
     "hierarchy": ("member=peaks",),
-    "ensemble": ("members=peaks,logistic", "nTrees=5", "minSamples=5", "nFolds=2"),
+    "ensemble": (
+        "members=peaks,logistic",
+        *("stack.trees.n_trees=5", "stack.trees.min_samples=5", "stack.n_folds=2"),
+    ),
 }
 """Settings by classifier that make a fit a matter of seconds."""
 
@@ -56,7 +63,7 @@ def run(*args: object) -> tuple[int, str, str]:
 
 
 def options(*settings: str) -> list[str]:
-    return [text for setting in settings for text in ("--config-option", setting)]
+    return [text for setting in settings for text in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +123,7 @@ def test_a_classifier_is_trained_by_the_command_and_run(
     for library in (NEEDS[name],) if name in NEEDS else ():
         if importlib.util.find_spec(library) is None:
             pytest.skip(f"{library} is not installed")
-    chosen = options(*TINY[name], *((f"memberPackages={members}",) if name == "ensemble" else ()))
+    chosen = options(*TINY[name], *((f"member_packages={members}",) if name == "ensemble" else ()))
     new, like, further = (tmp_path / f"{kind}.blendid" for kind in ("new", "like", "further"))
     given = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
     # Of the coadd itself.

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import (
-    FitOptions,
     LogisticClassifier,
-    LogisticConfig,
+    LogisticSettings,
     MuyGpsClassifier,
-    MuyGpsConfig,
+    MuyGpsSettings,
 )
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.model_package import ModelPackage
@@ -35,25 +34,22 @@ def make_labelled(n_side: int = 22) -> LabelledScenes:
     # Toy images have hardly any with four galaxies.
     numbers = np.where(numbers >= 3, numbers + np.arange(len(numbers)) % 3, numbers)
     return LabelledScenes(
-        samples,
-        numbers,
-        samples.scene_index,
-        (1.0, 1.0),
-        ({"split": "train"}, {"split": "train"}),
-        (FootprintConfig(), FootprintConfig()),
-        5.0,
+        samples=samples,
+        counts=numbers,
+        sky=samples.scene_index,
+        inside=(1.0, 1.0),
+        provenance=({"split": "train"}, {"split": "train"}),
+        footprints=(FootprintConfig(), FootprintConfig()),
+        snr_min=5.0,
     )
 
 
-def logistic_config() -> LogisticConfig:
-    config = LogisticConfig()
-    config.modelPackage, config.nComponents = "", 4
-    return config
+SMALL = LogisticSettings(n_components=4)
 
 
 def test_training_learns_them() -> None:
     labelled = make_labelled()
-    package = train_classifier("logistic", labelled, config=logistic_config())
+    package = train_classifier("logistic", labelled, settings=SMALL)
     assert sorted(package.metadata["counts"]) == ["tail"]
     classifier = LogisticClassifier.from_package(package)
     tail = labelled.counts >= 4
@@ -61,17 +57,15 @@ def test_training_learns_them() -> None:
     assert mean == pytest.approx(labelled.counts[tail].mean(), rel=1e-6)
     # A fine-tuning takes them from the model that it starts from.
     few = make_labelled(8)
-    tuned = train_classifier("logistic", few, config=logistic_config(), options=FitOptions(start=package))
+    tuned = train_classifier("logistic", few, start=package)
     assert tuned.metadata["counts"] == package.metadata["counts"]
 
 
 def test_older_models_get_them() -> None:
     labelled = make_labelled()
-    config = MuyGpsConfig()
-    config.modelPackage, config.optimize = "", []
-    config.nNeighbors, config.nComponents, config.nProducts = 10, 4, 2
-    classifier = MuyGpsClassifier(config)
-    classifier.fit(labelled.samples, labelled.counts)
+    settings = MuyGpsSettings(n_neighbors=10, n_components=4, n_products=2, optimize_kernel=False)
+    classifier = MuyGpsClassifier(settings=settings)
+    classifier.fit(labelled)
     old = classifier.to_package("old", training={"label": "x"})
     assert old.metadata["counts"] is None
     new = add_counts(old, labelled)

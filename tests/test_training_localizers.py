@@ -23,11 +23,11 @@ from lsst.meas.blendid.model_package import ModelPackage
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
 SIZE = 1100
-TREES = ("nTrees=10", "nLeaves=8", "minSamples=10")
+TREES = ("scorer.trees.n_trees=10", "scorer.trees.n_leaves=8", "scorer.trees.min_samples=10")
 TINY: dict[str, tuple[str, ...]] = {
     "centers": TREES,
     "peaks": TREES,
-    "regression": (*TREES, "nHidden=8"),
+    "regression": (*TREES, "n_hidden=8"),
 }
 """Settings by localiser that make a fit a matter of seconds."""
 
@@ -41,7 +41,7 @@ def run(*args: object) -> tuple[int, str, str]:
 
 
 def options(*settings: str) -> list[str]:
-    return [text for setting in settings for text in ("--config-option", setting)]
+    return [text for setting in settings for text in ("--set", setting)]
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +123,15 @@ def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
         ((*BASE, "--calibration", "beta"), 2, "--calibration goes without --localizer"),
         ((*BASE, "--folds", "3"), 2, "--folds goes without --localizer"),
         ((*BASE, "--checkpoints", "a"), 2, "--checkpoints goes without --localizer"),
-        ((*BASE, "--config-option", "cutout.size=3"), 2, "cutout.size"),
+        ((*BASE, "--set", "cutout.size=3"), 2, "cutout.size"),
         (("--shipped", "models", "--localizer", "peaks"), 2, "--shipped goes without"),
         (
-            ("--localizer", "centers", "--out", "m.blendid", *options("mapPackage=features-i-1")),
+            ("--localizer", "centers", "--out", "m.blendid", "-c", "mapPackage=features-i-1"),
             2,
             "mapPackage 'features-i-1' is a model of classifier 'features'",
         ),
         (
-            ("--localizer", "regression", "--out", "m.blendid", *options("embeddingPackage=no.blendid")),
+            ("--localizer", "regression", "--out", "m.blendid", "-c", "embeddingPackage=no.blendid"),
             2,
             "no.blendid",
         ),

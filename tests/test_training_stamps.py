@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import split_probabilities
 from lsst.meas.blendid.classifiers.registry import classifier_registry
-from lsst.meas.blendid.cutouts import CutoutConfig
+from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.training import train_classifier
 from lsst.meas.blendid.training.stamps import add_noise, label_stamps
@@ -35,9 +35,7 @@ def test_a_stamp_is_a_footprint_with_its_label() -> None:
     assert (samples.area_detected < samples.area).all() and (samples.area_detected > 20).all()
     # The galaxies are bright and far apart: the peaks are theirs.
     assert np.array_equal(samples.count_peaks(20.0), labelled.counts)
-    config = CutoutConfig()
-    config.size, config.normalization = stamps.size, "l2"
-    cutouts = samples.cutouts(config)
+    cutouts = samples.cutouts(CutoutSettings(size=stamps.size, normalization="l2"))
     for i in (0, 7, 29):
         expected = stamps.images[i] / np.linalg.norm(stamps.images[i])
         assert cutouts[i] == pytest.approx(expected, abs=1e-5)
@@ -71,8 +69,7 @@ def test_order_is_that_of_the_sets_also_in_parts(monkeypatch: pytest.MonkeyPatch
 def test_classifiers_learn_from_stamps(name: str) -> None:
     clean = toy_stamps(200, size=25, separation=7.0)
     train, test = (label_stamps(clean.with_noise(10.0, k)) for k in range(2))
-    config = classifier_registry[name].ConfigClass()
-    package = train_classifier(name, train, validation=test, config=config)
+    package = train_classifier(name, train, validation=test)
     assert package.metadata["validation"]["scores"]["balanced_accuracy"] > 0.95
     classifier = classifier_registry[name].from_package(package)
     p, _ = split_probabilities(classifier.predict(test.samples))

@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from lsst.meas.blendid.classifiers import (
-    BlendClassifierConfig,
     FitOptions,
+    LabelledSamples,
     LogisticClassifier,
-    LogisticConfig,
+    LogisticSettings,
     PeaksClassifier,
+    classifier_registry,
     split_probabilities,
 )
+from lsst.meas.blendid.classifiers._count_table import CountTableSettings
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
+from lsst.meas.blendid.model_settings import setting
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from lsst.meas.blendid.training import (
     FileScene,
@@ -43,7 +45,6 @@ from lsst.meas.blendid.training import (
 from lsst.meas.blendid.training.label_tables import UNKNOWN, describe_rows, explain_losses, match_labels
 from lsst.meas.blendid.training.log import find_versions
 from lsst.meas.blendid.training.validation import split_halves, validate
-from lsst.pex.config import Field
 from toy_samples import make_toy
 
 
@@ -54,26 +55,22 @@ def labelled(seeds: list[int], *, band: str = "i", merge: bool = False) -> Label
     if merge:
         counts = np.where(counts == 2, 1, counts)
     return LabelledScenes(
-        FootprintSamples([r for r, _ in toys], [SceneContext(band, 31.4)] * len(toys)),
-        counts,
-        np.repeat(np.arange(len(toys)), [len(c) for _, c in toys]),
-        (0.9,) * len(toys),
-        tuple({"source": f"toy-{seed}"} for seed in seeds),
-        tuple(footprint_settings("clipped") * len(toys)),
-        5.0,
+        samples=FootprintSamples([r for r, _ in toys], [SceneContext(band, 31.4)] * len(toys)),
+        counts=counts,
+        sky=np.repeat(np.arange(len(toys)), [len(c) for _, c in toys]),
+        inside=(0.9,) * len(toys),
+        provenance=tuple({"source": f"toy-{seed}"} for seed in seeds),
+        footprints=tuple(footprint_settings("clipped") * len(toys)),
+        snr_min=5.0,
     )
 
 
-def config() -> LogisticConfig:
-    chosen = LogisticConfig()
-    chosen.modelPackage = ""
-    chosen.nComponents = 4
-    return chosen
+SMALL = LogisticSettings(n_components=4)
 
 
 @pytest.fixture(scope="module")
 def package() -> ModelPackage:
-    return train_classifier("logistic", labelled([1, 2, 3, 4]), config=config(), model_name="old")
+    return train_classifier("logistic", labelled([1, 2, 3, 4]), settings=SMALL, model_name="old")
 
 
 def loss(model: LogisticClassifier | PeaksClassifier, test: LabelledScenes) -> float:
@@ -84,16 +81,14 @@ def loss(model: LogisticClassifier | PeaksClassifier, test: LabelledScenes) -> f
 def test_logistic_goes_on_from_a_model(package: ModelPackage) -> None:
     few, test = labelled([10], merge=True), labelled([20, 21, 22], merge=True)
     use = np.arange(len(few.counts)) < 60
-    few = dataclasses.replace(few, samples=few.samples.select(use), counts=few.counts[use], sky=few.sky[use])
+    few = few.select(use)
     lines: list[str] = []
-    new = train_classifier(
-        "logistic", few, config=config(), options=FitOptions(start=package, report=lines.append)
-    )
+    new = train_classifier("logistic", few, start=package, options=FitOptions(report=lines.append))
     assert new.metadata["training"]["start"] == "old"
-    assert lines and "towards old" in lines[0]
+    assert lines and "towards the model" in lines[0]
     models = [LogisticClassifier.from_package(one) for one in (package, new)]
     before, after = (loss(model, test) for model in models)
-    scratch = LogisticClassifier.from_package(train_classifier("logistic", few, config=config()))
+    scratch = LogisticClassifier.from_package(train_classifier("logistic", few, settings=SMALL))
     assert after < before - 0.05
     assert after < loss(scratch, test)
     # The shares that it refers to are those of the labels.
@@ -104,7 +99,7 @@ def test_others_are_calibrated_anew() -> None:
     old = train_classifier("peaks", labelled([1, 2, 3]))
     few, test = labelled([10], merge=True), labelled([20, 21, 22], merge=True)
     lines: list[str] = []
-    new = train_classifier("peaks", few, options=FitOptions(start=old, report=lines.append))
+    new = train_classifier("peaks", few, start=old, options=FitOptions(report=lines.append))
     assert new.metadata["calibration"]["method"] == "platt"
     assert any("calibrated anew" in line for line in lines)
     assert loss(PeaksClassifier.from_package(new), test) < loss(PeaksClassifier.from_package(old), test)
@@ -115,21 +110,16 @@ def test_others_are_calibrated_anew() -> None:
 def test_starts_that_do_not_fit(package: ModelPackage) -> None:
     few = labelled([10])
     with pytest.raises(ModelPackageError, match="is a model for band i, the labels are of band r"):
-        fine_tune(LogisticClassifier, config(), labelled([10], band="r"), FitOptions(start=package))
+        fine_tune(package, labelled([10], band="r"))
     other = dataclasses.replace(few, footprints=(FootprintConfig(),))
     with pytest.raises(ModelPackageError, match="was trained on other footprints .*now .*variance"):
-        fine_tune(LogisticClassifier, config(), other, FitOptions(start=package))
-    with pytest.raises(ModelPackageError, match="is a model of classifier 'logistic', not of 'peaks'"):
-        fine_tune(PeaksClassifier, PeaksClassifier.ConfigClass(), few, FitOptions(start=package))
-    wider = config()
-    wider.nComponents = 5
-    with pytest.raises(ModelPackageError, match="nComponents is 5, trained with 4"):
-        fine_tune(LogisticClassifier, wider, few, FitOptions(start=package))
+        fine_tune(package, other)
+    with pytest.raises(ModelPackageError, match="^n_components: other settings than those that .* none can"):
+        fine_tune(package, few, settings=LogisticSettings(n_components=5))
     one = dataclasses.replace(few, counts=np.ones_like(few.counts))
-    for cls, start in ((LogisticClassifier, package), (PeaksClassifier, train_classifier("peaks", few))):
-        fitting = config() if cls is LogisticClassifier else cls.config_from_package(start)
+    for start in (package, train_classifier("peaks", few)):
         with pytest.raises(ValueError, match="both kinds are needed"):
-            fine_tune(cls, fitting, one, FitOptions(start=start))
+            fine_tune(start, one)
 
 
 def test_settings_of_a_model(package: ModelPackage) -> None:
@@ -230,9 +220,9 @@ def test_lost_labels_are_told_with_reason_and_rows() -> None:
 
 def test_scores_do_not_see_their_own_calibration() -> None:
     """With labels at random, a calibration of the other half can not look better than chance."""
-    model = LogisticClassifier(config())
+    model = LogisticClassifier(settings=SMALL)
     train = labelled([1, 2])
-    model.fit(train.samples, train.counts)
+    model.fit(train)
     held = labelled([30, 31, 32, 33])
     random = dataclasses.replace(held, counts=np.random.default_rng(3).permutation(held.counts))
     share = float(np.mean(random.counts > 1))
@@ -246,7 +236,7 @@ def test_scores_do_not_see_their_own_calibration() -> None:
 def test_a_fit_is_cross_validated_by_pieces_of_sky(package: ModelPackage) -> None:
     """One image is enough, and the score is one on footprints that were not learned from."""
     one, more = labelled([10]), labelled([20, 21, 22])
-    new = train_classifier("logistic", one, config=config(), folds=4)
+    new = train_classifier("logistic", one, settings=SMALL, folds=4)
     validation = new.metadata["validation"]
     assert validation["estimate"] == "cross-validated: 4 folds of pieces of sky"
     assert "start" not in validation
@@ -255,18 +245,15 @@ def test_a_fit_is_cross_validated_by_pieces_of_sky(package: ModelPackage) -> Non
     assert own < found and abs(found - other) < 0.1
     # Labels without meaning cannot be predicted, however well they are fitted.
     shuffled = dataclasses.replace(one, counts=np.random.default_rng(5).permutation(one.counts))
-    scores = train_classifier("logistic", shuffled, config=config(), folds=4).metadata["validation"]["scores"]
+    scores = train_classifier("logistic", shuffled, settings=SMALL, folds=4).metadata["validation"]["scores"]
     assert scores["auc"] < 0.65
     # The model that is gone on from is scored on the same footprints.
-    options = FitOptions(start=package)
-    validation = train_classifier("logistic", one, config=config(), folds=4, options=options).metadata[
-        "validation"
-    ]
+    validation = train_classifier("logistic", one, start=package, folds=4).metadata["validation"]
     before = validation["start"]
     assert before["name"] == "old" and before["scores"]["n"] == validation["scores"]["n"]
     p, _ = split_probabilities(LogisticClassifier.from_package(package).probabilities(one.samples))
     assert before["scores"]["auc"] == pytest.approx(score(p, one.counts).auc, abs=1e-6)
-    assert train_classifier("logistic", one, config=config()).metadata["validation"] == {}
+    assert train_classifier("logistic", one, settings=SMALL).metadata["validation"] == {}
 
 
 def test_too_few_footprints_for_folds_are_told() -> None:
@@ -274,10 +261,8 @@ def test_too_few_footprints_for_folds_are_told() -> None:
     few = labelled([10])
     rows = np.zeros(len(few.counts), dtype=bool)
     rows[np.flatnonzero(few.counts > 1)[:1]] = rows[np.flatnonzero(few.counts == 1)[:40]] = True
-    few = dataclasses.replace(
-        few, samples=few.samples.select(rows), counts=few.counts[rows], sky=few.sky[rows]
-    )
-    new = train_classifier("logistic", few, config=config(), folds=4, options=FitOptions(report=lines.append))
+    few = few.select(rows)
+    new = train_classifier("logistic", few, settings=SMALL, folds=4, options=FitOptions(report=lines.append))
     assert new.metadata["validation"] == {}
     assert lines[-1].startswith("not cross-validated: without a fold of the sky, ")
 
@@ -287,7 +272,7 @@ def test_calibration_goes_into_the_package() -> None:
         "logistic",
         labelled([1, 2, 3]),
         validation=labelled([30, 31], merge=True),
-        config=config(),
+        settings=SMALL,
         calibration="beta",
         facts={"recipe": {"kind": "toy"}},
     )
@@ -304,16 +289,14 @@ def test_calibration_goes_into_the_package() -> None:
 
 
 def test_too_few_to_calibrate_or_to_score() -> None:
-    model, train = LogisticClassifier(config()), labelled([1, 2])
-    model.fit(train.samples, train.counts)
+    model, train = LogisticClassifier(settings=SMALL), labelled([1, 2])
+    model.fit(train)
     held = labelled([30])
     lines: list[str] = []
     rows = np.flatnonzero(held.counts > 1)[3:]
     use = np.ones(len(held.counts), dtype=bool)
     use[rows] = False
-    few = dataclasses.replace(
-        held, samples=held.samples.select(use), counts=held.counts[use], sky=held.sky[use]
-    )
+    few = held.select(use)
     found = validate(model, few, "beta", lines.append)
     assert found["estimate"] == "as predicted" and model.calibration is None
     assert "not calibrated" in lines[0]
@@ -340,42 +323,40 @@ def test_versions_are_those_that_a_classifier_uses(monkeypatch: pytest.MonkeyPat
     assert {"numpy", "numba", "scipy", "scikit-learn", "lsst-meas-blendid"} <= set(find_versions("logistic"))
 
 
-class _Steps(BlendClassifierConfig):
-    """Config with a field of the training and another one."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Settings(CountTableSettings):
+    """Settings of the training and another one."""
 
-    steps = Field(doc="How long.", dtype=int, default=3)
-    width = Field(doc="How wide.", dtype=int, default=2)
+    steps: int = setting(3, "How long.")
+    width: int = setting(2, "How wide.")
 
 
 class _Starting(PeaksClassifier):
     """Stands for one that may be trained further in other steps."""
 
-    ConfigClass = _Steps
-    can_start = True
-    start_fields = ("steps",)
+    SettingsClass = _Settings
+    name = "starting"
+    tunable = ("steps",)
 
-    def predict(self, samples: FootprintSamples) -> np.ndarray:
-        return np.full(len(samples), 0.5)
+    def count(self, samples: FootprintSamples) -> np.ndarray:
+        return samples.n_peaks
 
-    def fit(self, samples: FootprintSamples, counts: np.ndarray, **_more: Any) -> None:
-        self._record_prior(counts)
-
-    def _get_state(self) -> dict[str, np.ndarray]:
-        return {}
-
-    def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        pass
+    def _fine_tune(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> None:
+        self._record_prior(train.counts)
 
 
-def test_settings_of_the_training_may_differ_from_those_of_the_start() -> None:
+def test_settings_of_the_training_may_differ_from_those_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(classifier_registry._dict, "starting", _Starting)
     few = labelled([10])
-    old = _Starting()
-    old.fit(few.samples, few.counts)
+    old = _Starting(settings=_Settings())
+    old.fit(few)
+    old.fit_calibration(few.samples, few.counts)
     start = old.to_package("old")
-    wanted = _Steps()
-    wanted.steps = 7
-    tuned = fine_tune(_Starting, wanted, few, FitOptions(start=start))
-    assert tuned.config.steps == 7
-    wanted.width = 5
-    with pytest.raises(ModelPackageError, match=r"width is 5, trained with 2\."):
-        fine_tune(_Starting, wanted, few, FitOptions(start=start))
+    tuned = fine_tune(start, few, settings=_Settings(steps=7))
+    assert tuned.settings.steps == 7
+    # It is another model, which is not calibrated, and has no range yet.
+    assert tuned.calibration is None and tuned.package is None
+    with pytest.raises(ModelPackageError, match=r"^width: other settings .* none, only steps, can be set"):
+        fine_tune(start, few, settings=_Settings(width=5))

@@ -10,8 +10,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from lsst.meas.blendid.classifiers.centers import CentersConfig
+from lsst.meas.blendid.centers import NetworkSettings, TrainingSettings
+from lsst.meas.blendid.classifiers import CentersSettings, LabelledSamples
 from lsst.meas.blendid.footprints import PEAK_DTYPE, DetectionResult
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from toy_samples import make_result
@@ -58,16 +61,25 @@ def make_scenes(
     return samples, np.concatenate([s[1] for s in scenes]), tuple(s[2] for s in scenes)
 
 
-def make_config(**fields: object) -> CentersConfig:
-    """A network that trains in a second."""
-    config = CentersConfig()
-    config.modelPackage = ""
-    config.widths, config.blocks = [6, 8], [1, 1]
-    config.embedding, config.hidden = 5, [12]
-    config.steps, config.stepsPerEpoch, config.warmupSteps = 8, 4, 2
-    config.batchSize, config.cropSize, config.maxFootprints = 2, 32, 16
-    config.doMixedPrecision = False
-    config.averaging = 0.9
-    for name, value in fields.items():
-        setattr(config, name, value)
-    return config
+def make_labelled(n: int = 2, *, n_side: int = 6, seed: int = 0) -> LabelledSamples:
+    """The same with their labels."""
+    samples, counts, centers = make_scenes(n, n_side=n_side, seed=seed)
+    return LabelledSamples(samples=samples, counts=counts, centers=centers)
+
+
+def make_settings(*, widths: tuple[int, ...] = (6, 8), **training: Any) -> CentersSettings:
+    """A network that trains in a second, with some settings of the training."""
+    values: dict[str, Any] = {
+        "steps": 8,
+        "steps_per_epoch": 4,
+        "warmup_steps": 2,
+        "batch_size": 2,
+        "crop_size": 32,
+        "max_footprints": 16,
+        "mixed_precision": False,
+        "averaging": 0.9,
+    }
+    return CentersSettings(
+        network=NetworkSettings(widths=widths, blocks=(1,) * len(widths), embedding=5, hidden=(12,)),
+        training=TrainingSettings(**(values | training)),
+    )

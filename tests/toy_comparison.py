@@ -64,14 +64,14 @@ def toy_scored(*, count: int | None = None, images: bool = True) -> ScoredScenes
     if not images:
         samples = samples.without_images()
     labelled = LabelledScenes(
-        samples,
-        counts,
-        np.repeat([0, 1], [len(c) for _, c in pairs]),
-        (0.9, 0.9),
-        tuple({"source": "parametric", "seed": k} for k in range(2)),
-        (FootprintConfig(),) * 2,
-        5.0,
-        truths,
+        samples=samples,
+        counts=counts,
+        sky=np.repeat([0, 1], [len(c) for _, c in pairs]),
+        inside=(0.9, 0.9),
+        provenance=tuple({"source": "parametric", "seed": k} for k in range(2)),
+        footprints=(FootprintConfig(),) * 2,
+        snr_min=5.0,
+        truths=truths,
     )
     nowhere = np.zeros(len(counts), dtype=bool)
     predictions = {"good": good, "noisy": noisy, "counts": p_n}

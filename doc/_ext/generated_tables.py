@@ -16,6 +16,8 @@
     Fields that a catalogue of sources gets.
 ``blendid-config:: MODULE:CLASS``
     Fields of a `lsst.pex.config.Config`, with those of its sub-configs.
+``blendid-settings:: MODULE:CLASS``
+    What a model is trained with, a class of `~lsst.meas.blendid.model_settings.ModelSettings`.
 ``blendid-connections:: MODULE:CLASS``
     Inputs and outputs of a pipeline task.
 ``blendid-command:: NAME ...``
@@ -164,6 +166,20 @@ class ConfigDirective(_GeneratedDirective):
             yield from self._describe(value, f"{prefix}{name}.")
 
 
+class SettingsDirective(_GeneratedDirective):
+    """Settings that a model is trained with, those of a group after its name."""
+
+    required_arguments = 1
+
+    def _make_lines(self) -> Iterator[str]:
+        list_settings = _load("lsst.meas.blendid.model_settings:list_settings")
+        yield from (".. rubric:: Settings of the training (``blendid train --set NAME=VALUE``)", "")
+        for name, _kind, field in list_settings(_load(self.arguments[0])):
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            yield f"{_literal(name)} = {_literal(repr(default))}"
+            yield from (f"   {_escape(field.metadata['doc'])}", "")
+
+
 class ConnectionsDirective(_GeneratedDirective):
     """Inputs and outputs of a task."""
 
@@ -290,6 +306,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
         ("blendid-flags", FlagsDirective),
         ("blendid-catalog-fields", CatalogFieldsDirective),
         ("blendid-config", ConfigDirective),
+        ("blendid-settings", SettingsDirective),
         ("blendid-connections", ConnectionsDirective),
         ("blendid-command", CommandDirective),
         ("blendid-classifiers", ClassifiersDirective),

@@ -38,7 +38,8 @@ from .calibration import calibration_from_dict
 from .labels import N_CLASSES
 
 FORMAT_NAME = "lsst.meas.blendid model package"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of version 1 the settings are a ``config`` with the names of pex_config."""
 _METADATA_NAME = "metadata.json"
 _ARRAY_FOLDER = "arrays/"
 _LOCAL_HEADER = 30
@@ -54,7 +55,6 @@ _KINDS = ("classifier", "localizer")
 _REQUIRED: dict[str, type] = {
     "name": str,
     "classifier": str,
-    "config": dict,
     "inputs": dict,
     "prior": dict,
     "training": dict,
@@ -84,6 +84,9 @@ def check_metadata(metadata: object, source: str) -> None:
             raise ModelPackageError(
                 f"{source}: metadata {key!r} is missing or no {kind.__name__}; train it anew"
             )
+    # Not by the version, which members inside of another package do not tell.
+    if not isinstance(metadata.get("settings", metadata.get("config")), dict):
+        raise ModelPackageError(f"{source}: metadata 'settings' is missing or no dict; train it anew")
     if metadata.get("kind", "classifier") not in _KINDS:
         raise ModelPackageError(
             f"{source} is a model of a {shorten(metadata['kind'])}, this release knows those of "

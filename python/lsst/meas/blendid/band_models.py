@@ -57,7 +57,7 @@ class _Choice[Plugin: TrainedPlugin]:
                 raise ModelPackageError(
                     f"{package.source} is a model of {package.kind} {package.classifier!r}"
                 )
-            plugin = cls(cls.config_for_package(package, own), package=package)
+            plugin = cls(own, package=package)
         except ModelPackageError as err:
             raise ModelPackageError(f"{field}: {err}") from None
         if not (self._allow_any_band or plugin.supports_band(band)):

@@ -16,56 +16,47 @@ unit norm throws away.
 
 from __future__ import annotations
 
-__all__ = ("CutoutConfig", "cutout_flags", "extract_cutouts", "normalize_cutouts")
+__all__ = ("CutoutSettings", "cutout_flags", "extract_cutouts", "normalize_cutouts")
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsst.pex.config import ChoiceField, Config, Field
-
 from ._jit import njit
+from .model_settings import ModelSettings, SettingsError, setting
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult, FootprintSet
 
 
-class CutoutConfig(Config):
+@dataclass(frozen=True, kw_only=True)
+class CutoutSettings(ModelSettings):
     """How cutouts are made."""
 
-    size: Field[int] = Field(
-        doc="Side of the square cutout in pixels, at most 255; odd, so that it has a central pixel.",
-        dtype=int,
-        default=23,
-        check=lambda x: 0 < x <= 255 and x % 2 == 1,
+    size: int = setting(
+        23,
+        "Side of the square cutout in pixels, at most 255; odd, so that it has a central pixel.",
+        at_least=1,
+        at_most=255,
     )
-    center: ChoiceField[str] = ChoiceField(
-        doc="What lies in the central pixel.",
-        dtype=str,
-        default="bbox",
-        optional=False,
-        allowed={
-            "bbox": "The centre of the bounding box.",
-            "centroid": "The unweighted centroid of the footprint.",
-            "peak": "The brightest peak (the centre of the bounding box if there is none).",
-        },
+    center: str = setting(
+        "bbox",
+        "What lies in the central pixel: the centre of the bounding box, the unweighted centroid of the "
+        "footprint, or the brightest peak (the centre of the bounding box if there is none).",
+        choices=("bbox", "centroid", "peak"),
     )
-    normalization: ChoiceField[str] = ChoiceField(
-        doc="What pixel values are divided by.",
-        dtype=str,
-        default="l2",
-        optional=False,
-        allowed={
-            "none": "Image units.",
-            "snr": "The noise of one pixel: absolute signal-to-noise ratio.",
-            "asinh": "Inverse hyperbolic sine of the signal-to-noise ratio of one pixel.",
-            "l2": "The Euclidean norm of the cutout.",
-            "max": "The largest pixel of the cutout.",
-        },
+    normalization: str = setting(
+        "l2",
+        "What pixel values are divided by: nothing (none), the noise of one pixel (snr; asinh of the ratio), "
+        "the Euclidean norm of the cutout (l2), or its largest pixel (max).",
+        choices=("none", "snr", "asinh", "l2", "max"),
     )
-    zeroOutside: Field[bool] = Field(
-        doc="Set pixels outside the footprint to zero?", dtype=bool, default=True, optional=False
-    )
+    zero_outside: bool = setting(True, "Whether pixels outside the footprint are zero.")
+
+    def check(self) -> None:
+        if self.size % 2 != 1:
+            raise SettingsError(f"size is {self.size}, an even number; it has to be odd")
 
 
 @njit()
@@ -142,7 +133,7 @@ def normalize_cutouts(cutouts: np.ndarray, normalization: str, noise_sigma: floa
     cutouts : `numpy.ndarray`, shape (n, s, s), float32
         Cutouts in image units.
     normalization
-        One of the choices of `CutoutConfig.normalization`.
+        One of the choices of `CutoutSettings.normalization`.
     noise_sigma
         Noise of one pixel, image units.
 
@@ -175,52 +166,52 @@ def normalize_cutouts(cutouts: np.ndarray, normalization: str, noise_sigma: floa
     raise ValueError(f"unknown normalization {normalization!r}; choose none, snr, asinh, l2 or max")
 
 
-def extract_cutouts(result: DetectionResult, config: CutoutConfig | None = None) -> np.ndarray:
+def extract_cutouts(result: DetectionResult, settings: CutoutSettings | None = None) -> np.ndarray:
     """Cut out all footprints of an image.
 
     Parameters
     ----------
     result
         An image with its n footprints.
-    config
+    settings
         Size, centre and normalisation.
 
     Returns
     -------
     cutouts : `numpy.ndarray`, shape (n, s, s), float32
         Normalised cutouts.  Pixels beyond the image, and outside the footprint
-        if so configured, are zero.
+        if the settings say so, are zero.
 
     Raises
     ------
     ValueError
         Raised if the normalisation needs a noise that the image has not.
     """
-    config = CutoutConfig() if config is None else config
-    footprints, size = result.footprints, config.size
+    settings = CutoutSettings() if settings is None else settings
+    footprints, size = result.footprints, settings.size
     image = np.ascontiguousarray(result.image, dtype=np.float32)
     out = np.zeros((len(footprints), size, size), dtype=np.float32)
     if len(footprints) == 0:
         return out
-    center_x, center_y = _centers(footprints, config.center)
+    center_x, center_y = _centers(footprints, settings.center)
     array_x0, array_y0 = footprints.xy0
     x0, y0 = center_x - size // 2 - array_x0, center_y - size // 2 - array_y0
-    if config.zeroOutside:
+    if settings.zero_outside:
         spans = footprints.spans - np.array([0, array_y0, array_x0, array_x0], dtype=np.int32)
         _cut_spans(image, spans, x0, y0, size, out)
     else:
         _cut_windows(image, x0, y0, size, out)
-    return normalize_cutouts(out, config.normalization, result.noise.sigma)
+    return normalize_cutouts(out, settings.normalization, result.noise.sigma)
 
 
-def cutout_flags(result: DetectionResult, config: CutoutConfig | None = None) -> dict[str, np.ndarray]:
+def cutout_flags(result: DetectionResult, settings: CutoutSettings | None = None) -> dict[str, np.ndarray]:
     """Flags that the cutouts give rise to.
 
     Parameters
     ----------
     result
         An image with its n footprints.
-    config
+    settings
         Size and centre.
 
     Returns
@@ -229,9 +220,9 @@ def cutout_flags(result: DetectionResult, config: CutoutConfig | None = None) ->
         ``too_large``, bool of shape (n,): part of the footprint's bounding box
         lies outside the cutout.
     """
-    config = CutoutConfig() if config is None else config
-    footprints, half = result.footprints, config.size // 2
-    x, y = _centers(footprints, config.center)
+    settings = CutoutSettings() if settings is None else settings
+    footprints, half = result.footprints, settings.size // 2
+    x, y = _centers(footprints, settings.center)
     bbox = footprints.bbox
     too_large = (
         (bbox[:, 0] < x - half) | (bbox[:, 2] > x + half) | (bbox[:, 1] < y - half) | (bbox[:, 3] > y + half)

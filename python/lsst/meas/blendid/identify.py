@@ -333,10 +333,9 @@ def _make_config(
     if model is not None:
         source = os.fspath(model)
         package = ModelPackage.read(source)
-        own = find_classifier(package).config_from_package(package)
-        own.modelPackage = source
+        find_classifier(package)
         config.classifiers.names = [package.classifier]
-        config.classifiers[package.classifier] = own
+        config.classifiers[package.classifier].modelPackage = source
         config.primaryClassifier = package.classifier
     config.validate()
     return config

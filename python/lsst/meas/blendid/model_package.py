@@ -118,7 +118,7 @@ class ModelPackage:
     classifier
         Name of the classifier, or localiser, in its registry.
     metadata
-        JSON-compatible facts: ``name``, ``config`` (of the classifier),
+        JSON-compatible facts: ``name``, ``settings`` (`.model_settings.ModelSettings.to_dict`),
         ``inputs`` (``bands``, ``footprints`` settings, ``footprint_variants``, a list of the settings
         that were several, and the trained ranges
         ``psf_sigma`` in pixels and ``depth`` in AB magnitudes, each
@@ -147,9 +147,11 @@ class ModelPackage:
         return str(self.metadata.get("kind", "classifier"))
 
     @property
-    def config(self) -> dict[str, Any]:
-        """Config of the classifier, as nested plain values (`dict`)."""
-        return self.metadata.get("config", {})
+    def settings(self) -> dict[str, Any] | None:
+        """Settings that it was trained with, as nested plain values; `None` in a package of format 1, which
+        has a ``config`` (`dict`).
+        """
+        return self.metadata.get("settings")
 
     @property
     def inputs(self) -> dict[str, Any]:

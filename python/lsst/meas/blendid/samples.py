@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .cutouts import CutoutConfig, cutout_flags, extract_cutouts
+from .cutouts import CutoutSettings, cutout_flags, extract_cutouts
 from .footprints.result import select_footprints
 
 if TYPE_CHECKING:
@@ -353,12 +353,12 @@ class FootprintSamples:
 
         return self._gather(count, np.zeros(0, dtype=np.int64))
 
-    def cutouts(self, config: CutoutConfig) -> np.ndarray:
+    def cutouts(self, settings: CutoutSettings) -> np.ndarray:
         """Cut out all footprints; the result is kept for the next call.
 
         Parameters
         ----------
-        config
+        settings
             Size, centre and normalisation.
 
         Returns
@@ -366,16 +366,17 @@ class FootprintSamples:
         cutouts : `numpy.ndarray`, shape (n, s, s), float32
             Normalised cutouts; do not write into them.
         """
-        key = ("cutouts", *sorted(config.toDict().items()))
-        empty = np.zeros((0, config.size, config.size), dtype=np.float32)
-        return self.compute(key, lambda result, _context: extract_cutouts(result, config), empty)
+        empty = np.zeros((0, settings.size, settings.size), dtype=np.float32)
+        return self.compute(
+            ("cutouts", settings), lambda result, _context: extract_cutouts(result, settings), empty
+        )
 
-    def cutout_flags(self, config: CutoutConfig) -> dict[str, np.ndarray]:
+    def cutout_flags(self, settings: CutoutSettings) -> dict[str, np.ndarray]:
         """Flags of `.cutouts.cutout_flags`, over all images.
 
         Parameters
         ----------
-        config
+        settings
             Size and centre.
 
         Returns
@@ -384,6 +385,6 @@ class FootprintSamples:
             Bool arrays of shape (n,).
         """
         return {
-            name: self._gather(lambda r, name=name: cutout_flags(r, config)[name], np.zeros(0, dtype=bool))  # type: ignore[misc]
+            name: self._gather(lambda r, name=name: cutout_flags(r, settings)[name], np.zeros(0, dtype=bool))  # type: ignore[misc]
             for name in ("too_large",)
         }

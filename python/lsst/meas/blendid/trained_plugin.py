@@ -19,16 +19,15 @@ import numpy as np
 
 from lsst.pex.config import Config, DictField, Field
 
+from ._arrays import check_array
 from ._package_format import shorten
 from ._suggest import did_you_mean
 from .model_package import ModelPackage, ModelPackageError, RangeViolation, point_source_depth
+from .model_settings import ModelSettings, SettingsError
 from .samples import FootprintSamples, SceneContext
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult
-
-_MOST_LISTED = 6
-"""Settings that differ are named, at most so many."""
 
 
 class TrainedPluginConfig(Config):
@@ -41,8 +40,8 @@ class TrainedPluginConfig(Config):
         optional=False,
     )
     modelPackages: DictField[str, str] = DictField(
-        doc="Models of bands that another one than modelPackage is for, by name of the band; each has the "
-        "settings that it was trained with. An empty one leaves the classifier out in that band.",
+        doc="Models of bands that another one than modelPackage is for, by name of the band. An empty "
+        "one leaves the classifier out in that band.",
         keytype=str,
         itemtype=str,
         default={},
@@ -55,49 +54,66 @@ class TrainedPlugin:
     Parameters
     ----------
     config
-        An instance of ``ConfigClass``; the default one if `None`.
+        An instance of ``ConfigClass``: what can be chosen when it runs; the default one if `None`.
+    settings
+        An instance of ``SettingsClass``: what is fixed when it is trained.  With them there is no model, and
+        a fit is to follow; a model brings its own.
     package
-        The trained model; if `None`, the one that ``config.modelPackage``
+        The trained model; if `None`, and there are no settings, the one that ``config.modelPackage``
         names, and none if that is empty.
 
     Raises
     ------
     ModelPackageError
         Raised if the package cannot be read, is one of another plugin, or was
-        trained with another config or other inputs.
+        trained with settings that there are not, or on other inputs.
+    ValueError
+        Raised if both settings and a package are given.
 
     Notes
     -----
-    A subclass has a ``ConfigClass`` and a ``name``; one that learns something also has `_get_state` and
-    `_set_state`.
+    A subclass has a ``name``, and if need be a ``ConfigClass`` and a ``SettingsClass``.  What it learns are
+    arrays: `_shapes` names them and gives their shapes, a fit puts them into ``_state``, and all that
+    uses them gets them from `_learned`; with that it is written into packages and read again.
     """
 
     kind: ClassVar[str] = "plugin"
     """What it is, in packages and messages."""
     ConfigClass: ClassVar[type[TrainedPluginConfig]] = TrainedPluginConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = ModelSettings
     name: ClassVar[str] = ""
     needs_package: ClassVar[bool] = True
     """Whether it can predict only with a trained model."""
-    untrained_fields: ClassVar[tuple[str, ...]] = ("modelPackage", "modelPackages")
-    """Fields of the config that change what is done with a model, not what it is."""
     needs_band: ClassVar[bool] = True
     """Whether a model holds only for the bands that it was trained in."""
+    positive: ClassVar[tuple[str, ...]] = ()
+    """Learned arrays that have positive values only."""
     inputs_version: ClassVar[int] = 1
     """Version of what it computes from footprints.  A class counts it up when
-    the same config gives other inputs; older models are then refused."""
+    the same settings give other inputs; older models are then refused."""
     known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Columns that it computes whatever its config, by name, in groups: a new model looks at all of them."""
+    """Columns that it computes whatever its settings, in groups: a new model looks at all of them."""
+
+    _state: dict[str, np.ndarray] | None = None
+    """Learned arrays by name; `None` before a fit."""
 
     def __init__(
-        self, config: TrainedPluginConfig | None = None, *, package: ModelPackage | None = None
+        self,
+        config: TrainedPluginConfig | None = None,
+        *,
+        settings: ModelSettings | None = None,
+        package: ModelPackage | None = None,
     ) -> None:
         self.config: Any = self.ConfigClass() if config is None else config
-        if package is None and self.config.modelPackage:
+        if settings is not None and package is not None:
+            raise ValueError("a model has the settings that it was trained with; give no others beside it")
+        if package is None and settings is None and self.config.modelPackage:
             package = ModelPackage.read(self.config.modelPackage)
         self.package = package
         self.columns: dict[str, tuple[str, ...]] = dict(self.known_columns)
         """Those of `known_columns` that the model looks at, in its order: a package names them, so that a
         release may have more."""
+        self.settings: Any = self.SettingsClass() if settings is None else settings
         self._prior: dict[str, Any] = {}
         self.history: dict[str, list[float]] = {}
         """Curves of the last fit by name, such as the loss of each epoch."""
@@ -117,19 +133,7 @@ class TrainedPlugin:
                 f"{package.source} was trained on version {version} of the inputs of {self.name!r}, "
                 f"this release has version {self.inputs_version}: train it anew or use an older release"
             )
-        mine, trained = self.describe_config(), package.config
-        different = sorted(key for key in mine.keys() | trained.keys() if mine.get(key) != trained.get(key))
-        if different:
-            listed = "; ".join(
-                f"{shorten(k)[1:-1]} is {shorten(mine.get(k))}, trained with {shorten(trained.get(k))}"
-                for k in different[:_MOST_LISTED]
-            )
-            listed += f" and {len(different) - _MOST_LISTED} more" if len(different) > _MOST_LISTED else ""
-            raise ModelPackageError(
-                f"{package.source} does not fit the config of {self.name!r}: {listed}. "
-                "Set the config to what it was trained with, or train a new model"
-            )
-        self._validate_config(self.config, package)
+        self.settings = self.settings_from_package(package)
         self._prior = dict(package.metadata["prior"])
         try:
             self.columns = self._choose_columns(package.metadata.get("columns"))
@@ -155,38 +159,33 @@ class TrainedPlugin:
         return {group: tuple(named[group]) for group in self.known_columns}
 
     @classmethod
-    def _validate_config(cls, config: TrainedPluginConfig, package: ModelPackage) -> None:
-        """Refuse a package whose settings cannot work, before anything is made of their sizes."""
-        try:
-            config.validate()
-        except ModelPackageError:
-            raise
-        except Exception as err:  # Checks of fields compute with values, and a package may have any.
-            reason = str(err).split("\nFor more information")[0].split("\n")[-1]
-            raise ModelPackageError(
-                f"{package.source} has settings that {cls.__name__} cannot work with ({reason}); "
-                "train it anew"
-            ) from None
+    def settings_from_package(cls, package: ModelPackage) -> Any:
+        """Make the settings that a model was trained with.
 
-    def describe_config(self) -> dict[str, Any]:
-        """Flatten the part of the config that a model depends on.
+        Parameters
+        ----------
+        package
+            The trained model.
 
         Returns
         -------
-        description
-            All fields but `untrained_fields`, nested ones joined by dots.
+        settings
+            An instance of ``SettingsClass``.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if the package has settings that this release does not know.
         """
-        flat: dict[str, Any] = {}
-
-        def visit(prefix: str, values: dict[str, Any]) -> None:
-            for key, value in values.items():
-                if isinstance(value, dict):
-                    visit(f"{prefix}{key}.", value)
-                else:
-                    flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-
-        visit("", self.config.toDict())
-        return {key: value for key, value in flat.items() if key.split(".")[0] not in self.untrained_fields}
+        try:
+            if package.settings is not None:
+                return cls.SettingsClass.from_dict(package.settings)
+            return cls.SettingsClass.from_config(package.metadata.get("config", {}))
+        except SettingsError as err:
+            raise ModelPackageError(
+                f"{package.source} has settings that {cls.__name__} does not: {err}. Upgrade "
+                "lsst-meas-blendid or train it anew"
+            ) from None
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         """Make sure that ``fit`` will have all that it needs beside data, before anybody makes these.
@@ -194,7 +193,7 @@ class TrainedPlugin:
         Parameters
         ----------
         goes_on
-            Whether it will go on from a model.
+            Whether it will be fine-tuned, and not fitted.
 
         Raises
         ------
@@ -203,7 +202,7 @@ class TrainedPlugin:
         ModelPackageError
             Raised if a model that it looks at cannot be used.
         ValueError
-            Raised if the config lacks something that a fit needs.
+            Raised if the settings lack something that a fit needs.
         """
 
     def prepare(self, samples: FootprintSamples) -> bool:
@@ -289,12 +288,21 @@ class TrainedPlugin:
     def _set_metadata(self, metadata: dict[str, Any]) -> None:
         """Take them; `ValueError` means a damaged package."""
 
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays that are learned, by name, as the settings have them."""
+        return {}
+
     def _get_state(self) -> dict[str, np.ndarray]:
         """Arrays that were learned, by name."""
-        return {}
+        return dict(self._learned())
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Take arrays that were learned; `KeyError` and `ValueError` mean a damaged package."""
+        shapes = self._shapes()
+        state = {name: arrays[name] for name in shapes}
+        for name, shape in shapes.items():
+            check_array(name, state[name], shape, positive=name in self.positive)
+        self._state = state
 
     def to_package(
         self,
@@ -325,7 +333,7 @@ class TrainedPlugin:
             # What is not named is a classifier: there was nothing else when the format was made.
             **({} if self.kind == "classifier" else {"kind": self.kind}),
             "classifier": self.name,
-            "config": self.describe_config(),
+            "settings": self.settings.to_dict(),
             "inputs": {"bands": [], "footprints": {}, "psf_sigma": None, "depth": None}
             | (inputs or {})
             | {"version": self.inputs_version},
@@ -351,8 +359,7 @@ class TrainedPlugin:
         package
             The trained model.
         config
-            A config that must agree with it; if `None`, the one that it was
-            trained with.
+            What is chosen beside it; the default if `None`.
 
         Returns
         -------
@@ -362,77 +369,14 @@ class TrainedPlugin:
         Raises
         ------
         ModelPackageError
-            Raised if the package is one of another plugin or config.
+            Raised if the package is one of another plugin, or cannot be used.
         """
-        return cls(cls.config_from_package(package) if config is None else config, package=package)
+        return cls(config, package=package)
 
-    @classmethod
-    def config_from_package(cls, package: ModelPackage) -> Any:
-        """Make the config that a model was trained with.
-
-        Parameters
-        ----------
-        package
-            The trained model.
-
-        Returns
-        -------
-        config
-            The config, with an empty ``modelPackage``.
-
-        Raises
-        ------
-        ModelPackageError
-            Raised if the package has settings that this release does not know.
-        """
-        config = cls.ConfigClass()
-        config.modelPackage = ""
-        for key, value in package.config.items():
-            *path, last = key.split(".")
-            target: Any = config
-            try:
-                for part in path:
-                    target = getattr(target, part)
-                if key.split(".")[0] in cls.untrained_fields or last not in target.toDict():
-                    raise AttributeError(f"no field {key}")
-                setattr(target, last, value)
-            except Exception as err:  # Checks of fields compute with values, and a package may have any.
-                reason = str(err).split("\nFor more information")[0].split("\n")[-1]
-                raise ModelPackageError(
-                    f"{package.source}: setting {shorten(key)[1:-1]} = {shorten(value)} is not one of "
-                    f"{cls.__name__} ({shorten(reason)}); upgrade lsst-meas-blendid or train it anew"
-                ) from None
-        cls._validate_config(config, package)
-        return config
-
-    @classmethod
-    def config_for_package(cls, package: ModelPackage, config: TrainedPluginConfig) -> Any:
-        """Make the config that a model was trained with, but for what is chosen when it runs.
-
-        Parameters
-        ----------
-        package
-            The trained model.
-        config
-            Has the `untrained_fields` that are to be kept.
-
-        Returns
-        -------
-        config
-            The config, with an empty ``modelPackage`` and no ``modelPackages``.
-
-        Raises
-        ------
-        ModelPackageError
-            As `config_from_package` does.
-        """
-        trained = cls.config_from_package(package)
-        for name in set(cls.untrained_fields) - {"modelPackage", "modelPackages"}:
-            setattr(trained, name, getattr(config, name))
-        return trained
-
-    def _require_model(self, fitted: bool) -> None:
-        if not fitted:
+    def _learned(self) -> dict[str, np.ndarray]:
+        """What was learned; `RuntimeError` without a model."""
+        if self._state is None:
             raise RuntimeError(
                 f"{self.kind} {self.name!r} has no model: set config.modelPackage, or fit it first"
             )
+        return self._state

@@ -22,6 +22,7 @@ __all__ = (
     "CropMaker",
     "MapNetwork",
     "MapReading",
+    "NetworkSettings",
     "NetworkShape",
     "TrainingSettings",
     "build_head",
@@ -53,7 +54,7 @@ from .inputs import (
     keep_planes,
 )
 from .map_network import MapNetwork, MapReading
-from .network import NetworkShape, build_head, build_map_network, weight_shapes
+from .network import NetworkSettings, NetworkShape, build_head, build_map_network, weight_shapes
 from .pooling import count_probabilities, pool_maps, tile_labels
 from .training import TrainingSettings, train_network
 from .tuning import tune_head

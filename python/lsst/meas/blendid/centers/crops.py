@@ -27,34 +27,20 @@ _UNKNOWN_DEPTH = 0.1
 """Share of the crops that are shown without their depth, as images without zero point are."""
 
 
-def check_centers(centers: Sequence[np.ndarray] | None, n_images: int) -> None:
-    """Refuse to train without the true objects of each image.
-
-    Parameters
-    ----------
-    centers
-        True objects of each image.
-    n_images
-        Number of images.
-
-    Raises
-    ------
-    ValueError
-        Raised if they are missing, not of as many images, or have not three finite columns.
-    """
+def check_centers(centers: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, ...]:
+    """Refuse to train without the true objects of each image, finite and of shape (m, 3) each."""
     if centers is None:
         raise ValueError(
             "classifier 'centers' learns from true positions: use scenes with truth tables (from Python, "
-            "FitOptions.centers), or go on from a model (--from), which needs numbers of galaxies only"
+            "LabelledSamples.centers), or go on from a model (--from), which needs numbers of galaxies only"
         )
-    if len(centers) != n_images:
-        raise ValueError(f"true centres of {len(centers)} images were given for {n_images} images")
     for table in map(np.asarray, centers):
         if table.ndim != 2 or table.shape[1] != 3 or not np.all(np.isfinite(table)):
             raise ValueError(
                 "true centres must have the finite columns x, y and S/N; "
                 f"an array of shape {table.shape} was given"
             )
+    return centers
 
 
 def tile_states(x: np.ndarray, y: np.ndarray, size: int) -> np.ndarray:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..labels import N_CLASSES
+from ..model_settings import ModelSettings, SettingsError, setting
 from .inputs import CONTEXT_NAMES, SCALAR_NAMES
 from .pooling import N_SUMS
 
@@ -39,35 +40,50 @@ N_STATES = 5
 
 
 @dataclass(frozen=True)
-class NetworkShape:
-    """Size of a network.
+class NetworkSettings(ModelSettings):
+    """Size of a network."""
 
-    Parameters
-    ----------
-    widths
-        Channels at half resolution, a quarter, and so on.
-    blocks
-        Residual blocks at each on the way down; there is one on the way up.
-    embedding
-        Channels that a footprint is pooled from.
-    hidden
-        Widths of the layers of the head.
-    context, scalars
-        Numbers that it is given of an image and of a footprint (`.inputs`), by name.
-    """
+    widths: tuple[int, ...] = setting(
+        (32, 64, 96, 128),
+        "Channels of the network at half resolution, a quarter, and so on.",
+        at_least=1,
+        # Images are filled up to multiples of 2 to this power.
+        length=(1, 8),
+    )
+    blocks: tuple[int, ...] = setting(
+        (1, 1, 1, 1),
+        "Residual blocks at each resolution on the way down; on the way up there is one.",
+        at_least=1,
+        at_most=32,
+    )
+    embedding: int = setting(24, "Channels that footprints are pooled from.", at_least=1)
+    hidden: tuple[int, ...] = setting((128, 64), "Widths of the layers of the counting head.", at_least=1)
 
-    widths: tuple[int, ...] = (32, 64, 96, 128)
-    blocks: tuple[int, ...] = (1, 1, 1, 1)
-    embedding: int = 24
-    hidden: tuple[int, ...] = (128, 64)
-    # Not in the digest of a model, which is of what is shown: its weights fit one set of numbers only.
-    context: tuple[str, ...] = field(default=CONTEXT_NAMES, repr=False)
-    scalars: tuple[str, ...] = field(default=SCALAR_NAMES, repr=False)
+    def check(self) -> None:
+        if len(self.blocks) != len(self.widths):
+            raise SettingsError(f"blocks has {len(self.blocks)} numbers, widths {len(self.widths)}")
 
     @property
     def stride(self) -> int:
         """Sides of images must be multiples of this, pixels."""
         return 2 ** len(self.widths)
+
+
+@dataclass(frozen=True)
+class NetworkShape(NetworkSettings):
+    """Size of a network, with the numbers that it is shown.
+
+    Parameters
+    ----------
+    widths, blocks, embedding, hidden
+        As of `NetworkSettings`.
+    context, scalars
+        Numbers that it is given of an image and of a footprint (`.inputs`), by name.
+    """
+
+    # Not in the digest of a model, which is of what is shown: its weights fit one set of numbers only.
+    context: tuple[str, ...] = field(default=CONTEXT_NAMES, repr=False)
+    scalars: tuple[str, ...] = field(default=SCALAR_NAMES, repr=False)
 
 
 def pooled_size(shape: NetworkShape) -> int:

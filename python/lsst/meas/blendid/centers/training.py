@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import TrainingError, get_arrays, read_variable
 from ..networks.checkpoint import (
     Checkpoint,
@@ -41,44 +42,53 @@ _LARGEST_GRADIENT = 1.0
 Weights = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(ModelSettings):
+    """How a network is trained."""
 
-    Parameters
-    ----------
-    steps
-        Number of steps.
-    epoch
-        Steps between two checkpoints.
-    learning_rate
-        Largest learning rate; it rises to it in ``warmup`` steps and falls to 0 by a cosine.
-    warmup
-        Steps until the largest learning rate.
-    restarts
-        Steps after which the learning rate rises and falls anew.
-    weight_decay
-        Decay of the weights, times the learning rate.
-    averaging
-        Momentum of the averaged weights, for each step.
-    tile_weight
-        Weight of the tiles' loss beside that of the footprints.
-    blended_weight
-        As for `.loss.make_losses`.
-    seed
-        Seed of the crops.
-    """
+    steps: int = setting(32_000, "Number of training steps.", at_least=1)
+    steps_per_epoch: int = setting(
+        1000, "Steps between checkpoints, and between looks at the validation data.", at_least=1
+    )
+    batch_size: int = setting(6, "Crops in a training step.", at_least=1)
+    crop_size: int = setting(
+        256, "Side of a crop [pixel], a multiple of 2 to the number of resolutions.", at_least=2
+    )
+    max_footprints: int = setting(128, "Most footprints of a crop that are learned from.", at_least=1)
+    learning_rate: float = setting(
+        1.5e-3,
+        "Largest learning rate; it rises to it in the first steps and falls to 0 by a cosine.",
+        more_than=0.0,
+    )
+    warmup_steps: int = setting(300, "Steps until the largest learning rate.", at_least=0)
+    restarts: tuple[int, ...] = setting(
+        (16_000,),
+        "Steps after which the learning rate, which falls to 0, rises and falls anew.",
+        at_least=1,
+    )
+    weight_decay: float = setting(0.01, "Decay of the weights, times the learning rate.", at_least=0.0)
+    averaging: float = setting(
+        0.999, "Momentum of the running mean of the weights, for each step, less than 1.", at_least=0.0
+    )
+    tile_weight: float = setting(
+        0.2,
+        "Weight of the loss of the places of centres, beside that of the numbers in footprints.",
+        at_least=0.0,
+    )
+    blended_weight: float = setting(
+        1.0, "Weight of the cross-entropy of blended or not, beside that of P(N).", at_least=0.0
+    )
+    mixed_precision: bool = setting(
+        True,
+        "Whether the inner layers are trained in bfloat16, nearly twice as fast on processors that have it; "
+        "prediction has 32 bits in any case.",
+    )
 
-    steps: int
-    epoch: int
-    learning_rate: float = 1.5e-3
-    warmup: int = 300
-    restarts: tuple[int, ...] = ()
-    weight_decay: float = 0.01
-    averaging: float = 0.999
-    tile_weight: float = 0.2
-    blended_weight: float = 1.0
-    seed: int = 1
+    def check(self) -> None:
+        if self.warmup_steps >= self.steps:
+            raise SettingsError(f"warmup_steps is {self.warmup_steps}, not less than steps, {self.steps}")
+        if self.averaging >= 1.0:
+            raise SettingsError(f"averaging is {self.averaging}; it has to be less than 1")
 
 
 def describe_data(samples: FootprintSamples, counts: np.ndarray) -> str:
@@ -118,7 +128,7 @@ def learning_rates(settings: TrainingSettings) -> np.ndarray:
     rates = []
     for start, stop in zip(edges, [*edges[1:], settings.steps], strict=True):
         step = np.arange(stop - start)
-        warmup = min(settings.warmup, stop - start - 1)
+        warmup = min(settings.warmup_steps, stop - start - 1)
         falling = 0.5 + 0.5 * np.cos(np.pi * np.clip(step - warmup, 0, None) / (stop - start - warmup))
         rates.append(settings.learning_rate * np.where(step < warmup, step / max(warmup, 1), falling))
     return np.concatenate(rates).astype(np.float32)
@@ -151,7 +161,7 @@ def _copy(variables: Any) -> list[np.ndarray]:
 def _require_finite(arrays: list[np.ndarray], what: str, step: int) -> None:
     """Refuse to go on with numbers that are not finite."""
     if not all(np.isfinite(array).all() for array in arrays):
-        raise TrainingError(f"{what} not finite after {step} steps; lower learningRate")
+        raise TrainingError(f"{what} not finite after {step} steps; lower training.learning_rate")
 
 
 def train_network(
@@ -160,6 +170,7 @@ def train_network(
     head: Any,
     crops: CropMaker,
     settings: TrainingSettings,
+    seed: int,
     *,
     identity: dict[str, Any],
     validate: Callable[[Weights], float] | None = None,
@@ -178,6 +189,8 @@ def train_network(
         Makes the batches.
     settings
         How.
+    seed
+        Seed of the crops.
     identity
         What is trained, JSON-compatible; a checkpoint of another training is refused.
     validate
@@ -221,14 +234,14 @@ def train_network(
         average = [array.copy() for array in state.variables[len(variables) :]]
         restore(optimizer.variables, state.optimizer, "optimiser", folder)
         say(f"going on after epoch {state.epoch} of the checkpoint in {folder}")
-    n_epochs, rates = -(-settings.steps // settings.epoch), learning_rates(settings)
+    n_epochs, rates = -(-settings.steps // settings.steps_per_epoch), learning_rates(settings)
     decay = settings.averaging**_AVERAGE_EVERY
     while state.epoch < n_epochs:
         # Each epoch has random numbers of its own, so that one that is gone on with has the same.
-        rng = np.random.default_rng([settings.seed, state.epoch])
+        rng = np.random.default_rng([seed, state.epoch])
         losses = []
-        first = state.epoch * settings.epoch
-        for step in range(first, min(first + settings.epoch, settings.steps)):
+        first = state.epoch * settings.steps_per_epoch
+        for step in range(first, min(first + settings.steps_per_epoch, settings.steps)):
             optimizer.learning_rate = rates[step]
             values = network.train_on_batch(*crops.make(rng), return_dict=True)
             # Keras gives means since the last reset.
@@ -240,7 +253,7 @@ def train_network(
                 for mean, array in zip(average, _copy(variables), strict=True):
                     mean += np.float32(1.0 - keep) * (array - mean)
         # The loss of a step does not tell what the step did to the weights.
-        current, done = _copy(variables), min(first + settings.epoch, settings.steps)
+        current, done = _copy(variables), min(first + settings.steps_per_epoch, settings.steps)
         _require_finite([*current, *average], "the weights are", done)
         row = dict(zip(("loss", "counts_loss", "tiles_loss"), np.mean(losses, axis=0).tolist(), strict=True))
         if validate is not None:

@@ -17,38 +17,48 @@ __all__ = (
     "BlendClassifierConfig",
     "CentersClassifier",
     "CentersConfig",
+    "CentersSettings",
     "CnnClassifier",
     "CnnConfig",
+    "CnnSettings",
     "EnsembleClassifier",
     "EnsembleConfig",
+    "EnsembleSettings",
     "FeaturesClassifier",
     "FeaturesConfig",
+    "FeaturesSettings",
     "FitOptions",
     "HierarchyClassifier",
-    "HierarchyConfig",
+    "HierarchySettings",
     "LabelledSamples",
     "LogisticClassifier",
     "LogisticConfig",
+    "LogisticSettings",
     "MuyGpsClassifier",
     "MuyGpsConfig",
+    "MuyGpsSettings",
     "PeaksClassifier",
     "PeaksConfig",
+    "PeaksSettings",
     "SepClassifier",
-    "SepConfig",
+    "SepSettings",
+    "TreeSettings",
     "classifier_registry",
     "find_classifier",
+    "paper_settings",
     "split_probabilities",
 )
 
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
-from .centers import CentersClassifier, CentersConfig
-from .cnn import CnnClassifier, CnnConfig
-from .ensemble import EnsembleClassifier, EnsembleConfig
-from .features import FeaturesClassifier, FeaturesConfig
-from .fit_options import FitOptions, LabelledSamples
-from .hierarchy import HierarchyClassifier, HierarchyConfig
-from .logistic import LogisticClassifier, LogisticConfig
-from .muygps import MuyGpsClassifier, MuyGpsConfig
-from .peaks import PeaksClassifier, PeaksConfig
+from .centers import CentersClassifier, CentersConfig, CentersSettings
+from .cnn import CnnClassifier, CnnConfig, CnnSettings, paper_settings
+from .ensemble import EnsembleClassifier, EnsembleConfig, EnsembleSettings
+from .features import FeaturesClassifier, FeaturesConfig, FeaturesSettings
+from .fitting import FitOptions, LabelledSamples
+from .hierarchy import HierarchyClassifier, HierarchySettings
+from .logistic import LogisticClassifier, LogisticConfig, LogisticSettings
+from .muygps import MuyGpsClassifier, MuyGpsConfig, MuyGpsSettings
+from .peaks import PeaksClassifier, PeaksConfig, PeaksSettings
 from .registry import ENTRY_POINT_GROUP, classifier_registry, find_classifier
-from .sep_peaks import SepClassifier, SepConfig
+from .sep_peaks import SepClassifier, SepSettings
+from .trees import TreeSettings

@@ -28,11 +28,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from .._arrays import check_array
-from ..cutouts import CutoutConfig, extract_cutouts
+from ..cutouts import CutoutSettings, extract_cutouts
 from ..features import measure_features
 from ..footprints import DetectionResult
 from ..samples import FootprintSamples
-from ._cnn_config import CnnConfig
+from ._cnn_config import CnnSettings
 
 CHANNELS = {"buchanan2022": 1, "modern": 3}
 """Number of images of each footprint."""
@@ -91,7 +91,7 @@ class CnnInputs:
         return value.hexdigest()
 
 
-def make_images(result: DetectionResult, architecture: str, cutout: CutoutConfig) -> np.ndarray:
+def make_images(result: DetectionResult, architecture: str, cutout: CutoutSettings) -> np.ndarray:
     """Cut out what a network sees of each footprint.
 
     Parameters
@@ -111,10 +111,8 @@ def make_images(result: DetectionResult, architecture: str, cutout: CutoutConfig
     """
     planes = [extract_cutouts(result, cutout)]
     if CHANNELS[architecture] > 1:
-        window, inside = CutoutConfig(), CutoutConfig()
-        for config, zero_outside in ((window, False), (inside, True)):
-            config.size, config.center = cutout.size, cutout.center
-            config.normalization, config.zeroOutside = "none", zero_outside
+        window = dataclasses.replace(cutout, normalization="none", zero_outside=False)
+        inside = dataclasses.replace(window, zero_outside=True)
         significance = np.nan_to_num(result.significance, nan=0.0, posinf=0.0, neginf=0.0)
         smoothed = dataclasses.replace(result, image=np.arcsinh(significance))
         ones = dataclasses.replace(result, image=np.ones(result.image.shape, dtype=np.float32))
@@ -123,14 +121,14 @@ def make_images(result: DetectionResult, architecture: str, cutout: CutoutConfig
     return np.clip(np.stack(planes, axis=-1), -limit, limit).astype(np.float16)
 
 
-def read_inputs(samples: FootprintSamples, config: CnnConfig) -> CnnInputs:
+def read_inputs(samples: FootprintSamples, settings: CnnSettings) -> CnnInputs:
     """Collect what a network sees; the samples keep it.
 
     Parameters
     ----------
     samples
         The n footprints.
-    config
+    settings
         The network.
 
     Returns
@@ -138,15 +136,15 @@ def read_inputs(samples: FootprintSamples, config: CnnConfig) -> CnnInputs:
     inputs
         Images and features.
     """
-    architecture, size = str(config.architecture), int(config.cutout.size)
+    architecture, cutout = settings.architecture, settings.cutout
     images = samples.compute(
-        ("cnn", architecture, *sorted(config.cutout.toDict().items())),
-        lambda result, _context: make_images(result, architecture, config.cutout),
-        np.zeros((0, size, size, CHANNELS[architecture]), dtype=np.float16),
+        ("cnn", architecture, cutout),
+        lambda result, _context: make_images(result, architecture, cutout),
+        np.zeros((0, cutout.size, cutout.size, CHANNELS[architecture]), dtype=np.float16),
     )
-    if not len(config.features):
+    if not settings.features:
         return CnnInputs(images, np.zeros((len(samples), 0), dtype=np.float32))
-    return CnnInputs(images, measure_features(samples, list(config.features)))
+    return CnnInputs(images, measure_features(samples, settings.features))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,16 +6,19 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Config of the local Gaussian process."""
+"""Config and settings of the local Gaussian process."""
 
 from __future__ import annotations
 
-__all__ = ("MuyGpsConfig",)
+__all__ = ("KernelSettings", "MuyGpsConfig", "MuyGpsSettings")
 
-from lsst.pex.config import ChoiceField, ConfigField, Field, ListField, RangeField
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
-from ..cutouts import CutoutConfig
+from ..cutouts import CutoutSettings
 from ..features import FEATURE_DOCS, FEATURE_NAMES, TWO_COMPONENT_COLUMNS
+from ..model_settings import ModelSettings, SettingsError, setting
 from ._muygps_trend import TRENDS
 from .base import BlendClassifierConfig
 
@@ -23,161 +26,87 @@ from .base import BlendClassifierConfig
 class MuyGpsConfig(BlendClassifierConfig):
     """Config of `.muygps.MuyGpsClassifier`."""
 
-    cutout: ConfigField[CutoutConfig] = ConfigField(doc="How cutouts are made.", dtype=CutoutConfig)
-    nComponents: Field[int] = Field(
-        doc="Number of principal components of the cutouts.",
-        dtype=int,
-        default=8,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    features: ListField[str] = ListField(
-        doc="Names of features beside the components, of those in FEATURE_DOCS; may be empty.",
-        dtype=str,
-        # Not the fits of two components, which take most of the time, nor what needs a zero point.
-        default=[name for name in FEATURE_NAMES if name not in (*TWO_COMPONENT_COLUMNS, "depth")],
-        itemCheck=lambda x: x in FEATURE_DOCS,
-    )
-    doRanks: Field[bool] = Field(
-        doc="Replace each component and feature by the normal score of its rank?",
-        dtype=bool,
-        default=True,
-        optional=False,
-    )
-    nCoordinates: Field[int] = Field(
-        doc="Number of coordinates of the process: principal components of the inputs, scaled to the square "
-        "root of their scatter; 0 for the inputs themselves.",
-        dtype=int,
-        default=12,
-        optional=False,
-        check=lambda x: x >= 0,
-    )
-    priorMean: ChoiceField[str] = ChoiceField(
-        doc="Mean of the process before it sees its neighbours.",
-        dtype=str,
-        default="quadratic",
-        optional=False,
-        allowed=dict(TRENDS),
-    )
-    nProducts: Field[int] = Field(
-        doc="Number of coordinates whose squares and products a quadratic mean has.",
-        dtype=int,
-        default=12,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    nNeighbors: Field[int] = Field(
-        doc="Number of nearest training footprints that each is conditioned on, at most 1000.",
-        dtype=int,
-        default=50,
-        optional=False,
-        check=lambda x: 0 < x <= 1000,
-    )
-    nTrain: Field[int] = Field(
-        doc="Number of training footprints that are kept, at most; drawn at random.",
-        dtype=int,
-        default=40_000,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    doBalance: Field[bool] = Field(
-        doc="Keep as many blended as other footprints?  Probabilities refer to the natural shares anyway.",
-        dtype=bool,
-        default=False,
-        optional=False,
-    )
-    nnMethod: ChoiceField[str] = ChoiceField(
-        doc="How neighbours are found.",
-        dtype=str,
-        default="exact",
-        optional=False,
-        allowed={
-            "exact": "All that are nearest.",
-            "approximate": "Nearly all, by hnswlib through MuyGPyS, which must be installed.",
-        },
-    )
-    smoothness = RangeField(
-        doc="Smoothness of the Matern kernel, where the optimisation starts.",
-        dtype=float,
-        default=1.5,
-        min=0.5,
-        max=30.0,
-        inclusiveMax=True,
-    )
-    lengthScale = RangeField(
-        doc="Length scale, in units of the scatter of the first coordinate, where the optimisation starts.",
-        dtype=float,
-        default=4.0,
-        min=0.0,
-        inclusiveMin=False,
-    )
-    noise = RangeField(
-        doc="Variance of the noise of a label in units of the kernel's, where the optimisation starts.",
-        dtype=float,
-        default=30.0,
-        min=1e-10,
-    )
-    smoothnessBounds: ListField[float] = ListField(
-        doc="Ends of the range of the smoothness.", dtype=float, default=[0.5, 5.0], length=2
-    )
-    lengthScaleBounds: ListField[float] = ListField(
-        doc="Ends of the range of the length scale.", dtype=float, default=[0.03, 50.0], length=2
-    )
-    noiseBounds: ListField[float] = ListField(
-        doc="Ends of the range of the noise.", dtype=float, default=[1e-6, 300.0], length=2
-    )
-    optimize: ListField[str] = ListField(
-        doc="What MuyGPyS optimises, of smoothness, lengthScale and noise; empty for nothing, "
-        "which needs no MuyGPyS.",
-        dtype=str,
-        default=["lengthScale", "noise"],
-        itemCheck=lambda x: x in ("smoothness", "lengthScale", "noise"),
-    )
-    loss: ChoiceField[str] = ChoiceField(
-        doc="What is minimised, of footprints that are left out in turn.",
-        dtype=str,
-        default="cross_entropy",
-        optional=False,
-        allowed={
-            "cross_entropy": "Cross-entropy of the probability, with the best scale of the variance.",
-            "lool": "Negative logarithm of the likelihood of the working labels.",
-            "mse": "Mean squared error of the working labels.",
-        },
-    )
-    optimizer: ChoiceField[str] = ChoiceField(
-        doc="Optimisation of MuyGPyS.",
-        dtype=str,
-        default="lbfgs",
-        optional=False,
-        allowed={"lbfgs": "L-BFGS-B.", "bayes": "Bayesian optimisation."},
-    )
-    nBatch: Field[int] = Field(
-        doc="Training footprints that the optimisation leaves out in turn.",
-        dtype=int,
-        default=2000,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "muygps-i-1"
 
-    def validate(self) -> None:
-        super().validate()
-        if self.nComponents > self.cutout.size**2:
-            raise ValueError(
-                f"nComponents is {self.nComponents}, more than the {self.cutout.size**2} pixels of a cutout"
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSettings(ModelSettings):
+    """Hyper-parameters of the kernel."""
+
+    smoothness: float = setting(1.5, "Smoothness of the Matern kernel.", at_least=0.5, at_most=30.0)
+    length_scale: float = setting(
+        4.0, "Length scale, in units of the scatter of the first coordinate.", more_than=0.0
+    )
+    noise: float = setting(30.0, "Variance of the noise of a label in units of the kernel's.", at_least=1e-10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuyGpsSettings(ModelSettings):
+    """Settings of `.muygps.MuyGpsClassifier`."""
+
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "smoothness": "kernel.smoothness",
+        "lengthScale": "kernel.length_scale",
+        "noise": "kernel.noise",
+        "doRanks": "use_ranks",
+        "doBalance": None,
+        "nnMethod": None,
+        "loss": None,
+        "optimizer": None,
+        "optimize": None,
+        "smoothnessBounds": None,
+        "lengthScaleBounds": None,
+        "noiseBounds": None,
+    }
+
+    cutout: CutoutSettings = setting(CutoutSettings(), "How cutouts are made.")
+    n_components: int = setting(8, "Number of principal components of the cutouts.", at_least=1)
+    features: tuple[str, ...] = setting(
+        # Not the fits of two components, which take most of the time, nor what needs a zero point.
+        tuple(name for name in FEATURE_NAMES if name not in (*TWO_COMPONENT_COLUMNS, "depth")),
+        "Names of features beside the components, of those in FEATURE_DOCS; may be empty.",
+        choices=FEATURE_DOCS,
+        unique=True,
+    )
+    use_ranks: bool = setting(
+        True, "Whether each component and feature is replaced by the normal score of its rank."
+    )
+    n_coordinates: int = setting(
+        12,
+        "Number of coordinates of the process: principal components of the inputs, scaled to the square "
+        "root of their scatter; 0 for the inputs themselves.",
+        at_least=0,
+    )
+    prior_mean: str = setting(
+        "quadratic", "Mean of the process before it sees its neighbours.", choices=TRENDS
+    )
+    n_products: int = setting(
+        12, "Number of coordinates whose squares and products a quadratic mean has.", at_least=1
+    )
+    n_neighbors: int = setting(
+        50,
+        "Number of nearest training footprints that each is conditioned on.",
+        at_least=1,
+        at_most=1000,
+    )
+    n_train: int = setting(
+        40_000, "Number of training footprints that are kept, at most; drawn at random.", at_least=1
+    )
+    kernel: KernelSettings = setting(KernelSettings(), "The kernel, where the optimisation starts.")
+    optimize_kernel: bool = setting(
+        True, "Whether MuyGPyS optimises length scale and noise; without, MuyGPyS is not needed."
+    )
+    n_batch: int = setting(2000, "Training footprints that the optimisation leaves out in turn.", at_least=1)
+
+    def check(self) -> None:
+        if self.n_components > self.cutout.size**2:
+            raise SettingsError(
+                f"n_components is {self.n_components}, more than the {self.cutout.size**2} pixels of a cutout"
             )
-        for name in ("features", "optimize"):
-            if len(set(getattr(self, name))) != len(getattr(self, name)):
-                raise ValueError(f"{name} has repeated names")
-        n_inputs = self.nComponents + len(self.features)
-        if self.nCoordinates > n_inputs:
-            raise ValueError(f"nCoordinates is {self.nCoordinates}; there are {n_inputs} inputs only")
-        if self.nTrain <= self.nNeighbors:
-            raise ValueError(f"nTrain is {self.nTrain}, too few for nNeighbors = {self.nNeighbors}")
-        for name, least in (("smoothness", 0.5), ("lengthScale", 1e-6), ("noise", 1e-10)):
-            low, high = getattr(self, f"{name}Bounds")
-            if not least <= low < high:
-                raise ValueError(f"{name}Bounds are {low} and {high}; they must rise from {least:g} or more")
+        n_inputs = self.n_components + len(self.features)
+        if self.n_coordinates > n_inputs:
+            raise SettingsError(f"n_coordinates is {self.n_coordinates}; there are {n_inputs} inputs only")
+        if self.n_train <= self.n_neighbors:
+            raise SettingsError(f"n_train is {self.n_train}, too few for n_neighbors = {self.n_neighbors}")

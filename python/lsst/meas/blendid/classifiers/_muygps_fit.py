@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 __all__ = (
-    "KernelSettings",
     "Link",
     "choose_rows",
     "drop_self",
@@ -27,27 +26,15 @@ from typing import Any
 import numpy as np
 from scipy.special import log_ndtr, ndtr
 
+from ._muygps_config import KernelSettings
 from ._muygps_trend import LATENT_UNIT
 
 _SCALES = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 61))
 """Scales of the variance that are tried; the best is refined."""
 
 
-@dataclass(frozen=True)
-class KernelSettings:
-    """Hyper-parameters of the kernel.
-
-    Parameters
-    ----------
-    smoothness, length_scale
-        Of the Matern kernel.
-    noise
-        Variance of the noise of a label, in units of the kernel's.
-    """
-
-    smoothness: float
-    length_scale: float
-    noise: float
+_BOUNDS = {"length_scale": (0.03, 50.0), "noise": (1e-6, 300.0)}
+"""Ends of the ranges that the optimisation searches."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,6 @@ def choose_rows(
     *,
     n_train: int,
     n_neighbors: int,
-    balance: bool,
 ) -> np.ndarray:
     """Choose the footprints that are kept, never one without weight.
 
@@ -119,8 +105,6 @@ def choose_rows(
         Number of footprints that are kept, at most.
     n_neighbors
         Number of neighbours, which have to be among them.
-    balance
-        Whether as many of each kind are kept.
 
     Returns
     -------
@@ -133,22 +117,15 @@ def choose_rows(
         Raised if there are too few, or those that are kept are all of one kind.
     """
     there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
-    if balance:
-        kinds = [rng.permutation(there[blended[there] == kind]) for kind in (False, True)]
-        each = min(n_train // 2, *(len(kind) for kind in kinds))
-        rows = np.sort(np.concatenate([kind[:each] for kind in kinds]))
-        what = " with as many of each kind"
-    else:
-        rows, what = np.sort(rng.permutation(there)[:n_train]), ""
-    if len(rows) <= n_neighbors + balance:
+    rows: np.ndarray = np.sort(rng.permutation(there)[:n_train])
+    if len(rows) <= n_neighbors:
         raise ValueError(
-            f"{len(rows)} footprints{what} are too few for {n_neighbors} neighbours: "
-            "use more scenes, or lower nNeighbors"
+            f"{len(rows)} footprints are too few for {n_neighbors} neighbours: "
+            "use more scenes, or lower n_neighbors"
         )
     if blended[rows].all() or not blended[rows].any():
         raise ValueError(
-            f"the {len(rows)} footprints that are kept are all of one kind: set doBalance, or use more "
-            "scenes or other weights"
+            f"the {len(rows)} footprints that are kept are all of one kind: use more scenes or other weights"
         )
     return rows
 
@@ -270,14 +247,13 @@ def import_muygpys() -> Any:
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
             "MuyGPyS is not installed, which optimises the hyper-parameters of classifier 'muygps': "
-            "pip install 'lsst-meas-blendid[muygps]', or set optimize to nothing",
+            "pip install 'lsst-meas-blendid[muygps]', or set optimize_kernel=false",
             name=err.name,
         ) from None
 
 
 def optimize_kernel(
     start: KernelSettings,
-    bounds: dict[str, tuple[float, float]],
     points: np.ndarray,
     batch: np.ndarray,
     neighbors: np.ndarray,
@@ -287,9 +263,6 @@ def optimize_kernel(
     blended: np.ndarray,
     *,
     plain: bool,
-    loss: str,
-    optimizer: str,
-    seed: int,
     say: Callable[[str], None],
 ) -> KernelSettings:
     """Optimise the kernel with MuyGPyS on left-out predictions of a batch of training points.
@@ -297,9 +270,7 @@ def optimize_kernel(
     Parameters
     ----------
     start
-        Where to begin; a hyper-parameter without bounds stays so.
-    bounds
-        Ends of the range by name: ``smoothness``, ``length_scale``, ``noise``.
+        Where to begin; the smoothness stays so.
     points : `numpy.ndarray`, shape (n, d)
         Training points.
     batch : `numpy.ndarray`, shape (b,), int64
@@ -314,13 +285,6 @@ def optimize_kernel(
         Labels.
     plain
         Whether there is no trend.
-    loss
-        ``cross_entropy``, of the probability with the best scale of the variance; ``lool`` or ``mse``, as
-        MuyGPyS has them.
-    optimizer
-        ``lbfgs`` or ``bayes``.
-    seed
-        Of the Bayesian optimisation.
     say
         Is told what was found.
 
@@ -339,7 +303,7 @@ def optimize_kernel(
     parameter = gp.hyperparameter.Parameter
 
     def make(name: str, value: float) -> Any:
-        return (float(np.clip(value, *bounds[name])), bounds[name]) if name in bounds else (value, "fixed")
+        return float(np.clip(value, *_BOUNDS[name])), _BOUNDS[name]
 
     scale = noise[neighbors]
     diagonal = np.arange(neighbors.shape[1])
@@ -352,7 +316,7 @@ def optimize_kernel(
 
     model = gp.MuyGPS(
         kernel=gp.kernels.Matern(
-            smoothness=parameter(*make("smoothness", start.smoothness)),
+            smoothness=parameter(start.smoothness, "fixed"),
             deformation=gp.deformation.Isotropy(
                 gp.deformation.l2, length_scale=parameter(*make("length_scale", start.length_scale))
             ),
@@ -375,35 +339,24 @@ def optimize_kernel(
         curvature = a - 2.0 * b + c
         return float(b - (a - c) ** 2 / (8.0 * curvature)) if curvature > squares * 1e-9 else float(b)
 
-    losses = {
-        "mse": optimize.loss.mse_fn,
-        "lool": optimize.loss.lool_fn_unscaled,
-        "cross_entropy": optimize.loss.LossFn(cross_entropy, optimize.loss.make_var_predict_and_loss_fn),
-    }
     crosswise, pairwise, targets, near_targets = model.make_train_tensors(
         batch, neighbors, points.astype(np.float64), labels
     )
-    run = optimize.Bayes_optimize if optimizer == "bayes" else optimize.L_BFGS_B_optimize
-    kwargs: dict[str, Any] = {"options": {"maxiter": 25, "eps": 1e-3, "ftol": 1e-6}}
-    if optimizer == "bayes":
-        kwargs = {"random_state": seed, "init_points": 8, "n_iter": 24}
-    best = run(
+    best = optimize.L_BFGS_B_optimize(
         model,
         targets,
         near_targets,
         crosswise,
         pairwise,
-        loss_fn=losses[loss],
+        # Of the probability, with the best scale of the variance.
+        loss_fn=optimize.loss.LossFn(cross_entropy, optimize.loss.make_var_predict_and_loss_fn),
         verbose=False,
-        **kwargs,
+        options={"maxiter": 25, "eps": 1e-3, "ftol": 1e-6},
     )
     settings = KernelSettings(
-        float(best.kernel.smoothness()),
-        float(best.kernel.deformation.length_scale()),
-        float(best.noise()),
+        smoothness=start.smoothness,
+        length_scale=float(best.kernel.deformation.length_scale()),
+        noise=float(best.noise()),
     )
-    say(
-        f"MuyGPyS: smoothness {settings.smoothness:.3g}, length scale {settings.length_scale:.4g}, "
-        f"noise {settings.noise:.3g}"
-    )
+    say(f"MuyGPyS: length scale {settings.length_scale:.4g}, noise {settings.noise:.3g}")
     return settings

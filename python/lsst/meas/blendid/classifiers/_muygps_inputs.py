@@ -173,7 +173,7 @@ class InputMap:
         arrays
             Arrays with the names of the parameters of the class.
         n_pixels, n_components, n_features, n_coordinates, ranks
-            What the config asks for.
+            What the settings ask for.
 
         Returns
         -------

@@ -25,8 +25,6 @@ from .._arrays import check_array
 
 TRENDS = {
     "none": "Zero, as in Buchanan et al. 2022: the labels are +1 and -1.",
-    "area": "A monotone curve of the logarithm of the footprint's area.",
-    "linear": "A regression on all inputs.",
     "quadratic": "A regression on all inputs and on squares and products of the first coordinates.",
 }
 """Kinds of trends."""
@@ -38,8 +36,6 @@ _MOST = 3.5
 """Largest latent number of a trend, a probability of 2e-4."""
 _PENALTY = 10.0
 """L2 penalty of the regressions, on inputs of about unit scatter."""
-_NODES = 48
-"""Bins of the curve of the area."""
 _MOST_ROWS = 150_000
 """Rows that a trend is fitted to, at most."""
 _CHUNK = 16_384
@@ -57,8 +53,7 @@ class Trend:
     kind
         One of `TRENDS`.
     values : `numpy.ndarray`, float64
-        Nodes and latent numbers of the curve of the area, shape (2, nodes), or coefficients with the
-        constant last, shape (m,); empty for none.
+        Coefficients with the constant last, shape (m,); empty for none.
     n_products
         Number of coordinates of a quadratic trend.
     """
@@ -73,7 +68,6 @@ class Trend:
         kind: str,
         inputs: np.ndarray,
         coordinates: np.ndarray,
-        log_area: np.ndarray,
         blended: np.ndarray,
         weights: np.ndarray | None,
         *,
@@ -91,8 +85,6 @@ class Trend:
             Inputs.
         coordinates : `numpy.ndarray`, shape (n, d)
             Coordinates.
-        log_area : `numpy.ndarray`, shape (n,)
-            Logarithm of the area.
         blended : `numpy.ndarray`, shape (n,), bool
             Labels.
         weights : `numpy.ndarray`, shape (n,), or `None`
@@ -111,14 +103,12 @@ class Trend:
         """
         if len(blended) > _MOST_ROWS:
             rows = np.sort(rng.choice(len(blended), _MOST_ROWS, replace=False))
-            inputs, coordinates, log_area = inputs[rows], coordinates[rows], log_area[rows]
+            inputs, coordinates = inputs[rows], coordinates[rows]
             blended, weights = blended[rows], None if weights is None else weights[rows]
         weights = np.ones(len(blended)) if weights is None else weights / weights.mean()
         if kind == "none":
             return cls(kind, np.zeros(0))
-        if kind == "area":
-            return cls(kind, _fit_curve(log_area, blended, weights))
-        n_products = min(n_products, coordinates.shape[1]) if kind == "quadratic" else 0
+        n_products = min(n_products, coordinates.shape[1])
         beta = None if start is None else start.values
         if beta is None and len(blended) > 4 * _CHUNK:
             # The first steps need no more than some of the rows.
@@ -126,7 +116,7 @@ class Trend:
             beta = _regress(inputs[some], coordinates[some], n_products, blended[some], weights[some], None)
         return cls(kind, _regress(inputs, coordinates, n_products, blended, weights, beta), n_products)
 
-    def latent(self, inputs: np.ndarray, coordinates: np.ndarray, log_area: np.ndarray) -> np.ndarray:
+    def latent(self, inputs: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
         r"""Evaluate the trend.
 
         Parameters
@@ -135,8 +125,6 @@ class Trend:
             Inputs.
         coordinates : `numpy.ndarray`, shape (n, d)
             Coordinates.
-        log_area : `numpy.ndarray`, shape (n,)
-            Logarithm of the area.
 
         Returns
         -------
@@ -145,8 +133,6 @@ class Trend:
         """
         if self.kind == "none":
             return np.zeros(len(inputs))
-        if self.kind == "area":
-            return np.interp(log_area, self.values[0], self.values[1])
         out = np.empty(len(inputs))
         for first in range(0, len(inputs), _CHUNK):
             part = slice(first, first + _CHUNK)
@@ -160,31 +146,24 @@ class Trend:
         Parameters
         ----------
         n_inputs, n_coordinates
-            Numbers that the config asks for.
+            Numbers that the settings ask for.
 
         Raises
         ------
         ValueError
-            Raised if the values have another shape, are not finite or not in order.
+            Raised if the values have another shape or are not finite.
         """
         q = self.n_products
-        expected: tuple[int, ...] = (0,)
-        if self.kind == "area":
-            expected = (2, *self.values.shape[-1:])
-        elif self.kind != "none":
-            expected = (n_inputs + q * (q + 1) // 2 + 1,)
-        check_array("the trend", self.values, expected)
+        terms = 0 if self.kind == "none" else n_inputs + q * (q + 1) // 2 + 1
+        check_array("the trend", self.values, (terms,))
         if q > n_coordinates:
             raise ValueError(f"the trend has products of {q} coordinates; there are {n_coordinates}")
-        if self.kind == "area" and (self.values.size == 0 or np.any(np.diff(self.values) < 0.0)):
-            raise ValueError("the trend of the area is not in order")
 
 
 def fit_trend(
     kind: str,
     inputs: np.ndarray,
     coordinates: np.ndarray,
-    log_area: np.ndarray,
     blended: np.ndarray,
     weights: np.ndarray | None,
     groups: np.ndarray,
@@ -199,7 +178,7 @@ def fit_trend(
 
     Parameters
     ----------
-    kind, inputs, coordinates, log_area, blended, weights
+    kind, inputs, coordinates, blended, weights
         As of `Trend.fit`.
     groups : `numpy.ndarray`, shape (n,), int
         Image, or piece of sky, of each footprint: footprints of one are seen together or not at all, if
@@ -222,7 +201,6 @@ def fit_trend(
             kind,
             inputs[chosen],
             coordinates[chosen],
-            log_area[chosen],
             blended[chosen],
             None if weights is None else weights[chosen],
             n_products=n_products,
@@ -242,7 +220,7 @@ def fit_trend(
     for k in range(FOLDS):
         out = fold[rows] == k
         part = fit(everything[fold != k], trend)
-        latent[out] = part.latent(inputs[rows[out]], coordinates[rows[out]], log_area[rows[out]])
+        latent[out] = part.latent(inputs[rows[out]], coordinates[rows[out]])
     return trend, latent
 
 
@@ -269,24 +247,6 @@ def working_labels(latent: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray,
     density = np.exp(-0.5 * np.square(latent)) / np.sqrt(2.0 * np.pi)
     labels = (blended - p) / (density * LATENT_UNIT)
     return labels, p * (1.0 - p) / np.square(density * LATENT_UNIT)
-
-
-def _fit_curve(log_area: np.ndarray, blended: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Nodes of a monotone curve: isotonic regression of the shares in bins of equal numbers."""
-    from sklearn.isotonic import isotonic_regression
-
-    order = np.argsort(log_area, kind="stable")
-    nodes, shares, totals = [], [], []
-    for rows in np.array_split(order, min(_NODES, len(order))):
-        total = weights[rows].sum()
-        nodes.append(log_area[rows].mean())
-        # A count and a half of each kind more, so that no share is 0 or 1.
-        shares.append((weights[rows] @ blended[rows] + 0.5) / (total + 1.0))
-        totals.append(total + 1.0)
-    fitted = isotonic_regression(np.array(shares), sample_weight=np.array(totals))
-    latent = np.clip(ndtri(fitted), -_MOST, _MOST)
-    nodes_array, first = np.unique(np.array(nodes), return_index=True)
-    return np.vstack([nodes_array, latent[first]])
 
 
 def _design(inputs: np.ndarray, coordinates: np.ndarray, n_products: int) -> np.ndarray:

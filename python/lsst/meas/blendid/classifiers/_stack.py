@@ -36,33 +36,34 @@ from scipy.special import expit
 
 from .._arrays import check_array
 from ..labels import N_CLASSES
+from ..model_settings import ModelSettings, setting
 from ._multinomial import fit_forms, softmax, standardize, usable_scale
 from ._stack_inputs import MAX_LOGIT, StackInputs, logit
 from ._tree_scores import BLENDED, EMPTY, SEVERAL
+from .fitting import prior_correction
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
-from .weighting import prior_correction
 
 _TREES = "trees_"
 """Prefix of the names of the trees' arrays."""
 
 
-@dataclass(frozen=True)
-class StackSettings:
-    """Settings of the stackers.
+@dataclass(frozen=True, kw_only=True)
+class StackSettings(ModelSettings):
+    """Settings of the stackers."""
 
-    Parameters
-    ----------
-    folds
-        Number of folds; the trees of all of them are kept, and their logits averaged.
-    trees
-        Settings of the trees.
-    regularization
-        Inverse strength of the L2 penalty of the logistic regressions, on standardised inputs.
-    """
-
-    folds: int = 5
-    trees: TreeSettings = TreeSettings(least_samples=80, regularization=10.0)
-    regularization: float = 1.0
+    n_folds: int = setting(
+        5,
+        "Number of folds of images, or pieces of sky; the trees of all of them are kept, and their logits "
+        "averaged.",
+        at_least=2,
+        at_most=20,
+    )
+    trees: TreeSettings = setting(TreeSettings(min_samples=80), "Settings of the trees.")
+    regularization: float = setting(
+        1.0,
+        "Inverse strength of the L2 penalty of the logistic regressions, on standardised inputs.",
+        more_than=0.0,
+    )
 
 
 def _fit_regression(
@@ -258,7 +259,7 @@ def fit_stack(
 
     settings = StackSettings() if settings is None else settings
     say = (lambda _line: None) if say is None else say
-    fold = deal_folds(scenes, settings.folds, seed)
+    fold = deal_folds(scenes, settings.n_folds, seed)
     blended = counts > 1
     chosen = np.ones(len(inputs), dtype=bool) if natural is None else natural
     if len(np.unique(blended[chosen])) < 2:
@@ -271,7 +272,7 @@ def fit_stack(
     history: dict[str, list[float]] = {}
     scores, p_n = np.zeros((len(inputs), N_CLASSES)), np.zeros((len(inputs), N_CLASSES))
     with threadpool_limits(limits=1):
-        for k in range(settings.folds):
+        for k in range(settings.n_folds):
             learn, hold = fold != k, fold == k
             curves: dict[str, list[float]] = {}
             trees = fit_trees(
@@ -285,8 +286,8 @@ def fit_stack(
                 number_settings=dataclasses.replace(
                     settings.trees,
                     learning_rate=min(2.0 * settings.trees.learning_rate, 1.0),
-                    iterations=max(settings.trees.iterations // 4, 1),
-                    leaves=max(settings.trees.leaves // 2, 2),
+                    n_trees=max(settings.trees.n_trees // 4, 1),
+                    n_leaves=max(settings.trees.n_leaves // 2, 2),
                 ),
                 seed=seed + k,
                 history=curves,
@@ -299,7 +300,7 @@ def fit_stack(
             )
             p_n[hold] = _predict_regression(regression, of_regression[hold])
             told = _questions(scores[hold], p_n[hold])["blended"]
-            say(f"fold {k + 1} of {settings.folds}: " + _losses(told, blended[hold]))
+            say(f"fold {k + 1} of {settings.n_folds}: " + _losses(told, blended[hold]))
         arrays = _fit_regression(of_regression, counts, settings, weights)
         arrays["intercepts"] = arrays["intercepts"] + np.log(prior_correction(counts, weights))
         arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(inputs.conditions)

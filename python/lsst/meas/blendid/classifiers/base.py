@@ -39,11 +39,15 @@ from ..calibration import (
 )
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage
+from ..model_settings import ModelSettings
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
 from ._facts import FACT_NAMES, measure_facts
 from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
-from .fit_options import FitOptions
+from .fitting import FitOptions, LabelledSamples
+
+_FEW = 1000
+"""With fewer footprints Platt's calibration with two parameters is fitted, otherwise beta's with three."""
 
 
 class BlendClassifierConfig(TrainedPluginConfig):
@@ -114,22 +118,24 @@ class BlendClassifier(TrainedPlugin, ABC):
     Parameters
     ----------
     config
-        An instance of ``ConfigClass``; the default one if `None`.
+        What can be chosen when it runs, an instance of ``ConfigClass``; the default one if `None`.
+    settings
+        What is fixed when it is trained, an instance of ``SettingsClass``, for a fit; a model brings its own.
     package
-        The trained model; if `None`, the one that ``config.modelPackage``
+        The trained model; if `None`, and there are no settings, the one that ``config.modelPackage``
         names, and none if that is empty.
 
     Raises
     ------
     ModelPackageError
         Raised if the package cannot be read, is one of another classifier, or
-        was trained with another config or other inputs.
+        was trained with settings that there are not, or on other inputs.
 
     Notes
     -----
-    A subclass has a ``ConfigClass``, a ``name``, `fit` and `predict`; one that
-    learns something also has `_get_state` and `_set_state`.  What users see is
-    `probabilities`: the predictions, calibrated, for the configured prior.
+    A subclass has a ``name``, `_fit` and `predict`; one that learns something also `_shapes`, and one that
+    can be set in some way a ``ConfigClass`` or a ``SettingsClass``.  What users see is `probabilities`: the
+    predictions, calibrated, for the configured prior.
     """
 
     kind: ClassVar[str] = "classifier"
@@ -138,24 +144,21 @@ class BlendClassifier(TrainedPlugin, ABC):
     needs_planes: ClassVar[bool] = False
     """Whether it looks at other images than the one that cutouts are made of."""
     needs_centers: ClassVar[bool] = False
-    """Whether `fit`, unless it goes on from a model, needs the places of galaxies in all of an image."""
-    can_start: ClassVar[bool] = False
-    """Whether `fit` goes on from the model that its options have as ``start``."""
-    start_fields: ClassVar[tuple[str, ...]] = ()
-    """Fields of the config that it may then have set otherwise than the model."""
-    untrained_fields: ClassVar[tuple[str, ...]] = (
-        *TrainedPlugin.untrained_fields,
-        "priorBlended",
-        "doCalibrate",
-    )
+    """Whether `fit` needs the places of galaxies in all of an image."""
+    tunable: ClassVar[tuple[str, ...]] = ()
+    """Settings that `fine_tune` may have otherwise than the model."""
 
     def __init__(
-        self, config: TrainedPluginConfig | None = None, *, package: ModelPackage | None = None
+        self,
+        config: TrainedPluginConfig | None = None,
+        *,
+        settings: ModelSettings | None = None,
+        package: ModelPackage | None = None,
     ) -> None:
         self.calibration: Calibration | None = None
         self.tail_model: TailModel | None = None
         self.share_model: ShareModel | None = None
-        super().__init__(config, package=package)
+        super().__init__(config, settings=settings, package=package)
 
     @property
     def gives_counts(self) -> bool:
@@ -181,37 +184,91 @@ class BlendClassifier(TrainedPlugin, ABC):
         self.tail_model = TailModel.from_dict(counts["tail"]) if "tail" in counts else None
         self.share_model = ShareModel.from_dict(counts["shares"]) if "shares" in counts else None
 
-    @abstractmethod
     def fit(
         self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
+        train: LabelledSamples,
+        validation: LabelledSamples | None = None,
         options: FitOptions | None = None,
     ) -> None:
         """Learn from labelled footprints.
 
         Parameters
         ----------
-        samples
-            The n footprints, with the natural shares of blended, unblended and
-            empty ones.
-        counts : `numpy.ndarray`, shape (n,)
-            Number of galaxies in each.
-        weights : `numpy.ndarray`, shape (n,), optional
-            Weights of the footprints, such as for balancing.  They say what the
-            fit has to get right, and never what share is blended: probabilities
-            refer to the shares in the footprints without weights
-            (`.classifiers.weighting.prior_correction`).
+        train
+            Footprints to learn from.
+        validation
+            Labelled footprints of other sky: for early stopping, and never to learn from.
         options
-            Validation data, seed, checkpoints and more, for those that use it.
+            Seed, checkpoints and the like; the default ones if `None`.
 
         Raises
         ------
+        ImportError
+            Raised if a library that it is fitted with is not installed.
         ValueError
-            Raised if the labels or weights do not fit, or have one class only.
+            Raised if the labels have one class only, or too few footprints are usable.
         """
+        train.require_both()
+        self.calibration = self.tail_model = self.share_model = self.package = None
+        self.history = {}
+        used = self._fit(train, validation, FitOptions() if options is None else options)
+        self._record_prior(train.counts if used is None else train.counts[used])
+
+    @abstractmethod
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray | None:
+        """Learn from footprints of both kinds.
+
+        What is learned goes into ``_state``.  What is returned tells the footprints whose shares of the
+        classes probabilities refer to, bool of shape (n,); all of them if `None`.
+        """
+
+    def fine_tune(
+        self,
+        train: LabelledSamples,
+        validation: LabelledSamples | None = None,
+        options: FitOptions | None = None,
+    ) -> None:
+        """Adapt a trained model to footprints of other data, of which a few hundred do.
+
+        Parameters
+        ----------
+        train
+            Footprints to learn from.
+        validation
+            Labelled footprints of other sky, for early stopping.
+        options
+            As of `fit`.
+
+        Raises
+        ------
+        RuntimeError
+            Raised if there is no model.
+        ValueError
+            Raised if the labels have one class only, or none of the footprints is usable.
+
+        Notes
+        -----
+        Of a classifier that cannot go on learning (those that can have a `_fine_tune`) the probabilities are
+        calibrated anew, by Platt's map or from 1000 footprints on by a beta calibration: that mends a shifted
+        or stretched probability, and leaves the order of the footprints as it was.  What it knows of large
+        numbers of galaxies, which are rare among a few footprints, stays.
+        """
+        self._learned()
+        train.require_both()
+        self.history, self.calibration = {}, None
+        self._fine_tune(train, validation, FitOptions() if options is None else options)
+        # It is another model now.
+        self.package = None
+
+    def _fine_tune(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> None:
+        """Go on learning, and note the prior with `_record_prior`; here only calibrate anew."""
+        method = "platt" if len(train.counts) < _FEW else "beta"
+        self.fit_calibration(train.samples, train.counts, method=method)
+        options.say(f"{self.name} cannot be fitted further: its probabilities are calibrated anew ({method})")
 
     @abstractmethod
     def predict(self, samples: FootprintSamples) -> np.ndarray:
@@ -284,40 +341,24 @@ class BlendClassifier(TrainedPlugin, ABC):
         """
         return measure_facts(samples, self.columns["facts"])
 
-    def fit_counts(
-        self, samples: FootprintSamples, counts: np.ndarray, *, weights: np.ndarray | None = None
-    ) -> None:
+    def fit_counts(self, train: LabelledSamples) -> None:
         """Learn what `fit` does not: the mean of N if it is at least 4, and P(N) where it is not given.
 
         Parameters
         ----------
-        samples
-            The n footprints, with the natural shares of all numbers; those that it was fitted to will do.
-        counts : `numpy.ndarray`, shape (n,)
-            Number of galaxies in each.
-        weights : `numpy.ndarray`, shape (n,), optional
-            Weights of the footprints.
+        train
+            Footprints with the natural shares of all numbers; those that it was fitted to will do.
 
         Raises
         ------
         RuntimeError
             Raised if there is no model.
         """
-        counts = np.asarray(counts)
+        samples, counts, weights = train.samples, train.counts, train.weights
         self.tail_model = TailModel.fit(tail_inputs(samples), counts, weights)
         self.share_model = None
         if not self.gives_counts:
             self.share_model = ShareModel.fit(self.count_inputs(samples), counts, weights)
-
-    def take_counts(self, other: BlendClassifier) -> None:
-        """Take what another model learned by `fit_counts`, as from one that a fit went on from.
-
-        Parameters
-        ----------
-        other
-            A model of the same classifier.
-        """
-        self.tail_model, self.share_model = other.tail_model, other.share_model
 
     def tail_mean(self, samples: FootprintSamples) -> np.ndarray:
         """Expect the number of galaxies of footprints with at least 4 of them.

@@ -15,16 +15,16 @@ P(N) (see `.centers`).  Training needs the true positions of galaxies beside the
 
 from __future__ import annotations
 
-__all__ = ("CentersClassifier", "CentersConfig")
+__all__ = ("CentersClassifier", "CentersConfig", "CentersSettings")
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lsst.pex.config import registerConfigurable
+from lsst.pex.config import ChoiceField, registerConfigurable
 
-from .._arrays import check_array
 from ..centers import (
     CENTER_COLUMNS,
     CONTEXT_NAMES,
@@ -33,6 +33,7 @@ from ..centers import (
     CropMaker,
     MapNetwork,
     MapReading,
+    NetworkSettings,
     NetworkShape,
     TrainingSettings,
     build_head,
@@ -54,15 +55,68 @@ from ..centers.loss import balanced_loss
 from ..centers.network import head_layers, pooled_size
 from ..centers.training import describe_data
 from ..labels import N_CLASSES
-from ..model_package import ModelPackage
+from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import import_keras
 from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
-from ._centers_config import CentersConfig
 from .base import BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions, LabelledSamples
+from .fitting import FitOptions, LabelledSamples, prior_correction
 from .registry import classifier_registry
-from .weighting import check_counts, prior_correction
+
+
+class CentersConfig(BlendClassifierConfig):
+    """Config of `CentersClassifier`."""
+
+    views: ChoiceField[int] = ChoiceField(
+        doc="Views of an image, turned and mirrored, that predictions are averaged over.",
+        dtype=int,
+        allowed={
+            1: "the image as it is",
+            2: "and turned by half and mirrored",
+            4: "and mirrored, and turned by half",
+            8: "all, with quarter turns",
+        },
+        default=2,
+        optional=False,
+    )
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.modelPackage = "centers-i-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentersSettings(ModelSettings):
+    """Settings of `CentersClassifier`."""
+
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "widths": "network.widths",
+        "blocks": "network.blocks",
+        "embedding": "network.embedding",
+        "hidden": "network.hidden",
+        "steps": "training.steps",
+        "stepsPerEpoch": "training.steps_per_epoch",
+        "batchSize": "training.batch_size",
+        "cropSize": "training.crop_size",
+        "maxFootprints": "training.max_footprints",
+        "learningRate": "training.learning_rate",
+        "warmupSteps": "training.warmup_steps",
+        "restarts": "training.restarts",
+        "weightDecay": "training.weight_decay",
+        "averaging": "training.averaging",
+        "tileWeight": "training.tile_weight",
+        "blendedWeight": "training.blended_weight",
+        "doMixedPrecision": "training.mixed_precision",
+    }
+
+    network: NetworkSettings = setting(NetworkSettings(), "Size of the network.")
+    training: TrainingSettings = setting(TrainingSettings(), "How it is trained.")
+
+    def check(self) -> None:
+        if self.training.crop_size % self.network.stride:
+            raise SettingsError(
+                f"training.crop_size is {self.training.crop_size}, not a multiple of {self.network.stride}"
+            )
 
 
 @registerConfigurable("centers", classifier_registry)
@@ -76,41 +130,32 @@ class CentersClassifier(BlendClassifier):
 
     Notes
     -----
-    `fit` needs the true objects (``FitOptions.centers``), except when it goes on from a model
-    (``FitOptions.start``): then only the head that counts is tuned, which needs few footprints.
+    `fit` needs the true objects (``LabelledSamples.centers``); `fine_tune` does not: only the head that
+    counts is tuned then, which needs few footprints.
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = CentersConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = CentersSettings
     name: ClassVar[str] = "centers"
-    can_start: ClassVar[bool] = True
     needs_centers: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
+    positive: ClassVar[tuple[str, ...]] = ("context_scale", "scalars_scale", "class_factors")
     known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **BlendClassifier.known_columns,
         "description": CENTER_COLUMNS,
         "images": CONTEXT_NAMES,
         "footprints": SCALAR_NAMES,
     }
-    # A model may be used with more or fewer views than it was scored with.
-    untrained_fields: ClassVar[tuple[str, ...]] = (*BlendClassifier.untrained_fields, "views")
 
-    _state: dict[str, np.ndarray] | None = None
     _network: MapNetwork | None = None
 
     @property
     def _shape(self) -> NetworkShape:
-        config = self.config
-        return NetworkShape(
-            tuple(config.widths),
-            tuple(config.blocks),
-            config.embedding,
-            tuple(config.hidden),
-            self.columns["images"],
-            self.columns["footprints"],
-        )
+        own: NetworkSettings = self.settings.network
+        columns = self.columns["images"], self.columns["footprints"]
+        return NetworkShape(own.widths, own.blocks, own.embedding, own.hidden, *columns)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the learned arrays."""
         n_context, n_scalars = len(self._shape.context), len(self._shape.scalars)
         return weight_shapes(self._shape) | {
             "context_center": (n_context,),
@@ -137,70 +182,40 @@ class CentersClassifier(BlendClassifier):
         """Use other learned arrays."""
         self._state, self._network = state, MapNetwork(self._shape, state)
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        options = FitOptions() if options is None else options
-        self.config.validate()
-        counts = check_counts(samples, counts, weights)
-        if options.start is not None:
-            self._tune(samples, counts, weights, options, options.start)
-        else:
-            self._train(samples, counts, weights, options)
-        self._record_prior(counts)
-
-    def _train(
-        self, samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
-    ) -> None:
-        """Train the whole network."""
-        check_centers(options.centers, len(samples.results))
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
+        samples, counts, weights = train.samples, train.counts, train.weights
+        centers = check_centers(train.centers)
         keras = import_keras()
-        config = self.config
+        settings = self.settings
         context, scalars = compute_context(samples), compute_scalars(samples)
         state = {"class_factors": prior_correction(counts, weights)}
         state["context_center"], state["context_scale"] = standard_scale(context)
         state["scalars_center"], state["scalars_scale"] = standard_scale(scalars)
-        crops = self._make_crops(samples, counts, weights, options.centers or (), state)
-        maps = build_map_network(keras, self._shape, seed=options.seed, mixed=config.doMixedPrecision)
+        crops = self._make_crops(train, centers, state)
+        mixed = settings.training.mixed_precision
+        maps = build_map_network(keras, self._shape, seed=options.seed, mixed=mixed)
         head = build_head(keras, self._shape, seed=options.seed)
         options.say(f"{maps.count_params() + head.count_params()} weights, {len(samples)} footprints")
-        settings = TrainingSettings(
-            steps=config.steps,
-            epoch=config.stepsPerEpoch,
-            learning_rate=config.learningRate,
-            warmup=config.warmupSteps,
-            restarts=tuple(config.restarts),
-            weight_decay=config.weightDecay,
-            averaging=config.averaging,
-            tile_weight=config.tileWeight,
-            blended_weight=config.blendedWeight,
-            seed=options.seed,
-        )
         identity: dict[str, Any] = {
             "classifier": self.name,
-            "config": self.describe_config(),
+            "settings": settings.to_dict(),
             "seed": options.seed,
             "data": describe_data(samples, counts),
-            "centers": fingerprint(*(np.asarray(table, np.float32) for table in options.centers or ())),
-            "weights": None if weights is None else fingerprint(np.asarray(weights, np.float64)),
+            "centers": fingerprint(*(np.asarray(table, np.float32) for table in centers)),
+            "weights": None if weights is None else fingerprint(weights),
             "validation": None,
         }
         validate = None
-        if options.validation is not None:
-            held_out = options.validation
-            identity["validation"] = describe_data(held_out.samples, np.asarray(held_out.counts))
-            validate = self._make_validation(options.validation, state)
+        if validation is not None:
+            identity["validation"] = describe_data(validation.samples, validation.counts)
+            validate = self._make_validation(validation, state)
         learned, self.history = train_network(
             keras,
             maps,
             head,
             crops,
-            settings,
+            settings.training,
+            options.seed,
             identity=identity,
             validate=validate,
             folder=options.folder,
@@ -212,7 +227,7 @@ class CentersClassifier(BlendClassifier):
         self, held_out: LabelledSamples, state: dict[str, np.ndarray]
     ) -> Callable[[dict[str, np.ndarray]], float]:
         """Make the function that scores weights: the mean of `balanced_loss` over images."""
-        offsets, counts = held_out.samples.offsets, np.asarray(held_out.counts)
+        offsets, counts = held_out.samples.offsets, held_out.counts
         rows = [slice(a, b) for a, b in zip(offsets, offsets[1:], strict=False) if a < b]
         if not rows:
             raise ValueError("the validation images have no footprints; use others, or none")
@@ -228,19 +243,15 @@ class CentersClassifier(BlendClassifier):
         return validate
 
     def _make_crops(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        weights: np.ndarray | None,
-        centers: tuple[np.ndarray, ...],
-        state: dict[str, np.ndarray],
+        self, train: LabelledSamples, centers: tuple[np.ndarray, ...], state: dict[str, np.ndarray]
     ) -> CropMaker:
         """Prepare the training images."""
+        samples, counts = train.samples, train.counts
         context, scalars = standardize(samples, state)
         offsets, bbox = samples.offsets, samples.bbox
         rows = [slice(a, b) for a, b in zip(offsets, offsets[1:], strict=False)]
         corners = [np.asarray(result.xy0, dtype=np.int64) for result in samples.results]
-        weight = np.ones(len(samples)) if weights is None else np.asarray(weights)
+        weight = np.ones(len(samples)) if train.weights is None else train.weights
         return CropMaker(
             keep_planes(samples),
             keep_labels(samples),
@@ -252,36 +263,17 @@ class CentersClassifier(BlendClassifier):
             context,
             # In double precision: parent coordinates may be large.
             [np.asarray(t, "f8") - np.append(c, 0) for t, c in zip(centers, corners, strict=True)],
-            batch=self.config.batchSize,
-            crop=self.config.cropSize,
-            n_segments=self.config.maxFootprints,
+            batch=self.settings.training.batch_size,
+            crop=self.settings.training.crop_size,
+            n_segments=self.settings.training.max_footprints,
         )
 
-    def _tune(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        weights: np.ndarray | None,
-        options: FitOptions,
-        start: ModelPackage,
+    def _fine_tune(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
     ) -> None:
-        """Tune the head of a model."""
-        if start.classifier != self.name:
-            raise ValueError(
-                f"{start.source} is a model of classifier {start.classifier!r}, not of {self.name!r}; "
-                "fine-tuning must start from one of the same classifier"
-            )
-        for name in ("widths", "blocks", "embedding", "hidden"):
-            if (mine := self.describe_config()[name]) != (theirs := start.config.get(name)):
-                raise ValueError(
-                    f"{name} is {mine}, that of {start.source} is {theirs}; give the config the same"
-                )
-        try:
-            self._set_state(start.arrays)
-        except KeyError as err:
-            raise ValueError(f"{start.source} lacks array {err}; train it anew") from None
-        assert self._state is not None
-        state = dict(self._state)
+        """Tune the head."""
+        samples, counts, weights = train.samples, train.counts, train.weights
+        state = dict(self._learned())
         classes = np.minimum(counts, N_CLASSES - 1)
         names = head_layers(self._shape)
         layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in names]
@@ -295,6 +287,7 @@ class CentersClassifier(BlendClassifier):
             state |= {f"{name}_kernel": kernel, f"{name}_bias": bias}
         state["class_factors"] = prior_correction(counts, weights)
         self._take(state)
+        self._record_prior(counts)
 
     @property
     def network(self) -> MapNetwork:
@@ -305,7 +298,7 @@ class CentersClassifier(BlendClassifier):
         RuntimeError
             Raised if there is no model.
         """
-        self._require_model(self._network is not None)
+        self._learned()
         assert self._network is not None
         return self._network
 
@@ -320,8 +313,7 @@ class CentersClassifier(BlendClassifier):
 
     def _count(self, inputs: np.ndarray) -> np.ndarray:
         """P(N) of shape (n, 5), the geometric mean over views (views, n, k)."""
-        assert self._state is not None
-        state = self._state
+        state = self._learned()
         layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in head_layers(self._shape)]
         views = np.stack([count_probabilities(rows, layers) for rows in inputs])
         p_n = np.exp(np.log(np.maximum(views, 1e-12)).mean(axis=0)) * state["class_factors"]
@@ -376,14 +368,6 @@ class CentersClassifier(BlendClassifier):
             parts.append(describe_candidates(reading.candidates, reading.sums, rows, psf_sigma=sigma))
         return np.concatenate(parts)[:, [CENTER_COLUMNS.index(n) for n in self.columns["description"]]]
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._state is not None)
-        assert self._state is not None
-        return dict(self._state)
-
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        state = {name: arrays[name] for name in self._shapes()}
-        for name, shape in self._shapes().items():
-            positive = name in ("context_scale", "scalars_scale", "class_factors")
-            check_array(name, state[name], shape, positive=positive)
-        self._take(state)
+        super()._set_state(arrays)
+        self._take(self._learned())

@@ -15,29 +15,27 @@ numbers that describe the footprint and its field.
 
 from __future__ import annotations
 
-__all__ = ("CnnClassifier", "CnnConfig")
+__all__ = ("CnnClassifier", "CnnConfig", "CnnSettings", "paper_settings")
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
-from .._arrays import check_array
 from ..features import FEATURES_VERSION
-from ..model_package import ModelPackage, ModelPackageError
+from ..model_settings import ModelSettings
 from ..networks import fit_network, get_arrays, import_keras, read_variable, set_arrays
+from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
-from ._cnn_config import TRAINING_FIELDS, CnnConfig
+from ._cnn_config import CnnConfig, CnnSettings, CnnTrainingSettings, paper_settings
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
 from ._cnn_networks import build_modern_network, build_paper_network, modern_shapes, paper_shapes
 from ._cnn_prediction import CutoutNetwork
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions
+from .fitting import FitOptions, LabelledSamples, prior_correction
 from .registry import classifier_registry
-from .weighting import check_counts, prior_correction
 
 _IMAGES_VERSION = 1
 """Counted up when the same config gives other images."""
@@ -71,12 +69,12 @@ class CnnClassifier(BlendClassifier):
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = CnnConfig
     name: ClassVar[str] = "cnn"
-    can_start: ClassVar[bool] = True
-    start_fields: ClassVar[tuple[str, ...]] = TRAINING_FIELDS
+    SettingsClass: ClassVar[type[ModelSettings]] = CnnSettings
+    tunable: ClassVar[tuple[str, ...]] = ("training",)
     needs_planes: ClassVar[bool] = True
+    positive: ClassVar[tuple[str, ...]] = ("prior_factors",)
     inputs_version: ClassVar[int] = 100 * _IMAGES_VERSION + FEATURES_VERSION
 
-    _weights: Mapping[str, np.ndarray] | None = None
     _network: CutoutNetwork
     _scaling: Scaling
     _prior_factors: np.ndarray
@@ -89,7 +87,7 @@ class CnnClassifier(BlendClassifier):
     @property
     def _n_outputs(self) -> int:
         """Number of classes: unblended and blended, or P(N)."""
-        return 2 if self.config.architecture == "buchanan2022" else N_CLASSES
+        return 2 if self.settings.architecture == "buchanan2022" else N_CLASSES
 
     def _labels(self, counts: np.ndarray) -> np.ndarray:
         """Classes of counts: int64 of shape (n,)."""
@@ -97,89 +95,100 @@ class CnnClassifier(BlendClassifier):
 
     def _build(self, seed: int) -> Any:
         """Make the network."""
-        config = self.config
-        if config.architecture == "buchanan2022":
-            return build_paper_network(seed, dropout=config.dropout)
+        settings: CnnSettings = self.settings
+        if settings.architecture == "buchanan2022":
+            return build_paper_network(seed, dropout=settings.training.dropout)
         return build_modern_network(
-            config.cutout.size,
-            CHANNELS[config.architecture],
-            len(config.features),
+            settings.cutout.size,
+            CHANNELS[settings.architecture],
+            len(settings.features),
             N_CLASSES,
             seed,
-            width=config.width,
-            dropout=config.dropout,
+            width=settings.width,
+            dropout=settings.training.dropout,
         )
 
     def _feed(self, images: np.ndarray, features: np.ndarray) -> Any:
         """What the network takes."""
         images = np.ascontiguousarray(images, dtype=np.float32)
-        return [images, self._scaling.apply(features)] if len(self.config.features) else images
+        return [images, self._scaling.apply(features)] if len(self.settings.features) else images
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         # Whether there is a backend shows only when it is imported, which will be needed anyhow.
         import_keras()
 
     def prepare(self, samples: FootprintSamples) -> bool:
-        read_inputs(samples, self.config)
+        read_inputs(samples, self.settings)
         return True
 
     # Training.
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray:
+        return self._train(train, validation, options, tuned=False)
+
+    def _fine_tune(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
     ) -> None:
-        options = FitOptions() if options is None else options
-        self.config.validate()
-        counts = check_counts(samples, counts, weights)
+        """Train the dense layers further, slowly."""
+        self._record_prior(train.counts[self._train(train, validation, options, tuned=True)])
+
+    def _train(
+        self,
+        labelled: LabelledSamples,
+        validation: LabelledSamples | None,
+        options: FitOptions,
+        *,
+        tuned: bool,
+    ) -> np.ndarray:
+        """Train a new network, or tune the one that is there; returns the footprints that it learned from."""
+        training: CnnTrainingSettings = self.settings.training
+        counts = labelled.counts
         keras = import_keras()
-        inputs = read_inputs(samples, self.config)
+        inputs = read_inputs(labelled.samples, self.settings)
         train = np.flatnonzero(inputs.finite())
         held_out: tuple[CnnInputs, np.ndarray] | None = None
-        if options.validation is not None:
-            others = read_inputs(options.validation.samples, self.config)
+        if validation is not None:
+            others = read_inputs(validation.samples, self.settings)
             good = np.flatnonzero(others.finite())
             if not len(good):
                 raise ValueError("none of the validation footprints is usable: use other validation scenes")
-            held_out = others.take(good), np.asarray(options.validation.counts)[good] > 1
-        elif options.start is None:
-            groups = options.deal_by(samples, round(1.0 / _HELD_OUT))
+            held_out = others.take(good), validation.blended[good]
+        elif not tuned:
+            groups = labelled.group_by_sky(round(1.0 / _HELD_OUT))
             chosen = _hold_out(groups[train], options.seed)
             train, rows = train[~chosen], train[chosen]
-            held_out = inputs.take(rows), counts[rows] > 1
-        batch = self.config.batchSize
-        if options.start is not None:
+            held_out = inputs.take(rows), labelled.blended[rows]
+        batch = training.batch_size
+        if tuned:
             batch = min(batch, max(len(train) // _TUNING_STEPS, 1))
         if len(train) < 2 * batch:
             raise ValueError(
                 f"{len(train)} usable footprints are too few to train a network in batches of {batch}: "
-                "use more scenes or a smaller batchSize"
+                "use more scenes or a smaller training.batch_size"
             )
-        if len(set((counts[train] > 1).tolist())) < 2:
+        if len(set(labelled.blended[train].tolist())) < 2:
             raise ValueError("the usable training footprints are all of one kind: use more scenes")
-        weights = self._weigh(counts, train, weights)
+        weights = self._weigh(counts, train, labelled.weights)
         labels = self._labels(counts)
         factors = prior_correction(labels[train], None if weights is None else weights[train])
         model = self._build(options.seed)
-        rate = self.config.learningRate
-        settings = {
+        rate = training.learning_rate
+        identity = {
             "classifier": self.name,
-            "config": self.describe_config(),
+            "settings": self.settings.to_dict(),
             "version": self.inputs_version,
             "seed": options.seed,
             "data": inputs.digest(train, labels, np.zeros(0) if weights is None else weights),
             "validation": None if held_out is None else held_out[0].digest(held_out[1]),
         }
-        if options.start is None:
-            self._scaling = Scaling.fit(inputs.features[train])
-        else:
+        if tuned:
             rate *= _TUNING_RATE
-            settings["start"] = hashlib.blake2b(options.start.to_bytes(), digest_size=16).hexdigest()
-            self._start_from(model, options.start)
+            identity["start"] = fingerprint(*(array for _, array in sorted(self._learned().items())))
+            self._start_from_model(model)
+        else:
+            self._scaling = Scaling.fit(inputs.features[train])
         self._prior_factors = factors[: self._n_outputs]
         model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", weighted_metrics=[])
 
@@ -190,7 +199,7 @@ class CnnClassifier(BlendClassifier):
             for first in range(0, len(order) - batch + 1, batch):
                 rows = np.sort(order[first : first + batch])
                 images = inputs.images[rows]
-                if self.config.augment:
+                if training.augment:
                     images = turn_at_random(images, rng)
                 feed = self._feed(images, inputs.features[rows]), labels[rows]
                 yield feed if weights is None else (*feed, weights[rows])
@@ -199,26 +208,32 @@ class CnnClassifier(BlendClassifier):
         self.history = fit_network(
             model,
             batches,
-            epochs=self.config.epochs,
+            epochs=training.epochs,
             validate=validate,
             monitor=None if validate is None else "val_loss",
-            patience=None if validate is None else self.config.patience,
+            patience=None if validate is None else training.patience,
             learning_rate=self._schedule(rate),
             folder=options.folder,
-            settings=settings,
+            settings=identity,
             report=options.report,
         )
         # What predicts is what a package keeps.
-        self._take_weights(get_arrays(model, half=self.config.storage == "float16"))
-        self._record_prior(counts[train])
+        weights_now = get_arrays(model, half=training.storage == "float16")
+        self._take(
+            {"prior_factors": self._prior_factors, **self._scaling.to_arrays()}
+            | {_PREFIX + name: array for name, array in weights_now.items()}
+        )
+        used = np.zeros(len(counts), dtype=bool)
+        used[train] = True
+        return used
 
     def _weigh(self, counts: np.ndarray, train: np.ndarray, weights: np.ndarray | None) -> np.ndarray | None:
         """Weights of the footprints, of mean 1, float32 of shape (n,); `None` if all are the same."""
-        if weights is None and not self.config.balance:
+        if weights is None and not self.settings.training.balance:
             return None
         chosen = np.zeros(len(counts))
         chosen[train] = 1.0 if weights is None else np.asarray(weights, dtype=np.float64)[train]
-        if self.config.balance:
+        if self.settings.training.balance:
             for kind in (counts > 1, counts <= 1):
                 chosen[kind] /= max(chosen[kind].sum(), 1e-300)
         if not chosen.sum() > 0.0:
@@ -227,9 +242,9 @@ class CnnClassifier(BlendClassifier):
 
     def _schedule(self, rate: float) -> Callable[[int], float]:
         """Learning rate of each epoch."""
-        if self.config.schedule == "constant":
+        if self.settings.training.schedule == "constant":
             return lambda _epoch: rate
-        return lambda epoch: rate * 0.5 * (1.0 + float(np.cos(np.pi * epoch / self.config.epochs)))
+        return lambda epoch: rate * 0.5 * (1.0 + float(np.cos(np.pi * epoch / self.settings.training.epochs)))
 
     def _validation(
         self, model: Any, inputs: CnnInputs, blended: np.ndarray
@@ -237,7 +252,7 @@ class CnnClassifier(BlendClassifier):
         """Scores on footprints that are not learned from."""
 
         def validate() -> dict[str, float]:
-            network = CutoutNetwork(str(self.config.architecture), get_arrays(model))
+            network = CutoutNetwork(self.settings.architecture, get_arrays(model))
             p = self._run(network, inputs, VIEWS[:1])
             q = np.clip(p[:, 1] if p.shape[1] == 2 else p[:, 2:].sum(axis=1), 1e-7, 1.0 - 1e-7)
             loss = -np.where(blended, np.log(q), np.log1p(-q)).mean()
@@ -245,37 +260,24 @@ class CnnClassifier(BlendClassifier):
 
         return validate
 
-    def _start_from(self, model: Any, package: ModelPackage) -> None:
-        """Take the weights of a trained network, of which only dense layers will change."""
-        mine, theirs = self.describe_config(), package.config
-        keys = (mine.keys() | theirs.keys()) - set(self.start_fields)
-        different = sorted(key for key in keys if mine.get(key) != theirs.get(key))
-        version = package.inputs.get("version", 1)
-        if package.classifier != self.name:
-            reason = f"is a model of classifier {package.classifier!r}"
-        elif version != self.inputs_version:
-            reason = f"was trained on version {version} of the inputs, this release has {self.inputs_version}"
-        elif different:
-            reason = f"has another {', '.join(different)}"
-        else:
-            try:
-                set_arrays(model, package.arrays, prefix=_PREFIX)
-                self._take_facts(package.arrays)
-            except (KeyError, ValueError) as err:
-                raise ModelPackageError(f"{package.source} has unusable arrays ({err})") from None
-            # Its correction of the prior goes into the network, where more training can move it.
-            bias = model.get_layer("output").bias
-            bias.assign(read_variable(bias) + np.log(self._prior_factors).astype(np.float32))
-            for layer in model.layers:
-                layer.trainable = layer.name.startswith(("dense", "output"))
-            return
-        raise ModelPackageError(f"{package.source} {reason}: the fit cannot start from it")
+    def _start_from_model(self, model: Any) -> None:
+        """Give a network the learned weights, of which only those of dense layers will change."""
+        set_arrays(model, self._learned(), prefix=_PREFIX)
+        # The correction of the prior goes into the network, where more training can move it.
+        bias = model.get_layer("output").bias
+        bias.assign(read_variable(bias) + np.log(self._prior_factors).astype(np.float32))
+        for layer in model.layers:
+            layer.trainable = layer.name.startswith(("dense", "output"))
 
     # Prediction.
 
-    def _take_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        self._weights = weights
-        self._network = CutoutNetwork(str(self.config.architecture), weights)
+    def _take(self, state: dict[str, np.ndarray]) -> None:
+        """Use other learned arrays."""
+        self._prior_factors = state["prior_factors"]
+        self._scaling = Scaling.from_arrays(state, len(self.settings.features))
+        weights = {k.removeprefix(_PREFIX): v for k, v in state.items() if k.startswith(_PREFIX)}
+        self._network = CutoutNetwork(self.settings.architecture, weights)
+        self._state = state
 
     def _run(
         self, network: CutoutNetwork, inputs: CnnInputs, views: tuple[tuple[bool, bool, bool], ...]
@@ -289,8 +291,8 @@ class CnnClassifier(BlendClassifier):
         return p / p.sum(axis=1, keepdims=True)
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._weights is not None)
-        inputs = read_inputs(samples, self.config)
+        self._learned()
+        inputs = read_inputs(samples, self.settings)
         good = inputs.finite()
         p = np.full((len(samples), self._n_outputs), np.nan)
         p[good] = self._run(
@@ -299,38 +301,25 @@ class CnnClassifier(BlendClassifier):
         return p[:, 1] if self._n_outputs == 2 else p
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
-        return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
+        return super().find_flags(samples) | samples.cutout_flags(self.settings.cutout)
 
     # Packages.
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._weights is not None)
-        assert self._weights is not None
-        weights = {_PREFIX + name: array for name, array in self._weights.items()}
-        return {"prior_factors": self._prior_factors, **self._scaling.to_arrays(), **weights}
-
-    def _take_facts(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take what belongs to a network beside its weights."""
-        factors = arrays["prior_factors"]
-        check_array("prior_factors", factors, (self._n_outputs,), positive=True)
-        self._prior_factors, self._scaling = factors, Scaling.from_arrays(arrays, len(self.config.features))
-
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the weights."""
-        config = self.config
-        if config.architecture == "buchanan2022":
-            return paper_shapes()
-        return modern_shapes(
-            CHANNELS[config.architecture], len(config.features), N_CLASSES, width=config.width
+        settings: CnnSettings = self.settings
+        weights = (
+            paper_shapes()
+            if settings.architecture == "buchanan2022"
+            else modern_shapes(
+                CHANNELS[settings.architecture], len(settings.features), N_CLASSES, width=settings.width
+            )
         )
+        return {"prior_factors": (self._n_outputs,)} | {_PREFIX + k: shape for k, shape in weights.items()}
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        weights = {}
-        for name, shape in self._shapes().items():
-            weights[name] = arrays[_PREFIX + name]
-            check_array(_PREFIX + name, weights[name], shape)
-        self._take_facts(arrays)
-        self._take_weights(weights)
+        super()._set_state(arrays)
+        scaling = Scaling.from_arrays(arrays, len(self.settings.features))
+        self._take(self._learned() | scaling.to_arrays())
 
 
 def _hold_out(scene: np.ndarray, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ file is all that it needs.
 
 from __future__ import annotations
 
-__all__ = ("EnsembleClassifier", "EnsembleConfig")
+__all__ = ("EnsembleClassifier", "EnsembleConfig", "EnsembleSettings")
 
 import dataclasses
 import hashlib
@@ -27,13 +27,14 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from lsst.pex.config import ChoiceField, Field, ListField, registerConfigurable
+from lsst.pex.config import ChoiceField, registerConfigurable
 
 from .._package_format import array_to_bytes
 from ..calibration import CALIBRATION_METHODS, fit_calibration
 from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
 from ..footprints import DetectionResult
 from ..model_package import ModelPackage, ModelPackageError, RangeViolation
+from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples, SceneContext
 from ._facts import FEATURES_VERSION as FACTS_VERSION
 from ._facts import measure_facts
@@ -41,10 +42,8 @@ from ._members import pack_members, unpack_members
 from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
 from ._stack_inputs import StackInputs, member_columns
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions
+from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry, find_classifier
-from .trees import TreeSettings
-from .weighting import check_counts
 
 _CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
 """Features that are the same for all footprints of an image, and that calibration may depend on."""
@@ -63,18 +62,6 @@ class Describes(Protocol):
 class EnsembleConfig(BlendClassifierConfig):
     """Config of `EnsembleClassifier`."""
 
-    members: ListField[str] = ListField(
-        doc="Classifiers that are put together, by name.",
-        dtype=str,
-        default=["centers", "features"],
-        minLength=1,
-    )
-    memberPackages: ListField[str] = ListField(
-        doc="For a fit: trained model of each member, in any order; names of shipped ones, paths or URIs. "
-        "A trained ensemble has its members inside.",
-        dtype=str,
-        default=[],
-    )
     views: ChoiceField[int] = ChoiceField(
         doc="Views of an image, turned and mirrored, that members average over if they can (`centers`); each "
         "takes as long as the first one.",
@@ -83,61 +70,48 @@ class EnsembleConfig(BlendClassifierConfig):
         default=1,
         optional=False,
     )
-    useFeatures: Field[bool] = Field(
-        doc="Give the stackers the footprint features, too?", dtype=bool, default=True, optional=False
-    )
-    nFolds: Field[int] = Field(
-        doc="Number of folds of images, or pieces of sky.",
-        dtype=int,
-        default=5,
-        optional=False,
-        check=lambda x: 2 <= x <= 20,
-    )
-    nTrees: Field[int] = Field(
-        doc="Most trees of a fold.", dtype=int, default=400, optional=False, check=lambda x: x > 0
-    )
-    nLeaves: Field[int] = Field(
-        doc="Most leaves of a tree.", dtype=int, default=31, optional=False, check=lambda x: 2 <= x <= 255
-    )
-    learningRate: Field[float] = Field(
-        doc="Factor on what each tree adds.",
-        dtype=float,
-        default=0.05,
-        optional=False,
-        check=lambda x: 0.0 < x <= 1.0,
-    )
-    minSamples: Field[int] = Field(
-        doc="Least number of footprints in a leaf.",
-        dtype=int,
-        default=80,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    regularization: Field[float] = Field(
-        doc="Inverse strength of the L2 penalty of the logistic regressions, on standardised inputs.",
-        dtype=float,
-        default=1.0,
-        optional=False,
-        check=lambda x: x > 0.0,
-    )
-    calibration: ChoiceField[str] = ChoiceField(
-        doc="Calibration, fitted to predictions out of fold.",
-        dtype=str,
-        default="beta",
-        allowed={method: f"see `.calibration.Calibration` ({method})" for method in CALIBRATION_METHODS},
-        optional=False,
-    )
 
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "ensemble-i-1"
 
-    def validate(self) -> None:
-        super().validate()
-        if len(set(self.members)) != len(self.members):
-            raise ValueError(f"members has repeated names: {', '.join(self.members)}")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EnsembleSettings(ModelSettings):
+    """Settings of `EnsembleClassifier`."""
+
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "nFolds": "stack.n_folds",
+        "nTrees": "stack.trees.n_trees",
+        "nLeaves": "stack.trees.n_leaves",
+        "learningRate": "stack.trees.learning_rate",
+        "minSamples": "stack.trees.min_samples",
+        "regularization": "stack.regularization",
+    }
+
+    members: tuple[str, ...] = setting(
+        ("centers", "features"),
+        "Classifiers that are put together, by name.",
+        unique=True,
+        length=(1, 100),
+    )
+    member_packages: tuple[str, ...] = setting(
+        (),
+        "Trained model of each member, in any order; names of shipped ones, paths or URIs.  A trained "
+        "ensemble has its members inside.",
+        stored=False,
+    )
+    use_features: bool = setting(True, "Whether the stackers see the footprint features, too.")
+    stack: StackSettings = setting(StackSettings(), "Settings of the stackers.")
+    calibration: str = setting(
+        "beta",
+        "Calibration, fitted to predictions out of fold (see `.calibration.Calibration`).",
+        choices=CALIBRATION_METHODS,
+    )
+
+    def check(self) -> None:
         if "ensemble" in self.members:
-            raise ValueError("an ensemble cannot be a member of itself")
+            raise SettingsError("members: an ensemble cannot be a member of itself")
 
 
 @registerConfigurable("ensemble", classifier_registry)
@@ -146,12 +120,10 @@ class EnsembleClassifier(BlendClassifier):
 
     Parameters
     ----------
-    config
-        An `EnsembleConfig`; the default one if `None`.
-    package
+    config, settings, package
         As of `BlendClassifier`.
     members
-        Trained members by name, for a fit; those of ``config.memberPackages`` if `None`.
+        Trained members by name, for a fit; those of ``settings.member_packages`` if `None`.
 
     Raises
     ------
@@ -160,47 +132,41 @@ class EnsembleClassifier(BlendClassifier):
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = EnsembleConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = EnsembleSettings
     name: ClassVar[str] = "ensemble"
-    can_start: ClassVar[bool] = True
     needs_planes: ClassVar[bool] = True
     known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **BlendClassifier.known_columns,
         "features": FEATURE_NAMES,
     }
-    # Where the members came from does not matter once they are inside, and a model may be used with more or
-    # fewer views than it was scored with.
-    untrained_fields: ClassVar[tuple[str, ...]] = (
-        *BlendClassifier.untrained_fields,
-        "memberPackages",
-        "views",
-    )
     inputs_version: ClassVar[int] = 100 * FEATURES_VERSION + FACTS_VERSION
 
     def __init__(
         self,
         config: BlendClassifierConfig | None = None,
         *,
+        settings: ModelSettings | None = None,
         package: ModelPackage | None = None,
         members: Mapping[str, BlendClassifier] | None = None,
     ) -> None:
         self._members: dict[str, BlendClassifier] = {}
-        self._stack: dict[str, np.ndarray] | None = None
         self._digest: str | None = None
         self._layout = np.zeros(0, dtype=np.int64)
-        super().__init__(config, package=package)
+        super().__init__(config, settings=settings, package=package)
         if self.package is None:
-            given = dict(members) if members is not None else self._read_members(self.config.memberPackages)
-            self._members = {name: given[name] for name in self.config.members if name in given}
+            own = self.settings
+            given = dict(members) if members is not None else self._read_members(own.member_packages)
+            self._members = {name: given[name] for name in own.members if name in given}
 
     def _read_members(self, packages: Sequence[str]) -> dict[str, BlendClassifier]:
         """Trained members from packages of their own."""
         found: dict[str, BlendClassifier] = {}
         for name in packages:
             package = ModelPackage.read(name)
-            if package.classifier not in self.config.members:
+            if package.classifier not in self.settings.members:
                 raise ModelPackageError(
                     f"{package.source} is a model of classifier {package.classifier!r}, which is none of the "
-                    f"members {', '.join(self.config.members)}"
+                    f"members {', '.join(self.settings.members)}"
                 )
             found[package.classifier] = self._make_member(package)
         return found
@@ -217,31 +183,35 @@ class EnsembleClassifier(BlendClassifier):
         return dict(self._members)
 
     def _require_members(self) -> None:
-        missing = [name for name in self.config.members if name not in self._members]
+        missing = [name for name in self.settings.members if name not in self._members]
         if missing:
             raise RuntimeError(
                 f"classifier {self.name!r} has no trained member {', '.join(map(repr, missing))}: "
-                "name a model of each member in config.memberPackages"
+                "name a model of each member in member_packages"
             )
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         if goes_on:
             return  # A model has its members inside.
-        missing = [name for name in self.config.members if name not in self._members]
+        missing = [name for name in self.settings.members if name not in self._members]
         if missing:
             raise ValueError(
                 f"the classifier {self.name!r} is put together from trained models, and has none of "
                 f"{', '.join(map(repr, missing))}: name one of each, as in "
-                "--config-option memberPackages=centers-i-1,features-i-1"
+                "--set member_packages=centers-i-1,features-i-1"
             )
 
     def _load(self, package: ModelPackage) -> None:
         self._members, self._digest = {}, None
-        for name, member in unpack_members(package, list(self.config.members)).items():
+        for name, member in unpack_members(package, self._member_names(package)).items():
             if member.classifier != name:
                 raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
             self._members[name] = self._make_member(member)
         super()._load(package)
+
+    def _member_names(self, package: ModelPackage) -> Sequence[str]:
+        """Names of the members of a model, before it is known to be one of an ensemble."""
+        return self.settings_from_package(package).members if package.classifier == self.name else ()
 
     def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
         package = super().to_package(name, **metadata)
@@ -249,7 +219,7 @@ class EnsembleClassifier(BlendClassifier):
         return package
 
     def prepare(self, samples: FootprintSamples) -> bool:
-        missing = [name for name in self.config.members if name not in self._members]
+        missing = [name for name in self.settings.members if name not in self._members]
         if not missing:
             # Of the images alone, so that what the members keep of them is forgotten again.
             self._gather(samples, share=False)
@@ -259,11 +229,11 @@ class EnsembleClassifier(BlendClassifier):
         """What inputs are kept under: all that they depend on."""
         if self._digest is None:
             digest = hashlib.sha256()
-            for name in self.config.members:
-                package = self._own_package(name)
+            for name in self.settings.members:
+                member, package = self._members[name], self._own_package(name)
                 model = [
                     name,
-                    package.config,
+                    member.settings.to_dict(),
                     package.inputs.get("version"),
                     package.metadata.get("calibration"),
                 ]
@@ -273,7 +243,7 @@ class EnsembleClassifier(BlendClassifier):
                     digest.update(key.encode() + array_to_bytes(package.arrays[key], key))
             self._digest = digest.hexdigest()
         columns = tuple(self.columns.items())
-        return ("ensemble", self.config.useFeatures, self.config.views, columns, self._digest)
+        return ("ensemble", self.settings.use_features, self.config.views, columns, self._digest)
 
     def _own_package(self, name: str) -> ModelPackage:
         """Package of a member; it was not scored if it was made here."""
@@ -296,7 +266,7 @@ class EnsembleClassifier(BlendClassifier):
     def _measure(self, samples: FootprintSamples) -> np.ndarray:
         """Columns of the members, facts and columns of the trees side by side."""
         members, columns = [], []
-        for name in self.config.members:
+        for name in self.settings.members:
             member = self._members[name]
             members.append(member_columns(np.asarray(member.probabilities(samples), dtype=np.float64)))
             if isinstance(member, Describes):
@@ -304,7 +274,7 @@ class EnsembleClassifier(BlendClassifier):
                 # Not -1 columns, which no rows tell nothing of.
                 columns.append(described.reshape(len(samples), *described.shape[1:] or (1,)))
         facts = np.column_stack([measure_facts(samples, self.columns["facts"]), np.log(samples.psf_sigma)])
-        if self.config.useFeatures:
+        if self.settings.use_features:
             columns.append(measure_features(samples, self.columns["features"]))
         widths = [block.shape[1] for block in (*members, facts)]
         self._layout = np.array(widths, dtype=np.int64)
@@ -334,7 +304,7 @@ class EnsembleClassifier(BlendClassifier):
         n_members = int(edges[-2])
         facts, columns = rows[:, n_members : int(edges[-1])], rows[:, int(edges[-1]) :]
         conditions = facts[:, -1:].astype(np.float64)
-        if self.config.useFeatures:
+        if self.settings.use_features:
             names = self.columns["features"]
             features = columns[:, -len(names) :]
             conditions = features[:, [names.index(name) for name in _CONDITIONS]].astype(np.float64)
@@ -342,62 +312,43 @@ class EnsembleClassifier(BlendClassifier):
                 conditions = np.where(_IS_LOGARITHMIC, np.log(conditions), conditions)
         return StackInputs(rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, conditions)
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        self.config.validate()
-        options = FitOptions() if options is None else options
-        counts = check_counts(samples, counts, weights)
-        if options.start is not None:
-            # Few footprints of another kind cannot teach stackers, but what their probabilities mean.
-            self._load(options.start)
-            self.fit_calibration(samples, counts, method="platt", weights=weights)
-            self._record_prior(counts)
-            return
-        config = self.config
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray:
+        samples, counts = train.samples, train.counts
         inputs = self.inputs(samples)
         use = inputs.usable
-        natural = np.ones(len(samples), dtype=bool) if options.natural is None else options.natural
-        if natural.shape != use.shape:
-            raise ValueError(f"natural has {natural.size} values for {use.size} footprints")
+        natural = np.ones(len(samples), dtype=bool) if train.natural is None else train.natural
         if not use.any():
             raise ValueError("the members have probabilities for none of the footprints")
-        settings = StackSettings(
-            config.nFolds,
-            TreeSettings(
-                learning_rate=config.learningRate,
-                iterations=config.nTrees,
-                leaves=config.nLeaves,
-                least_samples=config.minSamples,
-                regularization=10.0,
-            ),
-            config.regularization,
-        )
-        self._stack, blended, self.history = fit_stack(
+        self._state, blended, self.history = fit_stack(
             inputs.rows(use),
             counts[use],
-            options.deal_by(samples, config.nFolds)[use],
-            settings=settings,
-            weights=None if weights is None else np.asarray(weights, dtype=np.float64)[use],
+            train.group_by_sky(self.settings.stack.n_folds)[use],
+            settings=self.settings.stack,
+            weights=None if train.weights is None else train.weights[use],
             natural=natural[use],
             seed=options.seed,
             say=options.say,
         )
-        counts, blended = counts[use & natural], blended[natural[use]]
-        self._record_prior(counts)
-        self.calibration = fit_calibration(blended, counts > 1, config.calibration)
+        chosen = use & natural
+        self.calibration = fit_calibration(
+            blended[natural[use]], counts[chosen] > 1, self.settings.calibration
+        )
+        return chosen
+
+    def _fine_tune(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> None:
+        """Calibrate anew: few footprints of another kind cannot teach stackers, but what these mean."""
+        self.fit_calibration(train.samples, train.counts, method="platt", weights=train.weights)
+        self._record_prior(train.counts)
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._stack is not None)
-        assert self._stack is not None
+        stack = self._learned()
         if not samples.results:
             return np.zeros((0, N_CLASSES))
-        return predict_stack(self._stack, self.inputs(samples))
+        return predict_stack(stack, self.inputs(samples))
 
     def find_violations(self, result: DetectionResult, context: SceneContext) -> tuple[RangeViolation, ...]:
         found: dict[tuple[str, str], RangeViolation] = {}
@@ -417,13 +368,8 @@ class EnsembleClassifier(BlendClassifier):
                 flags[name] = flags[name] | values if name in flags else values
         return flags
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._stack is not None)
-        assert self._stack is not None
-        return dict(self._stack)
-
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        if self.config.useFeatures and (missing := set(_CONDITIONS) - set(self.columns["features"])):
+        if self.settings.use_features and (missing := set(_CONDITIONS) - set(self.columns["features"])):
             raise ValueError(f"its columns of features lack {', '.join(sorted(missing))}")
-        n_conditions = len(_CONDITIONS) if self.config.useFeatures else 1
-        self._stack = validate_stack(arrays, n_members=len(self.config.members), n_conditions=n_conditions)
+        n_conditions = len(_CONDITIONS) if self.settings.use_features else 1
+        self._state = validate_stack(arrays, n_members=len(self.settings.members), n_conditions=n_conditions)

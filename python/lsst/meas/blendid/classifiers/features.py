@@ -13,14 +13,16 @@ that the image shows, so that one model can hold for galaxies, seeing and depths
 
 from __future__ import annotations
 
-__all__ = ("FeaturesClassifier", "FeaturesConfig")
+__all__ = ("FeaturesClassifier", "FeaturesConfig", "FeaturesSettings")
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from lsst.pex.config import Field, ListField, RangeField, registerConfigurable
+from lsst.pex.config import registerConfigurable
 
 from ..features import (
     FEATURE_DOCS,
@@ -30,10 +32,11 @@ from ..features import (
     measure_features,
 )
 from ..labels import N_CLASSES
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
 from ._tree_tuning import tune_trees
 from .base import BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions
+from .fitting import FitOptions, LabelledSamples, prior_correction
 from .registry import classifier_registry
 from .trees import (
     TREE_ARRAYS,
@@ -45,7 +48,6 @@ from .trees import (
     raw_scores,
     validate_trees,
 )
-from .weighting import check_counts, prior_correction
 
 _LEAST_OF_A_KIND = 10
 """Blended and other footprints that are needed at least."""
@@ -54,102 +56,36 @@ _LEAST_OF_A_KIND = 10
 class FeaturesConfig(BlendClassifierConfig):
     """Config of `FeaturesClassifier`."""
 
-    features: ListField[str] = ListField(
-        doc="Names of the features, of those in FEATURE_DOCS.",
-        dtype=str,
-        default=list(FEATURE_NAMES),
-        itemCheck=lambda x: x in FEATURE_DOCS,
-    )
-    learningRate = RangeField(
-        doc="Factor on what each tree adds.",
-        dtype=float,
-        default=0.05,
-        min=0.0,
-        max=1.0,
-        inclusiveMin=False,
-        inclusiveMax=True,
-    )
-    iterations: Field[int] = Field(
-        doc="Number of trees of each class, at most.",
-        dtype=int,
-        default=600,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    leaves: Field[int] = Field(
-        doc="Leaves of a tree, at most.",
-        dtype=int,
-        default=31,
-        optional=False,
-        check=lambda x: 2 <= x <= 1000,
-    )
-    depth: Field[int] = Field(
-        doc="Depth of a tree, at most.", dtype=int, default=8, optional=False, check=lambda x: x > 0
-    )
-    leastSamples: Field[int] = Field(
-        doc="Footprints in a leaf, at least.", dtype=int, default=60, optional=False, check=lambda x: x > 0
-    )
-    regularization: Field[float] = Field(
-        doc="L2 penalty on the values of leaves.",
-        dtype=float,
-        default=10.0,
-        optional=False,
-        check=lambda x: x >= 0.0,
-    )
-    featureShare = RangeField(
-        doc="Share of the features that each split may look at.",
-        dtype=float,
-        default=0.3,
-        min=0.0,
-        max=1.0,
-        inclusiveMin=False,
-        inclusiveMax=True,
-    )
-    patience: Field[int] = Field(
-        doc="Iterations without a better loss on validation footprints after which no more trees are made; "
-        "0 for all.",
-        dtype=int,
-        default=30,
-        optional=False,
-        check=lambda x: x >= 0,
-    )
-    members: Field[int] = Field(
-        doc="Models with other seeds whose scores are averaged.",
-        dtype=int,
-        default=1,
-        optional=False,
-        check=lambda x: 1 <= x <= 20,
-    )
-
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "features-i-1"
 
-    def validate(self) -> None:
-        super().validate()
-        if not self.features:
-            raise ValueError("features is empty; name one at least")
-        if len(set(self.features)) != len(self.features):
-            raise ValueError("features has repeated names")
 
-    def tree_settings(self) -> TreeSettings:
-        """Collect the settings of the fit.
+@dataclass(frozen=True, kw_only=True)
+class FeaturesSettings(ModelSettings):
+    """Settings of `FeaturesClassifier`."""
 
-        Returns
-        -------
-        settings
-            The settings.
-        """
-        return TreeSettings(
-            learning_rate=self.learningRate,
-            iterations=self.iterations,
-            leaves=self.leaves,
-            depth=self.depth,
-            least_samples=self.leastSamples,
-            regularization=self.regularization,
-            feature_share=self.featureShare,
-            patience=self.patience,
-        )
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "learningRate": "trees.learning_rate",
+        "iterations": "trees.n_trees",
+        "leaves": "trees.n_leaves",
+        "depth": "trees.max_depth",
+        "leastSamples": "trees.min_samples",
+        "regularization": "trees.regularization",
+        "featureShare": "trees.feature_share",
+        "patience": "trees.patience",
+        "members": "n_members",
+    }
+
+    features: tuple[str, ...] = setting(
+        FEATURE_NAMES,
+        "Names of the features, of those in FEATURE_DOCS.",
+        choices=FEATURE_DOCS,
+        unique=True,
+        length=(1, 10_000),
+    )
+    trees: TreeSettings = setting(TreeSettings(n_trees=600), "Settings of the trees of each class.")
+    n_members: int = setting(1, "Models with other seeds whose scores are averaged.", at_least=1, at_most=20)
 
 
 @registerConfigurable("features", classifier_registry)
@@ -163,19 +99,17 @@ class FeaturesClassifier(BlendClassifier):
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = FeaturesConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = FeaturesSettings
     name: ClassVar[str] = "features"
-    can_start: ClassVar[bool] = True
     inputs_version: ClassVar[int] = FEATURES_VERSION
-
-    _trees: dict[str, np.ndarray] | None = None
 
     def _usable(self, x: np.ndarray) -> np.ndarray:
         """Rows that can be classified, bool of shape (n,).  Fits of two components do not suffice."""
-        measured = [name not in TWO_COMPONENT_COLUMNS for name in self.config.features]
+        measured = [name not in TWO_COMPONENT_COLUMNS for name in self.settings.features]
         return ~np.isnan(x[:, measured] if any(measured) else x).all(axis=1)
 
     def inputs(self, samples: FootprintSamples) -> np.ndarray:
-        """Measure the features that the config names.
+        """Measure the features that the settings name.
 
         Parameters
         ----------
@@ -188,58 +122,26 @@ class FeaturesClassifier(BlendClassifier):
             The features; all of a row but fits of two components are NaN where the footprint has pixels
             that are not finite.
         """
-        return measure_features(samples, list(self.config.features))
+        return measure_features(samples, list(self.settings.features))
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        self.config.validate()
-        options = FitOptions() if options is None else options
-        counts = check_counts(samples, counts, weights)
-        x = self.inputs(samples)
-        use = self._usable(x)
-        x, counts = x[use], counts[use]
-        weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
-        self._require_both(counts)
-        if options.start is not None:
-            self._fine_tune(x, counts, weights, options)
-        else:
-            self._fit_new(x, counts, weights, options)
-        self._record_prior(counts)
-
-    def _require_both(self, counts: np.ndarray) -> None:
-        """Refuse too few usable footprints of either kind."""
-        blended = int(np.count_nonzero(counts > 1))
-        least = min(blended, counts.size - blended)
-        if least < _LEAST_OF_A_KIND:
-            raise ValueError(
-                f"{blended} of {counts.size} usable training footprints are blended; trees need at least "
-                f"{_LEAST_OF_A_KIND} of both kinds: use more scenes"
-            )
-
-    def _fit_new(
-        self, x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
-    ) -> None:
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray:
+        use, x, counts, weights = self._take_usable(train)
         held_out = None
-        if options.validation is not None:
-            held_x = self.inputs(options.validation.samples)
+        if validation is not None:
+            held_x = self.inputs(validation.samples)
             good = self._usable(held_x)
-            held_out = held_x[good], np.asarray(options.validation.counts)[good]
+            held_out = held_x[good], validation.counts[good]
         members = []
-        self.history = {}
-        for member in range(self.config.members):
+        for member in range(self.settings.n_members):
             curves: dict[str, list[float]] = {}
             trees = fit_trees(
                 x,
                 counts,
                 weights=weights,
                 validation=held_out,
-                settings=self.config.tree_settings(),
+                settings=self.settings.trees,
                 seed=options.seed + member,
                 history=curves,
                 say=options.say,
@@ -247,36 +149,40 @@ class FeaturesClassifier(BlendClassifier):
             members.append(trees)
             suffix = f"_{member}" if member else ""
             self.history |= {name + suffix: values for name, values in curves.items()}
-        self._trees = average_trees(members)
-        self._undo_weights(x, counts, weights)
+        self._state = _undo_weights(average_trees(members), x, counts, weights)
+        return use
 
     def _fine_tune(
-        self, x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
     ) -> None:
-        assert options.start is not None
-        start = type(self).from_package(options.start)
-        if list(start.config.features) != list(self.config.features):
-            raise ValueError("the model to start from has other features; give this one the same config")
-        assert start._trees is not None
-        self._trees = tune_trees(start._trees, x, counts, weights=weights)
-        self._undo_weights(x, counts, weights)
+        """Change the values of leaves; the trees keep their form."""
+        use, x, counts, weights = self._take_usable(train)
+        tuned = tune_trees(self._learned(), x, counts, weights=weights)
+        self._state = _undo_weights(tuned, x, counts, weights)
+        self._record_prior(train.counts[use])
         options.say(f"fine-tuned on {counts.size} footprints")
 
-    def _undo_weights(self, x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None) -> None:
-        """Take the probabilities of a fit with weights to the natural shares."""
-        assert self._trees is not None
-        if weights is not None:
-            factors = _match_shares(raw_scores(self._trees, x), prior_correction(counts, weights), counts)
-            self._trees = self._trees | {"class_factors": factors}
+    def _take_usable(
+        self, train: LabelledSamples
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Which footprints are usable, and features, counts and weights of these."""
+        x = self.inputs(train.samples)
+        use = self._usable(x)
+        counts = train.counts[use]
+        blended = int(np.count_nonzero(counts > 1))
+        if min(blended, counts.size - blended) < _LEAST_OF_A_KIND:
+            raise ValueError(
+                f"{blended} of {counts.size} usable training footprints are blended; trees need at least "
+                f"{_LEAST_OF_A_KIND} of both kinds: use more scenes"
+            )
+        return use, x[use], counts, None if train.weights is None else train.weights[use]
 
     def prepare(self, samples: FootprintSamples) -> bool:
         self.inputs(samples)
         return True
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._trees is not None)
-        assert self._trees is not None
-        trees = self._trees
+        trees = self._learned()
         x = self.inputs(samples)
 
         def predict(index: int) -> np.ndarray:
@@ -290,25 +196,33 @@ class FeaturesClassifier(BlendClassifier):
 
     def _key(self) -> tuple[object, ...]:
         """What probabilities are kept under: all that they depend on."""
-        assert self._trees is not None
-        digest = hashlib.blake2b(digest_size=16)
+        trees, digest = self._learned(), hashlib.blake2b(digest_size=16)
         for name in TREE_ARRAYS:
-            digest.update(np.ascontiguousarray(self._trees[name]).tobytes())
-        return ("features probabilities", *self.config.features, digest.digest())
+            digest.update(np.ascontiguousarray(trees[name]).tobytes())
+        return ("features probabilities", *self.settings.features, digest.digest())
 
     def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._trees is not None)
-        assert self._trees is not None
-        return {name: self._trees[name] for name in TREE_ARRAYS}
+        trees = self._learned()
+        return {name: trees[name] for name in TREE_ARRAYS}
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         trees = validate_trees(arrays)
-        if int(trees["n_features"][0]) != len(self.config.features):
+        if int(trees["n_features"][0]) != len(self.settings.features):
             raise ValueError(
                 f"the trees have {int(trees['n_features'][0])} features, "
-                f"the config names {len(self.config.features)}"
+                f"the settings name {len(self.settings.features)}"
             )
-        self._trees = trees
+        self._state = trees
+
+
+def _undo_weights(
+    trees: dict[str, np.ndarray], x: np.ndarray, counts: np.ndarray, weights: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Take the probabilities of a fit with weights to the natural shares."""
+    if weights is None:
+        return trees
+    factors = _match_shares(raw_scores(trees, x), prior_correction(counts, weights), counts)
+    return trees | {"class_factors": factors}
 
 
 def _match_shares(scores: np.ndarray, factors: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ Kramer 2004, Proc. ICML 21, 39), and P(blended) is that of the classifier itself
 
 from __future__ import annotations
 
-__all__ = ("QUESTIONS", "HierarchyClassifier", "HierarchyConfig", "combine_answers")
+__all__ = ("QUESTIONS", "HierarchyClassifier", "HierarchySettings", "combine_answers")
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lsst.pex.config import Field, registerConfigurable
+from lsst.pex.config import registerConfigurable
 
 from ..model_package import ModelPackage, ModelPackageError
+from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples
 from ._members import pack_members, unpack_members
 from .base import BlendClassifier, BlendClassifierConfig, split_probabilities
-from .fit_options import FitOptions, LabelledSamples
+from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry
-from .weighting import check_counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,13 +52,14 @@ class Question:
     high: int
     more_than: int
 
-    def concerns(self, counts: np.ndarray) -> np.ndarray:
-        """Footprints that it is about, bool of shape (n,)."""
-        return (counts >= self.low) & (counts <= self.high)
+    def ask(self, labelled: LabelledSamples) -> LabelledSamples:
+        """Take the footprints that it is about, with numbers that make a classifier of blends answer it.
 
-    def label(self, counts: np.ndarray) -> np.ndarray:
-        """Numbers of galaxies that make a classifier of blends answer it: 2 for yes, 1 for no."""
-        return np.where(counts > self.more_than, 2, 1)
+        These are 2 for yes and 1 for no.
+        """
+        some = labelled.select((labelled.counts >= self.low) & (labelled.counts <= self.high))
+        answers = np.where(some.counts > self.more_than, 2, 1)
+        return dataclasses.replace(some, counts=answers, centers=None)
 
 
 _ANY = np.iinfo(np.int64).max
@@ -101,25 +102,20 @@ def combine_answers(answers: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.where(np.isfinite(p).all(axis=1, keepdims=True), p, np.nan)
 
 
-class HierarchyConfig(BlendClassifierConfig):
-    """Config of `HierarchyClassifier`."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HierarchySettings(ModelSettings):
+    """Settings of `HierarchyClassifier`."""
 
-    member: Field[str] = Field(
-        doc="Classifier that answers the questions, with its default settings.",
-        dtype=str,
-        default="logistic",
-        optional=False,
-    )
+    member: str = setting("logistic", "Classifier that answers the questions, with its default settings.")
 
-    def validate(self) -> None:
-        super().validate()
+    def check(self) -> None:
         if self.member not in classifier_registry:
-            raise ValueError(f"there is no classifier {self.member!r}")
+            raise SettingsError(f"member: there is no classifier {self.member!r}")
         member = classifier_registry[self.member]
         if self.member in ("hierarchy", "ensemble") or member.needs_centers:
-            raise ValueError(
-                f"{self.member!r} does not learn from labels of footprints alone and cannot answer questions "
-                "about them; take one that does, such as 'muygps'"
+            raise SettingsError(
+                f"member: {self.member!r} does not learn from labels of footprints alone and cannot answer "
+                "questions about them; take one that does, such as 'muygps'"
             )
 
 
@@ -129,15 +125,13 @@ class HierarchyClassifier(BlendClassifier):
 
     Parameters
     ----------
-    config
-        A `HierarchyConfig`; the default one if `None`.
-    package
+    config, settings, package
         As of `BlendClassifier`.
-    member_config
+    member_settings
         Settings of the members, for a fit; the default ones if `None`.
     """
 
-    ConfigClass: ClassVar[type[BlendClassifierConfig]] = HierarchyConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = HierarchySettings
     name: ClassVar[str] = "hierarchy"
     # As far as its member does.
     needs_planes: ClassVar[bool] = True
@@ -146,20 +140,19 @@ class HierarchyClassifier(BlendClassifier):
         self,
         config: BlendClassifierConfig | None = None,
         *,
+        settings: ModelSettings | None = None,
         package: ModelPackage | None = None,
-        member_config: BlendClassifierConfig | None = None,
+        member_settings: ModelSettings | None = None,
     ) -> None:
         self._members: dict[str, BlendClassifier] = {}
         self._shares: dict[str, float] = {}
         """Share of yes, for questions that no classifier could be taught."""
-        self._member_config = member_config
-        super().__init__(config, package=package)
+        self._member_settings = member_settings
+        super().__init__(config, settings=settings, package=package)
 
     def _new_member(self) -> BlendClassifier:
-        cls = classifier_registry[self.config.member]
-        config: Any = cls.ConfigClass() if self._member_config is None else self._member_config.copy()
-        config.modelPackage = ""
-        return cls(config)
+        cls = classifier_registry[self.settings.member]
+        return cls(settings=self._member_settings or cls.SettingsClass())
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         self._new_member().check_fit(goes_on=goes_on)
@@ -168,44 +161,33 @@ class HierarchyClassifier(BlendClassifier):
         members = list(self._members.values()) or [self._new_member()]
         return all([member.prepare(samples) for member in members])
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        self.config.validate()
-        options = FitOptions() if options is None else options
-        counts = check_counts(samples, counts, weights)
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
         # What depends on all footprints of an image has to be there before some are chosen.
-        self.prepare(samples)
-        if options.validation is not None:
-            self.prepare(options.validation.samples)
-        self._members, self._shares, self.history = {}, {}, {}
+        self.prepare(train.samples)
+        if validation is not None:
+            self.prepare(validation.samples)
+        self._members, self._shares = {}, {}
         for name, question in QUESTIONS.items():
-            rows = question.concerns(counts)
-            yes = question.label(counts[rows]) > 1
-            if name != "several" and min(np.count_nonzero(yes), np.count_nonzero(~yes)) < _LEAST:
+            asked = question.ask(train)
+            n_yes = np.count_nonzero(asked.blended)
+            if name != "several" and min(n_yes, len(asked.counts) - n_yes) < _LEAST:
                 # One more of each, so that no answer is certain.
-                self._shares[name] = float((np.count_nonzero(yes) + 1) / (yes.size + 2))
-                options.say(f"{name}: {yes.size} footprints are too few to learn from")
+                self._shares[name] = float((n_yes + 1) / (len(asked.counts) + 2))
+                options.say(f"{name}: {len(asked.counts)} footprints are too few to learn from")
                 continue
-            options.say(f"{name}: {yes.size} footprints, {np.count_nonzero(yes)} with yes")
+            options.say(f"{name}: {len(asked.counts)} footprints, {n_yes} with yes")
+            held_out = None if validation is None else question.ask(validation)
+            if held_out is not None and len(np.unique(held_out.blended)) < 2:
+                # There is nothing to stop early by.
+                held_out = None
             member = self._new_member()
-            member.fit(
-                samples.select(rows),
-                question.label(counts[rows]),
-                weights=None if weights is None else np.asarray(weights)[rows],
-                options=_select(options, name, question, rows),
-            )
+            member.fit(asked, held_out, _in_folder(options, name))
             self._members[name] = member
             self.history |= {f"{name}_{curve}": values for curve, values in member.history.items()}
-        self._record_prior(counts)
+        self._state = {"shares": np.array([self._shares.get(name, np.nan) for name in QUESTIONS])}
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model("several" in self._members)
+        self._learned()
         answers = {name: np.full(len(samples), share) for name, share in self._shares.items()}
         for name, member in self._members.items():
             answers[name], _ = split_probabilities(member.predict(samples))
@@ -220,9 +202,11 @@ class HierarchyClassifier(BlendClassifier):
 
     def _load(self, package: ModelPackage) -> None:
         packages = unpack_members(package, list(QUESTIONS), optional=True)
+        # Members come before the rest is read: which questions have none tells what shares are there.
+        member = self.settings_from_package(package).member
         self._members = {}
         for name, own in packages.items():
-            if own.classifier != self.config.member:
+            if own.classifier != member:
                 raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
             self._members[name] = classifier_registry[own.classifier].from_package(own)
         super()._load(package)
@@ -232,40 +216,21 @@ class HierarchyClassifier(BlendClassifier):
         pack_members(package, {key: member.to_package(key) for key, member in self._members.items()})
         return package
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model("several" in self._members)
-        return {"shares": np.array([self._shares.get(name, np.nan) for name in QUESTIONS])}
-
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         shares = np.asarray(arrays["shares"], dtype=np.float64)
         if shares.shape != (len(QUESTIONS),):
             raise ValueError(f"shares has shape {shares.shape}, not {(len(QUESTIONS),)}")
         known = dict(zip(QUESTIONS, map(float, shares), strict=True))
+        self._state = {"shares": shares}
         self._shares = {name: share for name, share in known.items() if name not in self._members}
         if "several" in self._shares or not all(0.0 < share < 1.0 for share in self._shares.values()):
             raise ValueError("shares do not answer the questions that no member answers")
 
 
-def _select(options: FitOptions, name: str, question: Question, rows: np.ndarray) -> FitOptions:
-    """Options of the fit of one question."""
-    validation = options.validation
-    if validation is not None:
-        counts = np.asarray(validation.counts)
-        chosen = question.concerns(counts)
-        answers = question.label(counts[chosen])
-        # Without both kinds there is nothing to stop early by.
-        both = len(np.unique(answers)) == 2
-        validation = LabelledSamples(validation.samples.select(chosen), answers) if both else None
-    folder = None if options.folder is None else options.folder / name
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    return dataclasses.replace(
-        options,
-        centers=None,
-        sky=None if options.sky is None else np.asarray(options.sky)[rows],
-        natural=None if options.natural is None else np.asarray(options.natural)[rows],
-        validation=validation,
-        folder=folder,
-        start=None,
-        more=None,
-    )
+def _in_folder(options: FitOptions, name: str) -> FitOptions:
+    """Options of the fit of one question, with a folder of its own."""
+    if options.folder is None:
+        return options
+    folder = options.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return dataclasses.replace(options, folder=folder)

@@ -16,10 +16,10 @@ it, so that predictions need no MuyGPyS.
 
 from __future__ import annotations
 
-__all__ = ("MuyGpsClassifier", "MuyGpsConfig")
+__all__ = ("MuyGpsClassifier", "MuyGpsConfig", "MuyGpsSettings")
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,11 +27,10 @@ from lsst.pex.config import registerConfigurable
 
 from .._arrays import check_array
 from ..features import CONTEXT_FEATURES, FEATURES_VERSION, measure_features
-from ..model_package import ModelPackage
+from ..model_settings import ModelSettings
 from ..samples import FootprintSamples
-from ._muygps_config import MuyGpsConfig
+from ._muygps_config import KernelSettings, MuyGpsConfig, MuyGpsSettings
 from ._muygps_fit import (
-    KernelSettings,
     Link,
     choose_rows,
     drop_self,
@@ -44,9 +43,8 @@ from ._muygps_neighbors import NeighborIndex
 from ._muygps_posterior import MaternTable, find_posterior
 from ._muygps_trend import FOLDS, Trend, fit_trend, working_labels
 from .base import BlendClassifier, BlendClassifierConfig
-from .fit_options import FitOptions
+from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry
-from .weighting import check_counts
 
 _LINK_ROWS = 12_000
 """Training footprints that are left out in turn to fit the link, at most."""
@@ -64,8 +62,8 @@ class MuyGpsClassifier(BlendClassifier):
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = MuyGpsConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = MuyGpsSettings
     name: ClassVar[str] = "muygps"
-    can_start: ClassVar[bool] = True
     inputs_version: ClassVar[int] = FEATURES_VERSION
 
     _map: InputMap | None = None
@@ -77,98 +75,65 @@ class MuyGpsClassifier(BlendClassifier):
     _labels: np.ndarray
     _noises: np.ndarray
     _relative_noise: np.ndarray
-    _approximate: Any = None
 
     # --- inputs -----------------------------------------------------------------------------------------
 
-    def _raw(self, samples: FootprintSamples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cutouts as rows, features, and the logarithm of the area in units of the PSF's."""
-        pixels = samples.cutouts(self.config.cutout).reshape(len(samples), self.config.cutout.size**2)
-        features = measure_features(samples, list(self.config.features))
-        return pixels, features, np.log10(np.maximum(samples.area, 1.0) / np.square(samples.psf_sigma))
+    def _raw(self, samples: FootprintSamples) -> tuple[np.ndarray, np.ndarray]:
+        """Cutouts as rows, and features."""
+        pixels = samples.cutouts(self.settings.cutout).reshape(len(samples), self.settings.cutout.size**2)
+        features = measure_features(samples, self.settings.features)
+        return pixels, features
 
     def prepare(self, samples: FootprintSamples) -> bool:
         self._raw(samples)
         return True
 
-    def _find_neighbors(self, coordinates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the k nearest points of the index, and their squared distances."""
-        if self.config.nnMethod == "exact":
-            return self._index.query(coordinates, k)
-        if self._approximate is None:
-            muygpys = import_muygpys()
-            most = self.config.nNeighbors + 1
-            try:
-                self._approximate = muygpys.neighbors.NN_Wrapper(
-                    self._index.points, most, nn_method="hnsw", space="l2", M=16, random_seed=1
-                )
-            except ModuleNotFoundError:
-                raise ModuleNotFoundError(
-                    "hnswlib is not installed, which nnMethod 'approximate' needs: "
-                    "pip install hnswlib, or set nnMethod to 'exact'"
-                ) from None
-        # Nearest first.
-        rows = np.asarray(self._approximate.get_nns(coordinates.astype(np.float64))[0], dtype=np.int64)[:, :k]
-        difference = self._index.points[rows] - coordinates.astype(np.float64)[:, None, :]
-        return rows, np.square(difference).sum(axis=2)
-
     def _find_posterior(
         self, coordinates: np.ndarray, own: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Posterior mean and variance; ``own`` are rows of the index that the points are themselves."""
-        k = self.config.nNeighbors
+        k = self.settings.n_neighbors
         if own is None:
-            rows, squared = self._find_neighbors(coordinates, k)
+            rows, squared = self._index.query(coordinates, k)
         else:
-            rows, squared = drop_self(*self._find_neighbors(coordinates, k + 1), own)
+            rows, squared = drop_self(*self._index.query(coordinates, k + 1), own)
         return find_posterior(self._index.points, self._labels, rows, squared, self._kernel, self._noises)
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         # Which only optimises with it.
-        if self.config.optimize and not goes_on:
+        if self.settings.optimize_kernel and not goes_on:
             import_muygpys()
 
     # --- fit --------------------------------------------------------------------------------------------
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
-        options = FitOptions() if options is None else options
-        config = self.config
-        config.validate()
-        counts = check_counts(samples, counts, weights)
-        if options.start is not None:
-            self._fine_tune(samples, counts, weights, options)
-            return
-        if config.optimize:
+    def _fit(
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
+    ) -> np.ndarray:
+        settings: MuyGpsSettings = self.settings
+        if settings.optimize_kernel:
             import_muygpys()
         rng = np.random.default_rng(options.seed)
-        pixels, features, log_area = self._raw(samples)
-        needed = [name not in CONTEXT_FEATURES for name in config.features]
+        pixels, features = self._raw(train.samples)
+        needed = [name not in CONTEXT_FEATURES for name in settings.features]
         use = np.isfinite(pixels).all(axis=1) & np.isfinite(features[:, needed]).all(axis=1)
-        least = max(config.nNeighbors + 1, config.nComponents)
+        least = max(settings.n_neighbors + 1, settings.n_components)
         if np.count_nonzero(use) <= least:
             raise ValueError(
-                f"{np.count_nonzero(use)} usable footprints are too few for {config.nNeighbors} neighbours "
-                f"and {config.nComponents} components: use more scenes, or lower nNeighbors"
+                f"{np.count_nonzero(use)} usable footprints are too few for {settings.n_neighbors} "
+                f"neighbours and {settings.n_components} components: use more scenes, or lower n_neighbors"
             )
-        pixels, features, log_area, counts = pixels[use], features[use], log_area[use], counts[use]
-        weights = None if weights is None else np.asarray(weights, dtype=np.float64)[use]
+        pixels, features, counts = pixels[use], features[use], train.counts[use]
+        weights = None if train.weights is None else train.weights[use]
         blended = counts > 1
         if blended.all() or not blended.any():
             raise ValueError("the usable training footprints are all of one kind; use more scenes")
         self._map = InputMap.fit(
             pixels,
             features,
-            n_components=config.nComponents,
-            n_coordinates=config.nCoordinates,
-            ranks=config.doRanks,
-            may_lack=[name in CONTEXT_FEATURES for name in config.features],
+            n_components=settings.n_components,
+            n_coordinates=settings.n_coordinates,
+            ranks=settings.use_ranks,
+            may_lack=[name in CONTEXT_FEATURES for name in settings.features],
             rng=rng,
         )
         inputs = self._map.inputs(pixels, features)
@@ -177,48 +142,45 @@ class MuyGpsClassifier(BlendClassifier):
             blended,
             weights,
             rng,
-            n_train=config.nTrain,
-            n_neighbors=config.nNeighbors,
-            balance=config.doBalance,
+            n_train=settings.n_train,
+            n_neighbors=settings.n_neighbors,
         )
         self._trend, latent = fit_trend(
-            config.priorMean,
+            settings.prior_mean,
             inputs,
             coordinates,
-            log_area,
             blended,
             weights,
-            options.deal_by(samples, FOLDS)[use],
+            train.group_by_sky(FOLDS)[use],
             rows,
-            n_products=config.nProducts,
+            n_products=settings.n_products,
             rng=rng,
         )
-        options.say(f"prior mean {config.priorMean} of {len(blended)} footprints")
+        options.say(f"prior mean {settings.prior_mean} of {len(blended)} footprints")
         kept = None if weights is None else weights[rows]
-        settings = KernelSettings(config.smoothness, config.lengthScale, config.noise)
-        latent = self._set_points(coordinates[rows], latent, blended[rows], kept, settings)
+        latent = self._set_points(coordinates[rows], latent, blended[rows], kept, settings.kernel)
         blended_points = self._labels > 0.0
-        if config.optimize:
-            settings = self._optimize(latent, blended_points, settings, options, rng)
-            self._set_kernel(settings)
+        if settings.optimize_kernel:
+            self._set_kernel(self._optimize(latent, blended_points, options, rng))
         # Weights that make the shares of the points natural again.
         share, kept_share = blended.mean(), blended_points.mean()
         natural = np.where(blended_points, share / kept_share, (1.0 - share) / (1.0 - kept_share))
         own = np.sort(rng.permutation(len(latent))[:_LINK_ROWS])
-        plain = config.priorMean == "none"
+        plain = settings.prior_mean == "none"
         self._link = fit_link(
             latent[own],
             *self._find_posterior(self._index.points[own], own),
             blended_points[own],
             natural[own],
             plain=plain,
-            fit_offset=not plain or config.doBalance or weights is not None,
+            fit_offset=not plain or weights is not None,
         )
         options.say(
             f"link: sigma {self._link.sigma:.4g}, slope {self._link.slope:.4g}, "
             f"offset {self._link.offset:.4g}"
         )
-        self._record_prior(counts)
+        self._keep()
+        return use
 
     def _set_points(
         self,
@@ -238,7 +200,6 @@ class MuyGpsClassifier(BlendClassifier):
 
     def _take_points(self, coordinates: np.ndarray, labels: np.ndarray, noise: np.ndarray) -> None:
         self._index = NeighborIndex.build(coordinates)
-        self._approximate = None
         # In the order of the index, and as they are kept in a package.
         self._labels = labels[self._index.order].astype(np.float32).astype(np.float64)
         self._relative_noise = noise[self._index.order].astype(np.float32).astype(np.float64)
@@ -252,20 +213,16 @@ class MuyGpsClassifier(BlendClassifier):
         self,
         latent: np.ndarray,
         blended: np.ndarray,
-        settings: KernelSettings,
         options: FitOptions,
         rng: np.random.Generator,
     ) -> KernelSettings:
         """Hyper-parameters of the kernel by MuyGPyS."""
-        config = self.config
-        batch = np.sort(rng.permutation(len(blended))[: config.nBatch])
-        rows, squared = self._find_neighbors(self._index.points[batch], config.nNeighbors + 1)
+        settings: MuyGpsSettings = self.settings
+        batch = np.sort(rng.permutation(len(blended))[: settings.n_batch])
+        rows, squared = self._index.query(self._index.points[batch], settings.n_neighbors + 1)
         rows, _ = drop_self(rows, squared, batch)
-        names = {"smoothness": "smoothness", "lengthScale": "length_scale", "noise": "noise"}
-        bounds = {names[n]: tuple(getattr(config, f"{n}Bounds")) for n in config.optimize}
         return optimize_kernel(
-            settings,
-            bounds,
+            settings.kernel,
             self._index.points,
             batch,
             rows,
@@ -273,38 +230,32 @@ class MuyGpsClassifier(BlendClassifier):
             self._relative_noise,
             latent,
             blended,
-            plain=config.priorMean == "none",
-            loss=config.loss,
-            optimizer=config.optimizer,
-            seed=options.seed,
+            plain=settings.prior_mean == "none",
             say=options.say,
         )
 
     def _fine_tune(
-        self, samples: FootprintSamples, counts: np.ndarray, weights: np.ndarray | None, options: FitOptions
+        self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
     ) -> None:
-        """Add footprints to those of a model, and fit its link to them."""
-        package: ModelPackage = options.start  # type: ignore[assignment]
-        self._load(package)
-        self.calibration = None
+        """Add footprints to those of the model, and fit its link to them."""
         assert self._map is not None
-        pixels, features, log_area = self._raw(samples)
+        weights, counts = train.weights, train.counts
+        pixels, features = self._raw(train.samples)
         inputs = self._map.inputs(pixels, features)
         use = np.isfinite(inputs).all(axis=1)
         if weights is not None:
-            weights = np.asarray(weights, dtype=np.float64)
             use &= weights > 0.0
         if not use.any():
             raise ValueError("none of the footprints to learn from is usable")
-        inputs, log_area, counts = inputs[use], log_area[use], counts[use]
+        inputs, counts = inputs[use], counts[use]
         coordinates = self._map.coordinates(inputs)
-        latent, blended = self._trend.latent(inputs, coordinates, log_area), counts > 1
+        latent, blended = self._trend.latent(inputs, coordinates), counts > 1
         labels, noise = working_labels(latent, blended)
         if weights is not None:
             noise *= np.mean(weights[use]) / weights[use]
         # The new ones are all kept, and as many of the old ones as there is room for.
         rng = np.random.default_rng(options.seed)
-        room = max(self.config.nTrain - len(labels), 0)
+        room = max(self.settings.n_train - len(labels), 0)
         old = np.sort(rng.permutation(len(self._labels))[:room])
         n_old = len(old)
         self._take_points(
@@ -312,7 +263,11 @@ class MuyGpsClassifier(BlendClassifier):
             np.concatenate([self._labels[old], labels]),
             np.concatenate([self._relative_noise[old], noise]),
         )
-        self._set_kernel(KernelSettings(self._kernel.smoothness, self._kernel.length_scale, self._noise))
+        self._set_kernel(
+            KernelSettings(
+                smoothness=self._kernel.smoothness, length_scale=self._kernel.length_scale, noise=self._noise
+            )
+        )
         own = np.flatnonzero(self._index.order >= n_old)
         new = self._index.order[own] - n_old
         self._link = fit_link(
@@ -326,20 +281,21 @@ class MuyGpsClassifier(BlendClassifier):
             penalty=10.0,
         )
         options.say(f"fine-tuned with {len(new)} footprints: {self._link}")
+        self._keep()
         self._record_prior(counts)
 
     # --- prediction -------------------------------------------------------------------------------------
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._map is not None)
+        self._learned()
         assert self._map is not None
-        pixels, features, log_area = self._raw(samples)
+        pixels, features = self._raw(samples)
         inputs = self._map.inputs(pixels, features)
         p = np.full(len(samples), np.nan)
         use = np.isfinite(inputs).all(axis=1)
         if use.any():
             coordinates = self._map.coordinates(inputs[use])
-            latent = self._trend.latent(inputs[use], coordinates, log_area[use])
+            latent = self._trend.latent(inputs[use], coordinates)
             p[use] = self._link(latent, *self._find_posterior(coordinates))
         return p
 
@@ -349,24 +305,24 @@ class MuyGpsClassifier(BlendClassifier):
         return False
 
     def count_inputs(self, samples: FootprintSamples) -> np.ndarray:
-        self._require_model(self._map is not None)
+        self._learned()
         assert self._map is not None
-        pixels, features, _ = self._raw(samples)
+        pixels, features = self._raw(samples)
         return np.hstack([super().count_inputs(samples), self._map.inputs(pixels, features)])
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
-        return super().find_flags(samples) | samples.cutout_flags(self.config.cutout)
+        return super().find_flags(samples) | samples.cutout_flags(self.settings.cutout)
 
     # --- packages ---------------------------------------------------------------------------------------
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._map is not None)
+    def _keep(self) -> None:
+        """Gather what was learned."""
         assert self._map is not None
         hyper = [
             *(self._kernel.smoothness, self._kernel.length_scale, self._noise),
             *(self._link.sigma, self._link.slope, self._link.offset),
         ]
-        return {
+        self._state = {
             "pixel_mean": self._map.pixel_mean,
             "components": self._map.components,
             "fill": self._map.fill,
@@ -381,19 +337,19 @@ class MuyGpsClassifier(BlendClassifier):
         }
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        config = self.config
-        n_inputs = config.nComponents + len(config.features)
-        n_coordinates = config.nCoordinates or n_inputs
+        own: MuyGpsSettings = self.settings
+        n_inputs = own.n_components + len(own.features)
+        n_coordinates = own.n_coordinates or n_inputs
         new_map = InputMap.from_arrays(
             arrays,
-            n_pixels=config.cutout.size**2,
-            n_components=config.nComponents,
-            n_features=len(config.features),
-            n_coordinates=config.nCoordinates,
-            ranks=config.doRanks,
+            n_pixels=own.cutout.size**2,
+            n_components=own.n_components,
+            n_features=len(own.features),
+            n_coordinates=own.n_coordinates,
+            ranks=own.use_ranks,
         )
-        n_products = min(config.nProducts, n_coordinates) if config.priorMean == "quadratic" else 0
-        trend = Trend(config.priorMean, arrays["trend"], n_products)
+        n_products = min(own.n_products, n_coordinates) if own.prior_mean == "quadratic" else 0
+        trend = Trend(own.prior_mean, arrays["trend"], n_products)
         trend.check(n_inputs, n_coordinates)
         trend = dataclasses.replace(trend, values=np.asarray(trend.values, dtype=np.float64))
         points, labels, noise = arrays["points"], arrays["labels"], arrays["relative_noise"]
@@ -401,15 +357,16 @@ class MuyGpsClassifier(BlendClassifier):
         check_array("points", points, (n, n_coordinates))
         check_array("labels", labels, (n,))
         check_array("relative_noise", noise, (n,), positive=True)
-        if n < config.nNeighbors:
-            raise ValueError(f"{n} points are fewer than the {config.nNeighbors} neighbours")
+        if n < own.n_neighbors:
+            raise ValueError(f"{n} points are fewer than the {own.n_neighbors} neighbours")
         check_array("hyper_parameters", arrays["hyper_parameters"], (len(_HYPER),))
         hyper = np.asarray(arrays["hyper_parameters"], dtype=np.float64)
         if not (hyper[:5] > 0.0).all():
             raise ValueError("hyper_parameters are not positive but for the last")
         values = dict(zip(_HYPER, map(float, hyper), strict=True))
-        settings = KernelSettings(values["smoothness"], values["length_scale"], values["noise"])
+        settings = KernelSettings(**{name: values[name] for name in ("smoothness", "length_scale", "noise")})
         self._take_points(points, labels.astype(np.float64), noise.astype(np.float64))
         self._set_kernel(settings)
-        self._link = Link(values["sigma"], values["slope"], values["offset"], config.priorMean == "none")
+        self._link = Link(values["sigma"], values["slope"], values["offset"], own.prior_mean == "none")
         self._trend, self._map = trend, new_map
+        self._keep()

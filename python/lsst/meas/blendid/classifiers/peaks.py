@@ -15,34 +15,37 @@ peaks.
 
 from __future__ import annotations
 
-__all__ = ("PeaksClassifier", "PeaksConfig")
+__all__ = ("PeaksClassifier", "PeaksConfig", "PeaksSettings")
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from lsst.pex.config import Field, registerConfigurable
+from lsst.pex.config import registerConfigurable
 
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
-from ._count_table import CountTableClassifier, CountTableConfig
+from ._count_table import CountTableClassifier, CountTableSettings
 from .base import BlendClassifierConfig
 from .registry import classifier_registry
 
 
-class PeaksConfig(CountTableConfig):
+class PeaksConfig(BlendClassifierConfig):
     """Config of `PeaksClassifier`."""
-
-    threshold: Field[float] = Field(
-        doc="Least significance (S/N in the smoothed image) of a peak that counts.",
-        dtype=float,
-        default=5.0,
-        optional=False,
-        check=lambda x: x > 0.0,
-    )
 
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "peaks-i-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeaksSettings(CountTableSettings):
+    """Settings of `PeaksClassifier`."""
+
+    threshold: float = setting(
+        5.0, "Least significance (S/N in the smoothed image) of a peak that counts.", more_than=0.0
+    )
 
 
 @registerConfigurable("peaks", classifier_registry)
@@ -56,6 +59,7 @@ class PeaksClassifier(CountTableClassifier):
     """
 
     ConfigClass: ClassVar[type[BlendClassifierConfig]] = PeaksConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = PeaksSettings
     name: ClassVar[str] = "peaks"
 
     def count(self, samples: FootprintSamples) -> np.ndarray:
@@ -71,7 +75,7 @@ class PeaksClassifier(CountTableClassifier):
         counts : `numpy.ndarray`, shape (n,), int64
             Number of peaks in each.
         """
-        return samples.count_peaks(self.config.threshold)
+        return samples.count_peaks(self.settings.threshold)
 
     def prepare(self, samples: FootprintSamples) -> bool:
         return True

@@ -15,13 +15,14 @@ of Farrens et al. 2022 (A&A 657, A98, Table 2) by default; the probabilities are
 
 from __future__ import annotations
 
-__all__ = ("SepClassifier", "SepConfig")
+__all__ = ("SepClassifier", "SepSettings")
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from lsst.pex.config import Field, registerConfigurable
+from lsst.pex.config import registerConfigurable
 
 from .._sep import (
     BLENDHUNTER_CONTRAST,
@@ -32,45 +33,33 @@ from .._sep import (
     import_sep,
 )
 from ..footprints import DetectionResult
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples, SceneContext
-from ._count_table import CountTableClassifier, CountTableConfig
-from .base import BlendClassifierConfig
+from ._count_table import CountTableClassifier, CountTableSettings
 from .registry import classifier_registry
 
 _SUB_OBJECTS = 1 << 16
 """At a low threshold whole groups of galaxies are one object at first, which has many parts."""
 
 
-class SepConfig(CountTableConfig):
-    """Config of `SepClassifier`."""
+@dataclass(frozen=True, kw_only=True)
+class SepSettings(CountTableSettings):
+    """Settings of `SepClassifier`."""
 
-    threshold: Field[float] = Field(
-        doc="Detection threshold per pixel, in units of the noise of a pixel (DETECT_THRESH).",
-        dtype=float,
-        default=BLENDHUNTER_THRESHOLD,
-        optional=False,
-        check=lambda x: x > 0.0,
+    threshold: float = setting(
+        BLENDHUNTER_THRESHOLD,
+        "Detection threshold per pixel, in units of the noise of a pixel (DETECT_THRESH).",
+        more_than=0.0,
     )
-    minArea: Field[int] = Field(
-        doc="Least number of pixels of an object (DETECT_MINAREA).",
-        dtype=int,
-        default=MIN_AREA,
-        optional=False,
-        check=lambda x: x > 0,
+    min_area: int = setting(MIN_AREA, "Least number of pixels of an object (DETECT_MINAREA).", at_least=1)
+    deblend_levels: int = setting(
+        BLENDHUNTER_LEVELS, "Number of deblending levels (DEBLEND_NTHRESH).", at_least=1
     )
-    deblendLevels: Field[int] = Field(
-        doc="Number of deblending levels (DEBLEND_NTHRESH).",
-        dtype=int,
-        default=BLENDHUNTER_LEVELS,
-        optional=False,
-        check=lambda x: x > 0,
-    )
-    deblendContrast: Field[float] = Field(
-        doc="Least share of the flux for an object to be split (DEBLEND_MINCONT); 1 for no deblending.",
-        dtype=float,
-        default=BLENDHUNTER_CONTRAST,
-        optional=False,
-        check=lambda x: 0.0 <= x <= 1.0,
+    deblend_contrast: float = setting(
+        BLENDHUNTER_CONTRAST,
+        "Least share of the flux for an object to be split (DEBLEND_MINCONT); 1 for no deblending.",
+        at_least=0.0,
+        at_most=1.0,
     )
 
 
@@ -90,7 +79,7 @@ class SepClassifier(CountTableClassifier):
     of all footprints counts nowhere.
     """
 
-    ConfigClass: ClassVar[type[BlendClassifierConfig]] = SepConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = SepSettings
     name: ClassVar[str] = "sep"
 
     def count(self, samples: FootprintSamples) -> np.ndarray:
@@ -112,8 +101,7 @@ class SepClassifier(CountTableClassifier):
             Raised if SEP is not installed.
         """
         import_sep()
-        config = self.config
-        settings = (config.threshold, config.minArea, config.deblendLevels, config.deblendContrast)
+        settings: SepSettings = self.settings
 
         def count(result: DetectionResult, _context: SceneContext) -> np.ndarray:
             labels = result.footprints.labels
@@ -121,11 +109,11 @@ class SepClassifier(CountTableClassifier):
                 return np.zeros(0, dtype=np.int64)
             objects = extract(
                 result.image,
-                config.threshold,
+                settings.threshold,
                 noise=result.noise.sigma,
-                min_area=config.minArea,
-                levels=config.deblendLevels,
-                contrast=config.deblendContrast,
+                min_area=settings.min_area,
+                levels=settings.deblend_levels,
+                contrast=settings.deblend_contrast,
                 sub_objects=_SUB_OBJECTS,
                 pixels=max(result.image.size, 1),
             )
@@ -135,7 +123,7 @@ class SepClassifier(CountTableClassifier):
             )
             return np.bincount(labels[y, x], minlength=len(result.footprints) + 1)[1:]
 
-        return samples.compute(("sep", *settings), count, np.zeros(0, dtype=np.int64))
+        return samples.compute(("sep", settings), count, np.zeros(0, dtype=np.int64))
 
     def check_fit(self, *, goes_on: bool = False) -> None:
         import_sep()

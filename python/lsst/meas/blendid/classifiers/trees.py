@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from ..labels import N_CLASSES
+from ..model_settings import ModelSettings, setting
 from ._tree_scores import (
     BLENDED,
     EMPTY,
@@ -54,39 +55,24 @@ from ._tree_scores import (
 )
 
 
-@dataclass(frozen=True)
-class TreeSettings:
-    """Settings of the fit.
+@dataclass(frozen=True, kw_only=True)
+class TreeSettings(ModelSettings):
+    """Settings of the fit."""
 
-    Parameters
-    ----------
-    learning_rate
-        Factor on what each tree adds.
-    iterations
-        Trees for each score, at most.
-    leaves
-        Leaves of a tree, at most.
-    depth
-        Depth of a tree, at most.
-    least_samples
-        Footprints in a leaf, at least.
-    regularization
-        L2 penalty on the values of leaves.
-    feature_share
-        Share of the features that each split may look at.
-    patience
-        Iterations without a better loss of the validation data after which no more trees are made; 0 for
-        all iterations.
-    """
-
-    learning_rate: float = 0.05
-    iterations: int = 400
-    leaves: int = 31
-    depth: int = 8
-    least_samples: int = 60
-    regularization: float = 10.0
-    feature_share: float = 0.3
-    patience: int = 30
+    n_trees: int = setting(400, "Trees for each score, at most.", at_least=1)
+    n_leaves: int = setting(31, "Leaves of a tree, at most.", at_least=2, at_most=1000)
+    max_depth: int = setting(8, "Depth of a tree, at most.", at_least=1)
+    min_samples: int = setting(60, "Footprints, or objects, in a leaf, at least.", at_least=1)
+    learning_rate: float = setting(0.05, "Factor on what each tree adds.", more_than=0.0, at_most=1.0)
+    regularization: float = setting(10.0, "L2 penalty on the values of leaves.", at_least=0.0)
+    feature_share: float = setting(
+        0.3, "Share of the features that each split may look at.", more_than=0.0, at_most=1.0
+    )
+    patience: int = setting(
+        30,
+        "Trees without a better loss of the validation data after which no more are made; 0 for all.",
+        at_least=0,
+    )
 
 
 type _Trees = list[tuple[int, np.ndarray]]
@@ -199,10 +185,10 @@ def _fit_part(
             held_out = None
     model = HistGradientBoostingClassifier(
         learning_rate=settings.learning_rate,
-        max_iter=settings.iterations,
-        max_leaf_nodes=settings.leaves,
-        max_depth=settings.depth,
-        min_samples_leaf=settings.least_samples,
+        max_iter=settings.n_trees,
+        max_leaf_nodes=settings.n_leaves,
+        max_depth=settings.max_depth,
+        min_samples_leaf=settings.min_samples,
         l2_regularization=settings.regularization,
         max_features=settings.feature_share,
         early_stopping=held_out is not None,

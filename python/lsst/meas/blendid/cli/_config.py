@@ -323,21 +323,17 @@ def _read_model(model: str) -> tuple[str, ModelPackage]:
 
 
 def _use_localizer(config: BlendIdentificationConfig, source: str, package: ModelPackage) -> None:
-    """Run the localiser that a model package is of, with the settings that it was trained with."""
+    """Run the localiser that a model package is of."""
     config.localizer.name = package.classifier
-    trained = localizer_registry[package.classifier].config_for_package(package, config.localizer.active)
-    trained.modelPackage = source
-    config.localizer[package.classifier] = trained
+    config.localizer[package.classifier].modelPackage = source
 
 
 def _use_model(config: BlendIdentificationConfig, source: str, package: ModelPackage) -> None:
-    """Use a model package, with the settings that it was trained with."""
+    """Use a model package."""
     classifier = package.classifier
     if classifier not in config.classifiers.names:
         raise MisuseError(
             f"model {source} is for the classifier {classifier!r}, which does not run; "
             f"add --classifier {classifier}"
         )
-    trained = classifier_registry[classifier].config_for_package(package, config.classifiers[classifier])
-    trained.modelPackage = source
-    config.classifiers[classifier] = trained
+    config.classifiers[classifier].modelPackage = source

@@ -66,6 +66,7 @@ class TrainOptions:
     seed: int
     checkpoints: Path | None
     log: Path | None
+    settings: tuple[str, ...]
     config_options: tuple[str, ...]
     jobs: int
     overwrite: bool
@@ -354,10 +355,19 @@ _OPTIONS = (
         type=_PATH,
     ),
     _option(
+        "--set",
+        "settings",
+        "Setting of the classifier or localizer that is not the default one, such as cutout.size=31 or "
+        "trees.n_trees=200; repeat for several.",
+        metavar="NAME=VALUE",
+        multiple=True,
+    ),
+    _option(
         "--config-option",
         "config_options",
-        "Override of a field of the config of the classifier or localizer, such as cutout.size=31, or of the "
-        "footprints, such as footprints.thresholdValue=6.",
+        "Override of a field of the config of the footprints, such as footprints.thresholdValue=6, or of "
+        "what a localizer builds on, such as mapPackage=centers-i-1.",
+        "-c",
         metavar="K=V",
         multiple=True,
     ),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
+    from ..model_settings import ModelSettings
     from ..samples import FootprintSamples
     from ..trained_plugin import TrainedPlugin
     from ..training import Scene
@@ -113,11 +114,13 @@ class Preparation:
         return self._plugin.prepare(samples)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _make_preparation, (self._plugin.kind, self._plugin.name, self._plugin.config)
+        plugin = self._plugin
+        return _make_preparation, (plugin.kind, plugin.name, plugin.config, plugin.settings)
 
 
-def _make_preparation(kind: str, name: str, config: Any) -> Preparation:
+def _make_preparation(kind: str, name: str, config: Any, settings: ModelSettings) -> Preparation:
     from ..classifiers import classifier_registry
     from ..localizers import localizer_registry
 
-    return Preparation((classifier_registry if kind == "classifier" else localizer_registry)[name](config))
+    cls: Any = (classifier_registry if kind == "classifier" else localizer_registry)[name]
+    return Preparation(cls(config, settings=settings))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 __all__ = ("Stamps", "look_at_stamps")
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -133,15 +134,22 @@ class Stamps:
         return f"{folder}: right for {', '.join(right) or 'no ' + self.unit + ' with a galaxy'}{auc}"
 
 
-def look_at_stamps(config: Any, stamps: LabelledScenes) -> None:
+def look_at_stamps(settings: Any, stamps: LabelledScenes) -> Any:
     """Make cutouts as large as stamps, up to a size whose pixels can still be decomposed in seconds.
 
     Parameters
     ----------
-    config
-        Config of a classifier; changed in place if it has cutouts.
+    settings
+        Settings of a classifier.
     stamps
         The stamps.
+
+    Returns
+    -------
+    settings
+        The settings, with other cutouts if they have any.
     """
-    if hasattr(config, "cutout"):
-        config.cutout.size = min(int(stamps.samples.area.max() ** 0.5) // 2 * 2 + 1, _LARGEST_CUTOUT)
+    if not hasattr(settings, "cutout"):
+        return settings
+    size = min(int(stamps.samples.area.max() ** 0.5) // 2 * 2 + 1, _LARGEST_CUTOUT)
+    return dataclasses.replace(settings, cutout=dataclasses.replace(settings.cutout, size=size))

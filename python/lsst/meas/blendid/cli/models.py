@@ -87,7 +87,9 @@ def show_model(name: str, as_json: bool) -> None:
     click.echo(
         f"{package.name}: a model of the {package.kind} {package.classifier}, read from {package.source}"
     )
-    for section in ("inputs", "config", "prior", "calibration", "training", "validation", "versions"):
+    # Packages of format 1 have a config instead of settings.
+    settings = "config" if package.settings is None else "settings"
+    for section in ("inputs", settings, "prior", "calibration", "training", "validation", "versions"):
         click.echo(f"\n{section}")
         _echo_tree(package.metadata.get(section) or {}, indent=2)
     _echo_arrays(package)

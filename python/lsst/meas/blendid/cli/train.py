@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..classifiers import FitOptions
     from ..footprints import FootprintConfig
     from ..model_package import ModelPackage
+    from ..model_settings import ModelSettings
     from ..plugin_registry import PluginRegistry
     from ..trained_plugin import TrainedPlugin
     from ..training import LabelledScenes, SceneSource
@@ -110,14 +111,11 @@ class _Training(ABC):
         self.begin = time.perf_counter()
         self.start = None if o.start is None else ModelPackage.read(o.start)
         self.cls: Any = self._choose()
-        self.config: Any = (
-            self.cls.ConfigClass() if self.start is None else self.cls.config_from_package(self.start)
-        )
-        # The model that comes with the package is not what is trained.
-        self.config.modelPackage = ""
+        self.config: Any = self.cls.ConfigClass()
         apply_overrides(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
+        self.settings = _choose_settings(self.cls, self.start, o.settings)
         # All that could stop the fit after hours of simulation.
-        self.untrained = self.cls(self.config)
+        self.untrained = self.cls(self.config, settings=self.settings)
         check_fit(self.untrained, goes_on=self.start is not None)
 
     @abstractmethod
@@ -229,7 +227,7 @@ class _Training(ABC):
     def _fit_options(self) -> FitOptions:
         from ..classifiers import FitOptions
 
-        return FitOptions(seed=self.o.seed, folder=self.o.checkpoints, report=self.log.say, start=self.start)
+        return FitOptions(seed=self.o.seed, folder=self.o.checkpoints, report=self.log.say)
 
     def _fit(
         self,
@@ -277,9 +275,9 @@ class _Training(ABC):
         if (
             o.unit == "stamp"
             and self.start is None
-            and not any(option.startswith("cutout.size=") for option in o.config_options)
+            and not any(option.startswith("cutout.size=") for option in o.settings)
         ):
-            look_at_stamps(self.config, learn)
+            self.settings = look_at_stamps(self.settings, learn)
         package = self._fit(learn, held_out, options, {"kind": "stamps", "unit": o.unit})
         for folder in o.test_sets:
             click.echo(stamps.test(package, folder))
@@ -289,12 +287,14 @@ class _ClassifierTraining(_Training):
     """Trains a classifier."""
 
     def __init__(self, o: TrainOptions) -> None:
-        from ..training.transfer import read_start
+        from ..training.transfer import check_tunable
 
         super().__init__(o)
         self.needs_planes = self.cls.needs_planes
         if self.start is not None:
-            read_start(self.cls, self.config, self.start)
+            # A model that cannot be used is refused here, and not after minutes.
+            self.cls.from_package(self.start)
+            check_tunable(self.start, self.settings)
         elif self.cls.needs_centers and (o.labels or o.stamp_sets):
             raise MisuseError(
                 f"the classifier {self.cls.name!r} learns from the places of galaxies, which "
@@ -334,7 +334,8 @@ class _ClassifierTraining(_Training):
             self.cls.name,
             learn,
             validation=held_out,
-            config=self.config,
+            settings=self.settings,
+            start=self.start,
             model_name=self.o.model_name,
             options=self._fit_options(),
             calibration=None if self.o.calibration == "none" else self.o.calibration,
@@ -386,6 +387,7 @@ class _LocalizerTraining(_Training):
             learn,
             validation=held_out,
             config=self.config,
+            settings=self.settings,
             model_name=self.o.model_name,
             options=self._fit_options(),
             facts=facts,
@@ -416,6 +418,19 @@ def _find_plugin(registry: PluginRegistry[Any], kind: str, name: str) -> type[Tr
         raise MisuseError(f"unknown {kind} {name!r}{did_you_mean(name, registry)}; known are {known}")
     found: type[TrainedPlugin] = registry[name]
     return found
+
+
+def _choose_settings(
+    cls: type[TrainedPlugin], start: ModelPackage | None, options: Sequence[str]
+) -> ModelSettings:
+    """Settings of a fit: the default ones or those of a model, with what ``--set`` changes."""
+    from ..model_settings import SettingsError
+
+    settings: ModelSettings = cls.SettingsClass() if start is None else cls.settings_from_package(start)
+    try:
+        return settings.with_options(options)
+    except SettingsError as err:
+        raise MisuseError(f"--set {err}") from err
 
 
 def _describe(scores: dict[str, Any]) -> str:

@@ -17,11 +17,13 @@ __all__ = (
     "BlendLocalizerConfig",
     "CentersLocalizer",
     "CentersLocalizerConfig",
+    "CentersLocalizerSettings",
     "PeaksLocalizer",
     "PeaksLocalizerConfig",
     "Positions",
     "RegressionLocalizer",
     "RegressionLocalizerConfig",
+    "RegressionLocalizerSettings",
     "expected_counts",
     "find_localizer",
     "localizer_registry",
@@ -32,11 +34,11 @@ __all__ = (
 )
 
 from .base import BlendLocalizer, BlendLocalizerConfig, Positions
-from .centers import CentersLocalizer, CentersLocalizerConfig
+from .centers import CentersLocalizer, CentersLocalizerConfig, CentersLocalizerSettings
 from .consistency import expected_counts, several_mean, tilt_probabilities
 from .locating import locate_peaks
 from .merging import merge_peaks
 from .objects import OBJECT_COLUMNS
 from .peaks import PeaksLocalizer, PeaksLocalizerConfig
 from .registry import ENTRY_POINT_GROUP, find_localizer, localizer_registry
-from .regression import RegressionLocalizer, RegressionLocalizerConfig
+from .regression import RegressionLocalizer, RegressionLocalizerConfig, RegressionLocalizerSettings

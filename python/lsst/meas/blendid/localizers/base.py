@@ -15,7 +15,7 @@ is there.  Packages can add their own: a subclass of `BlendLocalizer` behind an 
 
 from __future__ import annotations
 
-__all__ = ("BlendLocalizer", "BlendLocalizerConfig", "Positions")
+__all__ = ("BlendLocalizer", "BlendLocalizerConfig", "BlendLocalizerSettings", "Positions")
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ import numpy as np
 
 from lsst.pex.config import Field, RangeField
 
-from ..classifiers import FitOptions
+from ..classifiers import FitOptions, LabelledSamples
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
 
@@ -44,13 +45,6 @@ class BlendLocalizerConfig(TrainedPluginConfig):
         max=1.0,
         inclusiveMax=True,
     )
-    matchRadius: Field[float] = Field(
-        doc="Largest distance between a detected peak and a position that mean the same object, PSF sigma.",
-        dtype=float,
-        default=1.5,
-        optional=False,
-        check=lambda x: x > 0.0,
-    )
     maxInferredPeaks: Field[int] = Field(
         doc="Most inferred peaks of a footprint; of more the least probable ones are left out, and the "
         "footprint is flagged too_many_candidates.",
@@ -58,6 +52,17 @@ class BlendLocalizerConfig(TrainedPluginConfig):
         default=600,
         optional=False,
         check=lambda x: x >= 0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendLocalizerSettings(ModelSettings):
+    """Settings that all localisers have."""
+
+    match_radius: float = setting(
+        1.5,
+        "Largest distance between a detected peak and a position that mean the same object, PSF sigma.",
+        more_than=0.0,
     )
 
 
@@ -117,57 +122,41 @@ class BlendLocalizer(TrainedPlugin, ABC):
 
     Parameters
     ----------
-    config
-        An instance of ``ConfigClass``; the default one if `None`.
-    package
-        The trained model; if `None`, the one that ``config.modelPackage``
-        names, and none if that is empty.
-
-    Raises
-    ------
-    ModelPackageError
-        Raised if the package cannot be read, is one of something else, or
-        was trained with another config or other inputs.
+    config, settings, package
+        As of `.trained_plugin.TrainedPlugin`.
 
     Notes
     -----
-    A subclass has a ``ConfigClass``, a ``name``, `fit` and `locate`; one that
-    learns something also has ``_get_state`` and ``_set_state``.
+    A subclass has a ``name``, `_fit` and `locate`; one that learns something also ``_shapes``.
     """
 
     kind: ClassVar[str] = "localizer"
     ConfigClass: ClassVar[type[BlendLocalizerConfig]] = BlendLocalizerConfig
-    untrained_fields: ClassVar[tuple[str, ...]] = (
-        *TrainedPlugin.untrained_fields,
-        "minProbability",
-        "maxInferredPeaks",
-    )
+    SettingsClass: ClassVar[type[ModelSettings]] = BlendLocalizerSettings
 
-    @abstractmethod
-    def fit(
-        self,
-        samples: FootprintSamples,
-        galaxies: Sequence[np.ndarray],
-        *,
-        options: FitOptions | None = None,
-    ) -> None:
+    def fit(self, train: LabelledSamples, options: FitOptions | None = None) -> None:
         """Learn from footprints whose galaxies are known.
 
         Parameters
         ----------
-        samples
-            Footprints of images, with the natural shares of blended, unblended and empty ones.
-        galaxies
-            For each image the objects that count, float32 of shape (k, 3): x, y (parent pixels) and
-            point-source S/N, wherever they are.
+        train
+            Footprints to learn from, with their galaxies (``centers``).
         options
-            Seed, pieces of sky and more, for those that use it.
+            Seed and more; the default ones if `None`.
 
         Raises
         ------
         ValueError
-            Raised if there is not one table of galaxies for each image, or too little to learn from.
+            Raised if the galaxies are not known, or there is too little to learn from.
         """
+        if train.centers is None:
+            raise ValueError("the places of the galaxies are not known; give scenes with truth tables")
+        self.history, self.package = {}, None
+        self._fit(train, train.centers, FitOptions() if options is None else options)
+
+    @abstractmethod
+    def _fit(self, train: LabelledSamples, galaxies: Sequence[np.ndarray], options: FitOptions) -> None:
+        """Learn; what is learned goes into ``_state``."""
 
     @abstractmethod
     def locate(self, samples: FootprintSamples) -> tuple[Positions, ...]:

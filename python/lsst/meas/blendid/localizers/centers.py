@@ -14,22 +14,24 @@ there, around them and in the image says how probable each is, and how well its 
 
 from __future__ import annotations
 
-__all__ = ("CentersLocalizer", "CentersLocalizerConfig")
+__all__ = ("CentersLocalizer", "CentersLocalizerConfig", "CentersLocalizerSettings")
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from lsst.pex.config import ChoiceField, Field, registerConfigurable
+from lsst.pex.config import Field, registerConfigurable
 
 from ..centers import Candidates, MapNetwork
 from ..classifiers import CentersClassifier
 from ..model_package import ModelPackage, ModelPackageError
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
 from .base import BlendLocalizerConfig
-from .object_localizer import ObjectLocalizer, ObjectLocalizerConfig
+from .object_localizer import ObjectLocalizer, ObjectLocalizerSettings
 from .registry import localizer_registry
 
 
-class CentersLocalizerConfig(ObjectLocalizerConfig):
+class CentersLocalizerConfig(BlendLocalizerConfig):
     """Config of `CentersLocalizer`."""
 
     mapPackage: Field[str] = Field(
@@ -39,17 +41,21 @@ class CentersLocalizerConfig(ObjectLocalizerConfig):
         default="centers-i-1",
         optional=False,
     )
-    views: ChoiceField[int] = ChoiceField(
-        doc="Views of an image, turned and mirrored, that the map is the mean of.",
-        dtype=int,
-        allowed={n: f"{n} views" for n in (1, 2, 4, 8)},
-        default=1,
-        optional=False,
-    )
 
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "centers-localizer-i-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CentersLocalizerSettings(ObjectLocalizerSettings):
+    """Settings of `CentersLocalizer`."""
+
+    views: int = setting(
+        1,
+        "Views of an image, turned and mirrored, that the map is the mean of.",
+        choices=(1, 2, 4, 8),
+    )
 
 
 @registerConfigurable("centers", localizer_registry)
@@ -69,9 +75,8 @@ class CentersLocalizer(ObjectLocalizer):
     """
 
     ConfigClass: ClassVar[type[BlendLocalizerConfig]] = CentersLocalizerConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = CentersLocalizerSettings
     name: ClassVar[str] = "centers"
-    # Which map it is, not where it lies, makes a model what it is.
-    untrained_fields: ClassVar[tuple[str, ...]] = (*ObjectLocalizer.untrained_fields, "mapPackage")
 
     _network: MapNetwork | None = None
 
@@ -92,10 +97,10 @@ class CentersLocalizer(ObjectLocalizer):
         assert self.network is not None
 
     def _key(self) -> tuple[object, ...]:
-        return (*super()._key(), self.network.digest, self.config.views)
+        return (*super()._key(), self.network.digest, self.settings.views)
 
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
-        readings = self.network.read(samples, n_views=self.config.views)
+        readings = self.network.read(samples, n_views=self.settings.views)
         return tuple(reading.candidates for reading in readings)
 
     def _get_metadata(self) -> dict[str, Any]:

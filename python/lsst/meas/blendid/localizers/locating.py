@@ -60,7 +60,7 @@ def locate_peaks(
     located = merge_peaks(
         samples.results[0],
         positions,
-        match_radius=localizer.config.matchRadius,
+        match_radius=localizer.settings.match_radius,
         min_probability=localizer.config.minProbability,
         max_inferred=localizer.config.maxInferredPeaks,
         usable=usable,

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ObjectLocalizer", "ObjectLocalizerConfig")
+__all__ = ("ObjectLocalizer", "ObjectLocalizerSettings")
 
 import dataclasses
 from abc import abstractmethod
@@ -19,16 +19,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from lsst.pex.config import Field
-
 from ..centers import CONTEXT_NAMES, Candidates
 from ..centers.inputs import compute_context
-from ..classifiers import FitOptions
-from ..classifiers.trees import TreeSettings
+from ..classifiers import FitOptions, LabelledSamples
 from ..footprints import DetectionResult
+from ..model_settings import ModelSettings, setting
 from ..peak_matching import GalaxyList
 from ..samples import FootprintSamples, SceneContext
-from .base import BlendLocalizer, BlendLocalizerConfig, Positions
+from .base import BlendLocalizer, BlendLocalizerSettings, Positions
 from .consistency import several_mean
 from .objects import OBJECT_COLUMNS, Objects, describe_objects, list_objects
 from .scoring import ObjectScorer, ScorerSettings, label_objects
@@ -38,43 +36,18 @@ _FLOOR = 0.02
 """Variance of the position of a very bright peak [PSF sigma²]: half a tenth of a pixel, rounded profiles."""
 
 
-class ObjectLocalizerConfig(BlendLocalizerConfig):
-    """Config of localisers that score objects."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ObjectLocalizerSettings(BlendLocalizerSettings):
+    """Settings of localisers that score objects."""
 
-    nTrees: Field[int] = Field(
-        doc="Most trees.", dtype=int, default=300, optional=False, check=lambda x: x > 0
-    )
-    nLeaves: Field[int] = Field(
-        doc="Most leaves of a tree.", dtype=int, default=31, optional=False, check=lambda x: 2 <= x <= 255
-    )
-    learningRate: Field[float] = Field(
-        doc="Factor on what each tree adds.",
-        dtype=float,
-        default=0.08,
-        optional=False,
-        check=lambda x: 0.0 < x <= 1.0,
-    )
-    minSamples: Field[int] = Field(
-        doc="Least number of objects in a leaf.", dtype=int, default=60, optional=False, check=lambda x: x > 0
-    )
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "nTrees": "scorer.trees.n_trees",
+        "nLeaves": "scorer.trees.n_leaves",
+        "learningRate": "scorer.trees.learning_rate",
+        "minSamples": "scorer.trees.min_samples",
+    }
 
-    def scorer_settings(self) -> ScorerSettings:
-        """Gather the settings of the fit.
-
-        Returns
-        -------
-        settings
-            The settings.
-        """
-        return ScorerSettings(
-            TreeSettings(
-                learning_rate=self.learningRate,
-                iterations=self.nTrees,
-                leaves=self.nLeaves,
-                least_samples=self.minSamples,
-                feature_share=0.5,
-            )
-        )
+    scorer: ScorerSettings = setting(ScorerSettings(), "How objects are scored.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +65,11 @@ class ObjectLocalizer(BlendLocalizer):
 
     Parameters
     ----------
-    config, package
+    config, settings, package
         As of `BlendLocalizer`.
     """
 
-    ConfigClass: ClassVar[type[BlendLocalizerConfig]] = ObjectLocalizerConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = ObjectLocalizerSettings
     known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "objects": OBJECT_COLUMNS,
         "images": CONTEXT_NAMES,
@@ -122,7 +95,7 @@ class ObjectLocalizer(BlendLocalizer):
 
     def _key(self) -> tuple[object, ...]:
         """What objects are kept under: all that they depend on."""
-        return ("objects", self.name, self.config.matchRadius, self.columns["objects"])
+        return ("objects", self.name, self.settings.match_radius, self.columns["objects"])
 
     def _describe(self, samples: FootprintSamples) -> tuple[_Described, ...]:
         """Objects of each image, once for all that ask."""
@@ -139,7 +112,7 @@ class ObjectLocalizer(BlendLocalizer):
     def _describe_image(
         self, result: DetectionResult, context: SceneContext, candidates: Candidates | None
     ) -> _Described:
-        objects = list_objects(result, candidates, match_radius=self.config.matchRadius)
+        objects = list_objects(result, candidates, match_radius=self.settings.match_radius)
         significance = _significance_at(result, objects)
         columns = describe_objects(result, context, objects, significance, self.columns["objects"])
         # The error of the position of a peak in noise falls with its significance (King 1983, PASP 95, 163).
@@ -158,21 +131,10 @@ class ObjectLocalizer(BlendLocalizer):
         compute_context(samples)
         return True
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        galaxies: Sequence[np.ndarray],
-        *,
-        options: FitOptions | None = None,
-    ) -> None:
-        self.config.validate()
-        options = FitOptions() if options is None else options
-        if len(galaxies) != len(samples.results):
-            raise ValueError(
-                f"{len(galaxies)} tables of galaxies were given for {len(samples.results)} images"
-            )
+    def _fit(self, train: LabelledSamples, galaxies: Sequence[np.ndarray], options: FitOptions) -> None:
+        samples = train.samples
         described = self._describe(samples)
-        group = options.deal_by(samples, 4)
+        group = train.group_by_sky(self.settings.scorer.n_folds)
         parts = []
         for i, (one, true) in enumerate(zip(described, galaxies, strict=True)):
             result, rows = samples.results[i], slice(*samples.offsets[i : i + 2])
@@ -192,11 +154,10 @@ class ObjectLocalizer(BlendLocalizer):
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
         options.say(f"{len(labels)} objects, {labels.mean():.3f} of them galaxies")
-        self.history = {}
         row = np.concatenate(
             [offset + one.objects.row for offset, one in zip(samples.offsets[:-1], described, strict=True)]
         )
-        natural = np.ones(len(samples), dtype=bool) if options.natural is None else options.natural
+        natural = np.ones(len(samples), dtype=bool) if train.natural is None else train.natural
         self._scorer, probability = ObjectScorer.fit(
             columns,
             labels,
@@ -207,7 +168,7 @@ class ObjectLocalizer(BlendLocalizer):
             has_candidate=has,
             natural=natural[row],
             min_probability=self.config.minProbability,
-            settings=self.config.scorer_settings(),
+            settings=self.settings.scorer,
             seed=options.seed,
             history=self.history,
             say=options.say,
@@ -222,9 +183,10 @@ class ObjectLocalizer(BlendLocalizer):
             self._numbers_of_image(samples)[natural],
             counts[natural],
         )
+        self._state = self._scorer.arrays | self._tail.arrays
 
     def locate(self, samples: FootprintSamples) -> tuple[Positions, ...]:
-        self._require_model(self._scorer is not None)
+        self._learned()
         assert self._scorer is not None
         found = []
         for one in self._describe(samples):
@@ -248,7 +210,7 @@ class ObjectLocalizer(BlendLocalizer):
         return tuple(found)
 
     def expect_several(self, samples: FootprintSamples, mean: np.ndarray) -> np.ndarray:
-        self._require_model(self._tail is not None)
+        self._learned()
         assert self._tail is not None
         return self._tail.predict(mean, self._numbers_of_image(samples))
 
@@ -257,14 +219,10 @@ class ObjectLocalizer(BlendLocalizer):
         chosen = [CONTEXT_NAMES.index(name) for name in self.columns["images"]]
         return compute_context(samples)[samples.scene_index][:, chosen]
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._scorer is not None)
-        assert self._scorer is not None and self._tail is not None
-        return self._scorer.arrays | self._tail.arrays
-
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         self._scorer = ObjectScorer(arrays, len(self.columns["objects"]))
         self._tail = TailFactor(arrays, len(self.columns["images"]))
+        self._state = self._scorer.arrays | self._tail.arrays
 
 
 def _count(result: DetectionResult, galaxies: np.ndarray) -> np.ndarray:

@@ -24,11 +24,11 @@ from lsst.pex.config import registerConfigurable
 from ..centers import CONTEXT_NAMES
 from ..samples import FootprintSamples
 from .base import BlendLocalizerConfig
-from .object_localizer import ObjectLocalizer, ObjectLocalizerConfig
+from .object_localizer import ObjectLocalizer
 from .registry import localizer_registry
 
 
-class PeaksLocalizerConfig(ObjectLocalizerConfig):
+class PeaksLocalizerConfig(BlendLocalizerConfig):
     """Config of `PeaksLocalizer`."""
 
     def setDefaults(self) -> None:

@@ -15,11 +15,12 @@ is the reference that maps of centres are to beat, and there where no map is.
 
 from __future__ import annotations
 
-__all__ = ("RegressionLocalizer", "RegressionLocalizerConfig")
+__all__ = ("RegressionLocalizer", "RegressionLocalizerConfig", "RegressionLocalizerSettings")
 
 import hashlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,12 +29,13 @@ from lsst.pex.config import Field, registerConfigurable
 
 from .._arrays import check_array
 from ..centers import Candidates
-from ..classifiers import FitOptions, LogisticClassifier
+from ..classifiers import FitOptions, LabelledSamples, LogisticClassifier
 from ..labels import owners
 from ..model_package import ModelPackage, ModelPackageError
+from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
 from .base import BlendLocalizerConfig
-from .object_localizer import ObjectLocalizer, ObjectLocalizerConfig
+from .object_localizer import ObjectLocalizer, ObjectLocalizerSettings
 from .registry import localizer_registry
 
 _MOST = 3
@@ -42,7 +44,7 @@ _FEWEST = 40
 """Least number of footprints with as many objects that a regression is fitted to."""
 
 
-class RegressionLocalizerConfig(ObjectLocalizerConfig):
+class RegressionLocalizerConfig(BlendLocalizerConfig):
     """Config of `RegressionLocalizer`."""
 
     embeddingPackage: Field[str] = Field(
@@ -52,13 +54,17 @@ class RegressionLocalizerConfig(ObjectLocalizerConfig):
         default="logistic-i-1",
         optional=False,
     )
-    nHidden: Field[int] = Field(
-        doc="Neurons of the hidden layer.", dtype=int, default=64, optional=False, check=lambda x: x > 0
-    )
 
     def setDefaults(self) -> None:
         super().setDefaults()
         self.modelPackage = "regression-localizer-i-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionLocalizerSettings(ObjectLocalizerSettings):
+    """Settings of `RegressionLocalizer`."""
+
+    n_hidden: int = setting(64, "Neurons of the hidden layer.", at_least=1)
 
 
 @registerConfigurable("regression", localizer_registry)
@@ -78,8 +84,8 @@ class RegressionLocalizer(ObjectLocalizer):
     """
 
     ConfigClass: ClassVar[type[BlendLocalizerConfig]] = RegressionLocalizerConfig
+    SettingsClass: ClassVar[type[ModelSettings]] = RegressionLocalizerSettings
     name: ClassVar[str] = "regression"
-    untrained_fields: ClassVar[tuple[str, ...]] = (*ObjectLocalizer.untrained_fields, "embeddingPackage")
 
     _embedding: LogisticClassifier | None = None
     _regressors: dict[str, np.ndarray] | None = None
@@ -110,8 +116,8 @@ class RegressionLocalizer(ObjectLocalizer):
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays of the regressors."""
-        n_inputs = len(self.embedding.config.features) + self.embedding.config.nComponents
-        hidden = self.config.nHidden
+        n_inputs = len(self.embedding.settings.features) + self.embedding.settings.n_components
+        hidden = self.settings.n_hidden
         shapes: dict[str, tuple[int, ...]] = {}
         for k in range(1, _MOST + 1):
             shapes |= {
@@ -132,16 +138,11 @@ class RegressionLocalizer(ObjectLocalizer):
         # Objects are listed after the fit of the regressors, and need the significance at them.
         return False
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        galaxies: Sequence[np.ndarray],
-        *,
-        options: FitOptions | None = None,
-    ) -> None:
-        options = FitOptions() if options is None else options
-        self._regressors = self._fit_regressors(samples, galaxies, options)
-        super().fit(samples, galaxies, options=options)
+    def _fit(self, train: LabelledSamples, galaxies: Sequence[np.ndarray], options: FitOptions) -> None:
+        # Objects are listed where the regressors say that they are.
+        self._regressors = self._fit_regressors(train.samples, galaxies, options)
+        super()._fit(train, galaxies, options)
+        self._state = self._learned() | self._regressors
 
     def _fit_regressors(
         self, samples: FootprintSamples, galaxies: Sequence[np.ndarray], options: FitOptions
@@ -173,7 +174,7 @@ class RegressionLocalizer(ObjectLocalizer):
                 )
             target = offset[first[use, None] + np.arange(k)].reshape(len(use), 2 * k)
             model = MLPRegressor(
-                hidden_layer_sizes=(self.config.nHidden,),
+                hidden_layer_sizes=(self.settings.n_hidden,),
                 early_stopping=True,
                 max_iter=300,
                 random_state=options.seed,
@@ -196,8 +197,7 @@ class RegressionLocalizer(ObjectLocalizer):
         return found
 
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
-        self._require_model(self._regressors is not None)
-        assert self._regressors is not None
+        state = self._learned() if self._regressors is None else self._regressors
         inputs = self.embedding.inputs(samples)
         p_n = np.asarray(self.embedding.predict(samples))
         middle, sigma = self._middle(samples), samples.psf_sigma
@@ -209,7 +209,6 @@ class RegressionLocalizer(ObjectLocalizer):
         parts = []
         for k in range(1, _MOST + 1):
             rows = np.flatnonzero(usable & (chosen == k))
-            state = self._regressors
             hidden = np.maximum(inputs[rows] @ state[f"hidden{k}_kernel"] + state[f"hidden{k}_bias"], 0.0)
             places = (hidden @ state[f"places{k}_kernel"] + state[f"places{k}_bias"]).reshape(len(rows), k, 2)
             places = middle[rows, None] + places * sigma[rows, None, None]
@@ -241,14 +240,9 @@ class RegressionLocalizer(ObjectLocalizer):
                 f"{self.config.embeddingPackage!r}; name that one in embeddingPackage"
             )
 
-    def _get_state(self) -> dict[str, np.ndarray]:
-        self._require_model(self._regressors is not None)
-        assert self._regressors is not None
-        return super()._get_state() | self._regressors
-
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         regressors = {name: np.asarray(arrays[name], dtype=np.float64) for name in self._shapes()}
         for name, shape in self._shapes().items():
             check_array(name, regressors[name], shape, positive=name.startswith("variance"))
         super()._set_state(arrays)
-        self._regressors = regressors
+        self._regressors, self._state = regressors, self._learned() | regressors

@@ -30,6 +30,7 @@ from ..classifiers.trees import (
     validate_trees,
 )
 from ..footprints import DetectionResult
+from ..model_settings import ModelSettings, setting
 from ..peak_matching import MATCH_RADIUS, GalaxyList, PeakList, match_peaks
 from .objects import Objects
 
@@ -65,21 +66,19 @@ _MOST = 4.0
 """Largest logarithm of a factor."""
 
 
-@dataclass(frozen=True)
-class ScorerSettings:
-    """How a scorer is fitted.
+@dataclass(frozen=True, kw_only=True)
+class ScorerSettings(ModelSettings):
+    """How a scorer is fitted."""
 
-    Parameters
-    ----------
-    trees
-        Settings of the trees.
-    n_folds
-        Number of folds of pieces of sky.  Trees are fitted without one of them after the other, which tells
-        when to stop and how to calibrate; the scorer is the mean of all.
-    """
-
-    trees: TreeSettings = TreeSettings(learning_rate=0.08, iterations=300, leaves=31, feature_share=0.5)
-    n_folds: int = 4
+    trees: TreeSettings = setting(
+        TreeSettings(learning_rate=0.08, n_trees=300, feature_share=0.5), "Settings of the trees."
+    )
+    n_folds: int = setting(
+        4,
+        "Number of folds of pieces of sky.  Trees are fitted without one of them after the other, which "
+        "tells when to stop and how to calibrate; the scorer is the mean of all.",
+        at_least=2,
+    )
 
 
 def label_objects(

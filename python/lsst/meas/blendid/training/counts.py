@@ -38,7 +38,7 @@ def add_counts(package: ModelPackage, labelled: LabelledScenes) -> ModelPackage:
         Raised if it is a model of something else.
     """
     classifier = find_classifier(package).from_package(package)
-    classifier.fit_counts(labelled.samples, labelled.counts)
+    classifier.fit_counts(labelled)
     metadata = dict(package.metadata)
     metadata["counts"] = classifier.to_package().metadata["counts"]
     metadata["training"] = metadata["training"] | {

@@ -133,21 +133,21 @@ class _Labeller:
         n_unlabelled = int(np.count_nonzero(~known))
         labelled = scene.labels is not None
         scenes = LabelledScenes(
-            samples,
-            counts,
-            np.zeros(len(counts), dtype=np.int64),
-            (float("nan") if labelled else float(counts.sum()) / max(len(true), 1),),
-            (
+            samples=samples,
+            counts=counts,
+            sky=np.zeros(len(counts), dtype=np.int64),
+            inside=(float("nan") if labelled else float(counts.sum()) / max(len(true), 1),),
+            provenance=(
                 scene.provenance
                 | {"noise": config.noiseSource, "background": bool(config.doSubtractBackground)}
                 | ({"unlabelled": n_unlabelled} if n_unlabelled else {}),
             ),
-            (config,),
-            self.snr_min,
-            None if labelled else (_remember(scene.truth, self.snr_min),),
-            n_unlabelled,
-            tuple(f"{scene.name}: {note}" for note in scene.notes),
-            (scene.sky,),
+            footprints=(config,),
+            snr_min=self.snr_min,
+            truths=None if labelled else (_remember(scene.truth, self.snr_min),),
+            n_unlabelled=n_unlabelled,
+            notes=tuple(f"{scene.name}: {note}" for note in scene.notes),
+            skies=(scene.sky,),
         )
         return scenes, lost
 

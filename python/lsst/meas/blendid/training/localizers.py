@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = ("score_localizer", "train_localizer")
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,12 +22,12 @@ from ..calibration import fit_calibration
 from ..classifiers import FitOptions
 from ..localizers import BlendLocalizer, BlendLocalizerConfig, localizer_registry
 from ..model_package import ModelPackage
+from ..model_settings import ModelSettings
 from ..peak_matching import GalaxyList, PeakList, match_peaks
 from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, rounded, summarize_scenes
 from .scenes import LabelledScenes, Progress, SceneSource, Settings, check_sky
 from .settings import footprint_settings
-from .train import find_natural
 
 
 def train_localizer(
@@ -36,6 +35,7 @@ def train_localizer(
     scenes: Sequence[SceneSource] | LabelledScenes,
     *,
     config: BlendLocalizerConfig | None = None,
+    settings: ModelSettings | None = None,
     footprints: Settings | None = None,
     model_name: str | None = None,
     validation: LabelledScenes | None = None,
@@ -52,7 +52,9 @@ def train_localizer(
     scenes
         The scenes; those that are labelled must have their images, or what the localiser prepared of them.
     config
-        Its config; the default one if `None`.
+        Its config, which names what it builds on; the default one if `None`.
+    settings
+        Its settings; the default ones if `None`.
     footprints
         Settings of the footprints, for scenes that are not labelled yet (`.label_scenes`).
     model_name
@@ -84,10 +86,7 @@ def train_localizer(
         hint, known = did_you_mean(name, localizer_registry), ", ".join(sorted(localizer_registry))
         raise KeyError(f"unknown localizer {name!r}{hint}; there are {known}")
     cls = localizer_registry[name]
-    chosen: Any = cls.ConfigClass() if config is None else config.copy()
-    chosen.modelPackage = ""
-    chosen.validate()
-    localizer = cls(chosen)
+    localizer = cls(config, settings=cls.SettingsClass() if settings is None else settings)
     labelled = (
         scenes
         if isinstance(scenes, LabelledScenes)
@@ -98,13 +97,9 @@ def train_localizer(
             progress=progress,
         )
     )
-    if labelled.centers is None:
-        raise ValueError("the places of the galaxies are not known; give scenes with truth tables")
     check_sky(labelled)
-    options = dataclasses.replace(
-        FitOptions() if options is None else options, sky=labelled.sky, natural=find_natural(labelled)
-    )
-    localizer.fit(labelled.samples, labelled.centers, options=options)
+    options = FitOptions() if options is None else options
+    localizer.fit(labelled, options)
     training = describe_training(labelled, localizer) | {"seed": options.seed}
     facts = facts or {}
     with_settings = "recipe" not in facts

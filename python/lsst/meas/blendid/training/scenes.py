@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..classifiers import LabelledSamples
 from ..footprints import FootprintConfig
 from ..labels import counted_objects
 from ..psf import PsfSummary, summarize_psf
@@ -189,19 +190,20 @@ class SimulatedScene:
         )
 
 
-@dataclass(frozen=True)
-class LabelledScenes:
-    """Footprints of scenes with their true numbers of galaxies.
+@dataclass(frozen=True, kw_only=True)
+class LabelledScenes(LabelledSamples):
+    """Footprints of scenes with their true numbers of galaxies, and what is known of the scenes.
 
     Parameters
     ----------
-    samples
-        The n footprints.
-    counts
-        Number of galaxies in each, int of shape (n,).
-    sky
-        Piece of sky of each, int of shape (n,): the same for several noise
-        draws of one sky.
+    samples, counts, weights, sky
+        As of `.classifiers.LabelledSamples`.
+    centers
+        As there; by default those of the ``truths`` that count, and not known without these.
+    natural
+        As there; by default the footprints of scenes whose galaxies are smooth, as those of cosmoDC2.
+        Scenes with clumpy galaxies are there for models to know such galaxies, not to say how many there are;
+        probabilities that refer to them are too careful for smooth ones.
     inside
         Share of the galaxies over the S/N limit that lie in a footprint, for
         each scene.
@@ -223,8 +225,6 @@ class LabelledScenes:
         Names of the pieces of sky, by the numbers in ``sky``; scenes without them cannot be joined.
     """
 
-    samples: FootprintSamples
-    counts: np.ndarray
     sky: np.ndarray
     inside: tuple[float, ...]
     provenance: tuple[dict[str, Any], ...]
@@ -251,28 +251,37 @@ class LabelledScenes:
         """
         names = sorted({name for part in parts for name in part.skies})
         numbers = [np.array([names.index(name) for name in part.skies], dtype=np.int64) for part in parts]
+        truths = tuple(table for part in parts for table in part.truths or ())
         return cls(
-            FootprintSamples.join([part.samples for part in parts]),
-            np.concatenate([part.counts for part in parts]),
-            np.concatenate([number[part.sky] for number, part in zip(numbers, parts, strict=True)]),
-            tuple(share for part in parts for share in part.inside),
-            tuple(facts for part in parts for facts in part.provenance),
-            tuple(config for part in parts for config in part.footprints),
-            parts[0].snr_min,
-            tuple(table for part in parts for table in part.truths or ())
-            if all(part.truths is not None for part in parts)
-            else None,
-            sum(part.n_unlabelled for part in parts),
-            tuple(dict.fromkeys(note for part in parts for note in part.notes)),
-            tuple(names),
+            samples=FootprintSamples.join([part.samples for part in parts]),
+            counts=np.concatenate([part.counts for part in parts]),
+            sky=np.concatenate([number[part.sky] for number, part in zip(numbers, parts, strict=True)]),
+            inside=tuple(share for part in parts for share in part.inside),
+            provenance=tuple(facts for part in parts for facts in part.provenance),
+            footprints=tuple(config for part in parts for config in part.footprints),
+            snr_min=parts[0].snr_min,
+            truths=truths if all(part.truths is not None for part in parts) else None,
+            n_unlabelled=sum(part.n_unlabelled for part in parts),
+            notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+            skies=tuple(names),
         )
 
-    @property
-    def centers(self) -> tuple[np.ndarray, ...] | None:
-        """Objects that count, scene by scene: x, y (pixels), S/N, float32 (m, 3); `None` if not known."""
-        if self.truths is None:
+    def __post_init__(self) -> None:
+        if self.centers is None and self.truths is not None:
+            centers = [counted_objects(truth, self.snr_min).astype("f4") for truth in self.truths]
+            object.__setattr__(self, "centers", tuple(centers))
+        super().__post_init__()
+        if self.natural is None:
+            object.__setattr__(self, "natural", self._find_natural())
+
+    def _find_natural(self) -> np.ndarray | None:
+        """Footprints of scenes with smooth galaxies; `None` if that are all, or all of one kind."""
+        settings = [scene.get("settings", {}) for scene in self.provenance]
+        smooth = np.array([not scene.get("population.clumpyFraction", 0.0) for scene in settings], dtype=bool)
+        if smooth.all():
             return None
-        return tuple(counted_objects(truth, self.snr_min).astype("f4") for truth in self.truths)
+        natural: np.ndarray = smooth[self.samples.scene_index]
+        return natural if len(np.unique(self.blended[natural])) == 2 else None
 
     @property
     def mix(self) -> dict[str, float]:

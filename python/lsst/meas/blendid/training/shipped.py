@@ -15,6 +15,7 @@ from __future__ import annotations
 
 __all__ = ("SHIPPED_MODELS", "ShippedModel", "add_shipped_counts", "shipped_scenes", "train_shipped_models")
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from .._suggest import did_you_mean
-from ..classifiers import BlendClassifierConfig, FitOptions, classifier_registry, find_classifier
+from ..classifiers import FitOptions, classifier_registry, find_classifier
 from ..footprints import FootprintConfig
 from ..localizers import localizer_registry
 from ..model_package import SUFFIX, ModelPackage
+from ..model_settings import ModelSettings
 from ..samples import FootprintSamples
 from .counts import add_counts
 from .dial import dial_scenes
@@ -183,14 +185,16 @@ def _check_names(models: Sequence[str] | None, out: Path) -> None:
         raise ValueError(f"no such model is shipped: {names}; there are {', '.join(SHIPPED_MODELS)}")
 
 
-def _configure(recipe: ShippedModel, folder: Path) -> BlendClassifierConfig:
-    """Config of a model: the default one, with the members."""
-    config: Any = classifier_registry[recipe.classifier].ConfigClass()
-    config.modelPackage = ""
-    if recipe.members:
-        config.members = [SHIPPED_MODELS[name].classifier for name in recipe.members]
-        config.memberPackages = [str(folder / f"{name}{SUFFIX}") for name in recipe.members]
-    return config
+def _choose_settings(recipe: ShippedModel, folder: Path) -> ModelSettings:
+    """Settings of a model: the default ones, with the members."""
+    settings: Any = classifier_registry[recipe.classifier].SettingsClass()
+    if not recipe.members:
+        return settings
+    return dataclasses.replace(
+        settings,
+        members=tuple(SHIPPED_MODELS[name].classifier for name in recipe.members),
+        member_packages=tuple(str(folder / f"{name}{SUFFIX}") for name in recipe.members),
+    )
 
 
 def _train_localizer(
@@ -198,13 +202,13 @@ def _train_localizer(
 ) -> ModelPackage:
     """Train a localiser; its map or embedding is of a model in the folder, or of the shipped one."""
     config: Any = localizer_registry[recipe.classifier].ConfigClass()
-    config.modelPackage = ""
     for field in ("mapPackage", "embeddingPackage"):
         path = folder / f"{getattr(config, field, '')}{SUFFIX}"
         if path.exists():
             setattr(config, field, str(path))
     say(f"{name}: simulating {recipe.n_scenes} scenes")
-    prepare = localizer_registry[recipe.classifier](config).prepare
+    cls = localizer_registry[recipe.classifier]
+    prepare = cls(config, settings=cls.SettingsClass()).prepare
     labelled = label_shipped(recipe.part, truths, recipe.n_scenes, prepare)
     return train_localizer(
         recipe.classifier,
@@ -265,8 +269,8 @@ def train_shipped_models(
             paths.append(package.write(out / f"{name}{SUFFIX}"))
             say(f"{paths[-1]}: {time.perf_counter() - start:.0f} s in all")
             continue
-        config = _configure(recipe, out)
-        classifier = classifier_registry[recipe.classifier](config)
+        settings = _choose_settings(recipe, out)
+        classifier = classifier_registry[recipe.classifier](settings=settings)
         say(f"{name}: simulating {recipe.n_scenes} scenes")
         train = label_shipped(recipe.part, truths, recipe.n_scenes, classifier.prepare)
         validation = label_shipped("validation", truths, recipe.n_scenes, classifier.prepare)
@@ -278,7 +282,7 @@ def train_shipped_models(
             recipe.classifier,
             train,
             validation=validation,
-            config=config,
+            settings=settings,
             model_name=name,
             options=FitOptions(seed=1, folder=folder, report=say),
             calibration=recipe.calibration,

@@ -177,13 +177,13 @@ def label_stamps(
             if progress is not None:
                 progress(done, n_total)
     return LabelledScenes(
-        FootprintSamples(results, contexts),
-        np.concatenate(counts),
-        np.concatenate(skies),
-        tuple(inside),
-        tuple(provenance),
-        tuple(copy.deepcopy(footprints) for _ in results),
-        snr_min,
+        samples=FootprintSamples(results, contexts),
+        counts=np.concatenate(counts),
+        sky=np.concatenate(skies),
+        inside=tuple(inside),
+        provenance=tuple(provenance),
+        footprints=tuple(copy.deepcopy(footprints) for _ in results),
+        snr_min=snr_min,
     )
 
 

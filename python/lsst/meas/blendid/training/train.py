@@ -10,25 +10,23 @@
 
 from __future__ import annotations
 
-__all__ = ("find_natural", "simulated_scenes", "train_classifier")
+__all__ = ("simulated_scenes", "train_classifier")
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._suggest import did_you_mean
-from ..classifiers import BlendClassifierConfig, FitOptions, LabelledSamples, classifier_registry
+from ..classifiers import FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
+from ..model_settings import ModelSettings
 from .cross_validation import cross_validate
 from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, summarize_scenes
 from .scenes import LabelledScenes, Progress, SceneSource, Settings, SimulatedScene, check_sky
 from .settings import footprint_settings
-from .transfer import fine_tune, read_start
+from .transfer import fine_tune
 from .validation import compare_to_start, validate
 
 if TYPE_CHECKING:
@@ -86,25 +84,13 @@ def simulated_scenes(
     ]
 
 
-def find_natural(labelled: LabelledScenes) -> np.ndarray | None:
-    """Footprints of scenes whose galaxies are smooth, as those of cosmoDC2; `None` for all.
-
-    Scenes with clumpy galaxies are there for models to know such galaxies, not to say how many there are;
-    probabilities that refer to them are too careful for smooth ones.
-    """
-    settings = [scene.get("settings", {}) for scene in labelled.provenance]
-    smooth = np.array([not scene.get("population.clumpyFraction", 0.0) for scene in settings], dtype=bool)
-    natural: np.ndarray = smooth[labelled.samples.scene_index]
-    kinds = np.unique(labelled.counts[natural] > 1)
-    return None if smooth.all() or len(kinds) < 2 else natural
-
-
 def train_classifier(
     name: str,
     scenes: Sequence[SceneSource] | LabelledScenes,
     *,
     validation: Sequence[SceneSource] | LabelledScenes | None = None,
-    config: BlendClassifierConfig | None = None,
+    settings: ModelSettings | None = None,
+    start: ModelPackage | None = None,
     footprints: FootprintConfig | Settings | None = None,
     snr_min: float | None = None,
     model_name: str | None = None,
@@ -124,9 +110,10 @@ def train_classifier(
         Scenes to learn from, or their labelled footprints.
     validation
         Scenes of other sky to score it on; the scores go into the package.
-    config
-        Settings of the classifier; its defaults if `None`.  ``modelPackage``
-        is not looked at.
+    settings
+        Settings of the classifier; its defaults, or those of ``start``, if `None`.
+    start
+        Model to go on from: it is fine-tuned (`.transfer.fine_tune`) instead of a fit from nothing.
     footprints
         Settings of the footprints, or several that are dealt out to the scenes in turn, or a function that
         gives those of a scene; `footprint_settings` for both kinds of noise if `None`.  Labelled scenes have
@@ -137,8 +124,7 @@ def train_classifier(
     model_name
         Name of the model; by default ``<classifier>-trained``.
     options
-        Seed, folder of checkpoints and the like; its centres and validation data are those of the scenes.
-        With a ``start`` that model is fine-tuned (`.transfer.fine_tune`).
+        Seed, folder of checkpoints and the like.
     calibration
         Fit this calibration (`.calibration.CALIBRATION_METHODS`) on the validation scenes and put it
         into the package; the scores are then cross-fitted (`.validation.validate`).
@@ -169,21 +155,20 @@ def train_classifier(
         hint, known = did_you_mean(name, classifier_registry), ", ".join(sorted(classifier_registry))
         raise KeyError(f"unknown classifier {name!r}{hint}; there are {known}")
     cls = classifier_registry[name]
-    chosen: Any = cls.ConfigClass() if config is None else config.copy()
-    chosen.modelPackage = ""
-    chosen.validate()
+    if settings is None:
+        settings = cls.SettingsClass() if start is None else cls.settings_from_package(start)
     if isinstance(scenes, LabelledScenes):
         if footprints is not None or snr_min is not None:
             raise ValueError(
                 "labelled scenes have their footprint settings and S/N limit already; "
                 "leave out footprints and snr_min, or label the scenes with them"
             )
-        settings: Settings = list(scenes.footprints)
+        kinds: Settings = list(scenes.footprints)
         snr_min = scenes.snr_min
     else:
         if footprints is None:
             footprints = footprint_settings()
-        settings = [footprints] if isinstance(footprints, FootprintConfig) else footprints
+        kinds = [footprints] if isinstance(footprints, FootprintConfig) else footprints
         snr_min = 5.0 if snr_min is None else snr_min
     n_train = 0 if isinstance(scenes, LabelledScenes) else len(scenes)
     n_total = n_train + (
@@ -196,48 +181,44 @@ def train_classifier(
         report = None if progress is None else lambda i, _n: progress(done + i, n_total)
         return label_scenes(
             sources,
-            settings,
+            kinds,
             snr_min=snr_min,
             keep_planes=cls.needs_planes,
             prepare=preparer.prepare,
             progress=report,
         )
 
-    preparer = cls(chosen)
+    preparer = cls(settings=settings)
     labelled = label(scenes, 0)
     check_sky(labelled)
     held_out = None if validation is None else label(validation, n_train)
-    options = dataclasses.replace(
-        FitOptions() if options is None else options,
-        centers=labelled.centers,
-        sky=labelled.sky,
-        natural=find_natural(labelled),
-        validation=(
-            None if held_out is None else LabelledSamples(held_out.samples, held_out.counts, held_out.centers)
-        ),
-    )
-    if options.start is not None:
-        classifier = fine_tune(cls, chosen, labelled, options)
+    options = FitOptions() if options is None else options
+    if start is not None:
+        classifier = fine_tune(start, labelled, validation=held_out, settings=settings, options=options)
     else:
-        classifier = cls(chosen)
-        classifier.fit(labelled.samples, labelled.counts, options=options)
-        classifier.fit_counts(labelled.samples, labelled.counts)
-    scored = labelled if held_out is None else held_out
+        classifier = cls(settings=settings)
+        classifier.fit(labelled, held_out, options)
+        classifier.fit_counts(labelled)
     if held_out is not None:
         scores = validate(classifier, held_out, calibration, options.say)
+    elif folds > 1:
+        scores = cross_validate(
+            cls, labelled, folds, settings=settings, start=start, options=options, progress=progress
+        )
     else:
-        scores = cross_validate(cls, chosen, labelled, options, folds, progress) if folds > 1 else {}
-    if options.start is not None:
-        start = read_start(cls, chosen, options.start)
-        scores = compare_to_start(scores, start, options.start.name, scored)
+        scores = {}
+    if start is not None:
+        scores = compare_to_start(
+            scores, cls.from_package(start), start.name, labelled if held_out is None else held_out
+        )
     facts = facts or {}
     with_settings = "recipe" not in facts
     training = describe_training(labelled, classifier) | {"seed": options.seed}
     training["scenes"] = summarize_scenes(labelled, with_settings=with_settings)
     if held_out is not None:
         scores["scenes"] = summarize_scenes(held_out, with_settings=with_settings)
-    if options.start is not None:
-        training["start"] = options.start.name
+    if start is not None:
+        training["start"] = start.name
     return classifier.to_package(
         model_name or f"{name}-trained",
         inputs=describe_inputs(labelled),

@@ -10,20 +10,14 @@
 
 from __future__ import annotations
 
-__all__ = ("check_start", "choose_settings", "fine_tune", "read_start", "settings_of_model")
+__all__ = ("check_start", "check_tunable", "choose_settings", "fine_tune", "settings_of_model")
 
-from typing import Any
-
-from ..calibration import fit_calibration
-from ..classifiers import BlendClassifier, BlendClassifierConfig, FitOptions, split_probabilities
-from ..classifiers.weighting import check_counts
+from ..classifiers import BlendClassifier, FitOptions, find_classifier
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage, ModelPackageError
+from ..model_settings import ModelSettings
 from .scenes import LabelledScenes
 from .settings import VARIANT_FIELDS, footprint_settings
-
-_FEW = 1000
-"""With fewer footprints Platt's calibration with two parameters is fitted, otherwise beta's with three."""
 
 
 def settings_of_model(package: ModelPackage) -> list[FootprintConfig]:
@@ -131,87 +125,76 @@ def check_start(package: ModelPackage, labelled: LabelledScenes) -> None:
             )
 
 
-def read_start(
-    cls: type[BlendClassifier], config: BlendClassifierConfig, package: ModelPackage
-) -> BlendClassifier:
-    """Read a model that is to be gone on from.
-
-    Parameters
-    ----------
-    cls
-        Class of the classifier.
-    config
-        The config of the fit.
-    package
-        The model.
-
-    Returns
-    -------
-    classifier
-        The classifier as it was trained.
-
-    Raises
-    ------
-    ModelPackageError
-        Raised if the model is of another classifier, has another config (but for ``cls.start_fields``), or
-        cannot be used.
-    """
-    if cls.start_fields and package.classifier == cls.name:
-        wanted: Any = config.copy()
-        trained = cls.config_from_package(package)
-        for name in cls.start_fields:
-            setattr(wanted, name, getattr(trained, name))
-        return cls.from_package(package, wanted)
-    return cls.from_package(package, config)
-
-
 def fine_tune(
-    cls: type[BlendClassifier],
-    config: BlendClassifierConfig,
+    start: ModelPackage,
     labelled: LabelledScenes,
-    options: FitOptions,
+    *,
+    validation: LabelledScenes | None = None,
+    settings: ModelSettings | None = None,
+    options: FitOptions | None = None,
 ) -> BlendClassifier:
-    """Fit a classifier, starting from a trained model.
+    """Adapt a trained model to other data.
 
     Parameters
     ----------
-    cls
-        Class of the classifier.
-    config
-        Its config, which has to be that of the model.
+    start
+        The model.
     labelled
         Labelled footprints, a few hundred of them say.
+    validation
+        Others, for early stopping.
+    settings
+        Its settings, with others of those that may be
+        (`~lsst.meas.blendid.classifiers.BlendClassifier.tunable`); the same if `None`.
     options
-        Options with the model as ``start``.
+        Seed and the like.
 
     Returns
     -------
     classifier
-        The fine-tuned one if its class can go on from a model
-        (`~lsst.meas.blendid.classifiers.BlendClassifier.can_start`).  For the others it is the old
-        model with another calibration: P(blended) is mapped to what fits the labels (Platt's map, or
-        beta's from 1000 footprints on), which mends a shifted or stretched probability, and
-        leaves the order of the footprints as it was.
+        The fine-tuned model (`~lsst.meas.blendid.classifiers.BlendClassifier.fine_tune`).
 
     Raises
     ------
     ModelPackageError
-        Raised if the model does not fit classifier, config, bands or footprint settings.
+        Raised if the model cannot be used, or not for these bands, footprint settings or settings.
     ValueError
         Raised if the labels are of one kind only.
     """
-    assert options.start is not None
-    check_start(options.start, labelled)
-    classifier = read_start(cls, config, options.start)
-    if cls.can_start:
-        start, classifier = classifier, cls(config)
-        classifier.fit(labelled.samples, labelled.counts, options=options)
-        # Large numbers of galaxies are too rare among a few footprints.
-        classifier.take_counts(start)
-        return classifier
-    counts = check_counts(labelled.samples, labelled.counts, None)
-    raw, _ = split_probabilities(classifier.predict(labelled.samples))
-    method = "platt" if len(counts) < _FEW else "beta"
-    classifier.calibration = fit_calibration(raw, counts > 1, method)
-    options.say(f"{cls.name} cannot be fitted further: its probabilities are calibrated anew ({method})")
+    check_start(start, labelled)
+    classifier = find_classifier(start).from_package(start)
+    if settings is not None:
+        classifier.settings = check_tunable(start, settings)
+    classifier.fine_tune(labelled, validation, options)
     return classifier
+
+
+def check_tunable(start: ModelPackage, settings: ModelSettings) -> ModelSettings:
+    """Make sure that a model can be fine-tuned with other settings.
+
+    Parameters
+    ----------
+    start
+        The model.
+    settings
+        The settings.
+
+    Returns
+    -------
+    settings
+        The same.
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if others of them differ from those of the model than may.
+    """
+    cls = find_classifier(start)
+    trained, wanted = cls.settings_from_package(start).to_dict(), settings.to_dict()
+    if different := [name for name in wanted if wanted[name] != trained[name] and name not in cls.tunable]:
+        free = f", only {', '.join(cls.tunable)}," if cls.tunable else ""
+        raise ModelPackageError(
+            f"{', '.join(different)}: other settings than those that {start.source} was trained with; of a "
+            f"{cls.name!r} model none{free} can be set when it is fine-tuned"
+        )
+    return settings
