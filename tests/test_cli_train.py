@@ -191,7 +191,6 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
             1,
             "a: no such file",
         ),
-        (("--shipped", "models", "--classifier", "logistic"), 2, "--shipped goes without"),
     ],
 )
 def test_train_with_bad_options(

@@ -10,8 +10,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -21,17 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from lsst.meas.blendid.simulation import SimulationError
 from lsst.meas.blendid.simulation.catalogs.cosmodc2 import PopulationModel
+from toy_tools import load_tool
 
 
 @pytest.fixture(scope="module")
 def fit(repo_root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fit_cosmodc2", repo_root / "tools" / "fit_cosmodc2.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Data classes look their module up.
-    sys.modules["fit_cosmodc2"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool(repo_root, "fit_cosmodc2")
 
 
 def _write_sample(folder: Path, healpixels: tuple[int, ...], n: int = 150) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import astropy.units as u
 import astropy.wcs
@@ -33,9 +32,8 @@ from lsst.meas.blendid.classifiers import (
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.metrics import score
-from lsst.meas.blendid.model_package import ModelPackage, list_shipped
 from lsst.meas.blendid.samples import FootprintSamples
-from lsst.meas.blendid.simulation import SplitError, find_truth_scene
+from lsst.meas.blendid.simulation import find_truth_scene
 from lsst.meas.blendid.training import (
     FileScene,
     LabelledScenes,
@@ -45,12 +43,9 @@ from lsst.meas.blendid.training import (
     label_scenes,
     measure_coadd,
     read_truth,
-    shipped_scenes,
     simulated_scenes,
     train_classifier,
 )
-from lsst.meas.blendid.training.__main__ import main
-from lsst.meas.blendid.training.shipped import SHIPPED_MODELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,44 +312,6 @@ def test_seeds_of_scenes_are_all_different() -> None:
     scenes = simulated_scenes(n_scenes=2, draws=3, seed=10)
     assert sorted(s.seed for s in scenes) == list(range(10, 10 + 2 * 3 * 3))
     assert {s.size_model for s in scenes} == {"cosmodc2", "1.6x", "large"}
-
-
-def test_shipped_models_train_on_training_sky_only(shared_data: Path) -> None:
-    skies: dict[str, Any] = {}
-    for split in ("train", "validation"):
-        scenes = shipped_scenes(split, shared_data)
-        from_truths = [s for s in scenes if s.source != "parametric"]
-        skies[split] = {Path(str(s.source)).name for s in from_truths}
-        assert all(s.split == split for s in from_truths)
-    assert skies["train"] == {f"scene_0{i}.fits" for i in (1, 2, 3, 5)}
-    assert skies["validation"] == {f"scene_0{i}.fits" for i in (4, 7, 8)}
-    with pytest.raises(SplitError, match="test sky"):
-        SimulatedScene(find_truth_scene(0, shared_data), split="train", size=(300, 300)).load()
-
-
-@pytest.mark.parametrize("name", list_shipped())
-def test_shipped_models_were_made_by_the_documented_command(name: str, shared_data: Path) -> None:
-    package, recipe = ModelPackage.read(name), SHIPPED_MODELS[name]
-    assert (package.kind, package.classifier) == (recipe.kind, recipe.classifier)
-    scenes = package.metadata["training"]["scenes"]
-    expected = shipped_scenes(recipe.part, shared_data, n_scenes=recipe.n_scenes)
-    assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]
-    # Drawn scenes are of no part of the sky, and those of truths of the right one.
-    assert {scene["split"] for scene in scenes} <= {"train", "none"}
-    held_out = package.metadata["validation"]["scenes"]
-    assert {scene["split"] for scene in held_out} <= {"validation", "none"}
-    assert {scene["seed"] for scene in scenes}.isdisjoint(scene["seed"] for scene in held_out)
-
-
-def test_command_without_truths_is_one_clear_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("BLENDID_DATA", raising=False)
-    assert main(["--out", str(tmp_path)]) == 1
-    assert "BLENDID_DATA" in capsys.readouterr().err
-    assert main(["--out", str(tmp_path / "none"), "--truths", str(tmp_path)]) == 1
-    assert "output folder does not exist" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 def test_depth_of_coadds_by_solid_angle(tmp_path: Path) -> None:

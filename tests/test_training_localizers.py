@@ -124,7 +124,6 @@ def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
         ((*BASE, "--folds", "3"), 2, "--folds goes without --localizer"),
         ((*BASE, "--checkpoints", "a"), 2, "--checkpoints goes without --localizer"),
         ((*BASE, "--set", "cutout.size=3"), 2, "cutout.size"),
-        (("--shipped", "models", "--localizer", "peaks"), 2, "--shipped goes without"),
         (
             ("--localizer", "centers", "--out", "m.blendid", "-c", "mapPackage=features-i-1"),
             2,

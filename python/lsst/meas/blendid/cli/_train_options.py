@@ -70,7 +70,6 @@ class TrainOptions:
     config_options: tuple[str, ...]
     jobs: int
     overwrite: bool
-    shipped_folder: Path | None
 
     given: dict[str, Any]
     """What was given on the command line, JSON-compatible: files by their names, and without where
@@ -86,7 +85,7 @@ class TrainOptions:
 _PATH = click.Path(path_type=Path)
 _NUMBER = click.IntRange(min=1)
 _ARCSEC = click.FloatRange(min=0.0, min_open=True)
-_NOT_DESCRIBED = ("path", "checkpoints", "jobs", "log", "overwrite", "shipped_folder", "truths")
+_NOT_DESCRIBED = ("path", "checkpoints", "jobs", "log", "overwrite", "truths")
 _FILES = ("coadds", "tables", "labels", "stamp_sets", "test_sets", "like", "butler", "start")
 
 
@@ -383,13 +382,6 @@ _OPTIONS = (
         show_default=True,
     ),
     _option("--overwrite", "overwrite", "Replace an older file of that name.", default=False, is_flag=True),
-    _option(
-        "--shipped",
-        "shipped_folder",
-        "Instead of all this make the models that come with the package, from fixed seeds.",
-        metavar="DIR",
-        type=_PATH,
-    ),
 )
 
 

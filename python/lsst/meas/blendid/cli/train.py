@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._suggest import did_you_mean
-from ._common import CommandError, MisuseError, announce, common_options, make_output_folder
+from ._common import CommandError, MisuseError, announce, common_options
 from ._train_checks import check_fit, check_options, check_output
 from ._train_log import TrainingLog, check_checkpoints
 from ._train_options import TrainOptions, train_options
@@ -64,13 +64,7 @@ def train(o: TrainOptions) -> None:
       blendid train --classifier peaks --out my.blendid --coadd a.fits --truth a.truth.parquet
       blendid train --classifier logistic --out my.blendid --stamps bh --stamp-noise 15 --test-stamps coin
       blendid train --localizer centers --out my-localizer.blendid
-      blendid train --shipped models
     """  # noqa: D301
-    if o.shipped_folder is not None:
-        if o.classifier is not None or o.localizer is not None or o.path is not None:
-            raise click.UsageError("--shipped goes without --classifier, --localizer and --out")
-        _train_shipped(o.shipped_folder, o.truths)
-        return
     if o.path is None or (o.classifier is None and o.localizer is None and o.start is None):
         raise click.UsageError(
             "--classifier and --out are needed, or --localizer and --out, or --from and --out"
@@ -460,12 +454,3 @@ def _deal_to_few(scenes: Sequence[SceneSource], settings: Settings) -> tuple[Seq
     if len(scenes) >= len(settings):
         return scenes, settings
     return [scene for scene in scenes for _ in kinds], kinds
-
-
-def _train_shipped(folder: Path, truths: str | None) -> None:
-    """Make the models that come with the package."""
-    make_output_folder(folder)
-
-    from ..training import train_shipped_models
-
-    train_shipped_models(folder, truths, report=click.echo)

@@ -32,11 +32,9 @@ __all__ = (
     "read_truth",
     "settings_of_image",
     "settings_of_model",
-    "shipped_scenes",
     "simulated_scenes",
     "train_classifier",
     "train_localizer",
-    "train_shipped_models",
 )
 
 from .butler import ButlerScene, find_butler_scenes
@@ -48,6 +46,5 @@ from .like import like_scenes, measure_coadd
 from .localizers import train_localizer
 from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene
 from .settings import clipped_footprints, footprint_settings, settings_of_image
-from .shipped import shipped_scenes, train_shipped_models
 from .train import simulated_scenes, train_classifier
 from .transfer import choose_settings, fine_tune, settings_of_model

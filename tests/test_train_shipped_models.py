@@ -6,11 +6,12 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Numbers of galaxies beyond P(blended) and P(N), learned by every training and added to older models."""
+"""The recipe of the shipped models, and the numbers of galaxies that models learn after their fit."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,12 +22,16 @@ from lsst.meas.blendid.classifiers import (
     MuyGpsSettings,
 )
 from lsst.meas.blendid.footprints import FootprintConfig
-from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.training import LabelledScenes, shipped, train_classifier
-from lsst.meas.blendid.training.__main__ import main
-from lsst.meas.blendid.training.counts import add_counts
-from lsst.meas.blendid.training.shipped import add_shipped_counts
+from lsst.meas.blendid.model_package import ModelPackage, list_shipped
+from lsst.meas.blendid.simulation import SplitError, find_truth_scene
+from lsst.meas.blendid.training import LabelledScenes, SimulatedScene, train_classifier
 from toy_samples import make_samples
+from toy_tools import load_tool
+
+
+@pytest.fixture(scope="module")
+def recipe(repo_root: Path) -> ModuleType:
+    return load_tool(repo_root, "train_shipped_models")
 
 
 def make_labelled(n_side: int = 22) -> LabelledScenes:
@@ -61,14 +66,14 @@ def test_training_learns_them() -> None:
     assert tuned.metadata["counts"] == package.metadata["counts"]
 
 
-def test_older_models_get_them() -> None:
+def test_older_models_get_them(recipe: ModuleType) -> None:
     labelled = make_labelled()
     settings = MuyGpsSettings(n_neighbors=10, n_components=4, n_products=2, optimize_kernel=False)
     classifier = MuyGpsClassifier(settings=settings)
     classifier.fit(labelled)
     old = classifier.to_package("old", training={"label": "x"})
     assert old.metadata["counts"] is None
-    new = add_counts(old, labelled)
+    new = recipe.add_counts(old, labelled)
     assert sorted(new.metadata["counts"]) == ["shares", "tail"]
     assert new.metadata["training"] == {
         "label": "x",
@@ -98,7 +103,7 @@ def test_shipped_models_tell_them(name: str) -> None:
 
 
 def test_command_adds_them_to_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recipe: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     labelled = make_labelled()
     asked: list[tuple[object, ...]] = []
@@ -107,8 +112,8 @@ def test_command_adds_them_to_a_folder(
         asked.append((part, n_scenes))
         return labelled
 
-    monkeypatch.setattr(shipped, "label_shipped", label)
-    assert main(["--out", str(tmp_path), "--models", "logistic-i-1", "--counts-only"]) == 0
+    monkeypatch.setattr(recipe, "label_shipped", label)
+    assert recipe.main(["--out", str(tmp_path), "--models", "logistic-i-1", "--counts-only"]) == 0
     assert asked == [("train", 48)]
     package = ModelPackage.read(str(tmp_path / "logistic-i-1.blendid"))
     assert package.metadata["training"]["counts"]["footprints"] == len(labelled.counts)
@@ -116,8 +121,48 @@ def test_command_adds_them_to_a_folder(
     assert package.metadata["counts"] != before.metadata["counts"]
     np.testing.assert_array_equal(package.arrays["coefficients"], before.arrays["coefficients"])
     assert "logistic-i-1: 968 footprints" in capsys.readouterr().out
-    assert main(["--out", str(tmp_path), "--models", "nothing", "--counts-only"]) == 1
+    assert recipe.main(["--out", str(tmp_path), "--models", "nothing", "--counts-only"]) == 1
     with pytest.raises(ValueError, match="no model of a classifier"):
-        add_shipped_counts(tmp_path, models=["centers-localizer-i-1"])
+        recipe.add_shipped_counts(tmp_path, models=["centers-localizer-i-1"])
     with pytest.raises(FileNotFoundError, match="output folder"):
-        add_shipped_counts(tmp_path / "none")
+        recipe.add_shipped_counts(tmp_path / "none")
+
+
+def test_shipped_models_train_on_training_sky_only(recipe: ModuleType, shared_data: Path) -> None:
+    skies: dict[str, set[str]] = {}
+    for split in ("train", "validation"):
+        scenes = recipe.shipped_scenes(split, shared_data)
+        from_truths = [s for s in scenes if s.source != "parametric"]
+        skies[split] = {Path(str(s.source)).name for s in from_truths}
+        assert all(s.split == split for s in from_truths)
+    assert skies["train"] == {f"scene_0{i}.fits" for i in (1, 2, 3, 5)}
+    assert skies["validation"] == {f"scene_0{i}.fits" for i in (4, 7, 8)}
+    with pytest.raises(SplitError, match="test sky"):
+        SimulatedScene(find_truth_scene(0, shared_data), split="train", size=(300, 300)).load()
+
+
+@pytest.mark.parametrize("name", list_shipped())
+def test_shipped_models_were_made_by_the_documented_program(
+    recipe: ModuleType, name: str, shared_data: Path
+) -> None:
+    package, made = ModelPackage.read(name), recipe.SHIPPED_MODELS[name]
+    assert (package.kind, package.classifier) == (made.kind, made.classifier)
+    scenes = package.metadata["training"]["scenes"]
+    expected = recipe.shipped_scenes(made.part, shared_data, n_scenes=made.n_scenes)
+    assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]
+    # Drawn scenes are of no part of the sky, and those of truths of the right one.
+    assert {scene["split"] for scene in scenes} <= {"train", "none"}
+    held_out = package.metadata["validation"]["scenes"]
+    assert {scene["split"] for scene in held_out} <= {"validation", "none"}
+    assert {scene["seed"] for scene in scenes}.isdisjoint(scene["seed"] for scene in held_out)
+
+
+def test_command_without_truths_is_one_clear_line(
+    recipe: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("BLENDID_DATA", raising=False)
+    assert recipe.main(["--out", str(tmp_path)]) == 1
+    assert "BLENDID_DATA" in capsys.readouterr().err
+    assert recipe.main(["--out", str(tmp_path / "none"), "--truths", str(tmp_path)]) == 1
+    assert "output folder does not exist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -6,36 +6,44 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Making the models that come with this package, from fixed seeds.
+"""Train the models that come with the package, from fixed seeds.
 
-``python -m lsst.meas.blendid.training --truths FOLDER --out FOLDER`` does it.
+    python tools/train_shipped_models.py --truths FOLDER --out FOLDER [--checkpoints FOLDER]
+    python tools/train_shipped_models.py --counts-only --out FOLDER
+
+The truths of Buchanan et al. 2022 give the training and the validation sky.  `SHIPPED_MODELS` is the recipe:
+which scenes each model learns from, and which models it is put together from.
 """
 
 from __future__ import annotations
 
-__all__ = ("SHIPPED_MODELS", "ShippedModel", "add_shipped_counts", "shipped_scenes", "train_shipped_models")
-
+import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._suggest import did_you_mean
-from ..classifiers import FitOptions, classifier_registry, find_classifier
-from ..footprints import FootprintConfig
-from ..localizers import localizer_registry
-from ..model_package import SUFFIX, ModelPackage
-from ..model_settings import ModelSettings
-from ..samples import FootprintSamples
-from .counts import add_counts
-from .dial import dial_scenes
-from .labelling import Prepare, label_scenes
-from .localizers import train_localizer
-from .scenes import LabelledScenes, SimulatedScene
-from .settings import clipped_footprints, footprint_settings
-from .train import simulated_scenes, train_classifier
+from lsst.meas.blendid.classifiers import FitOptions, classifier_registry, find_classifier
+from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.localizers import localizer_registry
+from lsst.meas.blendid.model_package import SUFFIX, ModelPackage
+from lsst.meas.blendid.model_settings import ModelSettings
+from lsst.meas.blendid.samples import FootprintSamples
+from lsst.meas.blendid.training import (
+    LabelledScenes,
+    SimulatedScene,
+    clipped_footprints,
+    dial_scenes,
+    footprint_settings,
+    label_scenes,
+    simulated_scenes,
+    train_classifier,
+    train_localizer,
+)
+from lsst.meas.blendid.training.labelling import Prepare
 
 
 @dataclass(frozen=True)
@@ -127,7 +135,7 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     FileNotFoundError
         Raised if the truths are not there.
     """
-    from ..simulation import SKY_SPLIT, find_truth_scene
+    from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 
     if part == "stack":
         return dial_scenes(n_scenes, seed=_SEEDS[part])
@@ -181,7 +189,7 @@ def _check_names(models: Sequence[str] | None, out: Path) -> None:
         raise FileNotFoundError(f"output folder does not exist: {out}")
     unknown = sorted(set(models or ()) - set(SHIPPED_MODELS))
     if unknown:
-        names = ", ".join(name + did_you_mean(name, SHIPPED_MODELS) for name in unknown)
+        names = ", ".join(unknown)
         raise ValueError(f"no such model is shipped: {names}; there are {', '.join(SHIPPED_MODELS)}")
 
 
@@ -299,6 +307,36 @@ def train_shipped_models(
     return paths
 
 
+def add_counts(package: ModelPackage, labelled: LabelledScenes) -> ModelPackage:
+    """Learn what `.classifiers.BlendClassifier.fit_counts` does for a trained model; all else of it stays.
+
+    Parameters
+    ----------
+    package
+        Model of a classifier.
+    labelled
+        Labelled footprints; what the model computes from pixels has to be there if it gives P(blended) alone.
+
+    Returns
+    -------
+    package
+        The model with the mean of N if it is at least 4, and P(N).
+
+    Raises
+    ------
+    ModelPackageError
+        Raised if it is a model of something else.
+    """
+    classifier = find_classifier(package).from_package(package)
+    classifier.fit_counts(labelled)
+    metadata = dict(package.metadata)
+    metadata["counts"] = classifier.to_package().metadata["counts"]
+    metadata["training"] = metadata["training"] | {
+        "counts": {"scenes": len(labelled.provenance), "footprints": len(labelled.counts)}
+    }
+    return ModelPackage(package.classifier, metadata, package.arrays, package.source)
+
+
 def add_shipped_counts(
     out: str | Path,
     truths: str | Path | None = None,
@@ -359,3 +397,57 @@ def add_shipped_counts(
         paths.append(add_counts(package, labelled).write(out / f"{name}{SUFFIX}"))
     say(f"{', '.join(names)}: {len(labelled.counts)} footprints, {time.perf_counter() - start:.0f} s in all")
     return paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the shipped models.
+
+    Parameters
+    ----------
+    arguments
+        Command-line arguments; those of the process if `None`.
+
+    Returns
+    -------
+    status
+        Exit status.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--truths", help="folder that holds buchanan2022/scene_00.fits (default: $BLENDID_DATA)"
+    )
+    parser.add_argument("--out", required=True, help="existing folder to write the models to")
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="models to make (default: all)")
+    parser.add_argument("--checkpoints", help="folder for checkpoints, from which a killed run goes on")
+    parser.add_argument(
+        "--counts-only",
+        action="store_true",
+        help="train none, but learn the numbers of galaxies beyond P(N) anew, of models in the folder or of "
+        "the shipped ones; all else of them stays",
+    )
+    options = parser.parse_args(arguments)
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    try:
+        if options.counts_only:
+            add_shipped_counts(options.out, options.truths, models=options.models, report=say)
+            return 0
+        train_shipped_models(
+            options.out,
+            options.truths,
+            models=options.models,
+            checkpoints=options.checkpoints,
+            report=say,
+        )
+    except (OSError, ValueError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
