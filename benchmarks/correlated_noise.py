@@ -26,10 +26,10 @@ import argparse
 import numpy as np
 from lsst.meas.blendid.classifiers import classifier_registry, split_probabilities
 from lsst.meas.blendid.footprints import build_footprints
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from lsst.meas.blendid.simulation import get_survey, simulate_scene
 from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.simulation import Survey, get_survey
 from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
 from lsst.meas.blendid.simulation.catalogs.observed import observe

@@ -63,7 +63,7 @@ def main() -> None:
     from lsst.meas.blendid.features.peaks import measure_peaks
     from lsst.meas.blendid.features.planes import make_planes
     from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
-    from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+    from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
     from lsst.meas.blendid.samples import FootprintSamples
 
     psf = summarize_psf(kolmogorov_kernel(PSF_FWHM))

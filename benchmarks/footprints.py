@@ -127,7 +127,7 @@ def main() -> None:
 
     from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
     from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, kernel_size
-    from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+    from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 
     psf = summarize_psf(kolmogorov_kernel(PSF_FWHM))
     one_d = gaussian_kernel(psf.sigma, kernel_size(psf.sigma))

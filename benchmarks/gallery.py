@@ -33,9 +33,9 @@ from lsst.meas.blendid.evaluation._outlines import asinh_stretch
 from lsst.meas.blendid.evaluation._style import INK, MUTED, new_figure, styled
 from lsst.meas.blendid.evaluation.footprint_cards import choose_footprints, footprint_cards
 from lsst.meas.blendid.footprints import FootprintConfig, detect
+from lsst.meas.blendid.images.masks import mask_to_bool
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.labels import count_galaxies
-from lsst.meas.blendid.masks import mask_to_bool
-from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.simulation import SimulatedCoadd, simulate_scene
 from lsst.meas.blendid.simulation.config import SceneConfig
 from lsst.meas.blendid.simulation.stamps import StampSet

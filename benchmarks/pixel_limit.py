@@ -28,10 +28,10 @@ import numpy as np
 from astropy.table import Table
 from lsst.meas.blendid.classifiers import classifier_registry, split_probabilities
 from lsst.meas.blendid.footprints import DetectionResult, detect
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.labels import count_galaxies
 from lsst.meas.blendid.metrics import roc_auc
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.psf import summarize_psf
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene, get_survey, simulate_scene
 from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel

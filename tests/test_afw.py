@@ -28,8 +28,8 @@ from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.afw import from_legacy_exposure, from_legacy_psf
 from lsst.meas.blendid.errors import UnusablePsfError
-from lsst.meas.blendid.psf import summarize_psf
-from lsst.meas.blendid.readers import ReadError, read_image
+from lsst.meas.blendid.images import ReadError, read_image
+from lsst.meas.blendid.images.psf import summarize_psf
 
 X0, Y0 = 3000, 7000
 BOX = Box.factory[Y0 : Y0 + 60, X0 : X0 + 80]

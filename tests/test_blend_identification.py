@@ -36,10 +36,10 @@ from lsst.meas.blendid.errors import (
     NoPsfError,
     UnusablePsfError,
 )
+from lsst.meas.blendid.images.zero_points import ab_zero_point
 from lsst.meas.blendid.localizers import BlendLocalizer, Positions, localizer_registry
 from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.meas.blendid.samples import FootprintSamples
-from lsst.meas.blendid.zero_points import ab_zero_point
 from lsst.pex.config import FieldValidationError
 from lsst.pipe.base import AlgorithmError, InvalidQuantumError, NoWorkFound
 

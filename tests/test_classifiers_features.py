@@ -29,10 +29,10 @@ from lsst.meas.blendid.classifiers import (
 from lsst.meas.blendid.classifiers.trees import TREE_ARRAYS, TreeSettings, predict_trees
 from lsst.meas.blendid.features import FEATURE_NAMES, FEATURES_VERSION, REFERENCE_FEATURES, measure_features
 from lsst.meas.blendid.footprints import FootprintConfig, detect
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.model_settings import SettingsError
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.training import SimulatedScene
 from toy_samples import make_samples

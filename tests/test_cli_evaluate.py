@@ -24,8 +24,8 @@ from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import PeaksClassifier
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._coadd_files import pair_coadds
+from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.readers import read_image
 from toy_stamps import toy_stamps
 
 SMALL = ("--parametric", 2, "--size", 400, "--bootstrap", 5)

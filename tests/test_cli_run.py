@@ -39,8 +39,8 @@ from lsst.meas.blendid.cli._common import CommandError, MisuseError
 from lsst.meas.blendid.cli._config import apply_options, make_config
 from lsst.meas.blendid.cli._run import loading
 from lsst.meas.blendid.cutouts import CutoutSettings
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.pex.config import Config, ListField
 from toy_samples import make_toy

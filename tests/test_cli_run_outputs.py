@@ -25,7 +25,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.table_files import read_tables
 from PIL import Image
 

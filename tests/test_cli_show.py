@@ -30,7 +30,7 @@ from lsst.meas.blendid.evaluation.footprint_cards import (
     footprint_cards,
     probability_density,
 )
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.tables import BlendTables
 from PIL import Image
 from toy_peaks import with_inferred

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.psf import summarize_psf
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.simulation import simulate_scene
 
 

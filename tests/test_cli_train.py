@@ -17,8 +17,8 @@ import pytest
 from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.readers import read_image
 from lsst.meas.blendid.simulation.stamps import StampSet, make_mosaic
 from toy_stamps import toy_stamps
 

@@ -34,10 +34,10 @@ from lsst.meas.blendid.classifiers import (
 from lsst.meas.blendid.classifiers._count_table import CountTableSettings
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import detect
+from lsst.meas.blendid.images import read_image
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.model_settings import setting
-from lsst.meas.blendid.psf import summarize_psf
-from lsst.meas.blendid.readers import read_image
 from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
 from lsst.meas.blendid.training import clipped_footprints
 

@@ -78,7 +78,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
     def image(folder: Path) -> str:
         """Give the same as a plain image."""
         import astropy.io.fits
-        from lsst.meas.blendid.readers import read_image
+        from lsst.meas.blendid.images import read_image
 
         masked = read_image(str(scene())).masked_image
         astropy.io.fits.writeto(folder / "IMAGE.fits", np.asarray(masked.image.array, dtype=np.float32))

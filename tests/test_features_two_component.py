@@ -24,7 +24,7 @@ from lsst.meas.blendid.features.two_component import (
 )
 from lsst.meas.blendid.footprints import DetectionResult, FootprintSet, NoiseEstimate
 from lsst.meas.blendid.footprints.footprint_set import PEAK_DTYPE
-from lsst.meas.blendid.psf import PsfSummary, kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import PsfSummary, kolmogorov_kernel, summarize_psf
 from scipy.optimize import least_squares
 
 galsim = pytest.importorskip("galsim")

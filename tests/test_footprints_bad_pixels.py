@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.footprints.flags import find_footprint_flags
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from scipy import ndimage
 
 SHAPE = (220, 240)

@@ -25,7 +25,7 @@ from lsst.meas.blendid.footprints import (
     detect,
     spans_to_labels,
 )
-from lsst.meas.blendid.psf import PsfSummary
+from lsst.meas.blendid.images.psf import PsfSummary
 from scipy import ndimage
 
 EIGHT = np.ones((3, 3), dtype=bool)

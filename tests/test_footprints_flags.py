@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import build_footprints
 from lsst.meas.blendid.footprints.flags import find_profile_mismatches
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 
 PSF = summarize_psf(kolmogorov_kernel(3.5))
 STEP = 60

@@ -15,8 +15,8 @@ import pytest
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.footprints.flags import find_footprint_flags
 from lsst.meas.blendid.footprints.fluxes import are_cores_unresolved, footprint_fluxes, peak_fluxes
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
-from lsst.meas.blendid.zero_points import NJY_ZERO_POINT, to_magnitudes
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.zero_points import NJY_ZERO_POINT, to_magnitudes
 from photutils.segmentation import SegmentationImage, SourceCatalog
 
 STEP = 80

@@ -24,7 +24,7 @@ from lsst.meas.blendid.footprints.flags import find_footprint_flags
 from lsst.meas.blendid.footprints.noise import clipped_statistics
 from lsst.meas.blendid.footprints.significance import estimate_noise, smooth_variance
 from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, smooth
-from lsst.meas.blendid.psf import PsfSummary
+from lsst.meas.blendid.images.psf import PsfSummary
 from scipy import ndimage
 from scipy.ndimage import shift
 from scipy.stats import sigmaclip

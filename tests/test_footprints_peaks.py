@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
 from lsst.meas.blendid.footprints.components import find_runs, label_runs
 from lsst.meas.blendid.footprints.peaks import Peaks, find_peaks, refine_peaks
-from lsst.meas.blendid.psf import PsfSummary
+from lsst.meas.blendid.images.psf import PsfSummary
 from scipy import ndimage
 from scipy.ndimage import gaussian_filter
 

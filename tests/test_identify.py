@@ -40,7 +40,7 @@ from lsst.meas.blendid import (
 )
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.features import FEATURE_NAMES
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from toy_peaks import with_inferred
 
 NOISE = 5.0

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from lsst.meas.blendid import IdentifiedBlends, identify_blends
 from lsst.meas.blendid.evaluation.image_report import ReportedImage, write_image_report
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.peak_matching import LIKELY
-from lsst.meas.blendid.psf import kolmogorov_kernel
 from toy_peaks import with_inferred
 
 

@@ -30,7 +30,7 @@ MAX_LINE_LENGTH = 110
 
 # What may be imported from each part, besides the modules at the top of the package that anything may use.
 # A part that is missing here is at the top: tasks and commands may use everything.
-_CORE = {"model_settings", "footprints", "psf", "masks", "zero_points", "flags", "errors"}
+_CORE = {"model_settings", "footprints", "images", "flags", "errors"}
 _DATA = _CORE | {"samples", "cutouts", "labels", "model_package", "calibration"}
 _MEASUREMENTS = {"features", "networks", "centers"}
 _PLUGINS = {"plugin_registry", "trained_plugin"}
@@ -40,9 +40,6 @@ ALLOWED_IMPORTS = {
     "model_settings": set(),
     "flags": set(),
     "errors": set(),
-    "psf": {"errors"},
-    "masks": {"errors"},
-    "zero_points": set(),
     "ids": set(),
     "footprints": _CORE,
     "samples": _CORE | {"cutouts"},
@@ -63,12 +60,12 @@ ALLOWED_IMPORTS = {
     "trained_plugin": _DATA,
     "classifiers": _CLASSIFIERS,
     "localizers": _LOCALIZERS,
-    "simulation": {"simulation", "psf", "masks", "errors", "ids", "labels"},
-    "readers": {"readers", "psf", "masks", "zero_points", "errors", "afw"},
-    "afw": {"afw", "psf", "masks", "zero_points", "errors", "tables", "ids", "source_catalogs"},
+    "simulation": {"simulation", "images", "errors", "ids", "labels"},
+    "images": {"images", "errors", "afw"},
+    "afw": {"afw", "images", "errors", "tables", "ids", "source_catalogs"},
     "source_catalogs": _CORE | {"source_catalogs", "tables", "labels", "peak_matching"},
-    "training": _LOCALIZERS | {"training", "metrics", "simulation", "readers"},
-    "evaluation": _LOCALIZERS | {"training", "evaluation", "metrics", "simulation", "tables", "zero_points"},
+    "training": _LOCALIZERS | {"training", "metrics", "simulation"},
+    "evaluation": _LOCALIZERS | {"training", "evaluation", "metrics", "simulation", "tables"},
 }
 
 

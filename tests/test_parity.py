@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints, spans_to_labels
-from lsst.meas.blendid.psf import PsfSummary
+from lsst.meas.blendid.images.psf import PsfSummary
 from scipy import ndimage
 
 RUNS: dict[str, dict[str, object]] = {

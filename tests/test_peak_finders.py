@@ -26,10 +26,10 @@ from lsst.meas.blendid.evaluation.peak_finders import (
     with_magnitudes,
 )
 from lsst.meas.blendid.footprints import DetectionResult
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.labels import N_CLASSES, count_galaxies, owners
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.peak_matching import PeakList, match_peaks
-from lsst.meas.blendid.psf import kolmogorov_kernel
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 
 ZERO_POINT = 31.4

@@ -25,7 +25,7 @@ from lsst.images import Image, Mask, MaskedImage, MaskPlane, MaskSchema
 from lsst.meas.blendid import BlendIdentificationConfig, BlendIdentificationTask
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import FootprintConfig, NoUsablePixelsError, build_footprints
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.pipe.base import Struct
 from scipy import ndimage
 

@@ -25,7 +25,7 @@ import pytest
 from astropy.table import Table
 from hypothesis import given
 from hypothesis import strategies as st
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import SimulationError, Survey, get_survey
 from lsst.meas.blendid.simulation.coadds.exposures import (
     ExposureStack,

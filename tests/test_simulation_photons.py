@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.table import Table
-from lsst.meas.blendid.psf import KOLMOGOROV_K0_FWHM, adaptive_sigma
+from lsst.meas.blendid.images.psf import KOLMOGOROV_K0_FWHM, adaptive_sigma
 from lsst.meas.blendid.simulation import SimulationError
 from lsst.meas.blendid.simulation.coadds.photons import (
     EDGE,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import PsfModel, SimulationError, kolmogorov_psf
 from lsst.meas.blendid.simulation.coadds.psf_model import Modes, kernel_size
 

@@ -17,7 +17,7 @@ import pytest
 from astropy.table import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.psf import kolmogorov_kernel
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import (
     MissingGalSimError,
     PsfModel,

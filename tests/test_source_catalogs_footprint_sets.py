@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
-from lsst.meas.blendid.psf import PsfSummary
+from lsst.meas.blendid.images.psf import PsfSummary
 from lsst.meas.blendid.source_catalogs import (
     CatalogError,
     CatalogFootprints,

@@ -27,7 +27,7 @@ from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.images import Box, GeneralFrame, SkyProjection
 from lsst.meas.blendid.flags import FLAGS
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
-from lsst.meas.blendid.psf import kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.table_files import TABLE_FORMATS, read_tables, write_tables
 from lsst.meas.blendid.tables import (
     BLEND_COLUMNS,

@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import classifier_registry
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import FootprintConfig, detect
+from lsst.meas.blendid.images import read_image
+from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.psf import summarize_psf
-from lsst.meas.blendid.readers import read_image
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 

@@ -35,7 +35,7 @@ def coadd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def plain(coadd: Path) -> Path:
     """The same pixels without unit and variance, one count being 2.5 nJy."""
-    from lsst.meas.blendid.readers import read_image
+    from lsst.meas.blendid.images import read_image
 
     pixels = read_image(coadd).masked_image.image.array / 2.5
     path = coadd.with_name("plain.fits")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 from lsst.meas.blendid.footprints import PEAK_DTYPE, DetectionResult, FootprintSet, NoiseEstimate
+from lsst.meas.blendid.images.psf import PsfSummary
 from lsst.meas.blendid.labels import paper_psf
-from lsst.meas.blendid.psf import PsfSummary
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
 
 STEP = 32

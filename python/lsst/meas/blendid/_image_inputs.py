@@ -25,8 +25,8 @@ from astropy.nddata import NDData, UnknownUncertainty, VarianceUncertainty
 from lsst.images import Box, Image, Mask, MaskedImage, MaskPlane, MaskSchema, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
-from .psf import FWHM_PIXELS, kolmogorov_kernel
-from .readers import Notes, projection_scale, read_band, read_projection
+from .images import Notes, projection_scale, read_band, read_projection
+from .images.psf import FWHM_PIXELS, kolmogorov_kernel
 
 _SCHEMA = MaskSchema([MaskPlane("NO_DATA", "The pixel is masked.")])
 

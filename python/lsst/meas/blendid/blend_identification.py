@@ -43,17 +43,17 @@ from .errors import (
 )
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
 from .footprints.flags import find_footprint_flags
+from .images import image_scale
+from .images.masks import mask_to_bool
+from .images.psf import PsfSummary, summarize_psf
+from .images.zero_points import ab_zero_point
 from .localizers import BlendLocalizer, expected_counts, locate_peaks
 from .located_peaks import LocatedPeaks
-from .masks import mask_to_bool
 from .model_package import ModelPackage, ModelPackageError, RangeViolation
-from .psf import PsfSummary, summarize_psf
-from .readers import image_scale
 from .samples import FootprintSamples, SceneContext
 from .source_catalogs import CatalogError, CatalogFootprints, make_footprint_set
 from .tables import find_blocked, make_tables
 from .trained_plugin import TrainedPlugin
-from .zero_points import ab_zero_point
 
 if TYPE_CHECKING:
     import pyarrow

@@ -33,10 +33,10 @@ from .errors import NoModelError
 from .features import FEATURE_DOCS
 from .features import measure_features as measure_rows
 from .footprints import DetectionResult, FootprintConfig, adapt_to_image, detect
+from .images.psf import summarize_psf
 from .localizers import localizer_registry
 from .model_package import ModelPackage
 from .peak_matching import LIKELY
-from .psf import summarize_psf
 from .samples import FootprintSamples, SceneContext
 from .tables import BlendTables
 

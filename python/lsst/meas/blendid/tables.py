@@ -39,9 +39,9 @@ from .flags import FLAGS, flag_names
 from .footprints import DetectionResult
 from .footprints.fluxes import footprint_fluxes, peak_fluxes
 from .ids import row_ids
+from .images.zero_points import NJY_ZERO_POINT, to_magnitudes
 from .labels import N_CLASSES
 from .located_peaks import LocatedPeaks
-from .zero_points import NJY_ZERO_POINT, to_magnitudes
 
 if TYPE_CHECKING:
     from lsst.sphgeom import Region

@@ -20,8 +20,8 @@ import numpy as np
 from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
 from lsst.images.psfs import PointSpreadFunction
 
-from ..masks import legacy_mask_planes
-from ..zero_points import calibration_zero_point
+from ..images.masks import legacy_mask_planes
+from ..images.zero_points import calibration_zero_point
 from ._psf import from_legacy_psf
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from lsst.images.cells import CellPointSpreadFunction
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
 from ..errors import UnusablePsfError
-from ..psf import sample_places, stack_kernels
+from ..images.psf import sample_places, stack_kernels
 
 if TYPE_CHECKING:
     try:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from ._common import MisuseError, check_name
 
 if TYPE_CHECKING:
-    from ..readers import PlaneSource
+    from ..images import PlaneSource
 
 _SUFFIX = re.compile(r"(\.(fits|fit|fts)(\.fz)?|\.fz)?(\.(gz|bz2|xz|z|zip))?$", re.IGNORECASE)
 """Endings of a name that say that it is FITS, and how it is compressed."""
@@ -48,7 +48,7 @@ class ImageInput:
     path
         Path or URI of the file.
     hdu
-        HDU to read, as `..readers.read_image` takes it.
+        HDU to read, as `..images.read_image` takes it.
     stem
         Start of the names of what is written about it; no two images have the same.
     """
@@ -137,14 +137,14 @@ def parse_plane(text: str | None) -> PlaneSource:
     Returns
     -------
     source
-        As `..readers.read_image` takes it.
+        As `..images.read_image` takes it.
 
     Raises
     ------
     MisuseError
         Raised as by `parse_hdu`.
     """
-    from ..readers import PlaneFile
+    from ..images import PlaneFile
 
     if text is None:
         return None

@@ -22,7 +22,7 @@ from ._common import CommandError
 if TYPE_CHECKING:
     from lsst.pipe.base import Struct
 
-    from ..readers import InputImage
+    from ..images import InputImage
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def write_outputs(
         write_segmentation(directory / names[-1], footprints, projection=projection)
     if options.report:
         from ..evaluation.image_report import ReportedImage, write_image_report
-        from ..readers import image_scale
+        from ..images import image_scale
 
         names.append(f"{stem}.blend.html")
         image = ReportedImage(

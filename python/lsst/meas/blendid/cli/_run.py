@@ -33,7 +33,7 @@ from ._stages import show_stages
 
 if TYPE_CHECKING:
     from ..blend_identification import BlendIdentificationTask
-    from ..readers import InputImage
+    from ..images import InputImage
     from ..source_catalogs import CatalogFootprints
 
 
@@ -48,7 +48,7 @@ class RunOptions:
     config
         Arguments of `._config.make_config`.
     reading
-        Arguments of `..readers.read_image`.
+        Arguments of `..images.read_image`.
     settings
         Common options of commands.
     outputs
@@ -296,7 +296,7 @@ class ImageRunner:
         from lsst.pipe.base import NoWorkFound
 
         from ..errors import NoModelError
-        from ..readers import read_image
+        from ..images import read_image
 
         start = time.perf_counter()
         report_progress("read")

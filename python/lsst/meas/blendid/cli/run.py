@@ -32,7 +32,7 @@ from ._outputs import OutputOptions
 from ._run import ImageRunner, Reporter, RunOptions
 
 if TYPE_CHECKING:
-    from ..readers import PlaneSource
+    from ..images import PlaneSource
 
 
 @click.command()
@@ -248,7 +248,7 @@ def run(
 
 def _find_planes(n_images: int, given: dict[str, str | None]) -> dict[str, PlaneSource]:
     """What belongs to the images, as the readers take it; a file of noise belongs to one image."""
-    from ..readers import PlaneFile
+    from ..images import PlaneFile
 
     planes = {role: parse_plane(text) for role, text in given.items()}
     if planes["psf"] is False:

@@ -151,8 +151,8 @@ def _read_pixels(
     tables: BlendTables, directory: Path, given: str | None
 ) -> tuple[np.ndarray, tuple[int, int], str]:
     """Read the image that tables were made of: pixels, NaN where there are no data, first pixel, and name."""
-    from ..masks import mask_to_bool
-    from ..readers import read_image
+    from ..images import read_image
+    from ..images.masks import mask_to_bool
 
     name = given or tables.blend.meta.get("image")
     if not name:

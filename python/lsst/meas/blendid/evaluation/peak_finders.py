@@ -30,11 +30,11 @@ import numpy as np
 from ..classifiers import BlendClassifier, CentersClassifier, split_probabilities
 from ..footprints import PEAK_DTYPE, DetectionResult
 from ..footprints.fluxes import peak_fluxes
+from ..images.zero_points import to_magnitudes
 from ..labels import N_CLASSES
 from ..localizers import BlendLocalizer, locate_peaks
 from ..peak_matching import GalaxyList, PeakList
 from ..samples import FootprintSamples
-from ..zero_points import to_magnitudes
 from .peak_comparison import FoundPeaks
 
 if TYPE_CHECKING:

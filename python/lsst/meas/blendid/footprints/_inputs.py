@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._jit import njit
-from ..psf import PsfSummary
+from ..images.psf import PsfSummary
 from .config import FootprintConfig
 from .result import NoUsablePixelsError
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._progress import report_progress
-from ..masks import mask_to_bool
-from ..psf import PsfSummary
+from ..images.masks import mask_to_bool
+from ..images.psf import PsfSummary
 from ._inputs import check_inputs, clean_image, find_pedestal, find_scale, mark_variance, native
 from .background import estimate_background
 from .components import (

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..psf import PsfSummary
+from ..images.psf import PsfSummary
 from .components import Runs
 from .footprint_set import FootprintSet
 from .noise import NoiseEstimate

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..psf import summarize_psf
-from ..readers import image_scale
+from ..images import image_scale
+from ..images.psf import summarize_psf
+from ..images.zero_points import ab_zero_point
 from ..samples import SceneContext
-from ..zero_points import ab_zero_point
 from .files import complete_truth
 from .scenes import Scene
 

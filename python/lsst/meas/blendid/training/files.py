@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..images.psf import PsfSummary, summarize_psf
 from ..labels import matched_snr
-from ..psf import PsfSummary, summarize_psf
 from ..samples import SceneContext
 from .label_tables import as_numbers, check_rows, read_labels, read_table
 from .scenes import Scene
@@ -37,7 +37,7 @@ class FileScene:
     Parameters
     ----------
     image
-        Coadd: any file that `.readers.read_image` reads.
+        Coadd: any file that `.images.read_image` reads.
     truth
         Table (FITS, ECSV, Parquet, CSV) with the columns ``x``, ``y`` (parent
         pixels) and ``snr`` or ``flux`` (image units).
@@ -47,7 +47,7 @@ class FileScene:
         Instead of the truth a table with the columns ``x``, ``y`` (parent pixels) and ``n_galaxies``: labels
         of some of the footprints (`.label_tables.read_labels`).
     hdu
-        HDU of the image, as `.readers.read_image` takes it.
+        HDU of the image, as `.images.read_image` takes it.
 
     Raises
     ------
@@ -76,14 +76,14 @@ class FileScene:
 
         Raises
         ------
-        .readers.ReadError
+        .images.ReadError
             Raised if the image cannot be read.
         ValueError
             Raised if the truth cannot be read or lacks columns.
         """
         from astropy.table import Table
 
-        from ..readers import image_scale, read_image
+        from ..images import image_scale, read_image
 
         read = read_image(str(self.image), hdu=self.hdu, psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
         psf = summarize_psf(read.psf, read.masked_image.bbox)

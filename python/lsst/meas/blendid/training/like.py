@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..footprints import detect
-from ..psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
+from ..images.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
 from .dial import Dial, dial_scenes
 from .scenes import SimulatedScene
 from .settings import settings_of_image
@@ -90,7 +90,7 @@ def measure_coadd(
     Parameters
     ----------
     path
-        Any file that `.readers.read_image` reads.
+        Any file that `.images.read_image` reads.
     psf_fwhm, pixel_scale
         Seeing and pixel size in arcsec, for files without.
     zero_point
@@ -105,7 +105,7 @@ def measure_coadd(
 
     Raises
     ------
-    .readers.ReadError
+    .images.ReadError
         Raised if the image cannot be read.
     ValueError
         Raised if its PSF cannot be measured or its noise is 0.
@@ -116,7 +116,7 @@ def measure_coadd(
     pixels outside footprints, over what galaxies too faint to be detected add to it in a simulation of the
     same seeing and depth (`like_scenes` draws them too).
     """
-    from ..readers import image_scale, read_image
+    from ..images import image_scale, read_image
     from ..simulation import get_survey
     from ..simulation.survey import AB_ZERO_POINT_NJY
 

@@ -29,8 +29,8 @@ import numpy as np
 
 from ..classifiers import LabelledSamples
 from ..footprints import FootprintConfig
+from ..images.psf import PsfSummary, summarize_psf
 from ..labels import counted_objects
-from ..psf import PsfSummary, summarize_psf
 from ..samples import FootprintSamples, SceneContext
 
 if TYPE_CHECKING:

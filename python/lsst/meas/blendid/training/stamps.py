@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..footprints import DetectionResult, FootprintConfig, FootprintSet, detect
+from ..images.psf import summarize_psf
 from ..labels import count_galaxies
-from ..psf import summarize_psf
 from ..samples import FootprintSamples, SceneContext
 from .scenes import LabelledScenes, Progress
 

@@ -41,7 +41,7 @@ from astropy.table import Table
 
 from ..._jit import njit
 from ..._processes import map_in_order
-from ...psf import KOLMOGOROV_K0_FWHM
+from ...images.psf import KOLMOGOROV_K0_FWHM
 from ..config import ExposureConfig
 from ..errors import SimulationError
 from ..progress import ProgressCallback

@@ -44,7 +44,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..._jit import njit
-from ...psf import KOLMOGOROV_K0_FWHM
+from ...images.psf import KOLMOGOROV_K0_FWHM
 from ..catalogs.galaxies import BULGE_B
 from ..errors import SimulationError, import_galsim
 from .render import OPTIONAL_COLUMNS, REQUIRED_COLUMNS, Profiles

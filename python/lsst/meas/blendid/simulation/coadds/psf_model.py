@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ...psf import KOLMOGOROV_K0_FWHM, kolmogorov_kernel
+from ...images.psf import KOLMOGOROV_K0_FWHM, kolmogorov_kernel
 from ..errors import SimulationError, import_galsim
 
 MIN_FWHM_PIXELS = 2.5
@@ -154,7 +154,7 @@ class PsfModel:
         ------
         SimulationError
             Raised if the size is not odd, or the PSF is undersampled or too wide
-            (`~lsst.meas.blendid.psf.kolmogorov_kernel`).
+            (`~lsst.meas.blendid.images.psf.kolmogorov_kernel`).
         """
         self.check_sampling(pixel_scale)
         return _kernel(self, pixel_scale, size).copy()
@@ -295,6 +295,6 @@ def kolmogorov_psf(fwhm: float, pixel_scale: float, size: int = 41) -> np.ndarra
     ------
     SimulationError
         Raised if the size is not odd, or the PSF is undersampled or too wide
-        (`~lsst.meas.blendid.psf.kolmogorov_kernel`).
+        (`~lsst.meas.blendid.images.psf.kolmogorov_kernel`).
     """
     return PsfModel(fwhm).kernel(pixel_scale, size)

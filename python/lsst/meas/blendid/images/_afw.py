@@ -43,13 +43,13 @@ from lsst.images import (
 )
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
-from ..masks import legacy_mask_planes
-from ..psf import stack_kernels
-from ..zero_points import calibration_zero_point
 from ._headers import parse_band, read_band, read_projection
 from ._input_image import InputImage, Notes, ReadError
 from ._pixels import find_unit, make_image, native_array, read_origin
-from ._psf import PsfSource
+from ._psf_sources import PsfSource
+from .masks import legacy_mask_planes
+from .psf import stack_kernels
+from .zero_points import calibration_zero_point
 
 _MAX_SIDE = 4096
 """Largest side of a kernel, pixels."""

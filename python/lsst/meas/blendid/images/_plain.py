@@ -28,7 +28,6 @@ from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
 from lsst.images import Box, Mask, MaskedImage, MaskPlane, MaskSchema
 
-from ..psf import adaptive_sigma
 from ._companions import AUXILIARY, counting_variance, find_role, read_companions
 from ._headers import read_band, read_projection
 from ._input_image import HduKey, InputImage, Notes, PlaneSource, ReadError
@@ -42,7 +41,8 @@ from ._pixels import (
     squeezed_shape,
     unit_variance,
 )
-from ._psf import PsfSource
+from ._psf_sources import PsfSource
+from .psf import adaptive_sigma
 
 _PADDING_SHARE = 0.005
 """Share of the pixels that a constant needs to be looked at as padding."""

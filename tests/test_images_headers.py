@@ -14,9 +14,9 @@ from pathlib import Path
 import astropy.io.fits
 import numpy as np
 import pytest
-from lsst.meas.blendid.readers import read_image
-from lsst.meas.blendid.readers._headers import parse_band, read_band
-from lsst.meas.blendid.readers._input_image import Notes
+from lsst.meas.blendid.images import read_image
+from lsst.meas.blendid.images._headers import parse_band, read_band
+from lsst.meas.blendid.images._input_image import Notes
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from lsst.images import Mask, MaskPlane, MaskSchema
 from lsst.images import _mask as images_mask
-from lsst.meas.blendid.masks import PLANE_NAMES, mask_to_bool
+from lsst.meas.blendid.images.masks import PLANE_NAMES, mask_to_bool
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from lsst.images import Box
 from lsst.images.psfs import GaussianPointSpreadFunction
-from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel
-from lsst.meas.blendid.readers import ReadError, read_image
+from lsst.meas.blendid.images import ReadError, read_image
+from lsst.meas.blendid.images.psf import adaptive_sigma, kolmogorov_kernel
 
 SHAPE = (30, 36)
 

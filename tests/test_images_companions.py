@@ -17,10 +17,10 @@ import pytest
 from astropy.table import Table
 from lsst.meas.blendid.cli._config import make_config
 from lsst.meas.blendid.footprints import detect
+from lsst.meas.blendid.images import InputImage, PlaneFile, ReadError, read_image
+from lsst.meas.blendid.images._companions import find_role
+from lsst.meas.blendid.images.psf import adaptive_sigma, kolmogorov_kernel
 from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel
-from lsst.meas.blendid.readers import InputImage, PlaneFile, ReadError, read_image
-from lsst.meas.blendid.readers._companions import find_role
 from lsst.meas.blendid.training import FileScene, settings_of_image
 
 SHAPE = (150, 160)

@@ -27,10 +27,10 @@ from scipy.ndimage import shift
 
 from lsst.images import Box
 
-from ..psf import FWHM_PIXELS, adaptive_sigma, kolmogorov_kernel
 from ._headers import SkyPlacement
 from ._input_image import HduKey, Notes, PlaneFile, ReadError
 from ._pixels import find_hdu, native_array, squeezed_shape
+from .psf import FWHM_PIXELS, adaptive_sigma, kolmogorov_kernel
 
 _OFF_CENTRE = 0.05
 """Distance of the PSF from the middle of a pixel that is mended, pixels."""

@@ -40,7 +40,7 @@ from ._headers import SkyPlacement, projection_scale, read_band
 from ._input_image import HduKey, InputImage, Notes, PlaneFile, PlaneSource, ReadError
 from ._pixels import check_pixels
 from ._plain import read_plain
-from ._psf import PsfSource
+from ._psf_sources import PsfSource
 
 
 def is_lsst_images(hdu_list: astropy.io.fits.HDUList) -> bool:

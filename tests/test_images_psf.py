@@ -23,7 +23,7 @@ from lsst.images import YX, Box
 from lsst.images.cells import CellPointSpreadFunction
 from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.psf import (
+from lsst.meas.blendid.images.psf import (
     FWHM_PIXELS,
     adaptive_sigma,
     kolmogorov_kernel,

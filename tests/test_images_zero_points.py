@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lsst.meas.blendid.zero_points import ab_zero_point, calibration_zero_point
+from lsst.meas.blendid.images.zero_points import ab_zero_point, calibration_zero_point
 
 _PER_STERADIAN = 1e15 * (0.2 / 206264.806) ** 2
 """nJy in a pixel of 0.2 arcsec of 1 MJy/sr."""

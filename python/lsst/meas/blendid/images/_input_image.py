@@ -20,7 +20,7 @@ import numpy as np
 from lsst.images import MaskedImage
 from lsst.images.psfs import PointSpreadFunction
 
-from ..zero_points import ab_zero_point
+from .zero_points import ab_zero_point
 
 type HduKey = int | str | tuple[str, int]
 """An HDU: its index, its ``EXTNAME``, or ``EXTNAME`` and ``EXTVER``."""

@@ -28,11 +28,11 @@ from lsst.images import Box, GeneralFrame, Image, Mask, MaskedImage, MaskPlane, 
 from lsst.images.psfs import GaussianPointSpreadFunction
 from lsst.images.serialization import write_archive
 from lsst.meas.blendid.footprints import FootprintConfig, adapt_to_image, detect
-from lsst.meas.blendid.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
-from lsst.meas.blendid.readers import InputImage, ReadError, read_image
-from lsst.meas.blendid.readers._input_image import Notes
-from lsst.meas.blendid.readers._plain import find_padding
-from lsst.meas.blendid.zero_points import ab_zero_point
+from lsst.meas.blendid.images import InputImage, ReadError, read_image
+from lsst.meas.blendid.images._input_image import Notes
+from lsst.meas.blendid.images._plain import find_padding
+from lsst.meas.blendid.images.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
+from lsst.meas.blendid.images.zero_points import ab_zero_point
 from lsst.resources import ResourcePath
 
 SHAPE = (40, 50)
