@@ -41,8 +41,7 @@ from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
-from lsst.meas.blendid.training import clipped_footprints, label_scenes, simulated_scenes
-from lsst.meas.blendid.training.dial import dial_scenes
+from lsst.meas.blendid.training import clipped_footprints, dial_scenes, label_scenes, simulated_scenes
 
 SIZES = ("cosmodc2", "1.6x", "large")
 

@@ -50,7 +50,7 @@ _NUMBERS = frozenset(
         *("classifiers_muygps", "classifiers_peaks", "classifiers_trees"),
         *("features_measure", "features_planes", "features_two_component"),
         *("footprints_background", "footprints_noise", "footprints_significance", "footprints_smoothing"),
-        *("images_psf", "training", "training_like", "training_transfer"),
+        *("images_psf", "training", "training_fine_tuning", "training_simulated"),
     )
 )
 """Files of the tests marked ``numbers``: ``make test-numbers`` runs them as other processors would."""

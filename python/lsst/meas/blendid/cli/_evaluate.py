@@ -162,8 +162,7 @@ def _configs(request: Request) -> tuple[SceneConfig, FootprintConfig | SettingsO
 def _groups(request: Request, config: SceneConfig) -> list[_Group]:
     """What is to be scored, in the order of the report."""
     from ..simulation import SIZE_MODELS, find_truth_scene, get_survey
-    from ..training import FileScene, simulated_scenes
-    from ..training.dial import dial_scenes
+    from ..training import FileScene, dial_scenes, simulated_scenes
 
     cross = "each footprint by a fit to the other blocks of sky of the same scenes"
     if request.coadds:

@@ -281,7 +281,7 @@ class _ClassifierTraining(_Training):
     """Trains a classifier."""
 
     def __init__(self, o: TrainOptions) -> None:
-        from ..training.transfer import check_tunable
+        from ..training.fine_tuning import check_tunable
 
         super().__init__(o)
         self.needs_planes = self.cls.needs_planes

@@ -37,14 +37,26 @@ __all__ = (
     "train_localizer",
 )
 
-from .butler import ButlerScene, find_butler_scenes
-from .dial import Dial, dial_scenes, mixed_dial_scenes
-from .files import FileScene, read_truth
+from .coadds import ButlerScene, FileScene, find_butler_scenes, read_truth
+from .fine_tuning import fine_tune
 from .label_tables import read_labels
 from .labelling import label_scenes
-from .like import like_scenes, measure_coadd
 from .localizers import train_localizer
-from .scenes import LabelledScenes, Scene, SceneSource, SimulatedScene
-from .settings import clipped_footprints, footprint_settings, settings_of_image
-from .train import simulated_scenes, train_classifier
-from .transfer import choose_settings, fine_tune, settings_of_model
+from .scenes import LabelledScenes, Scene, SceneSource
+from .settings import (
+    choose_settings,
+    clipped_footprints,
+    footprint_settings,
+    settings_of_image,
+    settings_of_model,
+)
+from .simulated import (
+    Dial,
+    SimulatedScene,
+    dial_scenes,
+    like_scenes,
+    measure_coadd,
+    mixed_dial_scenes,
+    simulated_scenes,
+)
+from .train import train_classifier

@@ -16,20 +16,18 @@ __all__ = (
     "Scene",
     "SceneSource",
     "Settings",
-    "SimulatedScene",
     "check_sky",
 )
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..classifiers import LabelledSamples
 from ..footprints import FootprintConfig
-from ..images.psf import PsfSummary, summarize_psf
+from ..images.psf import PsfSummary
 from ..labels import counted_objects
 from ..samples import FootprintSamples, SceneContext
 
@@ -38,8 +36,6 @@ if TYPE_CHECKING:
 
     from lsst.images import MaskedImage
 
-    from ..simulation import GalaxySource, SizeModel, Survey
-    from ..simulation.config import SceneConfig
 
 FAINTEST = 4.0
 """Point-source S/N of the faintest objects that a scene remembers: fainter ones count under no label."""
@@ -101,93 +97,6 @@ class SceneSource(Protocol):
 
     def load(self) -> Scene:
         """Make or read the scene."""
-
-
-@dataclass(frozen=True)
-class SimulatedScene:
-    """A scene to simulate.
-
-    Parameters
-    ----------
-    source
-        Source of galaxies: ``"parametric"``, the number or file of a truth
-        scene, a table.
-    size_model
-        Galaxy sizes (`.simulation.SIZE_MODELS`).
-    seed
-        Seed of shapes and noise, and of the positions of the parametric
-        catalogue.
-    size
-        Width and height, pixels.
-    split
-        Part of the sky that a truth scene must belong to ("train",
-        "validation", "test").
-    survey
-        Band, or settings of a survey.
-    config
-        How the coadd is simulated: objects, variation of PSF and depth, artefacts (default:
-        none of that).
-    processes
-        Processes that draw exposures, if the coadd is made of such.
-    """
-
-    source: GalaxySource | Table | str | Path | int = "parametric"
-    size_model: str | SizeModel = "cosmodc2-galaxies"
-    seed: int = 1
-    size: tuple[int, int] = (2048, 2048)
-    split: str | None = None
-    survey: str | Survey = "i"
-    config: SceneConfig | None = None
-    processes: int = 1
-
-    def load(self) -> Scene:
-        """Simulate the scene.
-
-        Returns
-        -------
-        scene
-            The scene.
-
-        Raises
-        ------
-        .simulation.SimulationError
-            Raised if the settings make no sense.
-        """
-        from ..simulation import get_survey, simulate_scene
-        from ..simulation.survey import AB_ZERO_POINT_NJY
-
-        survey = get_survey(self.survey) if isinstance(self.survey, str) else self.survey
-        simulated = simulate_scene(
-            self.source,
-            size=self.size,
-            seed=self.seed,
-            size_model=self.size_model,
-            band=survey,
-            split=self.split,
-            config=self.config,
-            processes=self.processes,
-        )
-        source, size_model = (simulated.truth.meta[name] for name in ("source", "size_model"))
-        settings = simulated.truth.meta["settings"]
-        coadd = simulated.coadd
-        return Scene(
-            name=f"{source}-{size_model}-{self.seed}",
-            # A parametric sky is another one for every seed.
-            sky=f"{source}-{self.seed}" if source == "parametric" else source,
-            masked_image=coadd,
-            psf=summarize_psf(coadd.psf, coadd.bbox),
-            truth=simulated.truth,
-            context=SceneContext(band=survey.band, zero_point=AB_ZERO_POINT_NJY),
-            provenance={
-                "source": source,
-                "size_model": size_model,
-                "seed": self.seed,
-                "size": list(self.size),
-                "split": simulated.truth.meta["split"],
-                "band": survey.band,
-            }
-            | ({"settings": settings} if settings else {}),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

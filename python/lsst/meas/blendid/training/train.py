@@ -10,10 +10,9 @@
 
 from __future__ import annotations
 
-__all__ = ("simulated_scenes", "train_classifier")
+__all__ = ("train_classifier",)
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._suggest import did_you_mean
@@ -21,67 +20,15 @@ from ..classifiers import FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
 from ..model_settings import ModelSettings
-from .cross_validation import cross_validate
+from .fine_tuning import fine_tune
 from .labelling import label_scenes
 from .log import describe_inputs, describe_training, find_versions, summarize_scenes
-from .scenes import LabelledScenes, Progress, SceneSource, Settings, SimulatedScene, check_sky
+from .scenes import LabelledScenes, Progress, SceneSource, Settings, check_sky
 from .settings import footprint_settings
-from .transfer import fine_tune
-from .validation import compare_to_start, validate
+from .validation import compare_to_start, cross_validate, validate
 
 if TYPE_CHECKING:
-    from ..simulation import Survey
-
-
-def simulated_scenes(
-    truths: Sequence[str | Path | int] = (),
-    *,
-    n_scenes: int = 4,
-    size_models: Sequence[str] = ("cosmodc2", "1.6x", "large"),
-    draws: int = 1,
-    size: int = 2048,
-    seed: int = 1,
-    split: str | None = None,
-    survey: str | Survey = "i",
-) -> list[SimulatedScene]:
-    """List scenes to simulate, each with its own seed.
-
-    Parameters
-    ----------
-    truths
-        Files or numbers of truth scenes; if empty, the parametric catalogue.
-    n_scenes
-        Number of truths that the parametric catalogue stands for.
-    size_models
-        Galaxy sizes; every truth is drawn with each.
-    draws
-        Number of times that each is drawn, with other shapes and noise.  The
-        parametric catalogue depends on the seed: each of its
-        ``n_scenes * len(size_models) * draws`` scenes is another piece of sky.
-    size
-        Side of a scene, pixels.
-    seed
-        Seed that the others are counted from.
-    split
-        Part of the sky that truth scenes must belong to.
-    survey
-        Band, or settings of a survey.
-
-    Returns
-    -------
-    scenes
-        The scenes; nothing is simulated yet.
-    """
-    sources: list[str | Path | int] = list(truths) or ["parametric"] * n_scenes
-    return [
-        SimulatedScene(source, size_model, seed + i, (size, size), split if truths else None, survey)
-        for i, (source, size_model, _) in enumerate(
-            (source, size_model, draw)
-            for source in sources
-            for size_model in size_models
-            for draw in range(draws)
-        )
-    ]
+    pass
 
 
 def train_classifier(
@@ -113,7 +60,7 @@ def train_classifier(
     settings
         Settings of the classifier; its defaults, or those of ``start``, if `None`.
     start
-        Model to go on from: it is fine-tuned (`.transfer.fine_tune`) instead of a fit from nothing.
+        Model to go on from: it is fine-tuned (`.fine_tuning.fine_tune`) instead of a fit from nothing.
     footprints
         Settings of the footprints, or several that are dealt out to the scenes in turn, or a function that
         gives those of a scene; `footprint_settings` for both kinds of noise if `None`.  Labelled scenes have
@@ -130,7 +77,7 @@ def train_classifier(
         into the package; the scores are then cross-fitted (`.validation.validate`).
     folds
         Without validation scenes, number of folds of sky to score the fit with, each by a fit to the others
-        (`.cross_validation.cross_validate`); 0 for no scores.
+        (`.validation.cross_validate`); 0 for no scores.
     facts
         JSON-compatible facts to keep with what the package tells about its training; if there is a
         ``recipe`` among them, the settings of single scenes are left out.

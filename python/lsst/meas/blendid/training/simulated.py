@@ -1,0 +1,538 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Scenes to simulate: in one setting, over ranges of sizes, seeing and depth, or like a given coadd."""
+
+from __future__ import annotations
+
+__all__ = (
+    "CoaddProperties",
+    "Dial",
+    "SimulatedScene",
+    "dial_scenes",
+    "like_scenes",
+    "measure_coadd",
+    "mixed_dial_scenes",
+    "simulated_scenes",
+)
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..footprints import detect
+from ..images.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
+from ..samples import SceneContext
+from .scenes import Scene
+from .settings import settings_of_image
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from ..simulation import GalaxySource, SizeModel, Survey
+    from ..simulation.config import SceneConfig
+
+
+@dataclass(frozen=True)
+class SimulatedScene:
+    """A scene to simulate.
+
+    Parameters
+    ----------
+    source
+        Source of galaxies: ``"parametric"``, the number or file of a truth
+        scene, a table.
+    size_model
+        Galaxy sizes (`.simulation.SIZE_MODELS`).
+    seed
+        Seed of shapes and noise, and of the positions of the parametric
+        catalogue.
+    size
+        Width and height, pixels.
+    split
+        Part of the sky that a truth scene must belong to ("train",
+        "validation", "test").
+    survey
+        Band, or settings of a survey.
+    config
+        How the coadd is simulated: objects, variation of PSF and depth, artefacts (default:
+        none of that).
+    processes
+        Processes that draw exposures, if the coadd is made of such.
+    """
+
+    source: GalaxySource | Table | str | Path | int = "parametric"
+    size_model: str | SizeModel = "cosmodc2-galaxies"
+    seed: int = 1
+    size: tuple[int, int] = (2048, 2048)
+    split: str | None = None
+    survey: str | Survey = "i"
+    config: SceneConfig | None = None
+    processes: int = 1
+
+    def load(self) -> Scene:
+        """Simulate the scene.
+
+        Returns
+        -------
+        scene
+            The scene.
+
+        Raises
+        ------
+        .simulation.SimulationError
+            Raised if the settings make no sense.
+        """
+        from ..simulation import get_survey, simulate_scene
+        from ..simulation.survey import AB_ZERO_POINT_NJY
+
+        survey = get_survey(self.survey) if isinstance(self.survey, str) else self.survey
+        simulated = simulate_scene(
+            self.source,
+            size=self.size,
+            seed=self.seed,
+            size_model=self.size_model,
+            band=survey,
+            split=self.split,
+            config=self.config,
+            processes=self.processes,
+        )
+        source, size_model = (simulated.truth.meta[name] for name in ("source", "size_model"))
+        settings = simulated.truth.meta["settings"]
+        coadd = simulated.coadd
+        return Scene(
+            name=f"{source}-{size_model}-{self.seed}",
+            # A parametric sky is another one for every seed.
+            sky=f"{source}-{self.seed}" if source == "parametric" else source,
+            masked_image=coadd,
+            psf=summarize_psf(coadd.psf, coadd.bbox),
+            truth=simulated.truth,
+            context=SceneContext(band=survey.band, zero_point=AB_ZERO_POINT_NJY),
+            provenance={
+                "source": source,
+                "size_model": size_model,
+                "seed": self.seed,
+                "size": list(self.size),
+                "split": simulated.truth.meta["split"],
+                "band": survey.band,
+            }
+            | ({"settings": settings} if settings else {}),
+        )
+
+
+def simulated_scenes(
+    truths: Sequence[str | Path | int] = (),
+    *,
+    n_scenes: int = 4,
+    size_models: Sequence[str] = ("cosmodc2", "1.6x", "large"),
+    draws: int = 1,
+    size: int = 2048,
+    seed: int = 1,
+    split: str | None = None,
+    survey: str | Survey = "i",
+) -> list[SimulatedScene]:
+    """List scenes to simulate, each with its own seed.
+
+    Parameters
+    ----------
+    truths
+        Files or numbers of truth scenes; if empty, the parametric catalogue.
+    n_scenes
+        Number of truths that the parametric catalogue stands for.
+    size_models
+        Galaxy sizes; every truth is drawn with each.
+    draws
+        Number of times that each is drawn, with other shapes and noise.  The
+        parametric catalogue depends on the seed: each of its
+        ``n_scenes * len(size_models) * draws`` scenes is another piece of sky.
+    size
+        Side of a scene, pixels.
+    seed
+        Seed that the others are counted from.
+    split
+        Part of the sky that truth scenes must belong to.
+    survey
+        Band, or settings of a survey.
+
+    Returns
+    -------
+    scenes
+        The scenes; nothing is simulated yet.
+    """
+    sources: list[str | Path | int] = list(truths) or ["parametric"] * n_scenes
+    return [
+        SimulatedScene(source, size_model, seed + i, (size, size), split if truths else None, survey)
+        for i, (source, size_model, _) in enumerate(
+            (source, size_model, draw)
+            for source in sources
+            for size_model in size_models
+            for draw in range(draws)
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Ranges that the scenes of a training set are drawn from.
+
+    Parameters
+    ----------
+    nominal_share
+        Share of the scenes with the seeing and depth of the survey as it is.
+        A third of the others have the seeing drawn from ``fwhm``, a third the depth
+        from ``exposures``, and a third both: a survey that differs in one thing is
+        as common as one that differs in two.
+    fwhm
+        FWHM of the PSF, arcsec, drawn uniformly.
+    exposures
+        Number of exposures, drawn uniformly in its logarithm.
+    sizes
+        Galaxy sizes, from 0 (cosmoDC2) to 1 (the median radius at i = 24 of 0.77″ of
+        galaxies in HST images), drawn uniformly.
+    counts
+        Factor on the number of galaxies, drawn uniformly in its logarithm.
+    clustering
+        Strength of clustering of drawn positions, drawn uniformly.
+    stars_share
+        Share of the scenes that have stars.
+    star_density
+        Most stars in such a scene, per arcmin².
+    clumpy_share
+        Share of the scenes with clumpy discs.
+    """
+
+    nominal_share: float = 0.5
+    fwhm: tuple[float, float] = (0.6, 1.4)
+    exposures: tuple[float, float] = (10.0, 400.0)
+    sizes: tuple[float, float] = (-0.05, 1.1)
+    counts: tuple[float, float] = (0.8, 1.25)
+    clustering: tuple[float, float] = (0.6, 1.4)
+    stars_share: float = 0.2
+    star_density: float = 4.0
+    clumpy_share: float = 0.2
+
+
+_JOINT_SHARE = 0.25
+"""Share of the scenes with the sizes of the joint model of cosmoDC2, times a factor."""
+
+
+def dial_scenes(
+    n_scenes: int,
+    *,
+    seed: int,
+    truths: Sequence[str | Path | int] = (),
+    split: str | None = None,
+    size: int = 2048,
+    band: str = "i",
+    dial: Dial | None = None,
+) -> list[SimulatedScene]:
+    """List scenes to simulate, each of a universe of its own.
+
+    Parameters
+    ----------
+    n_scenes
+        Number of scenes.
+    seed
+        Seed of the universes and the scenes; the first scenes of a longer list are those of a
+        shorter one.
+    truths
+        Truth scenes that half of the scenes take their galaxies' positions and magnitudes from, in
+        turn; the other half, or all if there are none, are drawn from the parametric catalogue.
+    split
+        Part of the sky that truth scenes must belong to.
+    size
+        Side of a scene, pixels.
+    band
+        Band.
+    dial
+        Ranges; the default ones if `None`.
+
+    Returns
+    -------
+    scenes
+        The scenes; nothing is simulated yet.
+    """
+    from ..simulation import SIZE_MODELS, SizeModel, get_survey
+    from ..simulation.config import SceneConfig
+
+    dial = Dial() if dial is None else dial
+    small, large = SIZE_MODELS["cosmodc2"], SIZE_MODELS["large"]
+    scenes = []
+    for i in range(n_scenes):
+        rng = np.random.default_rng([seed, i])
+        survey = get_survey(band)
+        kind = rng.random()
+        if kind >= dial.nominal_share:
+            third = 3.0 * (kind - dial.nominal_share) / (1.0 - dial.nominal_share)
+            fwhm = round(rng.uniform(*dial.fwhm), 3)
+            n_exposures = round(float(np.exp(rng.uniform(*np.log(dial.exposures)))))
+            if third < 2.0:
+                survey = dataclasses.replace(survey, n_exposures=n_exposures)
+            if third >= 1.0:
+                survey = dataclasses.replace(survey, fwhm=fwhm)
+        place = rng.uniform(*dial.sizes)
+        config = SceneConfig()
+        size_model: str | SizeModel = SizeModel(
+            f"dial-{place:.3f}",
+            float(small.radius_24 * (large.radius_24 / small.radius_24) ** place),
+            float(small.slope + (large.slope - small.slope) * place + rng.normal(0.0, 0.01)),
+            float(rng.uniform(0.16, 0.24)),
+        )
+        if rng.random() < _JOINT_SHARE:
+            size_model = "cosmodc2-galaxies"
+            config.population.sizeScale = float(3.0 ** np.clip(place, 0.0, 1.0))
+        config.population.countsScale = float(np.exp(rng.uniform(*np.log(dial.counts))))
+        clustering = float(rng.uniform(*dial.clustering))
+        if rng.random() < dial.stars_share:
+            config.population.starDensity = float(rng.uniform(0.0, dial.star_density))
+        if rng.random() < dial.clumpy_share:
+            config.population.clumpyFraction = float(rng.uniform(0.0, 0.5))
+        from_truth = bool(truths) and i % 2 == 0
+        # A truth scene has positions of its own.
+        config.population.clustering = 1.0 if from_truth else clustering
+        scenes.append(
+            SimulatedScene(
+                truths[i // 2 % len(truths)] if from_truth else "parametric",
+                size_model,
+                int(rng.integers(2**31)),
+                (size, size),
+                split if from_truth else None,
+                survey,
+                config,
+            )
+        )
+    return scenes
+
+
+def mixed_dial_scenes(
+    n_parametric: int,
+    *,
+    seed: int,
+    truths: Sequence[str | Path | int] = (),
+    draws: int = 1,
+    split: str | None = None,
+    size: int = 2048,
+    band: str = "i",
+) -> list[SimulatedScene]:
+    """List scenes of many universes, with numbers of one's own of either kind.
+
+    Parameters
+    ----------
+    n_parametric
+        Number of scenes of the parametric catalogue.
+    seed, split, size, band
+        As for `dial_scenes`.
+    truths
+        Truth scenes.
+    draws
+        Number of scenes of each of them.
+
+    Returns
+    -------
+    scenes
+        Those of the truths and the parametric ones in turn, as far as there are both.
+    """
+    n_truth = len(truths) * draws
+    if not n_truth:
+        return dial_scenes(n_parametric, seed=seed, size=size, band=band)
+    pairs = dial_scenes(
+        2 * max(n_truth, n_parametric), seed=seed, truths=truths, split=split, size=size, band=band
+    )
+    return [scene for i, scene in enumerate(pairs) if i // 2 < (n_parametric if i % 2 else n_truth)]
+
+
+FWHM_SCATTER = 0.03
+"""The PSFs of the scenes are up to this fraction narrower or wider than that of the coadd."""
+
+DEPTH_SCATTER = 0.1
+"""The scenes are up to this many magnitudes shallower or deeper than the coadd."""
+
+_PIXEL_SCALE = 0.2
+_N_EXPOSURES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class CoaddProperties:
+    """What of a coadd its simulation needs.
+
+    Parameters
+    ----------
+    name
+        Name of the coadd.
+    band
+        Band; that of the coadd if it tells one.
+    fwhm
+        FWHM of the Kolmogorov PSF (before the pixel) that is as wide as its PSF, arcsec.
+    pixel_scale
+        Side of a pixel, arcsec.
+    noise_sigma
+        Noise of a pixel, nJy; `None` if its unit is none of flux density.
+    has_variance
+        Whether the noise is that of a variance plane, and not of the pixels.
+    has_sky
+        Whether the sky background may still be in the coadd.
+    """
+
+    name: str
+    band: str
+    fwhm: float
+    pixel_scale: float
+    noise_sigma: float | None
+    has_variance: bool
+    has_sky: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the coadd in JSON-compatible values.
+
+        Returns
+        -------
+        description
+            All fields, rounded.
+        """
+        values = dataclasses.asdict(self)
+        return {k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()}
+
+
+def measure_coadd(
+    path: str | Path,
+    *,
+    psf_fwhm: float | None = None,
+    pixel_scale: float | None = None,
+    zero_point: float | None = None,
+    band: str | None = None,
+) -> CoaddProperties:
+    """Measure the PSF and the noise of a coadd.
+
+    Parameters
+    ----------
+    path
+        Any file that `.images.read_image` reads.
+    psf_fwhm, pixel_scale
+        Seeing and pixel size in arcsec, for files without.
+    zero_point
+        AB magnitude of one image unit; by default that of the unit.
+    band
+        Band to simulate; by default that of the coadd, or *i*.
+
+    Returns
+    -------
+    properties
+        The properties.
+
+    Raises
+    ------
+    .images.ReadError
+        Raised if the image cannot be read.
+    ValueError
+        Raised if its PSF cannot be measured or its noise is 0.
+
+    Notes
+    -----
+    The noise is the median of the root of the variance plane; without one it is the clipped scatter of the
+    pixels outside footprints, over what galaxies too faint to be detected add to it in a simulation of the
+    same seeing and depth (`like_scenes` draws them too).
+    """
+    from ..images import image_scale, read_image
+    from ..simulation import get_survey
+    from ..simulation.survey import AB_ZERO_POINT_NJY
+
+    read = read_image(str(path), psf_fwhm=psf_fwhm, pixel_scale=pixel_scale)
+    image = read.masked_image
+    psf = summarize_psf(read.psf, image.bbox)
+    known_scale = image_scale(image) if pixel_scale is None else pixel_scale
+    pixel_scale = _PIXEL_SCALE if known_scale is None else known_scale
+    settings = settings_of_image(has_variance=read.has_variance, has_sky=read.has_sky)
+    sigma = detect(image, psf=psf, config=settings).noise.sigma
+    if not (math.isfinite(sigma) and sigma > 0.0):
+        raise ValueError(f"{path}: the noise of its pixels is {sigma:g}, which cannot be simulated")
+    unit_zero_point = read.find_zero_point(known_scale) if zero_point is None else zero_point
+    properties = CoaddProperties(
+        str(path),
+        band or read.band or "i",
+        _kolmogorov_fwhm(psf.sigma) * pixel_scale,
+        pixel_scale,
+        None if unit_zero_point is None else sigma * 10.0 ** (0.4 * (AB_ZERO_POINT_NJY - unit_zero_point)),
+        read.has_variance,
+        read.has_sky,
+    )
+    get_survey(properties.band)
+    if properties.noise_sigma is None or read.has_variance:
+        return properties
+    # What undetected galaxies add, from one simulation at the depth that would be right without them.
+    scene = like_scenes(properties, 1, seed=0, size=1024, scatter=False)[0].load()
+    clipped = detect(scene.masked_image, psf=scene.psf, config=settings).noise.sigma
+    sky = float(np.sqrt(np.nanmedian(scene.masked_image.variance.array)))
+    return dataclasses.replace(properties, noise_sigma=properties.noise_sigma * sky / clipped)
+
+
+def _kolmogorov_fwhm(sigma: float) -> float:
+    """FWHM, pixels, of the Kolmogorov PSF that is as wide as a PSF with the pixel in it (by bisection)."""
+    low, high = 0.3 * sigma, 6.0 * sigma
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if adaptive_sigma(kolmogorov_kernel(middle)) < sigma else (low, middle)
+    return 0.5 * (low + high)
+
+
+def like_scenes(
+    properties: CoaddProperties,
+    n_scenes: int,
+    *,
+    seed: int,
+    size: int = 2048,
+    scatter: bool = True,
+) -> list[SimulatedScene]:
+    """List scenes to simulate like a coadd, each with a population of its own.
+
+    Parameters
+    ----------
+    properties
+        The coadd.
+    n_scenes
+        Number of scenes.
+    seed
+        Seed of populations and scenes.
+    size
+        Side of a scene, pixels.
+    scatter
+        Let PSF and depth vary from scene to scene by `FWHM_SCATTER` and `DEPTH_SCATTER`?
+
+    Returns
+    -------
+    scenes
+        Scenes with the galaxies of `.simulated.dial_scenes` and the PSF and depth of the coadd; with
+        the depth of the survey as it is if that of the coadd is not known.
+    """
+    from ..simulation import get_survey
+
+    survey = dataclasses.replace(
+        get_survey(properties.band), fwhm=properties.fwhm, pixel_scale=properties.pixel_scale
+    )
+    if properties.noise_sigma is not None:
+        # As many exposures, so that any depth can be had; what counts is their time in all.
+        survey = dataclasses.replace(survey, n_exposures=_N_EXPOSURES, read_noise=0.0)
+        # The noise goes with the root of the time where it is that of the sky.
+        factor = (survey.sky_sigma / properties.noise_sigma) ** 2
+        survey = dataclasses.replace(survey, exposure_time=survey.exposure_time * factor)
+    scenes = dial_scenes(n_scenes, seed=seed, size=size, band=properties.band, dial=Dial(nominal_share=1.0))
+    rng = np.random.default_rng([seed, 1])
+    drawn = []
+    for scene in scenes:
+        width, depth = rng.uniform(-1.0, 1.0, 2) * scatter
+        its = dataclasses.replace(
+            survey,
+            fwhm=survey.fwhm * (1.0 + FWHM_SCATTER * width),
+            exposure_time=survey.exposure_time * 10.0 ** (0.8 * DEPTH_SCATTER * depth),
+        )
+        drawn.append(dataclasses.replace(scene, survey=its))
+    return drawn
