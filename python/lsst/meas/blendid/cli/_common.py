@@ -235,6 +235,26 @@ def jobs_option(items: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     )
 
 
+def config_option(
+    text: str, name: str = "config_options"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make the option ``--config-option`` of a command.
+
+    Parameters
+    ----------
+    text
+        Help: what config it is of, with an example.
+    name
+        Parameter of the function of the command that gets a tuple of ``K=V``.
+
+    Returns
+    -------
+    decorator
+        Decorator of that function.
+    """
+    return click.option("-c", "--config-option", name, metavar="K=V", multiple=True, help=text)
+
+
 def describe_error(err: BaseException) -> str:
     """Describe an exception in one line.
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import click
 
-from ._common import SceneNumbers
+from ._common import SceneNumbers, config_option, jobs_option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,26 +361,11 @@ _OPTIONS = (
         metavar="NAME=VALUE",
         multiple=True,
     ),
-    _option(
-        "--config-option",
-        "config_options",
+    config_option(
         "Override of a field of the config of the footprints, such as footprints.thresholdValue=6, or of "
         "what a localizer builds on, such as mapPackage=centers-i-1.",
-        "-c",
-        metavar="K=V",
-        multiple=True,
     ),
-    _option(
-        "--jobs",
-        "jobs",
-        "Scenes to simulate or read at the same time, each in a process of its own; the model is the same "
-        "for any number.",
-        "-j",
-        default=1,
-        metavar="N",
-        type=_NUMBER,
-        show_default=True,
-    ),
+    jobs_option("Scenes to simulate or read, with the same model for any number,"),
     _option("--overwrite", "overwrite", "Replace an older file of that name.", default=False, is_flag=True),
 )
 

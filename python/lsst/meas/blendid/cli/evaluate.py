@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from ._common import SceneNumbers, common_options, jobs_option
+from ._common import SceneNumbers, common_options, config_option, jobs_option
 from ._evaluate import Request, run_evaluation
 
 
@@ -159,14 +159,10 @@ from ._evaluate import Request, run_evaluation
     metavar="N",
     help="Resamples of blocks of sky that errors are from; 0 for no errors.",
 )
-@click.option(
-    "-c",
-    "--config-option",
+@config_option(
+    "Override of a field of the simulation, such as population.starDensity=4, or of the footprints, such as "
+    "footprints.thresholdValue=6.",
     "options",
-    metavar="K=V",
-    multiple=True,
-    help="Override of a field of the simulation, such as population.starDensity=4, or of the footprints, "
-    "such as footprints.thresholdValue=6.",
 )
 @click.option(
     "--any-band",

@@ -22,6 +22,7 @@ from ._common import (
     CommandError,
     MisuseError,
     common_options,
+    config_option,
     get_settings,
     jobs_option,
     make_output_folder,
@@ -122,13 +123,7 @@ if TYPE_CHECKING:
     multiple=True,
     help="File with config overrides, as for pipetask; it is Python code that is run.",
 )
-@click.option(
-    "--config-option",
-    "config_options",
-    metavar="K=V",
-    multiple=True,
-    help="Override of one config field, such as maxPeaks=50; applied last.",
-)
+@config_option("Override of one config field, such as maxPeaks=50; applied last.")
 @click.option(
     "--format",
     "table_format",

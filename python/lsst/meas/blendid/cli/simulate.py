@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from .._suggest import did_you_mean
-from ._common import common_options
+from ._common import common_options, config_option
 
 
 def _parse_patches(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -212,14 +212,7 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     multiple=True,
     help="File with overrides of SceneConfig; it is Python code that is run.",
 )
-@click.option(
-    "-c",
-    "--config-option",
-    "config_options",
-    metavar="K=V",
-    multiple=True,
-    help="Override of one field of SceneConfig, such as population.sizeScale=2; applied last.",
-)
+@config_option("Override of one field of SceneConfig, such as population.sizeScale=2; applied last.")
 @click.option(
     "--name", metavar="NAME", help="With --out: start of the file names; by default from the options."
 )
