@@ -42,7 +42,7 @@ from lsst.meas.blendid.deblending import (
     deblend_stamp,
     peaks_to_deblend,
 )
-from lsst.meas.blendid.evaluation._style import BLENDED, INK, MUTED, SINGLE, new_figure, styled
+from lsst.meas.blendid.evaluation.drawing import BLENDED, INK, MUTED, SINGLE, new_figure, styled
 from lsst.meas.blendid.peak_matching import GalaxyList, PeakList, match_peaks
 from lsst.meas.blendid.simulation import (
     SIZE_MODELS,

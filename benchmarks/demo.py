@@ -44,7 +44,7 @@ def save_picture(source: Path, target: Path) -> None:
         PNG file to write.
     """
     import numpy as np
-    from lsst.meas.blendid.evaluation._style import probability_colormap
+    from lsst.meas.blendid.evaluation.drawing import probability_colormap
     from PIL import Image
 
     colours = 255 * probability_colormap()(np.linspace(0.0, 1.0, 80))[:, :3]

@@ -28,9 +28,16 @@ from typing import Any
 
 import numpy as np
 from lsst.meas.blendid import identify_blends
-from lsst.meas.blendid.evaluation._canvas import MARK, draw_outlines, show_image
-from lsst.meas.blendid.evaluation._outlines import asinh_stretch
-from lsst.meas.blendid.evaluation._style import INK, MUTED, new_figure, styled
+from lsst.meas.blendid.evaluation.drawing import (
+    INK,
+    MARK,
+    MUTED,
+    asinh_stretch,
+    draw_outlines,
+    new_figure,
+    show_image,
+    styled,
+)
 from lsst.meas.blendid.evaluation.footprint_cards import choose_footprints, footprint_cards
 from lsst.meas.blendid.footprints import FootprintConfig, detect
 from lsst.meas.blendid.images.masks import mask_to_bool

@@ -295,5 +295,6 @@ def test_report_without_matplotlib(image: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     status, out, err = run(image, "--report")
     assert (status, out) == (1, "")
-    assert err == "Error: --report needs matplotlib; install it with pip install 'lsst-meas-blendid[plots]'\n"
+    told = "Error: --report needs jinja2 and matplotlib; install what is missing with pip install "
+    assert err == f"{told}'lsst-meas-blendid[plots]'\n"
     assert not Path("OUT").exists()

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def test_demo_runs_from_sky_to_report(finished: tuple[Path, Result]) -> None:
         MARKER, "repo", "figures", "pipetask.log", "report.html",
     }  # fmt: skip
     assert {p.stem for p in (work / "figures").iterdir()} == {
-        "overview", "footprints", "gallery", "reliability", "roc", "magnitude",
+        "overview", "footprints", "gallery", "reliability", "roc", "confusion", "bins",
+        "peak_curves", "peak_bins", "peak_reliability",
     }  # fmt: skip
     assert "Executed 2 quanta successfully" in (work / "pipetask.log").read_text()
 
@@ -67,7 +69,8 @@ def test_demo_prints_command_and_summary(finished: tuple[Path, Result]) -> None:
         ]
     inner = sum(int(np.sum(t["is_patch_inner"] & t["is_tract_inner"])) for t in tables)
     assert f"{inner:,} footprints ({sum(map(len, tables)) - inner} more in overlaps" in result.output
-    assert "balanced" in result.output
+    for name in ("ensemble", "peaks", "5σ peaks", "area only", "area + peak counts"):
+        assert re.search(rf"^{re.escape(name)} +0\.\d+ ± ", result.output, re.MULTILINE), name
     assert "all stages" in result.output
     assert f"{inner:,}" in (work / "report.html").read_text()
 

@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from lsst.meas.blendid.calibration import move_prior
-from lsst.meas.blendid.evaluation.breakdown import KINDS, bin_scores, kind_scores
-from lsst.meas.blendid.evaluation.truth_summary import (
+from lsst.meas.blendid.evaluation.breakdown import (
+    KINDS,
     TruthSummary,
+    bin_scores,
+    kind_scores,
     recount,
     summarize_scenes,
     summarize_truth,

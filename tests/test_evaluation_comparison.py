@@ -20,8 +20,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.evaluation.comparison import METRICS, compare
-from lsst.meas.blendid.evaluation.comparison_table import Difference, format_difference, format_value
+from lsst.meas.blendid.evaluation.comparison import (
+    METRICS,
+    Difference,
+    compare,
+    format_difference,
+    format_value,
+)
 from lsst.meas.blendid.metrics import BlendScorer, score, score_one_peak
 from toy_comparison import toy_scored
 

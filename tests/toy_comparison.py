@@ -10,8 +10,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from astropy.table import Table
+from lsst.meas.blendid.evaluation.peak_comparison import DETECTED
+from lsst.meas.blendid.evaluation.peak_finders import find_detected
 from lsst.meas.blendid.evaluation.scored_scenes import ScoredScenes
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
@@ -76,3 +80,12 @@ def toy_scored(*, count: int | None = None, images: bool = True) -> ScoredScenes
     nowhere = np.zeros(len(counts), dtype=bool)
     predictions = {"good": good, "noisy": noisy, "counts": p_n}
     return ScoredScenes("toy", labelled, predictions, {name: nowhere for name in predictions})
+
+
+def with_peaks(scored: ScoredScenes) -> ScoredScenes:
+    """Scenes whose detected peaks have probabilities in a second list."""
+    detected = find_detected(scored.labelled.samples)
+    rng = np.random.default_rng(3)
+    sure = dataclasses.replace(detected, probability=rng.uniform(0.2, 1.0, len(detected)))
+    expected = {"sure": np.bincount(detected.footprint, minlength=len(scored.labelled.counts)).astype(float)}
+    return dataclasses.replace(scored, peaks={"sure": sure, DETECTED: detected}, expected=expected)

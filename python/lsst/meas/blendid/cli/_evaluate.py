@@ -236,9 +236,9 @@ def run_evaluation(request: Request, command: str) -> None:
     from .. import __version__
     from ..evaluation.baselines import SEP
     from ..evaluation.comparison_files import write_scores
-    from ..evaluation.comparison_report import render_comparison_report
-    from ..evaluation.comparison_section import make_section
+    from ..evaluation.report import render_comparison_report
     from ..evaluation.scored_scenes import load_models, make_finders
+    from ..evaluation.section import make_section
     from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()
@@ -267,7 +267,7 @@ def run_evaluation(request: Request, command: str) -> None:
             if section.peaks is not None:
                 click.echo(section.peaks.format())
             for note in section.notes:
-                announce(f"Warning: {note.replace('**', '')}", err=True)
+                announce(f"Warning: {note}", err=True)
     facts = {"command": command, "version": __version__}
     made_by = f"lsst.meas.blendid {__version__}, {time.perf_counter() - start:.0f} s"
     page = render_comparison_report(

@@ -50,9 +50,11 @@ class OutputOptions:
         CommandError
             Raised if it is not.
         """
-        if self.report and importlib.util.find_spec("matplotlib") is None:
+        missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+        if self.report and missing:
             raise CommandError(
-                "--report needs matplotlib; install it with pip install 'lsst-meas-blendid[plots]'"
+                f"--report needs {' and '.join(missing)}; install what is missing with pip install "
+                "'lsst-meas-blendid[plots]'"
             )
 
 

@@ -103,7 +103,7 @@ class TrainingLog:
         if not history:
             return
         try:
-            from ..evaluation.loss_curves import loss_curves
+            from ..evaluation.plots import loss_curves
 
             loss_curves(history).savefig(self._figure, dpi=120)
         except ImportError as err:

@@ -25,17 +25,20 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from .._files import atomic_path
 from ._common import CommandError, common_options
 from ._demo_folder import DemoFolder
 
 if TYPE_CHECKING:
-    from ..evaluation.matching import MatchedCoadd
-    from ..evaluation.report import Summary
+    from ..evaluation.scored_tables import CoaddTables
+    from ..evaluation.section import Section
     from ..simulation.tracts.demo import DemoRepository
 
 _REPOSITORY, _FIGURES, _LOG, _REPORT = "repo", "figures", "pipetask.log", "report.html"
 _OUTPUT = "blends"
 _TASK = "blendIdentification"
+_REFERENCE = "area + peak counts"
+"""Baseline that differences are taken from."""
 _CHATTER = ("quantum_graph_builder INFO", "Unable to import", "Preparing execution", "Constructing task")
 """Messages of pipetask that are kept in its log only: steps of building the
 graph, and notes about parts of the pipelines that are not installed."""
@@ -45,7 +48,7 @@ graph, and notes about parts of the pipelines that are not installed."""
 class _Tables:
     """What came back from the Butler."""
 
-    coadds: list[MatchedCoadd]
+    coadds: list[CoaddTables]
     seconds: dict[str, list[float]]
     """Seconds of each stage, patch by patch."""
     primary: str
@@ -99,7 +102,7 @@ def demo(work: Path, overwrite: bool, size: int, seed: int) -> None:
 
 def _run(work: Path, size: int, seed: int) -> None:
     """Do it all in a folder that is ready."""
-    from ..simulation import stderr_progress
+    from ..simulation import get_survey, stderr_progress
     from ..simulation.tracts.demo import make_demo_repository
 
     with _step(f"Drawing two patches of {size} x {size} pixels into {_readable(work / _REPOSITORY)}"):
@@ -117,35 +120,53 @@ def _run(work: Path, size: int, seed: int) -> None:
         _run_pipetask(command, work / _LOG)
     with _step("Reading the tables back and comparing them with the true galaxies"):
         tables = _read_tables(repository)
-    from ..evaluation.report import make_figures, write_report
-    from ..evaluation.summary import summarize
+        section = _compare(tables)
+    from ..evaluation.report import draw_demo, render_demo_report
 
-    summary = summarize(tables.coadds, primary=tables.primary)
+    scale = get_survey(repository.band).pixel_scale
     with _step(f"Making figures and {_readable(work / _REPORT)}"):
-        figures = make_figures(tables.coadds, summary, band=repository.band)
+        figures = draw_demo(section, tables.coadds, tables.primary, pixel_scale=scale)
         folder = work / _FIGURES
         folder.mkdir()
-        for name, figure in figures.items():
-            (folder / f"{name}.png").write_bytes(figure.png)
-        write_report(
-            work / _REPORT,
-            summary,
+        for name, png in figures.items():
+            if png is not None:
+                (folder / f"{name}.png").write_bytes(png)
+        page = render_demo_report(
+            section,
+            tables.coadds,
+            tables.primary,
             figures,
             seconds=tables.seconds,
-            names=[c.name for c in tables.coadds],
-            n_pixels=tables.coadds[0].image.size,
+            pixel_scale=scale,
             commands=_format_command(command),
             usage=_usage(repository),
             made_by=_made_by(),
         )
-    _print_summary(summary, tables)
+        with atomic_path(work / _REPORT) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    _print_summary(section, tables)
+
+
+def _compare(tables: _Tables) -> Section:
+    """Set the tables beside the truth, and beside what area and numbers of peaks alone tell."""
+    from ..evaluation.baselines import cross_fitted_baselines
+    from ..evaluation.bootstrap import choose_units
+    from ..evaluation.scored_tables import score_tables
+    from ..evaluation.section import make_section
+
+    scored = score_tables("demo", tables.coadds, primary=tables.primary)
+    labelled = scored.labelled
+    x, y = labelled.samples.centroid.T
+    units = choose_units(x, y, labelled.sky)
+    baselines = cross_fitted_baselines(labelled.samples, labelled.counts, units.index)
+    return make_section(scored.with_predictions(baselines), (), reference=_REFERENCE)
 
 
 def _check_extras() -> None:
     """Say what is missing before any work is done."""
     from importlib.util import find_spec
 
-    missing = [name for name in ("galsim", "matplotlib") if find_spec(name) is None]
+    missing = [name for name in ("galsim", "jinja2", "matplotlib") if find_spec(name) is None]
     if missing:
         raise CommandError(
             f"the demo needs {' and '.join(missing)}; install what is missing, or everything with 'make'"
@@ -255,10 +276,12 @@ def _read_tables(repository: DemoRepository) -> _Tables:
     """Read back what the pipeline wrote, and what is really there."""
     from lsst.daf.butler import Butler
 
-    from ..evaluation.matching import match_truth
-    from ..simulation import get_survey
+    from ..evaluation.scored_tables import CoaddTables
+    from ..images.psf import summarize_psf
+    from ..samples import SceneContext
+    from ..simulation.survey import AB_ZERO_POINT_NJY
 
-    coadds: list[MatchedCoadd] = []
+    coadds: list[CoaddTables] = []
     seconds: dict[str, list[float]] = {}
     primary = ""
     with Butler.from_config(str(repository.root), collections=[_OUTPUT, repository.collection]) as butler:
@@ -266,13 +289,14 @@ def _read_tables(repository: DemoRepository) -> _Tables:
             coadd = butler.get("deep_coadd", data_id)
             inner = coadd.patch.inner_bbox
             coadds.append(
-                match_truth(
+                CoaddTables(
                     name=f"patch {data_id['patch']}",
                     image=np.asarray(coadd.image.array, dtype=np.float32),
                     noise=float(np.sqrt(np.nanmedian(coadd.variance.array))),
                     xy0=(int(coadd.bbox.x.min), int(coadd.bbox.y.min)),
-                    pixel_scale=get_survey(repository.band).pixel_scale,
-                    inner_box=(inner.x.min, inner.y.min, inner.x.max, inner.y.max),
+                    psf=summarize_psf(coadd.psf, coadd.bbox),
+                    context=SceneContext(repository.band, AB_ZERO_POINT_NJY),
+                    inner=(inner.x.min, inner.y.min, inner.x.max, inner.y.max),
                     blend=butler.get("deep_coadd_blend", data_id),
                     peaks=butler.get("deep_coadd_blend_peak", data_id),
                     spans=butler.get("deep_coadd_blend_spans", data_id),
@@ -308,27 +332,22 @@ def _made_by() -> str:
     return f"Written by blendid demo, lsst.meas.blendid {__version__}. Figures are also in {_FIGURES}/."
 
 
-def _print_summary(summary: Summary, tables: _Tables) -> None:
+def _print_summary(section: Section, tables: _Tables) -> None:
     """Print the numbers as plain columns."""
-    s = summary
+    comparison, p = section.comparison, section.scored.p_blended(tables.primary)
+    n_duplicates = sum(len(coadd.blend) for coadd in tables.coadds) - comparison.n_footprints
     click.echo(
-        f"\n{s.n_footprints:,} footprints ({s.n_duplicates:,} more in overlaps, counted once; "
-        f"{s.n_unclassified} not classified)"
+        f"\n{comparison.n_footprints:,} footprints ({n_duplicates:,} more in overlaps, counted once; "
+        f"{np.count_nonzero(~np.isfinite(p))} not classified)"
     )
+    blended, single, empty = (f"{100 * comparison.mix[k]:.1f} %" for k in ("blended", "unblended", "empty"))
     click.echo(
-        f"  blended {100 * s.blended:.1f} %, single {100 * s.single:.1f} %, "
-        f"empty {100 * s.empty:.1f} % in truth; "
-        f"expected from the probabilities: {100 * s.expected_blended:.1f} % blended\n"
+        f"  blended {blended}, single {single}, empty {empty} in truth; "
+        f"expected from the probabilities: {100 * np.nanmean(p):.1f} % blended\n"
     )
-    click.echo(f"{'':<22}{'balanced':>10}{'cross-':>10}{'area under':>12}{'calibration':>13}")
-    click.echo(f"{'':<22}{'accuracy':>10}{'entropy':>10}{'ROC':>12}{'error':>13}")
-    for name, scores in s.scores.items():
-        click.echo(
-            f"{name:<22}{scores.balanced_accuracy:>10.3f}{scores.cross_entropy:>10.3f}{scores.auc:>12.3f}"
-            f"{scores.ece:>13.3f}"
-        )
-    click.echo(f"{'more than one peak':<22}{s.peak_accuracy:>10.3f}")
-    click.echo(f"{'area only':<22}{'':>20}{s.area_auc:>12.3f}")
+    click.echo(comparison.format())
+    if section.peaks is not None:
+        click.echo(f"\n{section.peaks.format()}")
     names = [coadd.name for coadd in tables.coadds]
     click.echo(f"\n{'Seconds in the task':<22}" + "".join(f"{name:>10}" for name in names))
     for stage, values in tables.seconds.items():

@@ -10,22 +10,336 @@
 
 from __future__ import annotations
 
-__all__ = ("METRICS", "Comparison", "Difference", "Metric", "ModelRow", "compare")
+__all__ = (
+    "METRICS",
+    "SHOWN",
+    "Comparison",
+    "Difference",
+    "Metric",
+    "ModelRow",
+    "compare",
+    "format_columns",
+    "format_difference",
+    "format_value",
+)
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..classifiers import split_probabilities
-from ..metrics import BlendScorer, score, score_one_peak
+from ..metrics import BlendScorer, OnePeakScores, Scores, score, score_one_peak
 from .bootstrap import LEAST_UNITS, Units, choose_units, resampled_weights
-from .comparison_table import METRICS, Comparison, Difference, Metric, ModelRow
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
     from ..training import LabelledScenes
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score and how it is shown."""
+
+    key: str
+    """Name in tables."""
+    label: str
+    """Name for readers."""
+    digits: int
+    """Digits after the point."""
+    better: int
+    """1 if more is better, -1 if less is, 0 if neither."""
+    description: str
+    """What it is."""
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("balanced_accuracy", "balanced accuracy", 4, 1, "Mean of the two accuracies, at an even prior."),
+    Metric("accuracy_blended", "blends recognised", 4, 1, "Share of blends called so, at an even prior."),
+    Metric("accuracy_unblended", "singles recognised", 4, 1, "Share of singles called so, at an even prior."),
+    Metric("cross_entropy", "cross-entropy", 4, -1, "Class-balanced, at an even prior."),
+    Metric("auc", "AUC", 4, 1, "Area under the ROC curve, of footprints with N >= 1."),
+    Metric("natural_cross_entropy", "natural cross-entropy", 4, -1, "Of all footprints, as they come."),
+    Metric("calibration_slope", "calibration slope", 3, 0, "Slope of the logit; 1 is calibrated."),
+    Metric("calibration_intercept", "intercept", 3, 0, "Intercept of the logit; 0 is calibrated."),
+    Metric("ece", "ECE", 4, -1, "Expected calibration error, noise floor subtracted."),
+    Metric("one_peak_auc", "one-peak AUC", 4, 1, "AUC of the footprints with exactly one peak."),
+    Metric("one_peak_recall_1", "recall at 1 %", 3, 1, "Of one-peak blends, at 1 % false blends."),
+    Metric("one_peak_recall_5", "recall at 5 %", 3, 1, "Of one-peak blends, at 5 % false blends."),
+)
+"""All scores of a comparison, in the order of its table."""
+
+
+SHOWN = (
+    "balanced_accuracy",
+    "cross_entropy",
+    "auc",
+    "calibration_slope",
+    "ece",
+    "one_peak_auc",
+    "one_peak_recall_5",
+)
+"""Metrics that are printed."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A score of a model minus that of the reference, on the footprints that both classify."""
+
+    value: float
+    """The difference."""
+    error: float
+    """Standard deviation over resamples of blocks of sky."""
+    low: float
+    """Lower end of the interval of 95 % confidence, by Student's distribution for as many blocks."""
+    high: float
+    """Upper end of it."""
+    certain: bool = False
+    """Whether that is on one side of zero, and there are enough blocks of sky and footprints to say so."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """Scores of one model."""
+
+    name: str
+    scores: Scores
+    one_peak: OnePeakScores
+    errors: dict[str, float]
+    """Standard deviations over resamples, by metric; empty without bootstrap."""
+    differences: dict[str, Difference]
+    """Paired differences from the reference, by metric; empty for the reference itself."""
+
+    def value(self, key: str) -> float:
+        """Look a score up.
+
+        Parameters
+        ----------
+        key
+            Key of a metric.
+
+        Returns
+        -------
+        value
+            The score.
+        """
+        one_peak = {"one_peak_auc": "auc", "one_peak_recall_1": "recall_at_1_percent"} | {
+            "one_peak_recall_5": "recall_at_5_percent"
+        }
+        return float(getattr(self.one_peak, one_peak[key]) if key in one_peak else getattr(self.scores, key))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of several models on the same footprints."""
+
+    rows: dict[str, ModelRow]
+    """By name of the model, in the order given."""
+    reference: str | None
+    """Model that the differences are from."""
+    n_footprints: int
+    mix: dict[str, float]
+    """Shares of blended, unblended and empty footprints."""
+    inside: float
+    """Mean over the scenes of the share of objects that lie in a footprint."""
+    snr_min: float
+    """Objects fainter than this did not count."""
+    n_scenes: int
+    n_blocks: int
+    """Blocks of sky that errors are from, or footprints."""
+    n_draws: int
+    """Resamples of them; 0 for no errors."""
+    block_size: int | None = None
+    """Side of the blocks, pixels; `None` if footprints were drawn."""
+    caution: str | None = None
+    """Why errors cannot be trusted; `None` if they can."""
+
+    @property
+    def units(self) -> str:
+        """What errors are from, in words."""
+        return "footprints" if self.block_size is None else f"blocks of {self.block_size}² pixels of sky"
+
+    def __getitem__(self, name: str) -> ModelRow:
+        return self.rows[name]
+
+    def table(self) -> Table:
+        """Make a table.
+
+        Returns
+        -------
+        table
+            A row for each model: each metric with ``<metric>_error`` and, if there is a reference,
+            ``<metric>_difference``, ``…_difference_error``, ``…_difference_low``,
+            ``…_difference_high`` and ``…_difference_certain``.
+        """
+        from astropy.table import Table
+
+        rows = []
+        for name, row in self.rows.items():
+            entry: dict[str, Any] = {"model": name, "n_missing": row.scores.n_missing}
+            for metric in METRICS:
+                entry[metric.key] = row.value(metric.key)
+                if self.n_draws:
+                    entry[f"{metric.key}_error"] = row.errors.get(metric.key, math.nan)
+                if self.reference is not None:
+                    difference = row.differences.get(metric.key)
+                    entry[f"{metric.key}_difference"] = math.nan if difference is None else difference.value
+                    for part in ("error", "low", "high") if self.n_draws else ():
+                        entry[f"{metric.key}_difference_{part}"] = (
+                            math.nan if difference is None else getattr(difference, part)
+                        )
+                    if self.n_draws:
+                        certain = difference is not None and difference.certain
+                        entry[f"{metric.key}_difference_certain"] = certain
+            rows.append(entry)
+        table = Table(rows)
+        for metric in METRICS:
+            table[metric.key].description = metric.description
+        table.meta = self._facts()
+        return table
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "reference": self.reference,
+            "n_footprints": self.n_footprints,
+            "n_scenes": self.n_scenes,
+            "n_blocks": self.n_blocks,
+            "n_draws": self.n_draws,
+            "block_size": self.block_size,
+            "caution": self.caution,
+            "snr_min": self.snr_min,
+            "inside": self.inside,
+            "mix": dict(self.mix),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Make a description for JSON.
+
+        Returns
+        -------
+        description
+            Facts, and by model its scores, errors and differences; what is not finite is `None`.
+        """
+
+        def plain(value: float) -> float | None:
+            return round(value, 6) if math.isfinite(value) else None
+
+        models = {}
+        for name, row in self.rows.items():
+            models[name] = {
+                "n_missing": row.scores.n_missing,
+                "scores": {m.key: plain(row.value(m.key)) for m in METRICS},
+                "errors": {key: plain(value) for key, value in row.errors.items()},
+                "differences": {
+                    key: {
+                        part: value if isinstance(value, bool) else plain(value)
+                        for part, value in dataclasses.asdict(difference).items()
+                    }
+                    for key, difference in row.differences.items()
+                },
+            }
+        one_peak = next(iter(self.rows.values())).one_peak
+        facts = self._facts() | {
+            "inside": plain(self.inside),
+            "mix": {key: plain(value) for key, value in self.mix.items()},
+            "one_peak": {"n": one_peak.n, "blended_share": plain(one_peak.blended_share)},
+        }
+        return facts | {"models": models}
+
+    def format(self, keys: Sequence[str] = SHOWN) -> str:
+        """Make a table to print.
+
+        Parameters
+        ----------
+        keys
+            Metrics to show.
+
+        Returns
+        -------
+        text
+            A line for each model, with the paired differences in cross-entropy from the reference.
+        """
+        metrics = [metric for metric in METRICS if metric.key in keys]
+        header = ["", *(metric.label for metric in metrics)]
+        if self.reference is not None:
+            header.append(f"cross-entropy − {self.reference}")
+        lines = [header]
+        for name, row in self.rows.items():
+            cells = [name]
+            for metric in metrics:
+                text = format_value(row.value(metric.key), metric.digits)
+                if metric.key in row.errors:
+                    text += f" ± {format_value(row.errors[metric.key], metric.digits)}"
+                cells.append(text)
+            if self.reference is not None:
+                cells.append(format_difference(row.differences.get("cross_entropy"), 4))
+            lines.append(cells)
+        return format_columns(lines)
+
+
+def format_columns(lines: Sequence[Sequence[str]]) -> str:
+    """Write lines of cells as columns, the first one at the left, the others at the right.
+
+    Parameters
+    ----------
+    lines
+        Cells of each line, as many in each.
+
+    Returns
+    -------
+    text
+        The text.
+    """
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    )
+
+
+def format_value(value: float, digits: int) -> str:
+    """Write a number, or a dash for none.
+
+    Parameters
+    ----------
+    value
+        The number.
+    digits
+        Digits after the point.
+
+    Returns
+    -------
+    text
+        The text.
+    """
+    return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def format_difference(difference: Difference | None, digits: int) -> str:
+    """Write a paired difference with its error.
+
+    Parameters
+    ----------
+    difference
+        The difference, or `None`.
+    digits
+        Digits after the point.
+
+    Returns
+    -------
+    text
+        The text, a dash for none.
+    """
+    if difference is None or not math.isfinite(difference.value):
+        return "–"
+    error = f" ± {difference.error:.{digits}f}" if math.isfinite(difference.error) else ""
+    return f"{difference.value:+.{digits}f}{error}".replace("-", "−")
 
 
 def compare(
@@ -55,7 +369,7 @@ def compare(
         Seed of the resamples; the same for all models.
     block_size
         Side of the largest blocks, pixels; smaller ones are taken for small pieces of sky, or the footprints
-        themselves (`.bootstrap.choose_units`), which `.comparison_table.Comparison.caution` tells.
+        themselves (`.bootstrap.choose_units`), which `Comparison.caution` tells.
     progress
         Called with the number of models done and in all.
 

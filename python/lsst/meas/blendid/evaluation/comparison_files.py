@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._files import atomic_paths
-from .comparison_section import Section
+from .section import Section
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -144,7 +144,7 @@ def score_table(sections: Sequence[Section]) -> Table:
     joined = vstack(parts) if len(parts) > 1 else parts[0]
     joined.meta = {
         "reference": sections[0].comparison.reference,
-        "notes": [f"{s.title}: {note.replace('**', '')}" for s in sections for note in s.notes],
+        "notes": [f"{s.title}: {note}" for s in sections for note in s.notes],
     }
     return joined
 
@@ -174,7 +174,7 @@ def scores_document(sections: Sequence[Section], *, facts: dict[str, Any]) -> di
             {
                 "group": section.scored.name,
                 "baselines": section.baseline,
-                "notes": [note.replace("**", "") for note in section.notes],
+                "notes": [str(note) for note in section.notes],
                 "psf_sigma": [_plain(v) for v in section.psf_sigma],
                 "depth": None if section.depth is None else [_plain(v) for v in section.depth],
                 "scenes": list(section.scored.labelled.provenance),

@@ -19,10 +19,21 @@ import numpy as np
 
 from .._colors import DETECTED_PEAK, INFERRED_PEAK, are_shown
 from ..tables import BlendTables
-from ._canvas import Window, draw_outlines, rasterize_table, show_image
-from ._outlines import asinh_stretch, cut_window
-from ._peak_marks import PeakMarks, draw_ellipses, draw_peaks
-from ._style import BLENDED, INK, MUTED, SINGLE, new_figure, styled
+from .drawing import (
+    BLENDED,
+    INK,
+    MUTED,
+    SINGLE,
+    Window,
+    asinh_stretch,
+    cut_window,
+    draw_outlines,
+    new_figure,
+    rasterize_spans,
+    show_image,
+    styled,
+)
+from .peak_marks import PeakMarks, draw_ellipses, draw_peaks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -244,7 +255,7 @@ def _draw_card(
     entry = tables.blend[row]
     number, window = int(entry["footprint_id"]), _window(entry)
     pixels = cut_window(np.asarray(image, dtype=np.float32), xy0, window)
-    labels = rasterize_table(tables.blend_spans, window)
+    labels = rasterize_spans(tables.blend_spans, window)
     if not np.isfinite(pixels[labels == number]).any():
         raise ValueError(f"the image has no pixel of footprint {number}; is it the one that it was found in?")
     free = np.isfinite(pixels) & (labels == 0)

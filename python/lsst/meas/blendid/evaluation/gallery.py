@@ -6,11 +6,23 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Galleries of footprints cut out of their coadds."""
+"""Footprints to look at: which ones, cut out of their coadds, and galleries of them."""
 
 from __future__ import annotations
 
-__all__ = ("Stamp", "cutout_gallery", "make_stamp", "stamp_picture")
+__all__ = (
+    "STAMP_SIZE",
+    "Chosen",
+    "Stamp",
+    "cutout_gallery",
+    "find_disagreements",
+    "find_examples",
+    "find_mistakes",
+    "footprint_stamp",
+    "make_stamp",
+    "showable",
+    "stamp_picture",
+)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +30,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._canvas import MARK, draw_outlines, rasterize_table, show_image
-from ._outlines import asinh_stretch, cut_window
-from ._peak_marks import PeakMarks, draw_peaks
-from ._style import INK, new_figure, styled
+from ..metrics import EPS
+from .drawing import (
+    INK,
+    MARK,
+    asinh_stretch,
+    cut_window,
+    draw_outlines,
+    new_figure,
+    rasterize_spans,
+    show_image,
+    styled,
+)
+from .peak_marks import PeakMarks, draw_peaks
+from .scored_scenes import ScoredScenes
 
 if TYPE_CHECKING:
     from astropy.table import Table
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+STAMP_SIZE = 45
+"""Side of a stamp, pixels; larger footprints are not shown."""
+_CLOSE = 25.0
+"""Footprints nearer than this, in pixels, on one sky are taken for the same: noise draws repeat them."""
 
 
 @dataclass(frozen=True)
@@ -66,57 +93,20 @@ def make_stamp(
     row: int,
     *,
     size: int = 45,
-    count: int | None = None,
-    truth: np.ndarray | None = None,
     peaks: Table | None = None,
 ) -> Stamp:
-    """Cut one footprint out of a coadd.
-
-    Parameters
-    ----------
-    image
-        Coadd `(ny, nx)`.
-    noise
-        Noise of a pixel in the same unit.
-    xy0
-        Parent pixel ``(x, y)`` of its first element.
-    blend, spans
-        Tables of the footprints and of their spans.
-    row
-        Row of the footprint in ``blend``.
-    size
-        Side of the stamp in pixels; it is centred on the bounding box.
-    count
-        True number of galaxies in the footprint, if known.
-    truth
-        True positions ``(x, y)`` in parent pixels `(k, 2)`; those outside of
-        the stamp are left out.
-    peaks
-        Table of peaks, for those of the footprint.
-
-    Returns
-    -------
-    stamp
-        The cutout.
-    """
+    """Cut the footprint in a row of ``blend`` out of its coadd (ny, nx), by the tables of the coadd alone."""
     entry = blend[row]
     x0 = (int(entry["bbox_x0"]) + int(entry["bbox_x1"]) + 1) // 2 - size // 2
     y0 = (int(entry["bbox_y0"]) + int(entry["bbox_y1"]) + 1) // 2 - size // 2
     window = (x0, y0, x0 + size - 1, y0 + size - 1)
-    if truth is not None:
-        inside = np.all(
-            (truth > np.array([x0, y0]) - 0.5) & (truth < np.array([x0, y0]) + size - 0.5), axis=1
-        )
-        truth = truth[inside]
     return Stamp(
         image=cut_window(np.asarray(image, dtype=np.float32), xy0, window),
         noise=noise,
         xy0=(x0, y0),
-        labels=rasterize_table(spans, window),
+        labels=rasterize_spans(spans, window),
         footprint_id=int(entry["footprint_id"]),
         probability=float(entry["p_blended"]),
-        count=count,
-        truth=truth,
         peaks=None if peaks is None else PeakMarks.from_table(peaks, int(entry["footprint_id"])).shown(),
     )
 
@@ -125,28 +115,9 @@ def make_stamp(
 def cutout_gallery(
     groups: Mapping[str, Sequence[Stamp]], *, columns: int = 6, width: float = 10.0, high: float = 60.0
 ) -> Figure:
-    """Draw rows of footprints, all in one stretch, with their probability and their true number.
+    """Draw rows of footprints by title, all in one stretch, with their probability and true number.
 
-    Parameters
-    ----------
-    groups
-        Stamps to show in each row, by the title of the row.
-    columns
-        Number of stamps in a row; more are left out.
-    width
-        Width of the figure in inches.
-    high
-        Value drawn white, in units of the noise.
-
-    Returns
-    -------
-    figure
-        The figure.
-
-    Raises
-    ------
-    ValueError
-        If no group has a stamp.
+    ``width`` is in inches; ``high``, drawn white, in units of the noise.
     """
     rows = {title: list(stamps)[:columns] for title, stamps in groups.items() if len(stamps)}
     if not rows:
@@ -169,22 +140,7 @@ def cutout_gallery(
 
 @styled
 def stamp_picture(stamp: Stamp, *, width: float = 1.6, high: float = 60.0) -> Figure:
-    """Draw one footprint, without text.
-
-    Parameters
-    ----------
-    stamp
-        The cutout.
-    width
-        Width of the figure in inches.
-    high
-        Value drawn white, in units of the noise.
-
-    Returns
-    -------
-    figure
-        The figure.
-    """
+    """Draw one footprint, without text, in a figure of some width (inches)."""
     figure = new_figure(width, width)
     figure.set_layout_engine("none")
     _draw_stamp(figure.add_axes((0.0, 0.0, 1.0, 1.0)), stamp, high)
@@ -219,3 +175,155 @@ def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
     if stamp.count is not None:
         text += f"      true N = {stamp.count}"
     axes.text(0.5, -0.03, text, transform=axes.transAxes, ha="center", va="top", fontsize=9)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A footprint to show."""
+
+    scored: ScoredScenes
+    row: int
+
+
+def showable(scored: ScoredScenes) -> np.ndarray:
+    """Find the footprints whose stamp lies in the image and holds the whole footprint: bool (n,).
+
+    Where images were dropped, nothing can be shown.
+    """
+    parts = []
+    for result in scored.labelled.samples.results:
+        footprints, (ny, nx) = result.footprints, result.image.shape
+        low = footprints.bbox[:, :2] - np.array(result.xy0)
+        high = footprints.bbox[:, 2:] - np.array(result.xy0)
+        centre, half = (low + high) / 2, STAMP_SIZE / 2 + 1
+        fits = np.all(high - low < STAMP_SIZE - 4, axis=1)
+        parts.append(fits & np.all((centre > half) & (centre < np.array([nx, ny]) - half), axis=1))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=bool)
+
+
+def footprint_stamp(chosen: Chosen, probability: float) -> Stamp:
+    """Cut a footprint out of its scene, with true positions and its peaks, for some P(blended)."""
+    labelled = chosen.scored.labelled
+    scene = int(labelled.samples.scene_index[chosen.row])
+    result = labelled.samples.results[scene]
+    row = chosen.row - int(labelled.samples.offsets[scene])
+    footprints = result.footprints
+    x0, y0 = ((footprints.bbox[row, :2] + footprints.bbox[row, 2:] + 1) // 2 - STAMP_SIZE // 2).tolist()
+    window = (x0, y0, x0 + STAMP_SIZE - 1, y0 + STAMP_SIZE - 1)
+    truth = stars = None
+    if labelled.truths is not None:
+        table = labelled.truths[scene]
+        snr = np.asarray(table["snr"])
+        position = np.column_stack([np.asarray(table[k], dtype=np.float64) for k in ("x", "y")])
+        inside = np.all(
+            np.abs(position - [x0 + STAMP_SIZE // 2, y0 + STAMP_SIZE // 2]) < STAMP_SIZE / 2, axis=1
+        )
+        inside &= snr >= labelled.snr_min
+        star = (
+            np.asarray(table["is_star"], dtype=bool)
+            if "is_star" in table.colnames
+            else np.zeros(len(snr), bool)
+        )
+        truth, stars = position[inside & ~star], position[inside & star]
+    return Stamp(
+        image=cut_window(result.image, result.xy0, window),
+        noise=result.noise.sigma,
+        xy0=(x0, y0),
+        labels=cut_window(footprints.labels, footprints.xy0, window, fill=0),
+        footprint_id=row + 1,
+        probability=probability,
+        count=int(labelled.counts[chosen.row]),
+        truth=truth,
+        stars=stars,
+        peaks=_marks(chosen),
+    )
+
+
+def _marks(chosen: Chosen) -> PeakMarks:
+    """Peaks of a footprint: those of the first localiser, if one was scored, else the detected ones."""
+    for peaks in chosen.scored.peaks.values():
+        if peaks.has_probabilities and peaks.is_inferred is not None:
+            return PeakMarks.from_list(peaks, chosen.row).shown()
+    samples = chosen.scored.labelled.samples
+    scene = int(samples.scene_index[chosen.row])
+    footprints, row = samples.results[scene].footprints, chosen.row - int(samples.offsets[scene])
+    own = footprints.peaks[footprints.peak_start[row] : footprints.peak_start[row + 1]]
+    return PeakMarks.from_positions(own["f_x"], own["f_y"])
+
+
+def _pick(candidates: Sequence[tuple[float, Chosen]], count: int) -> list[Chosen]:
+    """Take the first by falling score, no footprint twice."""
+    taken: list[Chosen] = []
+    seen: list[tuple[int, float, float]] = []
+    for _, chosen in sorted(candidates, key=lambda pair: -pair[0]):
+        if len(taken) == count:
+            break
+        x, y = chosen.scored.labelled.samples.centroid[chosen.row]
+        sky = int(chosen.scored.labelled.sky[chosen.row])
+        group = hash((chosen.scored.name, sky))
+        if any(g == group and np.hypot(x - a, y - b) < _CLOSE for g, a, b in seen):
+            continue
+        seen.append((group, float(x), float(y)))
+        taken.append(chosen)
+    return taken
+
+
+def find_mistakes(groups: Sequence[ScoredScenes], name: str, *, count: int = 6) -> dict[str, list[Chosen]]:
+    """Find the most confident mistakes of a model in scenes of all kinds.
+
+    Gives footprints by a title for each sort, the worst first: those with one object and the greatest
+    P(blended), and those with more and the least.  Only what is on the wrong side of one half is a mistake.
+    """
+    found: dict[str, list[Chosen]] = {}
+    for title, blended in (("One object, called a blend", False), ("A blend, called one object", True)):
+        candidates = []
+        for scored in groups:
+            p, counts = scored.p_blended(name), np.asarray(scored.labelled.counts)
+            wrong = (1.0 - p if blended else p) > 0.5
+            kind = counts > 1 if blended else counts == 1
+            rows = np.flatnonzero(wrong & kind & showable(scored))
+            score = np.abs(p[rows] - 0.5)
+            best = np.argsort(-score, kind="stable")[: 4 * count]
+            candidates += [(float(score[k]), Chosen(scored, int(rows[k]))) for k in best]
+        found[title] = _pick(candidates, count)
+    return found
+
+
+def find_disagreements(
+    groups: Sequence[ScoredScenes], names: Sequence[str], *, count: int = 12
+) -> list[Chosen]:
+    """Find the footprints with the largest standard deviation of the log-odds among models, largest first."""
+    candidates = []
+    for scored in groups:
+        p = np.clip(np.stack([scored.p_blended(name) for name in names]), EPS, 1.0 - EPS)
+        logit = np.log(p / (1.0 - p))
+        # Beyond 1 in 100 it does not matter how sure.
+        spread = np.std(np.clip(logit, -4.6, 4.6), axis=0)
+        use = np.isfinite(spread) & showable(scored) & (spread > 0.0)
+        rows = np.flatnonzero(use)
+        best = rows[np.argsort(-spread[rows], kind="stable")[: 4 * count]]
+        candidates += [(float(spread[row]), Chosen(scored, int(row))) for row in best]
+    return _pick(candidates, count)
+
+
+def find_examples(
+    scored: ScoredScenes, name: str, *, count: int = 6, seed: int = 20
+) -> dict[str, list[Chosen]]:
+    """Draw footprints at random of those that a model is sure, unsure and wrong about.
+
+    Gives footprints by a title for each kind, by rising P(blended).
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.flatnonzero(showable(scored) & np.isfinite(scored.p_blended(name)))
+    p, counts = scored.p_blended(name)[rows], np.asarray(scored.labelled.counts)[rows]
+    kinds = {
+        "Called blends with confidence (p > 0.95)": p > 0.95,
+        "Called single with confidence (p < 0.05)": p < 0.05,
+        "Uncertain (0.3 < p < 0.7)": (p > 0.3) & (p < 0.7),
+        "Confident and wrong": ((p > 0.9) & (counts == 1)) | ((p < 0.1) & (counts > 1)),
+    }
+    found = {}
+    for title, chosen in kinds.items():
+        some = rng.permutation(np.flatnonzero(chosen))[:count]
+        found[title] = [Chosen(scored, int(rows[k])) for k in some[np.argsort(p[some], kind="stable")]]
+    return found

@@ -16,6 +16,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +27,10 @@ from ..footprints import DetectionResult
 from ..model_package import point_source_depth
 from ..peak_matching import LIKELY
 from ..tables import BlendTables
-from ._canvas import Window, to_png
-from ._html import Page
-from ._peak_marks import ellipse_shapes
+from .drawing import Window, to_png
 from .gallery import Stamp, cutout_gallery, make_stamp
+from .pages import render_page
+from .peak_marks import ellipse_shapes
 from .peak_scores import ELLIPSE
 from .pictures import footprint_overlay, probability_map
 from .plots import probability_histogram
@@ -48,26 +49,8 @@ _ROWS = 12
 class ReportedImage:
     """An image and what was found in it.
 
-    Parameters
-    ----------
-    name
-        Name of the image.
-    kind
-        What kind of file it is from.
-    tables
-        Its tables.
-    detection
-        Its footprints, with the images that they were made from.
-    zero_point
-        AB magnitude of one of its units, if known.
-    pixel_scale
-        Pixel size in arcsec, if known.
-    notes
-        What was assumed or left out while reading.
-    files
-        What was written.
-    seconds
-        How long it took.
+    ``kind`` is what kind of file it is from; the zero point is the AB magnitude of its unit, the pixel
+    scale in arcsec; ``notes`` say what was assumed or left out while reading, ``files`` what was written.
     """
 
     name: str
@@ -87,33 +70,12 @@ class ReportedImage:
 
 
 def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> None:
-    """Write the page; a page of that name is replaced when the new one is complete.
-
-    Parameters
-    ----------
-    path
-        HTML file to write.
-    image
-        The image and what was found in it.
-
-    Raises
-    ------
-    OSError
-        Raised if the file cannot be written.
-    """
+    """Write the page; a page of that name is replaced when the new one is complete."""
     meta, p = image.tables.blend.meta, image.p
     primary = str(meta["primary_classifier"])
     model = str(meta[f"model_{primary}"])
     model = f"classifier {primary}" if model == "none" else f"model {model}"
     known = p[np.isfinite(p)]
-    page = Page(
-        f"Blends in {image.name.rsplit('/', 1)[-1]}",
-        f"{_count(len(p), 'footprint')}, each with the probability that it holds more than one galaxy, by "
-        f"the {model}. What is really there is not known here: the page does not tell how good the "
-        "probabilities are, but what they rest on."
-        if len(p)
-        else "No footprint was found. Below is what was searched, and how.",
-    )
     inferred = np.asarray(image.tables.blend_peak["is_inferred"], dtype=bool)
     tiles = [
         (f"{len(p):,}", "footprints"),
@@ -129,20 +91,43 @@ def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> No
             (f"{np.count_nonzero((known > 0.2) & (known < 0.8)):,}", "uncertain (p from 0.2 to 0.8)"),
         ]
     tiles.append((f"{len(p) - known.size:,}", "not classified"))
-    page.tiles(tiles)
-    _add_pictures(page, image)
+    details: dict[str, Any] = {"histogram": None}
     if known.size:
-        _add_ambiguous(page, image)
-        _add_inferred(page, image)
-        _add_histogram(page, image)
-    _add_assumptions(page, image)
-    _add_flags(page, image)
-    if image.files:
-        page.heading("Where it is")
-        page.code("\n".join(image.files))
-    page.footer(f"lsst.meas.blendid {meta['blendid_version']}")
+        groups, size = _gallery(image)
+        details = {
+            "histogram": to_png(probability_histogram(p, np.asarray(image.tables.blend["n_peaks"]))),
+            "gallery": to_png(cutout_gallery(groups, columns=_COLUMNS)) if groups else None,
+            "gallery_side": f"{size} pixels"
+            if image.pixel_scale is None
+            else f"{size * image.pixel_scale:.0f}″",
+            "ambiguous": _ambiguous(image),
+            "inferred": _inferred(image) if inferred.any() else None,
+        }
+    page = render_page(
+        "image.html",
+        title=f"Blends in {image.name.rsplit('/', 1)[-1]}",
+        lede=f"{_count(len(p), 'footprint')}, each with the probability that it holds more than one galaxy, "
+        f"by the {model}. What is really there is not known here: the page does not tell how good the "
+        "probabilities are, but what they rest on."
+        if len(p)
+        else "No footprint was found. Below is what was searched, and how.",
+        numbers=tiles,
+        has_inferred=bool(inferred.any()),
+        least_shown=f"{LEAST_SHOWN:g}",
+        assumptions=_assumptions(image),
+        notes=[note[0].upper() + note[1:] for note in image.notes if note],
+        flags=[
+            [f.column, f"{n:,}", "not classified" if f.blocking else "warning", f.description]
+            for f in FLAGS
+            if (n := int(np.count_nonzero(image.tables.blend[f.column])))
+        ],
+        files="\n".join(image.files),
+        footer=f"lsst.meas.blendid {meta['blendid_version']}",
+        **_pictures(image),
+        **details,
+    )
     with atomic_path(path) as temporary:
-        temporary.write_text(page.render(), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _count(n: int, what: str) -> str:
@@ -154,11 +139,11 @@ def _shown(image: ReportedImage) -> np.ndarray:
     return np.where(image.detection.bad, np.float32(np.nan), image.detection.image)
 
 
-def _add_pictures(page: Page, image: ReportedImage) -> None:
-    """Show the whole image and an enlarged part of it, or all of a small one."""
+def _pictures(image: ReportedImage) -> dict[str, Any]:
+    """Draw the whole image and an enlarged part of it, or all of a small one."""
     detection, tables = image.detection, image.tables
     noise, pixels = detection.noise.sigma, _shown(image)
-    window = _zoom_window(image)
+    window, (ny, nx) = _zoom_window(image), pixels.shape
     overlay = footprint_overlay(
         pixels,
         noise,
@@ -169,42 +154,14 @@ def _add_pictures(page: Page, image: ReportedImage) -> None:
         window=window,
         pixel_scale=image.pixel_scale,
     )
-    page.heading("The image")
-    explanation = (
-        "An outline follows the pixels of its footprint, a dot marks a peak. Colour is the probability of a "
-        "blend: {single|blue} for one galaxy, {blended|orange} for more, white where it cannot be told, grey "
-        "where it was not classified."
-    )
-    if np.any(tables.blend_peak["is_inferred"]):
-        explanation += (
-            " A pink diamond is an inferred peak: no local maximum, but a galaxy may be there. Dots and "
-            "diamonds are the smaller the less probable a galaxy is; inferred peaks of less than "
-            f"{LEAST_SHOWN:g} are left out."
-        )
-    ny, nx = pixels.shape
+    whole = None
     if max(nx, ny) > _SMALL:
-        whole = probability_map(
-            pixels,
-            noise,
-            detection.xy0,
-            tables.blend,
-            window=window,
-            pixel_scale=image.pixel_scale,
+        whole = to_png(
+            probability_map(
+                pixels, noise, detection.xy0, tables.blend, window=window, pixel_scale=image.pixel_scale
+            )
         )
-        page.figures(
-            [
-                (
-                    to_png(whole),
-                    f"**All of it**, {nx:,} × {ny:,} pixels, asinh stretch. A dot "
-                    "is a footprint in the colour of its probability; the dashed frame is enlarged below.",
-                    "The image with a dot for each footprint.",
-                )
-            ]
-        )
-        title = "**The busiest part.** "
-    else:
-        title = f"**All of it**, {nx:,} × {ny:,} pixels, asinh stretch. "
-    page.figures([(to_png(overlay, dpi=168), title + explanation, "Outlines of footprints over the image.")])
+    return {"whole": whole, "overlay": to_png(overlay, dpi=168), "size": f"{nx:,} × {ny:,}"}
 
 
 def _zoom_window(image: ReportedImage) -> Window:
@@ -234,25 +191,8 @@ def _zoom_window(image: ReportedImage) -> Window:
     return (best[0], best[1], best[0] + width - 1, best[1] + height - 1)
 
 
-def _add_ambiguous(page: Page, image: ReportedImage) -> None:
-    """Show the footprints that are hardest to tell, and others to compare them with."""
-    page.heading("Hard and easy ones")
-    page.paragraph(
-        "The first row is where the pixels allow both; the others are the ends of the scale. Circles are "
-        "detected peaks, diamonds inferred ones, numbers are the footprint_id of the tables."
-    )
-    groups, size = _gallery(image)
-    if groups:
-        side = f"{size} pixels" if image.pixel_scale is None else f"{size * image.pixel_scale:.0f}″"
-        page.figures(
-            [
-                (
-                    to_png(cutout_gallery(groups, columns=_COLUMNS)),
-                    f"Cutouts of {side} on a side, all in one stretch. Larger footprints are not shown.",
-                    "Rows of cutouts with their probabilities.",
-                )
-            ]
-        )
+def _ambiguous(image: ReportedImage) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of the footprints that are hardest to tell."""
     blend = image.tables.blend
     rows = np.argsort(np.abs(image.p - 0.5), kind="stable")[:_ROWS]
     rows = rows[np.isfinite(image.p[rows])]
@@ -268,8 +208,7 @@ def _add_ambiguous(page: Page, image: ReportedImage) -> None:
         cell += [f"{entry['mag']:.2f}"] if has_mag else []
         cell += [f"{entry['p_blended']:.3f}", *([f"{entry['n_expected']:.2f}"] if has_counts else [])]
         cells.append(cell)
-    page.subheading("The most ambiguous of all")
-    page.table(header, cells)
+    return header, cells
 
 
 def _gallery(image: ReportedImage) -> tuple[dict[str, list[Stamp]], int]:
@@ -321,20 +260,11 @@ def _most_probable_inferred(image: ReportedImage) -> np.ndarray:
     return most
 
 
-def _add_inferred(page: Page, image: ReportedImage) -> None:
-    """List the galaxies that are most probably where no peak was detected."""
+def _inferred(image: ReportedImage) -> dict[str, Any]:
+    """Say what inferred peaks there are, and list the galaxies that are most probably there."""
     peaks = image.tables.blend_peak
     inferred = peaks[np.asarray(peaks["is_inferred"], dtype=bool)]
-    if not len(inferred):
-        return
     p = np.nan_to_num(np.asarray(inferred["probability"], dtype=float))
-    page.subheading("Galaxies without a peak of their own")
-    page.paragraph(
-        f"{_count(len(inferred), 'inferred peak')}, {_count(int(np.sum(p > LIKELY)), 'likely one')}, "
-        f"{p.sum():,.1f} galaxies expected among all. A deblender that is given the detected peaks alone "
-        "loses these. Below are the most probable ones; the error is that of the position along the longer "
-        "axis of its ellipse, one sigma."
-    )
     has_sky = np.isfinite(inferred["ra"]).any()
     header = ["footprint", "peak", "x", "y", *(["ra", "dec"] if has_sky else [])]
     header += ["error [pix]", "S/N", "detected peaks", "probability"]
@@ -351,26 +281,16 @@ def _add_inferred(page: Page, image: ReportedImage) -> None:
         ]
         cell += [str(image.tables.blend["n_peaks"][entry["footprint_id"] - 1]), f"{entry['probability']:.3f}"]
         cells.append(cell)
-    page.table(header, cells)
+    return {
+        "n": _count(len(inferred), "inferred peak"),
+        "likely": _count(int(np.sum(p > LIKELY)), "likely one"),
+        "expected": f"{p.sum():,.1f}",
+        "table": (header, cells),
+    }
 
 
-def _add_histogram(page: Page, image: ReportedImage) -> None:
-    page.heading("The probabilities")
-    n_peaks = np.asarray(image.tables.blend["n_peaks"])
-    page.figures(
-        [
-            (
-                to_png(probability_histogram(image.p, n_peaks)),
-                "**How they are distributed.** Counts are logarithmic. Counting peaks would call all on the "
-                "left single and all on the right blended.",
-                "Histograms of the probabilities.",
-            )
-        ]
-    )
-
-
-def _add_assumptions(page: Page, image: ReportedImage) -> None:
-    """Say what was read, measured and assumed."""
+def _assumptions(image: ReportedImage) -> list[list[str]]:
+    """Say what was read, measured and assumed: pairs of what it is about and a text."""
     detection = image.detection
     meta, facts = image.tables.blend.meta, detection.metadata
     scale, psf = image.pixel_scale, detection.psf
@@ -445,20 +365,4 @@ def _add_assumptions(page: Page, image: ReportedImage) -> None:
         rows.append([f"Localiser {localizer}", f"model {meta.get('model_of_localizer', 'none')}"])
     if image.seconds is not None:
         rows.append(["Time", f"{image.seconds:.1f} s to read and classify"])
-    page.heading("What was assumed")
-    page.facts(rows)
-    page.notes([note[0].upper() + note[1:] for note in image.notes if note])
-
-
-def _add_flags(page: Page, image: ReportedImage) -> None:
-    blend = image.tables.blend
-    rows = [
-        [f.column, f"{n:,}", "not classified" if f.blocking else "warning", f.description]
-        for f in FLAGS
-        if (n := int(np.count_nonzero(blend[f.column])))
-    ]
-    page.heading("Flags")
-    if rows:
-        page.facts(rows, ["flag", "footprints", "kind", "meaning"])
-    else:
-        page.paragraph("No footprint has a flag.")
+    return rows

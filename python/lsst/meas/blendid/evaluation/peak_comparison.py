@@ -21,7 +21,7 @@ import numpy as np
 
 from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList
 from .bootstrap import choose_units, resampled_weights
-from .comparison_table import format_columns, format_value
+from .comparison import format_columns, format_value
 from .peak_breakdown import PeakBins, bin_peaks
 from .peak_scores import PEAK_METRICS, FootprintFacts, PeakCurve, PeakScorer
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import GRID, MUTED, new_figure, styled
-from .comparison_plots import draw_reliability, line_looks, panel_grid
+from .drawing import GRID, MUTED, new_figure, styled
 from .peak_breakdown import PeakBins
 from .peak_comparison import PeakComparison
+from .plots import draw_reliability, line_looks, panel_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

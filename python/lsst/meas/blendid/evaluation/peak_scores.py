@@ -25,7 +25,7 @@ import numpy as np
 
 from ..metrics import calibration_line, expected_calibration_error
 from ..peak_matching import LIKELY, MATCH_RADIUS, GalaxyList, PeakList, match_peaks
-from .comparison_table import Metric
+from .comparison import Metric
 
 ELLIPSE = -2.0 * np.log(1.0 - 0.68)
 """Squared Mahalanobis distance that 68 % of positions are within, in two dimensions."""

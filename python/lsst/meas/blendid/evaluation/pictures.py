@@ -22,10 +22,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._colors import are_shown
-from ._canvas import MARK, Window, draw_outlines, image_figure, rasterize_table, show_image
-from ._outlines import asinh_stretch, cut_window
-from ._peak_marks import PeakMarks, draw_peaks
-from ._style import MUTED, probability_colormap, styled
+from .drawing import (
+    MARK,
+    MUTED,
+    Window,
+    asinh_stretch,
+    cut_window,
+    draw_outlines,
+    image_figure,
+    probability_colormap,
+    rasterize_spans,
+    show_image,
+    styled,
+)
+from .peak_marks import PeakMarks, draw_peaks
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -79,7 +89,7 @@ def footprint_overlay(
     show_image(axes, asinh_stretch(pixels, noise), window)
     probability = _lookup(blend["footprint_id"], blend["p_blended"])
     scale = max(1.0, 600.0 / pixels.shape[1])
-    draw_outlines(axes, rasterize_table(spans, window), window[:2], probability, linewidth=0.75 * scale)
+    draw_outlines(axes, rasterize_spans(spans, window), window[:2], probability, linewidth=0.75 * scale)
 
     marks = PeakMarks.from_table(peaks)
     value = probability[np.asarray(peaks["footprint_id"])]

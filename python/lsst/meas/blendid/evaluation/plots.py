@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Plots of how good probabilities are.
+"""Plots of how good the probabilities of models are.
 
 Every function takes arrays and returns a matplotlib figure; none shows or
 saves it, and none touches the global state of matplotlib.
@@ -15,62 +15,152 @@ saves it, and none touches the global state of matplotlib.
 from __future__ import annotations
 
 __all__ = (
-    "accuracy_by_magnitude",
+    "bin_panels",
+    "confusion_panels",
+    "draw_reliability",
+    "line_looks",
+    "loss_curves",
+    "panel_grid",
     "probability_histogram",
-    "reliability_diagram",
-    "roc_curve",
-    "roc_points",
-    "wilson_interval",
+    "reliability_panels",
+    "roc_panels",
 )
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import BLENDED, GRID, INK, MUTED, SINGLE, new_figure, styled
+from ..metrics import calibration_line, roc_auc
+from .breakdown import Bins
+from .drawing import BLENDED, GRID, INK, MUTED, SINGLE, new_figure, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_COLOURS = ("#6a3d9a", "#00897b", "#c2185b", "#5d4037", "#0d47a1", "#7cb342", "#00acc1", "#ad8f00", "#455a64")
+_DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), (0, (6, 1.5, 1, 1.5)))
+_COLUMNS = 4
+_VALIDATION = "validation_"
 
-def wilson_interval(
-    successes: np.ndarray, trials: np.ndarray, z: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the score interval of binomial fractions (Wilson 1927, JASA 22, 209).
+
+def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Choose the line of each model: a colour of its own, grey and broken for baselines.
 
     Parameters
     ----------
-    successes, trials
-        Counts `(k,)`.
-    z
-        Half-width in standard deviations; 1 is a 68 % interval.
+    names
+        Models, in order.
+    quiet
+        Baselines.
 
     Returns
     -------
-    low, high
-        Bounds `(k,)` in [0, 1]; NaN where there was no trial.
+    looks
+        Properties of a line, by model.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        n = np.where(trials > 0, trials, np.nan).astype(np.float64)
-        fraction = successes / n
-        centre = (fraction + z**2 / (2.0 * n)) / (1.0 + z**2 / n)
-        half = z / (1.0 + z**2 / n) * np.sqrt(fraction * (1.0 - fraction) / n + z**2 / (4.0 * n**2))
-    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+    looks: dict[str, dict[str, Any]] = {}
+    n_loud = n_quiet = 0
+    for name in names:
+        if name in quiet:
+            looks[name] = {"color": MUTED, "ls": _DASHES[n_quiet % len(_DASHES)], "lw": 1.4, "zorder": 2}
+            n_quiet += 1
+        else:
+            style = "-" if n_loud < len(_COLOURS) else (0, (5, 1))
+            looks[name] = {"color": _COLOURS[n_loud % len(_COLOURS)], "ls": style, "lw": 1.8, "zorder": 3}
+            n_loud += 1
+    return looks
 
 
-@styled
-def reliability_diagram(
-    probability: np.ndarray, blended: np.ndarray, *, n_bins: int = 12, width: float = 5.0
-) -> Figure:
-    """Draw the blended fraction against the predicted probability, with 68 % binomial errors.
+def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a panel for each of n models.
 
     Parameters
     ----------
-    probability
-        Predicted probabilities `(n,)`; NaN ones are left out.
+    n
+        Number of models.
+    width
+        Width of the figure in inches.
+    aspect
+        Height of a panel over its width.
+    room
+        Height to add, inches.
+
+    Returns
+    -------
+    figure, panels
+        The figure and its panels.
+    """
+    columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
+    columns = max(columns, 2)
+    rows = -(-n // columns)
+    figure = new_figure(width, rows * (width / columns * aspect) + room)
+    axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel())
+    for unused in axes[n:]:
+        unused.set_visible(False)
+    for lowest in axes[max(n - columns, 0) : n]:
+        lowest.tick_params(labelbottom=True)
+    return figure, axes[:n]
+
+
+def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray, *, n_bins: int = 10) -> None:
+    """Draw a reliability curve with 68 % binomial errors, and the line that fits it best.
+
+    Parameters
+    ----------
+    axes
+        Where to draw.
+    p
+        Probabilities `(n,)`, finite.
+    truth
+        Whether each came true `(n,)`.
+    n_bins
+        Number of bins between 0 and 1.
+    """
+    from astropy.stats import binom_conf_interval
+
+    edges = np.linspace(0.0, 1.0, n_bins + 1)
+    index = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
+    n = np.bincount(index, minlength=n_bins)
+    some = n > 0
+    hits = np.bincount(index[np.asarray(truth, dtype=bool)], minlength=n_bins)
+    low, high = binom_conf_interval(hits[some], n[some], interval="wilson")
+    mean, share = np.bincount(index, p, minlength=n_bins)[some] / n[some], hits[some] / n[some]
+    most = float(np.log10(max(int(n.max(initial=1)), 10)))
+    heights = 0.3 * np.log10(np.maximum(n, 1)) / most
+    axes.bar(edges[:-1], heights, width=1.0 / n_bins, align="edge", color=GRID, ec="white", lw=1.0, zorder=0)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    errors = np.clip([share - low, high - share], 0.0, None)
+    axes.errorbar(
+        mean, share, yerr=errors, fmt="o-", ms=4.5, mec="white", mew=0.7, color=INK, lw=1.0, zorder=3
+    )
+    slope, intercept = calibration_line(p, truth)
+    if np.isfinite(slope):
+        axes.text(
+            0.03,
+            0.97,
+            f"slope {slope:.2f}\nintercept {intercept:+.2f}",
+            transform=axes.transAxes,
+            va="top",
+            fontsize=8,
+            color=MUTED,
+        )
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+
+
+@styled
+def reliability_panels(
+    probabilities: Mapping[str, np.ndarray], blended: np.ndarray, *, n_bins: int = 10, width: float = 10.0
+) -> Figure:
+    """Draw a reliability curve for each model, with 68 % binomial errors.
+
+    Parameters
+    ----------
+    probabilities
+        P(blended) `(n,)` by model; NaN ones are left out.
     blended
-        Whether each is truly a blend `(n,)`.
+        Whether each footprint is a blend `(n,)`.
     n_bins
         Number of bins between 0 and 1.
     width
@@ -79,172 +169,220 @@ def reliability_diagram(
     Returns
     -------
     figure
-        The figure, with the number of footprints in each bin below.
+        A panel for each model; bars show how many footprints are in a bin, on a logarithmic scale.
     """
-    probability, blended = _finite(probability, blended)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    index = np.clip(np.digitize(probability, edges) - 1, 0, n_bins - 1)
-    trials = np.bincount(index, minlength=n_bins)
-    successes = np.bincount(index, weights=blended, minlength=n_bins)
-    some = trials > 0
-    mean = np.bincount(index, weights=probability, minlength=n_bins)[some] / trials[some]
-    fraction = successes[some] / trials[some]
-    low, high = (bound[some] for bound in wilson_interval(successes, trials))
-
-    figure = new_figure(width, width)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    upper.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 3)), zorder=1, label="perfectly calibrated")
-    errors = np.clip([fraction - low, high - fraction], 0.0, None)
-    upper.errorbar(mean, fraction, yerr=errors, fmt="none", ecolor=INK, elinewidth=1.2, capsize=0, zorder=2)
-    upper.plot(mean, fraction, color=INK, lw=1.0, alpha=0.35, zorder=2)
-    upper.scatter(mean, fraction, c=[_on_white(m) for m in mean], s=42, ec=INK, lw=0.9, zorder=3)
-    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="True blended fraction")
-    upper.legend(loc="lower right")
-    lower.bar(
-        edges[:-1],
-        np.maximum(trials, 0.5),
-        width=1.0 / n_bins,
-        align="edge",
-        color=[_on_white(e) for e in _mid(edges)],
-        ec="white",
-        lw=1.0,
-    )
-    # Empty bins end below the axis: a logarithmic scale cannot show zero.
-    lower.set_yscale("log")
-    lower.set_ylim(0.8, max(10.0, trials.max() * 1.6))
-    lower.set(xlabel="Predicted probability of a blend", ylabel="Footprints")
-    lower.grid(axis="x", visible=False)
-    figure.align_ylabels()
+    figure, panels = panel_grid(len(probabilities), width, 1.06)
+    for axes, (name, values) in zip(panels, probabilities.items(), strict=True):
+        p = np.asarray(values, dtype=np.float64)
+        use = np.isfinite(p)
+        draw_reliability(axes, p[use], np.asarray(blended, dtype=bool)[use], n_bins=n_bins)
+        axes.set_title(name, fontsize=9.5)
+    figure.supxlabel("Predicted probability of a blend", fontsize=10)
+    figure.supylabel("True blended fraction", fontsize=10)
     return figure
 
 
 @styled
-def roc_curve(
-    scores: Mapping[str, np.ndarray],
-    blended: np.ndarray,
+def roc_panels(
+    probabilities: Mapping[str, np.ndarray],
+    counts: np.ndarray,
+    n_peaks: np.ndarray,
     *,
-    operating_points: Mapping[str, tuple[float, float]] | None = None,
-    width: float = 5.0,
-) -> Figure:
-    """Draw receiver operating characteristics: blends found against singles taken for blends.
-
-    Parameters
-    ----------
-    scores
-        Scores `(n,)` by the name in the legend, the larger the more likely a
-        blend; the first is drawn strongest. NaN ones are left out.
-    blended
-        Whether each footprint is truly a blend `(n,)`.
-    operating_points
-        Points ``(false-blend rate, recall)`` of yes-or-no methods by name.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        The figure, with areas under the curves in the legend.
-    """
-    figure = new_figure(width, width)
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color=GRID, lw=1.2, zorder=1)
-    looks: list[dict[str, Any]] = [
-        {"color": BLENDED, "lw": 2.4, "zorder": 4},
-        {"color": SINGLE, "lw": 1.7, "ls": (0, (5, 2)), "zorder": 3},
-        {"color": MUTED, "lw": 1.5, "ls": (0, (1.5, 1.5)), "zorder": 2},
-    ]
-    for index, (name, score) in enumerate(scores.items()):
-        false_rate, recall = roc_points(*_finite(score, blended))
-        area = float(np.trapezoid(recall, false_rate))
-        axes.plot(false_rate, recall, label=f"{name}  (area {area:.3f})", **looks[min(index, len(looks) - 1)])
-    for marker, (name, point) in zip("sD^v", (operating_points or {}).items(), strict=False):
-        axes.plot(*point, marker, ms=7.5, color=INK, mec="white", mew=1.0, label=name, zorder=5, ls="none")
-    axes.set(
-        xlim=(-0.02, 1.02),
-        ylim=(-0.02, 1.02),
-        xlabel="Singles taken for blends",
-        ylabel="Blends recognised",
-    )
-    axes.legend(loc="lower right", handlelength=2.4)
-    return figure
-
-
-@styled
-def accuracy_by_magnitude(
-    magnitude: np.ndarray,
-    blended: np.ndarray,
-    called_blended: np.ndarray,
-    *,
-    bin_width: float = 0.5,
-    min_count: int = 10,
-    band: str = "i",
+    quiet: Collection[str] = (),
     width: float = 10.0,
 ) -> Figure:
-    """Draw the share of blends and of singles that are recognised against the brightest galaxy's magnitude.
+    """Draw ROC curves of all footprints with an object, and of those with exactly one peak.
 
     Parameters
     ----------
-    magnitude
-        Magnitude of the brightest galaxy in each footprint `(n,)`; rows with
-        NaN are left out.
-    blended
-        Whether each is truly a blend `(n,)`.
-    called_blended
-        Whether each is called a blend `(n,)`.
-    bin_width
-        Width of a bin in magnitudes.
-    min_count
-        Bins with fewer footprints of a kind have no point for it.
-    band
-        Band of the magnitudes.
+    probabilities
+        P(blended) `(n,)` by model; NaN ones are left out.
+    counts, n_peaks
+        True number of objects and number of peaks of each footprint `(n,)`.
+    quiet
+        Models to draw in grey: baselines.
     width
         Width of the figure in inches.
 
     Returns
     -------
     figure
-        The figure, with 68 % binomial errors, and the numbers below.
+        Two panels; the rates at which the recall of one-peak blends is stated are marked.
     """
-    magnitude, blended, called_blended = _finite(magnitude, blended, called_blended)
-    blended, called_blended = blended.astype(bool), called_blended.astype(bool)
-    first = np.floor(magnitude.min() / bin_width) if len(magnitude) else 0.0
-    last = np.floor(magnitude.max() / bin_width) if len(magnitude) else 0.0
-    edges = bin_width * np.arange(first, last + 2)
-    index = np.digitize(magnitude, edges) - 1
+    from sklearn.metrics import roc_curve
+
     figure = new_figure(width, 0.5 * width)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    bar = bin_width * 0.42
-    drawn = np.zeros(len(edges) - 1, dtype=bool)
-    for kind, colour, name, shift in ((False, SINGLE, "Single galaxies", -1), (True, BLENDED, "Blends", 1)):
-        mine = blended == kind
-        trials = np.bincount(index[mine], minlength=len(edges) - 1)
-        right = np.bincount(index[mine & (called_blended == kind)], minlength=len(edges) - 1)
-        low, high = wilson_interval(right, trials)
-        some = trials >= min_count
-        drawn |= some
-        centre, share = _mid(edges)[some] + shift * 0.012, right[some] / trials[some]
-        errors = np.clip([share - low[some], high[some] - share], 0.0, None)
-        upper.errorbar(
-            centre,
-            share,
-            yerr=errors,
-            color=colour,
-            marker="o" if kind else "s",
-            ms=6,
-            mec="white",
-            mew=0.9,
-            elinewidth=1.2,
-            label=name,
+    panels = figure.subplots(1, 2)
+    looks = line_looks(list(probabilities), quiet)
+    occupied = np.asarray(counts) > 0
+    for axes, use, title, lowest in (
+        (panels[0], occupied, "All footprints with an object", 0.001),
+        (panels[1], occupied & (np.asarray(n_peaks) == 1), "Those with exactly one peak", 0.001),
+    ):
+        for name, p in probabilities.items():
+            known = use & np.isfinite(p)
+            truth = np.asarray(counts)[known] > 1
+            if truth.all() or not truth.any():
+                continue
+            false_rate, recall, _ = roc_curve(truth, np.asarray(p)[known], drop_intermediate=False)
+            label = f"{name}  {roc_auc(np.asarray(p)[known], truth):.3f}"
+            # On a logarithmic axis what is a line between two points is a curve.
+            rate = np.union1d(np.geomspace(lowest, 1.0, 200), false_rate[false_rate >= lowest])
+            axes.plot(rate, _upper(rate, false_rate, recall), label=label, **looks[name])
+        axes.set_xscale("log")
+        axes.set(xlim=(lowest, 1.0), ylim=(0.0, 1.02), xlabel="Singles taken for blends")
+        axes.set_title(title)
+    for stated in (0.01, 0.05):
+        panels[1].axvline(stated, color=GRID, lw=1.6, zorder=1)
+    panels[0].set_ylabel("Blends recognised")
+    for axes, place in ((panels[0], "lower right"), (panels[1], "upper left")):
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(
+                loc=place, handlelength=2.4, fontsize=8, title="area under the curve", title_fontsize=8
+            )
+    return figure
+
+
+def _upper(rate: np.ndarray, false_rate: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Recall at each rate: between the points of a curve, and the greatest where several have one rate."""
+    last = np.append(np.diff(false_rate) > 0.0, True)
+    return np.interp(rate, false_rate[last], recall[last])
+
+
+@styled
+def confusion_panels(
+    predictions: Mapping[str, np.ndarray],
+    probabilities: Mapping[str, np.ndarray],
+    counts: np.ndarray,
+    *,
+    width: float = 10.0,
+) -> Figure:
+    """Draw what footprints with 0, 1, 2 … objects are called.
+
+    Parameters
+    ----------
+    predictions
+        P(blended) `(n,)` or P(N) `(n, 5)` by model.
+    probabilities
+        P(blended) `(n,)` by model.
+    counts
+        True number of objects in each footprint `(n,)`.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each model: shares of each row.  A model that gives P(N) is shown with the most
+        probable number, another with single or blended, whichever is more likely.
+    """
+    figure, panels = panel_grid(len(predictions), width, 1.05)
+    true = np.minimum(np.asarray(counts), 4)
+    names = ["0", "1", "2", "3", "≥ 4"]
+    for axes, (name, prediction) in zip(panels, predictions.items(), strict=True):
+        p = probabilities[name]
+        use = np.isfinite(p)
+        matrix = np.zeros((5, 5))
+        if prediction.ndim == 2:
+            np.add.at(matrix, (true[use], np.argmax(prediction[use], axis=1)), 1.0)
+        else:
+            # Called single: column 1; called blended: 2, drawn over all of 2 and more.
+            np.add.at(matrix, (true[use], np.where(p[use] > 0.5, 2, 1)), 1.0)
+        total = matrix.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = matrix / total
+        _draw_shares(axes, share, prediction.ndim == 2)
+        axes.set_title(name, fontsize=9.5)
+        axes.set_yticks(range(5), names)
+        axes.set_xticks(range(5), names)
+    figure.supxlabel("Called", fontsize=10)
+    figure.supylabel("True number of objects", fontsize=10)
+    return figure
+
+
+def _draw_shares(axes: Axes, share: np.ndarray, each: bool) -> None:
+    """Draw cells with their percentages; without P(N), one wide cell for all blends."""
+    from matplotlib.patches import Rectangle
+
+    axes.set(xlim=(-0.5, 4.5), ylim=(4.5, -0.5))
+    axes.set_aspect("equal")
+    axes.grid(visible=False)
+    columns = [(k, k - 0.5, 1.0) for k in range(5)] if each else [(1, -0.5, 2.0), (2, 1.5, 3.0)]
+    for row in range(5):
+        for column, left, size in columns:
+            value = share[row, column]
+            right = (row > 1) == (column > 1)
+            colour = (BLENDED if column > 1 else SINGLE) if right else INK
+            if np.isfinite(value):
+                axes.add_patch(
+                    Rectangle(
+                        (left, row - 0.5), size, 1.0, fc=colour, alpha=0.04 + 0.7 * value, ec="white", lw=1.0
+                    )
+                )
+                axes.text(
+                    left + size / 2,
+                    row,
+                    f"{100.0 * value:.0f}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color=INK if value < 0.6 else "white",
+                )
+
+
+@styled
+def bin_panels(
+    bins: Sequence[Bins],
+    names: Sequence[str],
+    *,
+    quiet: Collection[str] = (),
+    min_count: int = 10,
+    width: float = 10.0,
+) -> Figure:
+    """Draw how well models do in bins of several quantities.
+
+    Parameters
+    ----------
+    bins
+        The quantities.  Those that only blends have are drawn as the share of blends that is
+        recognised, others as balanced accuracy.
+    names
+        Models to draw.
+    quiet
+        Models to draw in grey: baselines.
+    min_count
+        Bins with fewer footprints of a kind that is needed have no point.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each quantity, with the number of footprints of each bin above the axis.
+    """
+    rows = -(-len(bins) // 2)
+    figure = new_figure(width, rows * 0.36 * width)
+    panels = list(figure.subplots(rows, min(len(bins), 2), squeeze=False).ravel())
+    looks = line_looks(names, quiet)
+    for axes, one in zip(panels, bins, strict=False):
+        position = np.arange(len(one.edges) - 1)
+        both = one.n_single.sum() > 0
+        n = np.minimum(one.n_blended, one.n_single) if both else one.n_blended
+        for name in names:
+            value = 0.5 * (one.recognised[name] + one.kept[name]) if both else one.recognised[name]
+            value = np.where(n >= min_count, value, np.nan)
+            axes.plot(position, value, marker="o", ms=4, mec="white", mew=0.6, label=name, **looks[name])
+        total = one.n_blended + one.n_single
+        axes.set_xticks(
+            position, [f"{text}\n{k:,}" for text, k in zip(one.names(), total, strict=True)], fontsize=7.5
         )
-        lower.bar(_mid(edges) + shift * bar / 2, trials, width=bar, color=colour, ec="white", lw=0.5)
-    upper.axhline(0.5, color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    upper.set(ylim=(0.0, 1.04), ylabel="Share recognised")
-    upper.legend(loc="lower left", ncols=2)
-    lower.set(xlabel=f"{band} magnitude of the brightest galaxy in the footprint", ylabel="Footprints")
-    lower.grid(axis="x", visible=False)
-    if drawn.any():
-        lower.set_xlim(edges[:-1][drawn].min() - 0.5, edges[1:][drawn].max() + 0.25)
-    figure.align_ylabels()
+        axes.set(xlabel=one.label, ylabel="balanced accuracy" if both else "blends recognised")
+        axes.set_xlim(-0.5, len(position) - 0.5)
+        axes.grid(axis="x", visible=False)
+    for unused in panels[len(bins) :]:
+        unused.set_visible(False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, fontsize=8.5, handlelength=2.6)
     return figure
 
 
@@ -300,6 +438,52 @@ def probability_histogram(
     return figure
 
 
+@styled
+def loss_curves(history: Mapping[str, Sequence[float | None]], *, width: float = 6.0) -> Figure:
+    """Draw what a training run reported for each epoch.
+
+    Parameters
+    ----------
+    history
+        Curves by name, such as ``loss`` and ``validation_loss``; those that differ by ``validation_``
+        alone share a panel.
+    width
+        Width of the figure in inches.
+
+    Returns
+    -------
+    figure
+        A panel for each quantity; a mark where its validation curve has its minimum, if it is a loss.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is no curve.
+    """
+    if not history:
+        raise ValueError("there are no curves to draw: this classifier reports none")
+    panels: dict[str, list[str]] = {}
+    for name in history:
+        panels.setdefault(name.replace(_VALIDATION, ""), []).append(name)
+    figure = new_figure(width, 2.6 * len(panels))
+    axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+    for axis, (quantity, names) in zip(axes, panels.items(), strict=True):
+        for color, name in zip((SINGLE, BLENDED, INK, MUTED) * len(names), names, strict=False):
+            values = np.array([np.nan if v is None else v for v in history[name]], dtype=np.float64)
+            steps = np.arange(1, len(values) + 1)
+            is_validation = _VALIDATION in name
+            label = "validation" if is_validation else "training"
+            axis.plot(steps, values, color=color, label=label, marker="." if len(values) < 30 else "")
+            if is_validation and "loss" in quantity and np.isfinite(values).any():
+                best = int(np.nanargmin(values))
+                axis.plot(steps[best], values[best], "o", color=color, markersize=7)
+        axis.set_title(quantity.replace("_", " "))
+        if len(names) > 1:
+            axis.legend()
+    axes[-1].set_xlabel("epoch")
+    return figure
+
+
 def _finite(first: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
     """All arrays, at the elements where the first is finite."""
     first = np.asarray(first, dtype=float)
@@ -317,28 +501,3 @@ def _on_white(probability: float) -> tuple[float, ...]:
 
     ends = np.array([to_rgb(SINGLE), to_rgb("#c9ccd1"), to_rgb(BLENDED)])
     return tuple(float(np.interp(probability, (0.0, 0.5, 1.0), ends[:, channel])) for channel in range(3))
-
-
-def roc_points(score: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute a receiver operating characteristic.
-
-    Parameters
-    ----------
-    score
-        Scores `(n,)`, the larger the more likely a blend.
-    blended
-        Whether each is truly a blend `(n,)`.
-
-    Returns
-    -------
-    false_rate, recall
-        Share of the singles, and of the blends, that reach each distinct score, from (0, 0) to (1, 1).
-    """
-    order = np.argsort(-score, kind="stable")
-    score, truth = score[order], np.asarray(blended, dtype=bool)[order]
-    distinct = np.append(np.diff(score) != 0.0, True) if len(score) else np.zeros(0, dtype=bool)
-    recall, false_rate = np.cumsum(truth)[distinct], np.cumsum(~truth)[distinct]
-    return (
-        np.concatenate([[0.0], false_rate / max(int((~truth).sum()), 1)]),
-        np.concatenate([[0.0], recall / max(int(truth.sum()), 1)]),
-    )

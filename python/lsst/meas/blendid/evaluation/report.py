@@ -6,81 +6,340 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""What tables say against the truth, as figures and a self-contained HTML page."""
+"""Comparisons of models as self-contained HTML pages: that of ``blendid evaluate``, and that of the demo."""
 
 from __future__ import annotations
 
-__all__ = ("ReportFigure", "make_figures", "write_report")
+__all__ = ("draw_demo", "draw_section", "render_comparison_report", "render_demo_report")
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from .._files import atomic_path
-from ..calibration import move_prior
-from ._canvas import to_png
-from ._html import Page
-from .gallery import Stamp, cutout_gallery, make_stamp
-from .matching import MatchedCoadd
-from .pictures import Window, footprint_overlay, patch_overview
-from .plots import accuracy_by_magnitude, reliability_diagram, roc_curve
-from .summary import Summary, inner_column
+from .comparison import METRICS, format_difference, format_value
+from .drawing import Window, to_png
+from .gallery import (
+    STAMP_SIZE,
+    Chosen,
+    cutout_gallery,
+    find_disagreements,
+    find_examples,
+    find_mistakes,
+    footprint_stamp,
+    stamp_picture,
+)
+from .pages import Cell, render_page
+from .peak_comparison import PeakComparison
+from .peak_plots import peak_bin_panels, peak_curve_panels, peak_reliability_panels
+from .peak_scores import PEAK_METRICS
+from .pictures import footprint_overlay, patch_overview
+from .plots import bin_panels, confusion_panels, reliability_panels, roc_panels
+from .scored_scenes import ScoredScenes
+from .scored_tables import CoaddTables
+from .section import Section
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+type _Table = tuple[Sequence[str | Cell], Sequence[Sequence[str | Cell]]]
+"""Header and rows."""
 
-_STAMP_SIZE = 45
-"""Side of a gallery stamp, pixels; larger footprints are not shown there."""
+_MAIN = (
+    "balanced_accuracy",
+    "cross_entropy",
+    "auc",
+    "calibration_slope",
+    "ece",
+    "one_peak_auc",
+    "one_peak_recall_1",
+    "one_peak_recall_5",
+)
+_REST = ("accuracy_blended", "accuracy_unblended", "natural_cross_entropy", "calibration_intercept")
+_DIFFERENCES = (
+    "balanced_accuracy",
+    "cross_entropy",
+    "auc",
+    "natural_cross_entropy",
+    "one_peak_auc",
+    "one_peak_recall_5",
+)
+_FOUND = (
+    "purity",
+    "completeness",
+    "fainter",
+    "fainter_one_peak",
+    "offset",
+    "likely_purity",
+    "likely_completeness",
+    "inferred_purity",
+)
+_PROBABILITIES = ("slope", "intercept", "ece", "ellipse", "sum_excess", "sum_rms", "expected_excess")
+_SPLITS = ("singles_split", "pairs_split")
+_LABELS = {metric.key: metric.label for metric in METRICS}
+_DIGITS = {metric.key: metric.digits for metric in METRICS}
 
 
-@dataclass(frozen=True)
-class ReportFigure:
-    """A figure and what to say about it."""
+def draw_section(section: Section, quiet: Sequence[str]) -> dict[str, bytes | None]:
+    """Draw the figures of a section as PNG files by name; `None` for what it does not have."""
+    scored = section.scored
+    counts, n_peaks = scored.labelled.counts, scored.labelled.samples.n_peaks
+    p = {name: scored.p_blended(name) for name in scored.predictions}
+    figures: dict[str, Any] = {
+        "reliability": reliability_panels(p, counts > 1),
+        "roc": roc_panels(p, counts, n_peaks, quiet=quiet),
+        "confusion": confusion_panels(scored.predictions, p, counts),
+        "bins": bin_panels(section.bins, list(p), quiet=quiet) if section.bins else None,
+    }
+    if section.peaks is not None:
+        some = any(row.curve is not None for row in section.peaks.rows.values())
+        figures |= {
+            "peak_curves": peak_curve_panels(section.peaks),
+            "peak_bins": peak_bin_panels(section.peaks),
+            "peak_reliability": peak_reliability_panels(section.peaks) if some else None,
+        }
+    return {
+        name: None if figure is None else to_png(figure, palette=True) for name, figure in figures.items()
+    }
 
-    name: str
-    """File name without suffix."""
-    png: bytes
-    """The picture."""
-    caption: str
-    """Caption, with the marks of the page."""
-    alt: str
-    """Text for who cannot see it."""
+
+def _describe(section: Section, figures: Mapping[str, bytes | None]) -> dict[str, Any]:
+    """What the template of a section is filled with."""
+    comparison = section.comparison
+    return {
+        "title": section.title,
+        "reference": comparison.reference,
+        "scores": [_scores(section, keys) for keys in (_MAIN, _REST)],
+        "differences": _differences(section),
+        "kinds": _kinds(section),
+        "figures": figures,
+        "peaks": None if section.peaks is None else _describe_peaks(section.peaks, figures),
+    }
 
 
-def make_figures(
-    coadds: Sequence[MatchedCoadd], summary: Summary, *, band: str = "i"
-) -> dict[str, ReportFigure]:
-    """Draw all figures.
+def _cell(value: float, error: float, digits: int) -> str | Cell:
+    text = format_value(value, digits)
+    return Cell(text, format_value(error, digits)) if math.isfinite(error) else text
 
-    Parameters
-    ----------
-    coadds
-        The coadds; the first is the one that is shown enlarged.
-    summary
-        Their numbers.
-    band
-        Band of the coadds.
 
-    Returns
-    -------
-    figures
-        The figures by name, in the order of the page.
+def _scores(section: Section, keys: Sequence[str]) -> _Table:
+    """Scores with their errors, a row for each model."""
+    rows = [
+        [name, *(_cell(row.value(key), row.errors.get(key, math.nan), _DIGITS[key]) for key in keys)]
+        for name, row in section.comparison.rows.items()
+    ]
+    return ["", *(_LABELS[key] for key in keys)], rows
+
+
+def _differences(section: Section) -> _Table | None:
+    """Paired differences from the reference, if there is one."""
+    comparison = section.comparison
+    if comparison.reference is None or len(comparison.rows) < 2:
+        return None
+    base = comparison[comparison.reference].scores.cross_entropy
+    rows: list[list[str | Cell]] = []
+    for name, row in comparison.rows.items():
+        if name == comparison.reference:
+            continue
+        cells: list[str | Cell] = [name]
+        for key in _DIFFERENCES:
+            difference = row.differences.get(key)
+            text, _, error = format_difference(difference, _DIGITS[key]).partition(" ± ")
+            cells.append(Cell(text, error, strong=difference is not None and difference.certain))
+        difference = row.differences.get("cross_entropy")
+        relative = math.nan if difference is None else 100.0 * difference.value / base
+        cells.append(f"{relative:+.1f} %".replace("-", "−") if math.isfinite(relative) else "–")
+        rows.append(cells)
+    return ["", *(_LABELS[key] for key in _DIFFERENCES), "cross-entropy, relative"], rows
+
+
+def _kinds(section: Section) -> _Table | None:
+    """Shares of stars and clumpy galaxies that are called blends, if there are some."""
+    if not section.kinds:
+        return None
+    names = list(section.comparison.rows)
+    rows: list[list[str | Cell]] = [
+        [
+            Cell(kind.kind, kind="blended" if kind.blended else "single"),
+            f"{kind.n:,}",
+            *(f"{100 * kind.called_blended[name]:.0f} % ({kind.mean_p[name]:.2f})" for name in names),
+        ]
+        for kind in section.kinds
+    ]
+    return ["", "footprints", *names], rows
+
+
+def _describe_peaks(peaks: PeakComparison, figures: Mapping[str, bytes | None]) -> dict[str, Any]:
+    """What the template of peaks is filled with."""
+
+    def table(keys: Sequence[str]) -> _Table:
+        metrics = [next(metric for metric in PEAK_METRICS if metric.key == key) for key in keys]
+        rows = [
+            [name, *(_cell(row.values[m.key], row.errors.get(m.key, math.nan), m.digits) for m in metrics)]
+            for name, row in peaks.rows.items()
+            if any(math.isfinite(row.values[key]) for key in keys)
+        ]
+        return ["", *(metric.label for metric in metrics)], rows
+
+    return {
+        "n_galaxies": f"{peaks.n_galaxies:,}",
+        "radius": f"{peaks.radius:g}",
+        "likely": f"{peaks.likely:g}",
+        "purity": f"{peaks.purity:.3f}" if math.isfinite(peaks.purity) else None,
+        "found": table(_FOUND),
+        "probabilities": table(_PROBABILITIES),
+        "splits": table(_SPLITS),
+        "figures": figures,
+    }
+
+
+def render_comparison_report(
+    sections: Sequence[Section], models: Sequence[str], *, command: str, made_by: str
+) -> str:
+    """Make the page of a comparison.
+
+    Those sections whose scenes have images give the pictures; ``models`` are those that are no baselines,
+    ``command`` is what was run, as one would type it, and ``made_by`` the last line.
     """
-    first, window = coadds[0], _zoom_window(coadds[0])
-    counts, p = inner_column(coadds, "counts"), inner_column(coadds, "p_blended")
-    known = counts > 0
-    curves = {summary.primary: p[known]}
-    for name in summary.scores:
-        if name != summary.primary:
-            curves[name] = inner_column(coadds, f"p_blended_{name}")[known]
-    curves["area only"] = inner_column(coadds, "area")[known].astype(float)
-    called = move_prior(np.clip(p, 1e-7, 1.0 - 1e-7), summary.scores[summary.primary].prior, 0.5) > 0.5
+    comparison = sections[0].comparison
+    n = sum(s.comparison.n_footprints for s in sections if s.comparison.snr_min == comparison.snr_min)
+    quiet = [name for name in comparison.rows if name not in models]
+    best = min(models, key=lambda name: _mean([s.comparison[name].scores.cross_entropy for s in sections]))
+    rows = [section.comparison[best] for section in sections]
+    # One label: pictures of the same footprints would be shown twice.
+    groups = [s.scored for s in sections if s.comparison.snr_min == comparison.snr_min]
+    several = len(sections) > 1
+    return render_page(
+        "comparison.html",
+        title="Which model knows a blend?",
+        lede=f"{len(models)} {'model' if len(models) == 1 else 'models'} beside {len(quiet)} baselines on "
+        f"the same {n:,} footprints, set against what is really there.",
+        footer=made_by,
+        numbers=[
+            (f"{n:,}", "footprints"),
+            (
+                _span([row.scores.cross_entropy for row in rows], 3),
+                f"cross-entropy of {best}{', the least' if len(models) > 1 else ''}",
+            ),
+            (_span([row.scores.balanced_accuracy for row in rows], 3), "its balanced accuracy"),
+            (_span([row.one_peak.auc for row in rows], 3), "its AUC for one-peak footprints"),
+            (_span([row.scores.calibration_slope for row in rows], 2), "its calibration slope"),
+        ],
+        n_draws=comparison.n_draws,
+        units=" and of ".join(
+            dict.fromkeys(f"{s.comparison.n_blocks:,} {s.comparison.units}" for s in sections)
+        ),
+        reference=comparison.reference,
+        scenes=_scenes(sections),
+        baselines="; ".join(dict.fromkeys(f"{s.scored.name}, {s.baseline}" for s in sections)),
+        notes=list(
+            dict.fromkeys((s.scored.name if several else "", note) for s in sections for note in s.notes)
+        ),
+        sections=[_describe(section, draw_section(section, quiet)) for section in sections],
+        mistakes=[(name, _mistakes(groups, name)) for name in models],
+        disagreements=_disagreements(groups, models, comparison.reference),
+        several=len(groups) > 1,
+        command=command,
+    )
 
-    brightest = np.where(known & np.isfinite(p), inner_column(coadds, "brightest"), np.nan)
 
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("inf")
+
+
+def _span(values: Sequence[float], digits: int) -> str:
+    """A number, or the range of several."""
+    finite = [value for value in values if np.isfinite(value)]
+    if not finite:
+        return "–"
+    low, high = f"{min(finite):.{digits}f}", f"{max(finite):.{digits}f}"
+    return low if low == high else f"{low}–{high}"
+
+
+def _scenes(sections: Sequence[Section]) -> _Table:
+    """What the scenes are, a row for each section."""
+    rows: list[list[str | Cell]] = []
+    for section in sections:
+        comparison = section.comparison
+        one_peak = next(iter(comparison.rows.values())).one_peak
+        rows.append(
+            [
+                section.title,
+                f"{comparison.n_scenes}",
+                f"{comparison.n_footprints:,}",
+                *(f"{100 * comparison.mix[kind]:.1f} %" for kind in ("blended", "unblended", "empty")),
+                f"{100 * comparison.inside:.0f} %" if np.isfinite(comparison.inside) else "–",
+                f"{one_peak.n:,}",
+                f"{100 * one_peak.blended_share:.1f} %" if one_peak.n else "–",
+                _span(section.psf_sigma, 2),
+                "–" if section.depth is None else _span(section.depth, 2),
+            ]
+        )
+    header: list[str | Cell] = [
+        "",
+        "scenes",
+        "footprints",
+        Cell("blended", kind="blended"),
+        Cell("single", kind="single"),
+        "empty",
+        "objects inside",
+        "with one peak",
+        "blended of these",
+        "PSF σ [pix]",
+        "depth [mag]",
+    ]
+    return header, rows
+
+
+def _stamps(groups: Mapping[str, Sequence[Chosen]], name: str) -> bytes | None:
+    """Gallery of footprints with the P(blended) of a model, if there are any."""
+    if not any(groups.values()):
+        return None
+    stamps = {
+        title: [footprint_stamp(c, float(c.scored.p_blended(name)[c.row])) for c in chosen]
+        for title, chosen in groups.items()
+    }
+    return to_png(cutout_gallery(stamps), dpi=120, palette=True)
+
+
+def _mistakes(groups: Sequence[ScoredScenes], name: str) -> bytes | None:
+    return _stamps(find_mistakes(groups, name), name)
+
+
+def _disagreements(
+    groups: Sequence[ScoredScenes], models: Sequence[str], reference: str | None
+) -> tuple[Sequence[str], Sequence[tuple[bytes, str, Sequence[str | Cell]]]] | None:
+    """Footprints that models disagree on; a single model is set beside the reference."""
+    names = list(models)
+    if len(names) < 2 and reference is not None and reference not in names:
+        names.append(reference)
+    if len(names) < 2:
+        return None
+    rows = []
+    for chosen in find_disagreements(groups, names):
+        labelled = chosen.scored.labelled
+        count = int(labelled.counts[chosen.row])
+        p = [float(chosen.scored.p_blended(name)[chosen.row]) for name in names]
+        cells: list[str | Cell] = [f"{count}", f"{int(labelled.samples.n_peaks[chosen.row])}"]
+        if len(groups) > 1:
+            cells.insert(0, chosen.scored.name)
+        for value in p:
+            is_right = (value > 0.5) == (count > 1)
+            cells.append(
+                Cell(f"{value:.2f} {'✓' if is_right else '✗'}", kind="blended" if value > 0.5 else "single")
+            )
+        picture = to_png(stamp_picture(footprint_stamp(chosen, float(np.mean(p)))), dpi=120, palette=True)
+        rows.append((picture, f"Footprint with {count} objects.", cells))
+    return ["", *(["scenes"] if len(groups) > 1 else []), "true N", "peaks", *names], rows
+
+
+def draw_demo(
+    section: Section, coadds: Sequence[CoaddTables], primary: str, *, pixel_scale: float
+) -> dict[str, bytes | None]:
+    """Draw all figures of the demo as PNG files by name, with a part of the first coadd enlarged.
+
+    Raises a ValueError if no footprint can be shown.
+    """
+    first, window = coadds[0], _middle(coadds[0])
     overview = patch_overview(
         [c.image for c in coadds],
         [c.noise for c in coadds],
@@ -96,229 +355,25 @@ def make_figures(
         first.peaks,
         first.spans,
         window=window,
-        pixel_scale=first.pixel_scale,
+        pixel_scale=pixel_scale,
     )
-    width, side = window[2] - window[0] + 1, _STAMP_SIZE * first.pixel_scale
-    made: list[tuple[str, Figure, str, str]] = [
-        (
-            "overview",
-            overview,
-            f"**What was searched.** Coadds in {band} band as a skymap lays them out; "
-            "the shaded strip shows the same sky in both, and its footprints count once. "
-            "The dashed frame is enlarged in the next figure.",
-            "Coadds side by side with an overlapping strip.",
-        ),
-        (
-            "footprints",
-            overlay,
-            f"**Footprints and peaks.** {width * first.pixel_scale:.0f}″ across, asinh stretch. An outline "
-            "follows the pixels of its footprint, a dot marks a peak, a diamond one that was inferred, the "
-            "smaller the less probable a galaxy is there. Colour is the probability of a "
-            "blend: {single|blue} for one galaxy, {blended|orange} for more, white where it cannot be "
-            "told.",
-            "Coadd cutout with coloured outlines of footprints.",
-        ),
-        (
-            "gallery",
-            cutout_gallery(_gallery(coadds)),
-            f"**Sure, unsure and wrong.** Footprints drawn at random from each kind, {side:.0f}″ on a side. "
-            "Circles are detected peaks, diamonds inferred ones. Crosses are the true centres of galaxies "
-            "with a point-source S/N of 5 or more; the classifier did not see them. Galaxies outside of the "
-            "outline do not count for it.",
-            "Rows of footprint cutouts with probabilities and true numbers of galaxies.",
-        ),
-        (
-            "reliability",
-            reliability_diagram(p, counts > 1),
-            "**Calibration.** Among footprints given a probability p, the share p should be blends. "
-            "Bars are 68 % binomial intervals; below, the number of footprints of each bin.",
-            "Reliability diagram.",
-        ),
-        (
-            "roc",
-            roc_curve(
-                curves,
-                counts[known] > 1,
-                operating_points={"more than one 5σ peak": (summary.peak_false_rate, summary.peak_recall)},
-            ),
-            "**Ranking.** Blends recognised against single galaxies taken for blends, as the threshold on p "
-            "moves. The square is the usual rule: a blend has more than one peak.",
-            "Receiver operating characteristic.",
-        ),
-        (
-            "magnitude",
-            accuracy_by_magnitude(brightest, counts > 1, called, band=band),
-            "**By brightness.** Share of the single galaxies and of the blends that are recognised, "
-            "against the brightest galaxy in the footprint. What is more likely than not once both kinds "
-            "weigh the same is called a blend; bars are 68 % binomial intervals.",
-            "Accuracy by magnitude.",
-        ),
-    ]
+    gallery = _stamps(find_examples(section.scored, primary), primary)
+    if gallery is None:
+        raise ValueError("no footprint is small enough and far enough from the edges to be shown")
     # At this resolution 4 x 4 dots make a pixel of the enlarged coadd.
-    return {
-        name: ReportFigure(name, to_png(figure, dpi=168), caption, alt) for name, figure, caption, alt in made
+    figures = {
+        name: to_png(figure, dpi=168) for name, figure in (("overview", overview), ("footprints", overlay))
     }
+    quiet = [name for name in section.comparison.rows if name not in _classifiers(section)]
+    return {**figures, "gallery": gallery, **draw_section(section, quiet)}
 
 
-def write_report(
-    path: Path,
-    summary: Summary,
-    figures: Mapping[str, ReportFigure],
-    *,
-    seconds: Mapping[str, Sequence[float]],
-    names: Sequence[str],
-    n_pixels: int,
-    commands: str,
-    usage: str,
-    made_by: str,
-) -> None:
-    """Write the page; a page of that name is replaced when the new one is complete.
-
-    Parameters
-    ----------
-    path
-        HTML file to write.
-    summary
-        The numbers.
-    figures
-        The figures by name, as `make_figures` returns them.
-    seconds
-        Seconds that each stage of the task took, coadd by coadd.
-    names
-        Names of the coadds.
-    n_pixels
-        Pixels of each coadd.
-    commands
-        Commands that were run, as one would type them.
-    usage
-        How to read the tables, as Python code.
-    made_by
-        Last line of the page.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    s, scores = summary, summary.scores[summary.primary]
-    one_peak = summary.one_peak[summary.primary]
-    totals = [sum(stage) for stage in zip(*seconds.values(), strict=True)]
-    page = Page(
-        "Which detections are blends?",
-        f"{s.n_footprints:,} footprints of simulated coadds, each with the probability that it holds more "
-        "than one galaxy, set against what is really there.",
-    )
-    page.tiles(
-        [
-            (f"{s.n_footprints:,}", "footprints"),
-            (f"{100 * s.blended:.1f} %", "are truly blends"),
-            (f"{100 * s.expected_blended:.1f} %", "expected from the probabilities"),
-            (f"{scores.balanced_accuracy:.3f}", "balanced accuracy"),
-            (f"{scores.cross_entropy:.3f}", "cross-entropy, balanced"),
-            (f"{min(totals):.2f} s", "in the task for a coadd, once warm"),
-        ]
-    )
-    page.heading("The coadds")
-    page.paragraph(
-        "A detection pipeline outlines every patch of pixels above its threshold: a footprint. Galaxies that "
-        "lie close together on the sky share one, and a catalogue that takes it for a single object gets "
-        "their fluxes and shapes wrong. Here every footprint gets a number between 0 and 1 to decide by."
-    )
-    page.paragraph(
-        f"In truth, {{single|{100 * s.single:.1f} % hold one galaxy}}, "
-        f"{{blended|{100 * s.blended:.1f} % more than one}} and {100 * s.empty:.1f} % none that is bright "
-        f"enough to count; {100 * s.share_inside:.0f} % of the galaxies that do count lie in some "
-        f"footprint. {s.n_duplicates:,} further footprints lie in the outer part of a patch where its "
-        "neighbour’s inner part holds them, and are left out of all numbers."
-    )
-    _add(page, figures, "overview")
-    _add(page, figures, "footprints")
-    page.heading("One by one")
-    page.paragraph(
-        "Large, lobed footprints with several peaks are easy, and so are small round ones. In between, the "
-        "pixels allow both, and a probability near one half is the honest answer. Where a confident "
-        "answer is wrong, it is mostly for a faint or very close second galaxy that leaves no trace."
-    )
-    _add(page, figures, "gallery")
-    page.heading("How good are the probabilities?")
-    page.paragraph(
-        f"The primary classifier is **{s.primary}**. Accuracies and the cross-entropy give blends and single "
-        "galaxies equal weight, and leave out empty footprints; calibration is measured on all footprints "
-        f"as they come. A fair coin scores 0.5 and 0.693. Of the {one_peak.n:,} occupied footprints with "
-        f"exactly one peak, where counting peaks sees nothing, {100 * one_peak.blended_share:.0f} % are "
-        f"blends nevertheless; the area under the ROC curve among those alone is {one_peak.auc:.3f}."
-    )
-    _score_table(page, s)
-    _add(page, figures, "reliability", "roc")
-    page.paragraph(
-        "Bright galaxies fill large footprints that usually hold others as well, so one that is alone "
-        "tends to be taken for a blend; among the faintest, it is the companion that is hard to see."
-    )
-    _add(page, figures, "magnitude")
-    page.heading("How long it took")
-    page.paragraph(
-        f"Seconds in the task for {n_pixels / 1e6:.1f} million pixels each, without reading and writing "
-        "files. The first coadd also pays for loading compiled code."
-    )
-    page.table(
-        ["Stage", *names],
-        [[stage, *(f"{value:.3f}" for value in values)] for stage, values in seconds.items()]
-        + [["all stages", *(f"{value:.3f}" for value in totals)]],
-        strong=len(seconds),
-    )
-    page.heading("How it was made, and where it is")
-    page.paragraph("The same pipeline runs on any Butler repository with coadds:")
-    page.code(commands)
-    page.paragraph("The tables are ordinary Butler datasets, Parquet on disk:")
-    page.code(usage)
-    page.footer(made_by)
-    with atomic_path(path) as temporary:
-        temporary.write_text(page.render(), encoding="utf-8")
+def _classifiers(section: Section) -> list[str]:
+    """Models whose probabilities come with the tables, unlike those of baselines."""
+    return list(section.scored.outside)
 
 
-def _add(page: Page, figures: Mapping[str, ReportFigure], *names: str) -> None:
-    page.figures([(figures[n].png, figures[n].caption, figures[n].alt) for n in names])
-
-
-def _score_table(page: Page, summary: Summary) -> None:
-    rows = []
-    for name, scores in summary.scores.items():
-        rows.append(
-            [
-                name,
-                f"{scores.balanced_accuracy:.3f}",
-                f"{scores.accuracy_blended:.3f}",
-                f"{scores.accuracy_unblended:.3f}",
-                f"{scores.cross_entropy:.3f}",
-                f"{scores.auc:.3f}",
-                f"{scores.calibration_slope:.2f}",
-                f"{scores.ece:.3f}",
-            ]
-        )
-    rows.append(
-        [
-            "more than one 5σ peak",
-            f"{summary.peak_accuracy:.3f}",
-            f"{summary.peak_recall:.3f}",
-            f"{1.0 - summary.peak_false_rate:.3f}",
-            *["–"] * 4,
-        ]
-    )
-    rows.append(["area only", "–", "–", "–", "–", f"{summary.area_auc:.3f}", "–", "–"])
-    header = [
-        "",
-        "balanced accuracy",
-        "{blended|blends} recognised",
-        "{single|singles} recognised",
-        "cross-entropy",
-        "area under ROC",
-        "calibration slope",
-        "calibration error, noise subtracted",
-    ]
-    page.table(header, rows, strong=0)
-
-
-def _zoom_window(coadd: MatchedCoadd, width: int = 420, height: int = 300) -> Window:
+def _middle(coadd: CoaddTables, width: int = 420, height: int = 300) -> Window:
     """Window in the middle of a coadd."""
     ny, nx = coadd.image.shape
     width, height = min(width, nx), min(height, ny)
@@ -326,58 +381,61 @@ def _zoom_window(coadd: MatchedCoadd, width: int = 420, height: int = 300) -> Wi
     return (x0, y0, x0 + width - 1, y0 + height - 1)
 
 
-def _gallery(coadds: Sequence[MatchedCoadd], columns: int = 6, seed: int = 20) -> dict[str, list[Stamp]]:
-    """Footprints drawn at random from each kind, each small enough for a stamp and away from edges."""
-    rng = np.random.default_rng(seed)
-    candidates = [(c, row) for c in range(len(coadds)) for row in np.flatnonzero(_showable(coadds[c]))]
-    p = np.array([coadds[c].blend["p_blended"][row] for c, row in candidates], dtype=float)
-    counts = np.array([coadds[c].counts[row] for c, row in candidates], dtype=int)
-    kinds = {
-        "Called blends with confidence (p > 0.95)": p > 0.95,
-        "Called single with confidence (p < 0.05)": p < 0.05,
-        "Uncertain (0.3 < p < 0.7)": (p > 0.3) & (p < 0.7),
-        "Confident and wrong": ((p > 0.9) & (counts == 1)) | ((p < 0.1) & (counts > 1)),
-    }
-    groups = {}
-    for title, chosen in kinds.items():
-        rows = rng.permutation(np.flatnonzero(chosen))[:columns]
-        stamps = []
-        for index in rows[np.argsort(p[rows], kind="stable")]:
-            c, row = candidates[index]
-            coadd = coadds[c]
-            stamps.append(
-                make_stamp(
-                    coadd.image,
-                    coadd.noise,
-                    coadd.xy0,
-                    coadd.blend,
-                    coadd.spans,
-                    row,
-                    size=_STAMP_SIZE,
-                    count=int(coadd.counts[row]),
-                    truth=coadd.galaxies,
-                    peaks=coadd.peaks,
-                )
-            )
-        groups[title] = stamps
-    if not any(groups.values()):
-        raise ValueError(
-            "No footprint is small enough and far enough from the edges to be shown in the gallery."
-        )
-    return groups
+def render_demo_report(
+    section: Section,
+    coadds: Sequence[CoaddTables],
+    primary: str,
+    figures: Mapping[str, bytes | None],
+    *,
+    seconds: Mapping[str, Sequence[float]],
+    pixel_scale: float,
+    commands: str,
+    usage: str,
+    made_by: str,
+) -> str:
+    """Make the page of the demo: what was searched, a comparison with its models, and how long it took.
 
-
-def _showable(coadd: MatchedCoadd) -> np.ndarray:
-    """Rows in inner regions whose stamp lies within the coadd and holds the whole footprint."""
-    blend = coadd.blend
-    ny, nx = coadd.image.shape
-    low = (
-        np.stack([np.asarray(blend["bbox_x0"]), np.asarray(blend["bbox_y0"])]) - np.array(coadd.xy0)[:, None]
+    ``figures`` are those of `draw_demo`; ``seconds`` has each stage of the task, coadd by coadd; ``usage`` is
+    code that reads the tables.
+    """
+    comparison, row = section.comparison, section.comparison[primary]
+    mix, p = comparison.mix, section.scored.p_blended(primary)
+    totals = [sum(stage) for stage in zip(*seconds.values(), strict=True)]
+    window = _middle(coadds[0])
+    return render_page(
+        "demo.html",
+        title="Which detections are blends?",
+        lede=f"{comparison.n_footprints:,} footprints of simulated coadds, each with the probability that it "
+        "holds more than one galaxy, set against what is really there.",
+        footer=made_by,
+        numbers=[
+            (f"{comparison.n_footprints:,}", "footprints"),
+            (f"{100 * mix['blended']:.1f} %", "are truly blends"),
+            (f"{100 * np.nanmean(p):.1f} %", "expected from the probabilities"),
+            (f"{row.scores.balanced_accuracy:.3f}", "balanced accuracy"),
+            (f"{row.scores.cross_entropy:.3f}", "cross-entropy, balanced"),
+            (f"{min(totals):.2f} s", "in the task for a coadd, once warm"),
+        ],
+        single=f"{100 * mix['unblended']:.1f}",
+        blended=f"{100 * mix['blended']:.1f}",
+        empty=f"{100 * mix['empty']:.1f}",
+        inside=f"{100 * comparison.inside:.0f}",
+        n_duplicates=f"{sum(len(c.blend) for c in coadds) - comparison.n_footprints:,}",
+        band=coadds[0].context.band,
+        width=f"{(window[2] - window[0] + 1) * pixel_scale:.0f}",
+        side=f"{STAMP_SIZE * pixel_scale:.0f}",
+        primary=primary,
+        n_one_peak=f"{row.one_peak.n:,}",
+        one_peak_blended=f"{100 * row.one_peak.blended_share:.0f}",
+        one_peak_auc=f"{row.one_peak.auc:.3f}",
+        section=_describe(section, figures),
+        figures=figures,
+        megapixels=f"{coadds[0].image.size / 1e6:.1f}",
+        seconds=(
+            ["Stage", *(coadd.name for coadd in coadds)],
+            [[stage, *(f"{value:.3f}" for value in values)] for stage, values in seconds.items()]
+            + [[Cell("all stages", strong=True), *(Cell(f"{t:.3f}", strong=True) for t in totals)]],
+        ),
+        commands=commands,
+        usage=usage,
     )
-    high = (
-        np.stack([np.asarray(blend["bbox_x1"]), np.asarray(blend["bbox_y1"])]) - np.array(coadd.xy0)[:, None]
-    )
-    centre, half = (low + high) / 2, _STAMP_SIZE / 2 + 1
-    fits = np.all(high - low < _STAMP_SIZE - 4, axis=0)
-    within = np.all((centre > half) & (centre < np.array([[nx], [ny]]) - half), axis=0)
-    return coadd.inner & fits & within & np.isfinite(np.asarray(blend["p_blended"], dtype=float))

@@ -42,9 +42,9 @@ from ..peak_matching import PeakList
 from ..samples import FootprintSamples
 from ..training import LabelledScenes, SceneSource, label_scenes
 from ..training.scenes import Settings
+from .breakdown import recount
 from .peak_comparison import DETECTED
 from .peak_finders import CandidateFinder, LocalizerFinder, PeakFinder, find_detected, with_magnitudes
-from .truth_summary import recount
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,37 @@ class ScoredScenes:
     """Peaks by name of what found them, the detected ones among them; empty if none has probabilities."""
     expected: dict[str, np.ndarray] = field(default_factory=dict)
     """Number of objects that P(N) expects `(n,)`, for those of these lists that come with it."""
+
+    @classmethod
+    def join(cls, parts: Sequence[ScoredScenes]) -> ScoredScenes:
+        """Put scenes with labels of one kind together.
+
+        Parameters
+        ----------
+        parts
+            At least one.
+
+        Returns
+        -------
+        scored
+            All of them; what some scene lacks is left out.
+        """
+        first, sizes = parts[0], [len(part.labelled.counts) for part in parts]
+
+        def common(name: str) -> dict[str, list[Any]]:
+            dicts = [getattr(part, name) for part in parts]
+            return {key: [d[key] for d in dicts] for key in dicts[0] if all(key in d for d in dicts)}
+
+        # A list of peaks makes sense beside the others alone.
+        lists = common("peaks") if all(part.peaks.keys() == first.peaks.keys() for part in parts) else {}
+        return cls(
+            first.name,
+            LabelledScenes.join([part.labelled for part in parts]),
+            {name: np.concatenate(values) for name, values in common("predictions").items()},
+            {name: np.concatenate(values) for name, values in common("outside").items()},
+            {name: PeakList.join(values, sizes) for name, values in lists.items()},
+            {name: np.concatenate(values) for name, values in common("expected").items() if name in lists},
+        )
 
     def p_blended(self, name: str) -> np.ndarray:
         """P(blended) of a model.
@@ -311,26 +342,6 @@ class _Scenes:
         return scored, skipped
 
 
-def _join(parts: Sequence[ScoredScenes]) -> ScoredScenes:
-    """Put scenes with labels of one kind together; what some scene lacks is left out."""
-    first, sizes = parts[0], [len(part.labelled.counts) for part in parts]
-
-    def common(name: str) -> dict[str, list[Any]]:
-        dicts = [getattr(part, name) for part in parts]
-        return {key: [d[key] for d in dicts] for key in dicts[0] if all(key in d for d in dicts)}
-
-    # A list of peaks makes sense beside the others alone.
-    lists = common("peaks") if all(part.peaks.keys() == first.peaks.keys() for part in parts) else {}
-    return ScoredScenes(
-        first.name,
-        LabelledScenes.join([part.labelled for part in parts]),
-        {name: np.concatenate(values) for name, values in common("predictions").items()},
-        {name: np.concatenate(values) for name, values in common("outside").items()},
-        {name: PeakList.join(values, sizes) for name, values in lists.items()},
-        {name: np.concatenate(values) for name, values in common("expected").items() if name in lists},
-    )
-
-
 def score_scenes(
     name: str,
     sources: Sequence[SceneSource],
@@ -402,7 +413,7 @@ def score_scenes(
     if skip is not None:
         for line in skipped:
             skip(line)
-    scored = _join(parts)
+    scored = ScoredScenes.join(parts)
     if not len(scored.labelled.samples):
         raise ValueError(f"no footprint was found in {name}; there is nothing to score")
     return scored

@@ -10,23 +10,32 @@
 
 from __future__ import annotations
 
-__all__ = ("Section", "make_section", "model_notes")
+__all__ = ("Note", "Section", "make_section", "model_notes")
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..model_package import point_source_depth
 from ..training.stamps import learned_stamps
-from .breakdown import Bins, KindScores, bin_scores, kind_scores
-from .comparison import compare
-from .comparison_table import Comparison
+from .breakdown import Bins, KindScores, TruthSummary, bin_scores, kind_scores, summarize_scenes
+from .comparison import Comparison, compare
 from .peak_comparison import DETECTED, PeakComparison, compare_peaks
 from .peak_finders import make_found
 from .scored_scenes import NamedModel, ScoredScenes
-from .truth_summary import TruthSummary, summarize_scenes
+
+
+class Note(NamedTuple):
+    """What to beware of: a text that begins with what it is about."""
+
+    about: str
+    """Name of a model, or nothing."""
+    text: str
+
+    def __str__(self) -> str:
+        return self.about + self.text
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class Section:
     """Shallowest and deepest 5-sigma point-source depth, AB magnitudes, if known."""
     baseline: str
     """What the baselines were fitted to."""
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     """What to beware of."""
     peaks: PeakComparison | None = None
     """Peaks with probabilities beside the detected ones, if there are some."""
@@ -104,7 +113,7 @@ def make_section(
     if truth is not None and (truth.n_stars.any() or truth.n_clumpy.any()):
         kinds = tuple(kind_scores(p, labelled.counts, truth))
     samples = labelled.samples
-    cautions = [] if comparison.caution is None else [comparison.caution]
+    cautions = [] if comparison.caution is None else [Note("", comparison.caution)]
     sigmas = [result.psf.sigma for result in samples.results]
     depths = [
         point_source_depth(result.noise.sigma, result.psf.image, context.zero_point)
@@ -142,7 +151,7 @@ def _compare_peaks(scored: ScoredScenes, bootstrap: int) -> PeakComparison | Non
     return compare_peaks(found, bootstrap=bootstrap)
 
 
-def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:
+def model_notes(model: NamedModel, scored: ScoredScenes) -> list[Note]:
     """Say where a model is used for what it was not made for.
 
     Parameters
@@ -159,17 +168,17 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:
         trained on, footprints that it did not classify.
     """
     package, labelled = model.package, scored.labelled
-    notes = []
+    notes: list[str] = []
     bands = {context.band for context in labelled.samples.contexts if context.band is not None}
     if others := sorted(band for band in bands if not package.supports_band(band)):
         notes.append(
-            f"**{model.name}** is for band {', '.join(package.bands)} and was applied to band "
+            f" is for band {', '.join(package.bands)} and was applied to band "
             f"{', '.join(others)}: its probabilities are not calibrated there."
         )
     outside = float(np.mean(scored.outside[model.name]))
     if outside > 0.0:
         notes.append(
-            f"**{model.name}**: {100.0 * outside:.0f} % of the footprints lie in images with another seeing "
+            f": {100.0 * outside:.0f} % of the footprints lie in images with another seeing "
             f"or depth than it was trained on ({_range('PSF σ', package.inputs.get('psf_sigma'), ' pix')}, "
             f"{_range('depth', package.inputs.get('depth'), ' mag')})."
         )
@@ -177,30 +186,22 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[str]:
         {d for config in labelled.footprints for d in package.footprint_differences(config.toDict())}
     )
     if differences:
-        notes.append(f"**{model.name}**: footprints are made with other settings ({'; '.join(differences)}).")
+        notes.append(f": footprints are made with other settings ({'; '.join(differences)}).")
     label = str(package.metadata.get("training", {}).get("label", ""))
     if "S/N >= " in label and f"S/N >= {labelled.snr_min:g} " not in f"{label} ":
-        notes.append(
-            f"**{model.name}** was trained on another label ({label}): its probabilities are not for this "
-            "one."
-        )
+        notes.append(f" was trained on another label ({label}): its probabilities are not for this one.")
     known = _known_sky(package.metadata.get("training", {}).get("scenes", []), labelled.provenance)
     if known:
-        notes.append(
-            f"**{model.name}** was trained on some of this sky ({', '.join(known)}): its scores flatter it."
-        )
+        notes.append(f" was trained on some of this sky ({', '.join(known)}): its scores flatter it.")
     missing = int(np.count_nonzero(~np.isfinite(scored.p_blended(model.name))))
     if missing:
-        notes.append(
-            f"**{model.name}** gives no probability for {missing:,} footprints, which its scores leave out."
-        )
+        notes.append(f" gives no probability for {missing:,} footprints, which its scores leave out.")
     whole = any(scene.get("unit") == "stamp" for scene in scored.labelled.provenance)
     if whole and package is not None and not learned_stamps(package):
         notes.append(
-            f"**{model.name}**: trained on footprints of images; its probabilities are not calibrated on "
-            "stamps as a whole."
+            ": trained on footprints of images; its probabilities are not calibrated on stamps as a whole."
         )
-    return notes
+    return [Note(model.name, text) for text in notes]
 
 
 def _range(name: str, limits: Any, unit: str) -> str:

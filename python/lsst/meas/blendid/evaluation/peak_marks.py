@@ -34,16 +34,8 @@ _LEAST = 0.3
 class PeakMarks:
     """Peaks to draw; arrays of shape (k,).
 
-    Parameters
-    ----------
-    x, y
-        Positions, parent pixels.
-    probability
-        Probability that a galaxy is there; NaN where it is not known.
-    is_inferred
-        Whether each was inferred and not detected.
-    covariance : `numpy.ndarray`, shape (k, 3)
-        Variances of x and y and their covariance, pix²; NaN where not known.
+    Positions in parent pixels; the probability that a galaxy is there, NaN where it is not known; whether it
+    was inferred and not detected; variances of x and y and their covariance, pix², (k, 3), NaN if unknown.
     """
 
     x: np.ndarray
@@ -119,21 +111,7 @@ class PeakMarks:
 def draw_peaks(
     axes: Axes, marks: PeakMarks, *, size: float, linewidth: float = 0.9, zorder: float = 4.0
 ) -> None:
-    """Draw marks around peaks, with a dark halo.
-
-    Parameters
-    ----------
-    axes
-        Where to draw.
-    marks
-        The peaks.
-    size
-        Diameter of the mark of a peak that is certain, points.
-    linewidth
-        Width of its line, points.
-    zorder
-        Height among what is drawn.
-    """
+    """Draw marks around peaks, with a dark halo; that of a certain one is ``size`` points across."""
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=linewidth + 1.1, foreground="#10151b")]
@@ -155,17 +133,10 @@ def draw_peaks(
 
 
 def ellipse_shapes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the ellipses that hold 68 % of the positions.
+    """Find the ellipses that hold 68 % of the positions, from covariances (k, 3), pix².
 
-    Parameters
-    ----------
-    covariance : `numpy.ndarray`, shape (k, 3)
-        Variances of x and y and their covariance, pix².
-
-    Returns
-    -------
-    width, height, angle : `numpy.ndarray`, shape (k,)
-        Full axes, pixels, and the angle of the first one against x, degrees; NaN for what is no covariance.
+    Gives the full axes in pixels and the angle of the first one against x in degrees, (k,) each; NaN for what
+    is no covariance.
     """
     xx, yy, xy = np.asarray(covariance, dtype=np.float64).reshape(-1, 3).T
     with np.errstate(invalid="ignore"):
@@ -179,19 +150,7 @@ def ellipse_shapes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 def draw_ellipses(axes: Axes, marks: PeakMarks, *, linewidth: float = 1.0, zorder: float = 3.5) -> None:
-    """Draw the ellipses that hold the true positions of 68 % of the galaxies, where they are known.
-
-    Parameters
-    ----------
-    axes
-        Where to draw.
-    marks
-        The peaks.
-    linewidth
-        Width of the line, points.
-    zorder
-        Height among what is drawn.
-    """
+    """Draw the ellipses that hold the true positions of 68 % of the galaxies, where they are known."""
     from matplotlib.patches import Ellipse
 
     for k, (width, height, angle) in enumerate(zip(*ellipse_shapes(marks.covariance), strict=True)):

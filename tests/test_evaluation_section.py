@@ -1,0 +1,91 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""What is worked out of scenes, and what is to beware of."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+from lsst.meas.blendid.classifiers import classifier_registry
+from lsst.meas.blendid.evaluation.comparison_files import scores_document
+from lsst.meas.blendid.evaluation.peak_comparison import DETECTED
+from lsst.meas.blendid.evaluation.scored_scenes import NamedModel
+from lsst.meas.blendid.evaluation.section import make_section, model_notes
+from lsst.meas.blendid.footprints import FootprintConfig
+from lsst.meas.blendid.model_package import ModelPackage
+from toy_comparison import toy_scored, with_peaks
+
+
+def test_notes() -> None:
+    scored = toy_scored()
+    package = ModelPackage.read("peaks-i-1")
+    metadata = json.loads(json.dumps(package.metadata))
+    metadata["inputs"]["footprints"] = {"thresholdValue": 7.0}
+    metadata["training"] = {
+        "label": "galaxies with point-source S/N >= 4 from the sky alone",
+        "scenes": [{"source": "parametric", "seed": 1}, {"source": "scene_03"}],
+    }
+    changed = ModelPackage(package.classifier, metadata, package.arrays)
+    cls = classifier_registry[package.classifier]
+    model = NamedModel("mine", cls.from_package(changed))
+    n = len(scored.labelled.counts)
+    p = np.full(n, 0.5)
+    p[:3] = np.nan
+    seen = dataclasses.replace(scored, predictions={"mine": p}, outside={"mine": np.arange(n) < n // 2})
+    notes = model_notes(model, seen)
+    assert len(notes) == 5
+    assert {note.about for note in notes} == {"mine"}
+    assert str(notes[0]).startswith("mine: 50 % of the footprints")
+    assert "thresholdValue: trained with 7.0, now 5.0" in notes[1].text
+    assert "another label" in notes[2].text
+    assert "parametric sky 1" in notes[3].text
+    assert "no probability for 3 footprints" in notes[4].text
+    plain = NamedModel("mine", cls.from_package(package))
+    quiet = dataclasses.replace(
+        scored,
+        predictions={"mine": np.full(n, 0.5)},
+        outside={"mine": np.zeros(n, bool)},
+        labelled=dataclasses.replace(
+            scored.labelled,
+            footprints=(FootprintConfig(),) * 2,
+            provenance=({"source": "parametric", "seed": 5},) * 2,
+        ),
+    )
+    assert model_notes(plain, quiet) == []
+
+
+def test_peaks_are_scored_beside_the_detected_ones() -> None:
+    scored = with_peaks(toy_scored())
+    section = make_section(scored, (), reference=None, bootstrap=5)
+    assert section.peaks is not None and list(section.peaks.rows) == [DETECTED, "sure"]
+    assert section.peaks.n_galaxies == scored.labelled.counts.sum()
+    detected, sure = (section.peaks[name].values for name in (DETECTED, "sure"))
+    assert 0.0 < detected["purity"] < 1.0
+    # The same peaks: with the purity of all of them, all of them.
+    assert sure["completeness"] == detected["completeness"] and np.isfinite(sure["sum_excess"])
+    document = scores_document([section], facts={})
+    assert document["sections"][0]["peaks"]["lists"]["sure"]["n_peaks"] == section.peaks["sure"].n_peaks
+    # The faint ones are galaxies too under the other label.
+    fainter = make_section(scored.relabelled(4.0), (), reference=None, bootstrap=0)
+    assert fainter.peaks is not None and fainter.peaks.n_galaxies > section.peaks.n_galaxies
+
+
+def test_without_truth_or_probabilities_nothing_is_said_of_peaks() -> None:
+    scored = toy_scored()
+    assert make_section(scored, (), reference=None, bootstrap=0).peaks is None
+    section = make_section(
+        dataclasses.replace(with_peaks(scored), labelled=dataclasses.replace(scored.labelled, truths=None)),
+        (),
+        reference=None,
+        bootstrap=0,
+    )
+    assert section.peaks is None
+    assert "peaks" not in scores_document([section], facts={})["sections"][0]
