@@ -189,7 +189,15 @@ def recount(labelled: LabelledScenes, snr_min: float) -> LabelledScenes:
     for result, truth in zip(labelled.samples.results, labelled.truths, strict=True):
         counts.append(summarize_truth(result.footprints, truth, snr_min=snr_min).counts)
         inside.append(float(counts[-1].sum()) / max(len(counted_objects(truth, snr_min)), 1))
-    return dataclasses.replace(labelled, counts=np.concatenate(counts), inside=tuple(inside), snr_min=snr_min)
+    return dataclasses.replace(
+        labelled,
+        counts=np.concatenate(counts),
+        inside=tuple(inside),
+        snr_min=snr_min,
+        # What follows from the others is found anew.
+        centers=None,
+        natural=None,
+    )
 
 
 def bin_names(edges: np.ndarray) -> list[str]:

@@ -89,15 +89,15 @@ def _score(name: str, coadd: CoaddTables, primary: str, snr_min: float) -> Score
     footprints = samples.results[0].footprints
     counts = summarize_truth(footprints, coadd.truth, snr_min=snr_min).counts
     labelled = LabelledScenes(
-        samples,
-        counts,
-        np.zeros(len(counts), dtype=np.int64),
-        (_share_inside(coadd, whole.footprints, snr_min),),
-        ({"source": coadd.name},),
+        samples=samples,
+        counts=counts,
+        sky=np.zeros(len(counts), dtype=np.int64),
+        inside=(_share_inside(coadd, whole.footprints, snr_min),),
+        provenance=({"source": coadd.name},),
         # Tables do not tell the settings in full.
-        (FootprintConfig(),),
-        snr_min,
-        (coadd.truth,),
+        footprints=(FootprintConfig(),),
+        snr_min=snr_min,
+        truths=(coadd.truth,),
         skies=(name,),
     )
     columns = {primary: "p_blended"} | {
