@@ -29,7 +29,6 @@ from lsst.meas.blendid._sep import (
     import_sep,
 )
 from lsst.meas.blendid.footprints import DetectionResult
-from lsst.meas.blendid.labels import owners
 from lsst.meas.blendid.peak_matching import PeakList
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation.stamps import StampSet, StampSetError
@@ -199,7 +198,7 @@ def find_with_sep(
         )
         x, y = (np.asarray(objects[name], dtype=np.float64) for name in ("x", "y"))
         x, y = x + result.xy0[0], y + result.xy0[1]
-        owner = owners(result.footprints, x, y)
+        owner = result.footprints.find_at(x, y)
         order = np.lexsort((-np.asarray(objects["flux"]), owner))
         order = order[owner[order] > 0]
         return PeakList(owner[order] - 1, x[order], y[order], np.full(len(order), np.nan))

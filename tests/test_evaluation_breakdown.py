@@ -25,7 +25,7 @@ from lsst.meas.blendid.evaluation.breakdown import (
     summarize_scenes,
     summarize_truth,
 )
-from lsst.meas.blendid.labels import count_galaxies, owners
+from lsst.meas.blendid.labels import count_galaxies
 from sklearn.metrics import balanced_accuracy_score
 from toy_comparison import toy_scored
 
@@ -73,9 +73,9 @@ def test_summary_needs_no_label_image() -> None:
     far = np.array([-1e4, 1e4])
     for positions in ((x, y), (far, far)):
         np.testing.assert_array_equal(
-            owners(result.footprints, *positions), owners(result.without_images().footprints, *positions)
+            result.footprints.find_at(*positions), result.without_images().footprints.find_at(*positions)
         )
-    assert owners(result.footprints, far, far).tolist() == [0, 0]
+    assert result.footprints.find_at(far, far).tolist() == [0, 0]
 
 
 def test_summary_of_plain_positions() -> None:

@@ -138,3 +138,15 @@ def test_nothing() -> None:
     assert footprints.n_peaks.size == 0
     assert footprints.max_significance.size == 0
     assert spans_to_labels(footprints.spans, (4, 5)).shape == (4, 5)
+
+
+def test_position_finds_its_footprint() -> None:
+    labels = np.zeros((6, 8), np.int32)
+    labels[1:3, 2:5], labels[5, 7] = 1, 2
+    footprints = FootprintSet.from_labels(labels, xy0=(10, -20))
+    x = np.array([12.4, 14.49, 14.51, 17.0, 17.6, 9.4, np.nan, 1e300, 10.0])
+    y = np.array([-19.4, -18.0, -18.0, -15.0, -15.0, -19.0, -19.0, -19.0, -20.0])
+    assert footprints.find_at(x, y).tolist() == [1, 1, 0, 2, 0, 0, 0, 0, 0]
+    assert footprints.find_at(x, y, outside=-1).tolist() == [1, 1, 0, 2, -1, -1, -1, -1, 0]
+    np.testing.assert_array_equal(footprints.without_labels().find_at(x, y), footprints.find_at(x, y))
+    assert footprints.find_at(x[:0], y[:0]).shape == (0,)

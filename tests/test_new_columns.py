@@ -42,10 +42,7 @@ def run_models() -> dict[str, np.ndarray]:
         said[source + " tail"] = model.tail_mean(samples)
     for name in classifier_registry:
         samples, _ = make_samples(6, zero_point=31.4)
-        config = classifier_registry[name].ConfigClass()
-        if "features" in config.toDict():  # What is a choice there must agree with the model.
-            continue
-        default = classifier_registry[name](config)
+        default = classifier_registry[name](classifier_registry[name].ConfigClass())
         if default.package is not None:
             said[name] = np.asarray(default.probabilities(samples))
     return said

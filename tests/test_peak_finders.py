@@ -27,7 +27,7 @@ from lsst.meas.blendid.evaluation.peak_finders import (
 )
 from lsst.meas.blendid.footprints import DetectionResult
 from lsst.meas.blendid.images.psf import kolmogorov_kernel
-from lsst.meas.blendid.labels import N_CLASSES, count_galaxies, owners
+from lsst.meas.blendid.labels import N_CLASSES, count_galaxies
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.peak_matching import PeakList, match_peaks
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
@@ -83,7 +83,7 @@ def check_owners(peaks: PeakList, samples: FootprintSamples) -> None:
     for result in samples.results:
         n = len(result.footprints)
         own = (peaks.footprint >= offset) & (peaks.footprint < offset + n)
-        wanted = owners(result.footprints, peaks.x[own], peaks.y[own]) - 1
+        wanted = result.footprints.find_at(peaks.x[own], peaks.y[own]) - 1
         np.testing.assert_array_equal(peaks.footprint[own] - offset, wanted)
         offset += n
     assert np.all(peaks.footprint < offset)

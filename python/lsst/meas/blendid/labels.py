@@ -20,7 +20,6 @@ __all__ = (
     "count_galaxies",
     "counted_objects",
     "matched_snr",
-    "owners",
     "paper_counts",
     "paper_psf",
 )
@@ -28,8 +27,6 @@ __all__ = (
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-
-from .footprints.footprint_set import spans_to_labels
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -137,37 +134,6 @@ def counted_objects(truth: Table, snr_min: float = 5.0) -> np.ndarray:
     objects = np.column_stack([_column(truth, name) for name in ("x", "y", "snr")])
     with np.errstate(invalid="ignore"):
         return objects[np.isfinite(objects[:, :2]).all(axis=1) & (objects[:, 2] >= snr_min)]
-
-
-def owners(footprints: FootprintSet, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Find the footprints that positions lie in.
-
-    Parameters
-    ----------
-    footprints
-        The footprints; those whose label image was dropped will do.
-    x, y : `numpy.ndarray`, shape (m,)
-        Positions, parent pixels.
-
-    Returns
-    -------
-    owner : `numpy.ndarray`, shape (m,), int64
-        Number of the footprint, from 1; 0 for none.
-    """
-    labels, xy0 = footprints.labels, footprints.xy0
-    if not labels.size and len(footprints):
-        low, high = footprints.bbox[:, :2].min(axis=0), footprints.bbox[:, 2:].max(axis=0)
-        xy0 = (int(low[0]), int(low[1]))
-        labels = spans_to_labels(
-            footprints.spans, (int(high[1]) - xy0[1] + 1, int(high[0]) - xy0[0] + 1), xy0
-        )
-    column = np.rint(np.asarray(x, dtype=np.float64)).astype(np.int64) - xy0[0]
-    row = np.rint(np.asarray(y, dtype=np.float64)).astype(np.int64) - xy0[1]
-    height, width = labels.shape
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    owner = np.zeros(len(column), dtype=np.int64)
-    owner[inside] = labels[row[inside], column[inside]]
-    return owner
 
 
 def count_galaxies(

@@ -28,7 +28,6 @@ import numpy as np
 
 from ._jit import njit
 from .footprints import FootprintSet
-from .labels import owners
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -235,7 +234,7 @@ class GalaxyList:
             Those whose centre lies in a footprint, of unknown magnitude.
         """
         x, y, snr = np.asarray(places, dtype=np.float64).reshape(-1, 3).T
-        owner = owners(footprints, x, y)
+        owner = footprints.find_at(x, y)
         order = np.lexsort((-snr, owner))
         order = order[owner[order] > 0]
         return cls(owner[order] - 1, x[order], y[order], snr[order], np.full(len(order), np.nan))
@@ -273,7 +272,7 @@ class GalaxyList:
         magnitude = columns[3] if len(columns) > 3 else np.full(len(x), np.nan)
         with np.errstate(invalid="ignore"):
             use = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (snr >= snr_min))
-        owner = owners(footprints, x[use], y[use])
+        owner = footprints.find_at(x[use], y[use])
         use, owner = use[owner > 0], owner[owner > 0] - 1
         order = np.lexsort((-snr[use], owner))
         use = use[order]

@@ -32,7 +32,7 @@ import numpy as np
 
 from ..calibration import move_prior
 from ..footprints import FootprintSet
-from ..labels import counted_objects, owners
+from ..labels import counted_objects
 from ..metrics import EPS
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def summarize_truth(footprints: FootprintSet, truth: Table, *, snr_min: float = 
     x, y, snr = (_values(truth, name, np.nan) for name in ("x", "y", "snr"))
     with np.errstate(invalid="ignore"):
         use = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (snr >= snr_min))
-    owner = owners(footprints, x[use], y[use])
+    owner = footprints.find_at(x[use], y[use])
     use, owner = use[owner > 0], owner[owner > 0] - 1
     n = len(footprints)
     # Brightest first within each footprint.

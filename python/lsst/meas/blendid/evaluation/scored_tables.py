@@ -27,7 +27,7 @@ from ..footprints import (
     spans_to_labels,
 )
 from ..images.psf import PsfSummary
-from ..labels import counted_objects, owners
+from ..labels import counted_objects
 from ..peak_matching import PeakList
 from ..samples import FootprintSamples, SceneContext
 from ..training import LabelledScenes
@@ -160,7 +160,7 @@ def _share_inside(coadd: CoaddTables, footprints: FootprintSet, snr_min: float) 
     if not inner.any():
         return float("nan")
     # All footprints: one whose middle is in the neighbour's region can hold a galaxy of this one.
-    return float(np.mean(owners(footprints, *objects[inner, :2].T) > 0))
+    return float(np.mean(footprints.find_at(*objects[inner, :2].T) > 0))
 
 
 def _peak_lists(coadd: CoaddTables) -> tuple[PeakList, PeakList]:

@@ -497,6 +497,34 @@ class FootprintSet:
             raise ValueError(f"there are {ids.size} identifiers for {len(self)} footprints")
         return dataclasses.replace(self, ids=ids)
 
+    def find_at(self, x: np.ndarray, y: np.ndarray, *, outside: int = 0) -> np.ndarray:
+        """Find the footprints that positions lie in.
+
+        Parameters
+        ----------
+        x, y : `numpy.ndarray`, shape (m,)
+            Positions, parent pixels.  The label image may have been dropped.
+        outside
+            What is given for a position beyond the image.
+
+        Returns
+        -------
+        number : `numpy.ndarray`, shape (m,), int64
+            Number of the footprint, from 1; 0 for none.
+        """
+        labels, xy0 = self.labels, self.xy0
+        if not labels.size and len(self):
+            low, high = self.bbox[:, :2].min(axis=0), self.bbox[:, 2:].max(axis=0)
+            xy0 = (int(low[0]), int(low[1]))
+            shape = (int(high[1]) - xy0[1] + 1, int(high[0]) - xy0[0] + 1)
+            labels = spans_to_labels(self.spans, shape, xy0)
+        # As floats, which hold any position; NaN compares false.
+        column, row = (np.rint(np.asarray(v, np.float64)) - v0 for v, v0 in zip((x, y), xy0, strict=True))
+        inside = (column >= 0) & (column < labels.shape[1]) & (row >= 0) & (row < labels.shape[0])
+        number = np.full(column.shape, outside, dtype=np.int64)
+        number[inside] = labels[row[inside].astype(np.int64), column[inside].astype(np.int64)]
+        return number
+
     def _contain(self, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether each of some footprints has a pixel (parent coordinates), bool ``(k,)``."""
         inside = np.zeros(ids.size, dtype=bool)

@@ -21,6 +21,8 @@ from .._jit import njit
 # Standard deviation of a Gaussian in units of its interquartile range.
 _IQR_TO_SIGMA = 0.7413011
 
+_N_SIGMA = 3.0
+"""Half-width of the clipping interval, in standard deviations."""
 _MAX_ITERATIONS = 100
 
 # Standard deviation of a Gaussian of unit width after clipping at 3 sigma until nothing changes: the fixed
@@ -121,10 +123,9 @@ def clipped_statistics(
     skip: np.ndarray | None = None,
     *,
     margin: int = 0,
-    n_sigma: float = 3.0,
     n_iterations: int | None = None,
 ) -> ClippedStatistics:
-    """Clip iteratively around the mean.
+    """Clip iteratively at 3 sigma around the mean.
 
     The first centre and width are the median and the scaled interquartile
     range, each later one the mean and the standard deviation of what is left,
@@ -140,8 +141,6 @@ def clipped_statistics(
         True for pixels to leave out, bool ``(ny, nx)``.
     margin
         Width of the border to leave out [pixel].
-    n_sigma
-        Half-width of the clipping interval in standard deviations.
     n_iterations
         Number of clipping steps; until nothing changes if `None`.
 
@@ -168,7 +167,7 @@ def clipped_statistics(
     mask = skip if skip is not None else np.zeros((0, 0), dtype=bool)
     width = 2.0 * _HALF_RANGE * guess / _N_BINS
     counts = _histogram(image, mask, margin, middle, 1.0 / width, _N_BINS)
-    return _clip_histogram(counts, middle - _HALF_RANGE * guess, width, n_sigma, n_iterations)
+    return _clip_histogram(counts, middle - _HALF_RANGE * guess, width, n_iterations)
 
 
 def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int, size: int = 40000) -> np.ndarray:
@@ -186,7 +185,7 @@ def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int, size: int =
 
 
 def _clip_histogram(
-    counts: np.ndarray, low: float, width: float, n_sigma: float, n_iterations: int | None
+    counts: np.ndarray, low: float, width: float, n_iterations: int | None
 ) -> ClippedStatistics:
     """Clip a histogram with an underflow and an overflow bin."""
     n_bins = counts.size - 2
@@ -211,7 +210,7 @@ def _clip_histogram(
     n = 0.0
     for _ in range(n_iterations if n_iterations is not None else _MAX_ITERATIONS):
         last = interval
-        interval = mean - n_sigma * sigma, mean + n_sigma * sigma
+        interval = mean - _N_SIGMA * sigma, mean + _N_SIGMA * sigma
         # Bins that the interval cuts count in proportion.
         n, s1, s2 = (float(np.diff(np.interp(interval, edges, s))[0]) for s in (sum0, sum1, sum2))
         if n <= 0.0:

@@ -30,7 +30,6 @@ from lsst.pex.config import Field, registerConfigurable
 from .._arrays import check_array
 from ..centers import Candidates
 from ..classifiers import FitOptions, LabelledSamples, LogisticClassifier
-from ..labels import owners
 from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
@@ -154,7 +153,7 @@ class RegressionLocalizer(ObjectLocalizer):
         rows, places = [], []
         for i, result in enumerate(samples.results):
             true = np.asarray(galaxies[i], dtype=np.float64).reshape(-1, 3)
-            owner = owners(result.footprints, true[:, 0], true[:, 1])
+            owner = result.footprints.find_at(true[:, 0], true[:, 1])
             order = np.lexsort((-true[:, 2], owner))
             order = order[owner[order] > 0]
             rows.append(owner[order] - 1 + samples.offsets[i])

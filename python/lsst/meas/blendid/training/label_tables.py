@@ -207,7 +207,10 @@ def match_labels(footprints: FootprintSet, labels: Table) -> np.ndarray:
         Number of galaxies in each footprint; `UNKNOWN` for those without a label, and for those with several
         that differ.
     """
-    ids, numbers = _find_footprints(footprints, labels), _numbers(labels)
+    ids, numbers = (
+        footprints.find_at(as_numbers(labels, "x"), as_numbers(labels, "y"), outside=-1),
+        _numbers(labels),
+    )
     use = (ids > 0) & np.isfinite(numbers)
     low, high = _find_limits(len(footprints), ids[use], numbers[use])
     return np.where(low == high, high, UNKNOWN).astype(np.int32)
@@ -230,7 +233,10 @@ def explain_losses(footprints: FootprintSet, labels: Table, name: str) -> str | 
     text
         One line; `None` if all labels are of use.
     """
-    ids, numbers = _find_footprints(footprints, labels), _numbers(labels)
+    ids, numbers = (
+        footprints.find_at(as_numbers(labels, "x"), as_numbers(labels, "y"), outside=-1),
+        _numbers(labels),
+    )
     known = np.isfinite(numbers)
     use = (ids > 0) & known
     low, high = _find_limits(len(footprints), ids[use], numbers[use])
@@ -250,19 +256,6 @@ def explain_losses(footprints: FootprintSet, labels: Table, name: str) -> str | 
     if not parts:
         return None
     return f"{name}: {np.count_nonzero(use & ~contradict)} of {len(ids)} labels are used; {'; '.join(parts)}"
-
-
-def _find_footprints(footprints: FootprintSet, labels: Table) -> np.ndarray:
-    """Id of the footprint that each label lies in, int of shape (n,): 0 for none, -1 beyond the image."""
-    x, y = (as_numbers(labels, k) for k in ("x", "y"))
-    height, width = footprints.labels.shape
-    x0, y0 = footprints.xy0
-    # As floats, which hold any position; NaN compares false.
-    inside = (np.rint(x) >= x0) & (np.rint(x) < x0 + width) & (np.rint(y) >= y0) & (np.rint(y) < y0 + height)
-    ids = np.full(len(x), -1, dtype=np.int64)
-    column = np.rint(x[inside]).astype(np.int64) - x0
-    ids[inside] = footprints.labels[np.rint(y[inside]).astype(np.int64) - y0, column]
-    return ids
 
 
 def _find_limits(n: int, ids: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
