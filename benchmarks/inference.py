@@ -36,8 +36,7 @@ from typing import Any
 import numpy as np
 from lsst.meas.blendid.centers.maps import MapWeights, run_maps
 from lsst.meas.blendid.centers.network import N_PLANES, NetworkShape, build_map_network
-from lsst.meas.blendid.classifiers._cnn_networks import build_modern_network
-from lsst.meas.blendid.classifiers._cnn_prediction import CutoutNetwork
+from lsst.meas.blendid.classifiers._cnn_networks import CutoutNetwork, build_modern_network
 from lsst.meas.blendid.classifiers.cnn import CnnClassifier
 from lsst.meas.blendid.labels import N_CLASSES
 from lsst.meas.blendid.model_package import ModelPackage

@@ -43,9 +43,9 @@ _NUMBERS = frozenset(
     f"test_{name}.py"
     for name in (
         *("baselines", "bootstrap", "calibration", "metrics"),
-        *("centers_map_network", "centers_maps", "classifiers_cnn_prediction"),
+        *("centers_map_network", "centers_maps", "classifiers_cnn_networks"),
         *("networks_convolution", "networks_streaming"),
-        *("classifiers_centers", "classifiers_centred_regression", "classifiers_cnn"),
+        *("classifiers_centers", "classifiers_logistic_fits", "classifiers_cnn"),
         *("classifiers_ensemble", "classifiers_features", "classifiers_logistic"),
         *("classifiers_muygps", "classifiers_peaks", "classifiers_trees"),
         *("features_measure", "features_planes", "features_two_component"),

@@ -33,6 +33,7 @@ SHAPE = NetworkShape(widths=(6,), blocks=(1,), embedding=4, hidden=(8,))
 SETTINGS = TrainingSettings(
     steps=12, steps_per_epoch=4, warmup_steps=2, restarts=(6,), learning_rate=0.01, averaging=0.9
 )
+SHORT = dataclasses.replace(SETTINGS, steps=1, steps_per_epoch=1, warmup_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_weights_that_are_not_finite(keras: Any, tmp_path: Path) -> None:
 
 
 def test_validation_loss_that_is_not_finite(keras: Any) -> None:
-    settings = dataclasses.replace(SETTINGS, steps=1, steps_per_epoch=1, warmup_steps=0)
+    settings = SHORT
     with pytest.raises(TrainingError, match="validation loss is not finite after 1 steps"):
         train(keras, settings=settings, validate=lambda _weights: float("nan"))
 

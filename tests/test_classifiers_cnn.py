@@ -399,9 +399,7 @@ def test_bad_training_sets(toys: LabelledSamples) -> None:
     classifier = CnnClassifier(settings=make_settings())
     with pytest.raises(ValueError, match="0 of the 512 training footprints are blended"):
         classifier.fit(dataclasses.replace(toys, counts=np.ones_like(toys.counts)))
-    with pytest.raises(
-        ValueError, match="in batches of 300: use more scenes or a smaller training.batch_size"
-    ):
+    with pytest.raises(ValueError, match="in batches of 300: .*a smaller training.batch_size"):
         CnnClassifier(settings=make_settings(batch_size=300)).fit(toys)
     # Both kinds are there, but one of them cannot be used.
     lost, _ = make_samples(8, seed=2)

@@ -29,13 +29,14 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers._stack import (
+    StackInputs,
     StackSettings,
     deal_folds,
     fit_stack,
+    member_columns,
     predict_stack,
     validate_stack,
 )
-from lsst.meas.blendid.classifiers._stack_inputs import StackInputs, member_columns
 from lsst.meas.blendid.classifiers.ensemble import Describes
 from lsst.meas.blendid.classifiers.trees import TreeSettings
 from lsst.meas.blendid.metrics import calibration_line, score

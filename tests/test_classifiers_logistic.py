@@ -23,7 +23,7 @@ from lsst.meas.blendid.classifiers import (
     LogisticSettings,
     split_probabilities,
 )
-from lsst.meas.blendid.classifiers._multinomial import standardize
+from lsst.meas.blendid.classifiers._logistic_fits import standardize
 from lsst.meas.blendid.classifiers.logistic import FEATURES, FEATURES_VERSION
 from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.model_package import ModelPackageError

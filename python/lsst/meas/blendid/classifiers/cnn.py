@@ -31,8 +31,13 @@ from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
 from ._cnn_config import CnnConfig, CnnSettings, CnnTrainingSettings, paper_settings
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
-from ._cnn_networks import build_modern_network, build_paper_network, modern_shapes, paper_shapes
-from ._cnn_prediction import CutoutNetwork
+from ._cnn_networks import (
+    CutoutNetwork,
+    build_modern_network,
+    build_paper_network,
+    modern_shapes,
+    paper_shapes,
+)
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fitting import FitOptions, LabelledSamples, prior_correction
 from .registry import classifier_registry

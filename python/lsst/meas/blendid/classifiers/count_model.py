@@ -28,7 +28,7 @@ from .._arrays import check_array
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
 from ._facts import FEATURES
-from ._multinomial import fit_forms, softmax, standardize
+from ._logistic_fits import fit_forms, softmax, standardize
 
 FIRST_OF_TAIL: int = N_CLASSES - 1
 """Least number of the last class of P(N)."""

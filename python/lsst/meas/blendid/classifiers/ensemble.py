@@ -39,8 +39,7 @@ from ..samples import FootprintSamples, SceneContext
 from ._facts import FEATURES_VERSION as FACTS_VERSION
 from ._facts import measure_facts
 from ._members import pack_members, unpack_members
-from ._stack import StackSettings, fit_stack, predict_stack, validate_stack
-from ._stack_inputs import StackInputs, member_columns
+from ._stack import StackInputs, StackSettings, fit_stack, member_columns, predict_stack, validate_stack
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry, find_classifier

@@ -28,9 +28,8 @@ from lsst.pex.config import registerConfigurable
 from ..cutouts import CutoutSettings
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples
-from ._centred_regression import fit_centred
 from ._facts import FEATURES, FEATURES_VERSION
-from ._multinomial import fit_forms, softmax, standardize
+from ._logistic_fits import fit_centred, fit_forms, softmax, standardize
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fitting import FitOptions, LabelledSamples, prior_correction
 from .registry import classifier_registry

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers._cnn_networks import (
+    CutoutNetwork,
     build_modern_network,
     build_paper_network,
     modern_shapes,
     paper_shapes,
 )
-from lsst.meas.blendid.classifiers._cnn_prediction import CutoutNetwork
 from lsst.meas.blendid.classifiers.cnn import CnnClassifier
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.networks import MissingKerasError, import_keras, set_arrays

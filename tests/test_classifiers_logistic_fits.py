@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 import numpy as np
-from lsst.meas.blendid.classifiers import _centred_regression
-from lsst.meas.blendid.classifiers._centred_regression import fit_centred
+from lsst.meas.blendid.classifiers import _logistic_fits
+from lsst.meas.blendid.classifiers._logistic_fits import fit_centred
 
 
 def draw(
@@ -30,7 +30,7 @@ OLD, OLD_INTERCEPTS = RNG.normal(size=(6, 5)), RNG.normal(size=5)
 
 
 def loss(x: np.ndarray, classes: np.ndarray, coefficients: np.ndarray, intercepts: np.ndarray) -> float:
-    return float(_centred_regression._losses(x, classes, coefficients, intercepts).mean())
+    return float(_logistic_fits._losses(x, classes, coefficients, intercepts).mean())
 
 
 def test_labels_of_the_same_kind_change_little() -> None:
@@ -71,9 +71,9 @@ def test_weights_count_like_repeated_rows() -> None:
     x, classes = draw(300, -OLD, OLD_INTERCEPTS, 6)
     weights = np.random.default_rng(7).integers(1, 4, 300)
     args = (OLD, OLD_INTERCEPTS, 1.0, None)
-    one, _ = _centred_regression._fit(x, classes, weights.astype(float), *args, tolerance=1e-12)
+    one, _ = _logistic_fits._fit(x, classes, weights.astype(float), *args, tolerance=1e-12)
     x, classes = np.repeat(x, weights, axis=0), np.repeat(classes, weights)
-    other, _ = _centred_regression._fit(x, classes, np.ones(len(x)), *args, tolerance=1e-12)
+    other, _ = _logistic_fits._fit(x, classes, np.ones(len(x)), *args, tolerance=1e-12)
     np.testing.assert_allclose(one[0], other[0], atol=2e-4)
 
 
