@@ -195,6 +195,36 @@ def test_module_stays_in_its_layer(path: Path) -> None:
     assert used <= ALLOWED_IMPORTS[part] | {part}
 
 
+def test_simulator_is_built_upwards() -> None:
+    """Catalogues lie below coadds, those below tracts and stamps, and no modules import each other."""
+    prefix = "lsst.meas.blendid."
+    below = {"catalogs": set(), "coadds": {"catalogs"}, "stamps": {"catalogs", "coadds"}}
+    below["tracts"] = {"catalogs", "coadds"}
+    names = {
+        ".".join(("simulation", *path.relative_to(PACKAGE / "simulation").with_suffix("").parts)): path
+        for path in (PACKAGE / "simulation").rglob("*.py")
+    }
+    imports = {
+        name: {
+            inner
+            for n in _module_imports(path)
+            if (inner := n.removeprefix(prefix).rpartition(".")[0]) in names
+        }
+        for name, path in names.items()
+    }
+    assert any("coadds" in n for used in imports.values() for n in used)
+    for name, used in imports.items():
+        part = name.split(".")[1]
+        parts = {n.split(".")[1] for n in used if n.count(".") == 2}
+        assert part not in below or parts <= below[part] | {part}, name
+        # Whatever imports a module that needs it is part of a circle.
+        reached, new = set(used), set(used)
+        while new:
+            new = {n for m in new for n in imports[m]} - reached
+            reached |= new
+        assert name not in reached, f"{name} imports itself by way of others"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=_id)
 def test_module_imports_heavy_packages_late(path: Path) -> None:
     """Optional and slow packages are imported where they are used; lsst.afw only inside afw/."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lsst.meas.blendid.simulation import SimulationError, get_survey
 from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
 from lsst.meas.blendid.simulation.catalogs.columns import GALAXY_COLUMNS
-from lsst.meas.blendid.simulation.catalogs.cosmodc2 import PopulationModel, draw_galaxies, load_model
+from lsst.meas.blendid.simulation.catalogs.cosmodc2 import PopulationModel, draw_properties, load_model
 from lsst.meas.blendid.simulation.catalogs.galaxies import composite_radius
 
 
@@ -72,7 +72,7 @@ def test_model_has_no_rows_of_the_sample() -> None:
 @given(st.lists(st.floats(10.0, 35.0), max_size=30), st.sampled_from("ugrizy"), st.integers(0, 9))
 def test_draws_are_possible_at_any_magnitude(mag: list[float], band: str, seed: int) -> None:
     star = np.arange(len(mag)) % 3 == 0
-    drawn = draw_galaxies(np.array(mag), np.random.default_rng(seed), band=band, is_star=star)
+    drawn = draw_properties(np.array(mag), np.random.default_rng(seed), band=band, is_star=star)
     np.testing.assert_allclose(drawn[f"mag_{band}"], mag)
     for name, values in drawn.items():
         assert values.shape == (len(mag),) and np.isfinite(values).all(), name
@@ -85,7 +85,7 @@ def test_draws_are_possible_at_any_magnitude(mag: list[float], band: str, seed: 
 
 
 def test_draws_of_one_galaxy_vary() -> None:
-    drawn = draw_galaxies(np.full(20000, 25.0), np.random.default_rng(0))
+    drawn = draw_properties(np.full(20000, 25.0), np.random.default_rng(0))
     # A third of the galaxies have no bulge at all.
     assert np.mean(drawn["bulge_fraction"] == 0.0) == pytest.approx(0.33, abs=0.08)
     # As in the sample (0.20 and 0.36 at i 24–26), red galaxies have less of a bulge.

@@ -19,7 +19,7 @@ from astropy.table import Table
 from lsst.meas.blendid.images.psf import KOLMOGOROV_K0_FWHM, adaptive_sigma
 from lsst.meas.blendid.simulation import SimulationError
 from lsst.meas.blendid.simulation.coadds.photons import (
-    EDGE,
+    BORDER,
     kolmogorov_growth,
     make_radius_tables,
     make_sensor,
@@ -225,8 +225,8 @@ def test_silicon_loses_no_electron() -> None:
     rng = np.random.default_rng(1)
     height, width = 150, 280
     n = 60_000
-    x = np.concatenate([rng.uniform(EDGE - 0.49, width - EDGE - 0.51, n), 128.0 + rng.normal(0, 1, n)])
-    y = np.concatenate([rng.uniform(EDGE - 0.49, height - EDGE - 0.51, n), 127.0 + rng.normal(0, 1, n)])
+    x = np.concatenate([rng.uniform(BORDER - 0.49, width - BORDER - 0.51, n), 128.0 + rng.normal(0, 1, n)])
+    y = np.concatenate([rng.uniform(BORDER - 0.49, height - BORDER - 0.51, n), 127.0 + rng.normal(0, 1, n)])
     electrons = np.full((height, width), 7.0, dtype=np.float32)
     make_sensor(_SILICON, 1).collect(electrons, x, y)
     assert electrons.sum(dtype=np.float64) == 7.0 * electrons.size + 2 * n

@@ -27,7 +27,7 @@ __all__ = (
     "STAR_VARIABLES",
     "ConditionalMixture",
     "PopulationModel",
-    "draw_galaxies",
+    "draw_properties",
     "load_model",
 )
 
@@ -273,7 +273,7 @@ def load_model() -> PopulationModel:
     return PopulationModel.from_json((folder / "data" / "cosmodc2.json").read_text(encoding="utf-8"))
 
 
-def draw_galaxies(
+def draw_properties(
     mag: np.ndarray, rng: np.random.Generator, *, band: str = "i", is_star: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """Draw the properties of galaxies of magnitudes ``mag`` before lensing with the shipped model.

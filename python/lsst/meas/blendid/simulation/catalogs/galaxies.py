@@ -267,7 +267,7 @@ def complete_galaxies(
     given = _magnitudes(table, band)
     reference = next(name for name in _BAND_ORDER if name in given)
     # A child, so that the draws of sizes and shapes do not depend on it.
-    joint = cosmodc2.draw_galaxies(given[reference], rng.spawn(1)[0], band=reference, is_star=star)
+    joint = cosmodc2.draw_properties(given[reference], rng.spawn(1)[0], band=reference, is_star=star)
 
     out = Table()
     out["id"] = identifiers(table["id"], "'id'") if "id" in names else np.arange(n, dtype=np.int64)

@@ -48,7 +48,7 @@ from ..progress import ProgressCallback
 from ..random_streams import check_seed, random_stream
 from ..survey import Survey
 from .exposure_store import ExposureStore, Setting
-from .photons import EDGE, make_sensor, make_sources, shoot_photons
+from .photons import BORDER, make_sensor, make_sources, shoot_photons
 from .psf_model import kernel_size
 from .render import Profiles
 
@@ -56,7 +56,7 @@ from .render import Profiles
 _VERSION = 2
 # The first key of the random streams of exposures; other parts of a simulation have others.
 _STREAM = 1000
-_MARGIN = EDGE + 1
+_MARGIN = BORDER + 1
 # Photons in memory at once, 16 bytes each and as many for the sensor.
 _MAX_PHOTONS = 20_000_000
 
@@ -252,7 +252,7 @@ class _Camera:
         disc, bulge = self.sources.forms[:, 0] * per_njy, self.sources.forms[:, 4] * per_njy
         sources = self.sources.shifted(_MARGIN + dx, _MARGIN + dy)
         height, width = self.shape
-        box = (EDGE - 0.5, width - EDGE - 0.5, EDGE - 0.5, height - EDGE - 0.5)
+        box = (BORDER - 0.5, width - BORDER - 0.5, BORDER - 0.5, height - BORDER - 0.5)
         electrons = np.zeros(self.shape, dtype=np.float32)
         # Parts of the exposure's time.
         parts = max(1, int(np.ceil((disc.sum() + bulge.sum()) / _MAX_PHOTONS)))

@@ -25,7 +25,7 @@ at 1,000 half-light radii of a bulge.
 from __future__ import annotations
 
 __all__ = (
-    "EDGE",
+    "BORDER",
     "RadiusTables",
     "make_radius_tables",
     "make_sensor",
@@ -223,7 +223,7 @@ def _shoot(
     return kept
 
 
-EDGE = 4
+BORDER = 4
 """Pixels at the border of an exposure that no photon may hit: charge does not diffuse
 further, and GalSim's sensor must not lose electrons there."""
 
@@ -243,7 +243,7 @@ class Sensor(Protocol):
     def collect(self, electrons: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         """Add the electrons of photons to an image, float32 of shape (h, w), changed in place.
 
-        Photons are at x and y, pixels of shape (n,), at least `EDGE` from the border.
+        Photons are at x and y, pixels of shape (n,), at least `BORDER` from the border.
         """
 
 
@@ -303,10 +303,10 @@ class _SiliconSensor:
             x0, y0 = number % columns * _TILE, number // columns * _TILE
             part = image[
                 self._galsim.BoundsI(
-                    max(0, x0 - EDGE),
-                    min(width, x0 + _TILE + EDGE) - 1,
-                    max(0, y0 - EDGE),
-                    min(height, y0 + _TILE + EDGE) - 1,
+                    max(0, x0 - BORDER),
+                    min(width, x0 + _TILE + BORDER) - 1,
+                    max(0, y0 - BORDER),
+                    min(height, y0 + _TILE + BORDER) - 1,
                 )
             ]
             peak = np.bincount((iy[rows] - y0) * _TILE + ix[rows] - x0).max()
