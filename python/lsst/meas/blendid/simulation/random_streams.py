@@ -30,6 +30,16 @@ import numpy as np
 from .._jit import njit
 from .errors import SimulationError
 
+GAMMA = np.uint64(0x9E3779B97F4A7C15)
+"""Step of SplitMix64 (Steele, Lea & Flood 2014, OOPSLA '14, fig. 16) between two of its numbers."""
+
+# First key of the noise of pixels.
+_STREAM = 3
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_UNIT = 1.0 / (1 << 53)
+
 
 def random_stream(seed: int, *key: int) -> np.random.Generator:
     """Random numbers of one purpose, independent of those of every other key.
@@ -43,17 +53,6 @@ def check_seed(seed: int) -> None:
     """Refuse a negative seed with a `SimulationError`."""
     if seed < 0:
         raise SimulationError(f"a seed must not be negative, not {seed}")
-
-
-_STREAM = 3
-
-# Steele, Lea & Flood 2014 (OOPSLA '14), SplitMix64.
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX_2 = np.uint64(0x94D049BB133111EB)
-_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
-_UNIT = 1.0 / (1 << 53)
 
 
 def noise_key(seed: int, band: str) -> np.uint64:

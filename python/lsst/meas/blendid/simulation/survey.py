@@ -56,6 +56,9 @@ EFFECTIVE_DIAMETER = 642.3
 EFFECTIVE_AREA = 0.25 * math.pi * EFFECTIVE_DIAMETER**2
 """Area that goes with `EFFECTIVE_DIAMETER`, cm²."""
 
+_READ_NOISE = 8.8
+"""Greatest read noise that the requirements allow, electrons (SMTN-002)."""
+
 
 def mag_to_njy(mag: Any) -> Any:
     """Convert AB magnitudes to fluxes in nJy.
@@ -193,9 +196,6 @@ class Survey:
         rate = np.asarray(photon_flux, dtype=np.float64) * EFFECTIVE_AREA
         return self.zero_point - 2.5 * np.log10(rate)
 
-
-_READ_NOISE = 8.8
-"""Greatest read noise that the requirements allow, electrons (SMTN-002)."""
 
 BANDS: dict[str, Survey] = {
     survey.band: survey

@@ -44,6 +44,11 @@ from .truths import TruthScene, check_split, find_truth_scene, split_of
 BUILT_IN_NAMES = ("parametric", "cosmodc2")
 """Names of the built-in catalogue, which are no paths."""
 
+# One stream a purpose: a change of one leaves the others as they were. Stream 3 is the noise.
+_POSITIONS, _SHAPES, _SIZES, _STARS, _KNOTS, _NUMBERS = 1, 2, 4, 5, 6, 7
+# Width of the border around the field that gets stars too, pixels.
+_MARGIN = 100
+
 
 class GalaxySource(Protocol):
     """Something that can fill a field with galaxies."""
@@ -164,12 +169,6 @@ def _file_source(path: Path, split: str | None) -> GalaxySource:
     if re.fullmatch(r"galaxy_\d+\.parquet", path.name):
         return SkyCatalogSource(path)
     return FileSource(path)
-
-
-# One stream a purpose: a change of one leaves the others as they were. Stream 3 is the noise.
-_POSITIONS, _SHAPES, _SIZES, _STARS, _KNOTS, _NUMBERS = 1, 2, 4, 5, 6, 7
-_MARGIN = 100
-"""Width of the border around the field that gets stars too, pixels."""
 
 
 def make_catalog(

@@ -78,6 +78,20 @@ CATALOG_COLUMNS: dict[str, str | None] = {
 
 _TABLE = "galaxy table"
 
+GALAXY_COLUMNS: tuple[str, ...] = tuple(GALAXY_UNITS)
+"""Columns of a complete catalogue.
+
+``id``: number of the galaxy in its source; ``x``, ``y``: centre, pixels;
+``redshift``; ``mag_u`` … ``mag_y``: AB, before lensing; ``is_star``: drawn as a
+point; ``half_light_radius``, ``disc_radius``, ``bulge_radius``: circularised
+half-light radii of the whole galaxy and of its two parts, arcsec, before lensing;
+``axis_ratio`` (of the disc), ``bulge_axis_ratio``: minor over major;
+``position_angle``: of the major axis, degrees counter-clockwise from the x axis;
+``bulge_fraction``: of the flux; ``gamma1``, ``gamma2``: shear along the pixel axes;
+``kappa``: convergence; ``n_knots``: knots of star formation in the disc;
+``knot_fraction``: of the flux of the disc, in knots.
+"""
+
 
 def join_names(table: Table) -> str:
     """Names of the columns of a table for a message."""
@@ -219,21 +233,6 @@ def check_column(
     limits += [f"at most {high:g}"] if np.isfinite(high) else []
     refuse_rows(bad, f"column {name!r} must be {' and '.join(limits)}")
     return values
-
-
-GALAXY_COLUMNS: tuple[str, ...] = tuple(GALAXY_UNITS)
-"""Columns of a complete catalogue.
-
-``id``: number of the galaxy in its source; ``x``, ``y``: centre, pixels;
-``redshift``; ``mag_u`` … ``mag_y``: AB, before lensing; ``is_star``: drawn as a
-point; ``half_light_radius``, ``disc_radius``, ``bulge_radius``: circularised
-half-light radii of the whole galaxy and of its two parts, arcsec, before lensing;
-``axis_ratio`` (of the disc), ``bulge_axis_ratio``: minor over major;
-``position_angle``: of the major axis, degrees counter-clockwise from the x axis;
-``bulge_fraction``: of the flux; ``gamma1``, ``gamma2``: shear along the pixel axes;
-``kappa``: convergence; ``n_knots``: knots of star formation in the disc;
-``knot_fraction``: of the flux of the disc, in knots.
-"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,6 +50,44 @@ _MAX_DEVIATE = 3.5
 # A table of quantiles is extended with its slope over this many nodes.
 _TAIL = 5
 
+STAR_VARIABLES: tuple[str, ...] = ("u_g", "g_r", "r_i", "i_z", "z_y")
+"""Colours in the model of stars; differences of magnitudes."""
+
+GALAXY_VARIABLES: tuple[str, ...] = (
+    "log_redshift",
+    *STAR_VARIABLES,
+    "log_disc_radius",
+    "log_bulge_ratio",
+    "logit_axis_ratio",
+    "logit_bulge_axis_ratio",
+    "logit_bulge_fraction",
+    "log_gamma",
+    "kappa",
+)
+"""Properties in the model of galaxies beside the *i* magnitude.
+
+Radii and redshifts are relative to a trend with magnitude, `SIZE_SLOPE` and `REDSHIFT_SLOPE`.
+"""
+
+FORMAT = 1
+"""Version of the file."""
+
+PIVOT = 26.0
+"""Magnitude at which the trends are 0."""
+
+SIZE_SLOPE = -0.16
+"""Trend of log10 of the radius, dex per magnitude."""
+
+REDSHIFT_SLOPE = 0.05
+"""Trend of log10 of the redshift, dex per magnitude; none beyond the faintest galaxies of the model."""
+
+LOGIT_LIMIT = float(np.log(1e4))
+"""Bulge fractions lie between 1e-4, which is none, and 1 − 1e-4."""
+
+_NO_BULGE = 0.999 * LOGIT_LIMIT
+# Colours change slowly with magnitude, so that few rounds are enough.
+_ROUNDS = 3
+
 
 @dataclasses.dataclass(frozen=True)
 class ConditionalMixture:
@@ -147,45 +185,6 @@ def _rounded(values: np.ndarray) -> Any:
     if values.ndim:
         return [_rounded(np.asarray(v)) for v in values]
     return float(f"{float(values):.5g}")
-
-
-STAR_VARIABLES: tuple[str, ...] = ("u_g", "g_r", "r_i", "i_z", "z_y")
-"""Colours in the model of stars; differences of magnitudes."""
-
-GALAXY_VARIABLES: tuple[str, ...] = (
-    "log_redshift",
-    *STAR_VARIABLES,
-    "log_disc_radius",
-    "log_bulge_ratio",
-    "logit_axis_ratio",
-    "logit_bulge_axis_ratio",
-    "logit_bulge_fraction",
-    "log_gamma",
-    "kappa",
-)
-"""Properties in the model of galaxies beside the *i* magnitude.
-
-Radii and redshifts are relative to a trend with magnitude, `SIZE_SLOPE` and `REDSHIFT_SLOPE`.
-"""
-
-FORMAT = 1
-"""Version of the file."""
-
-PIVOT = 26.0
-"""Magnitude at which the trends are 0."""
-
-SIZE_SLOPE = -0.16
-"""Trend of log10 of the radius, dex per magnitude."""
-
-REDSHIFT_SLOPE = 0.05
-"""Trend of log10 of the redshift, dex per magnitude; none beyond the faintest galaxies of the model."""
-
-LOGIT_LIMIT = float(np.log(1e4))
-"""Bulge fractions lie between 1e-4, which is none, and 1 − 1e-4."""
-
-_NO_BULGE = 0.999 * LOGIT_LIMIT
-# Colours change slowly with magnitude, so that few rounds are enough.
-_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)

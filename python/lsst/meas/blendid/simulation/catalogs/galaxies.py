@@ -58,6 +58,12 @@ JOINT_MODEL = "cosmodc2-galaxies"
 """Name of the size model that is the joint distribution of cosmoDC2's galaxies."""
 
 _MIN_RADIUS, _MAX_RADIUS = 0.01, 15.0
+# 41 bulge fractions, and bulges of a tenth to four times the radius of the disc, 0.6 among them.
+_FRACTIONS = np.linspace(0.0, 1.0, 41)
+_LOG_RATIOS = np.log10(BULGE_TO_DISC_RADIUS) + 0.05 * np.arange(-16, 17)
+# A table is completed from the first of these that it has: the joint distribution is one of i, and the
+# colours of near bands tell it best.
+_BAND_ORDER = ("i", "r", "z", "g", "y", "u")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,11 +175,6 @@ def get_size_model(name: str | SizeModel) -> SizeModel:
         ) from None
 
 
-# 41 bulge fractions, and bulges of a tenth to four times the radius of the disc, 0.6 among them.
-_FRACTIONS = np.linspace(0.0, 1.0, 41)
-_LOG_RATIOS = np.log10(BULGE_TO_DISC_RADIUS) + 0.05 * np.arange(-16, 17)
-
-
 @functools.lru_cache
 def _composite_radii() -> np.ndarray:
     """Half-light radii of bulge + disc in units of the disc's, (33, 41): radius ratios, bulge fractions."""
@@ -212,11 +213,6 @@ def composite_radius(
         ]
     )
     return np.asarray(map_coordinates(_composite_radii(), at, order=1))
-
-
-# A table is completed from the first of these that it has: the joint distribution is one of i, and the
-# colours of near bands tell it best.
-_BAND_ORDER = ("i", "r", "z", "g", "y", "u")
 
 
 def complete_galaxies(

@@ -46,6 +46,12 @@ from .columns import (
 OBSERVED_COLUMNS: tuple[str, ...] = (*GALAXY_COLUMNS, "mag", "flux")
 """Columns of `observe`: ``mag`` (AB) and ``flux`` (nJy) are those of the band, lensed."""
 
+DISC_B = 1.67834699
+"""The b of an exponential disc, I(r) ∝ exp(-b r / r_e) with r_e its half-light radius."""
+
+# Knots lie within this share of the light of the disc, 4.4 half-light radii.
+_MAX_LIGHT = 0.995
+
 
 def observe(catalog: Table, survey: Survey, *, lensing: bool = True) -> Table:
     """Get what one band sees of a catalogue.
@@ -120,13 +126,6 @@ def magnification(gamma1: np.ndarray, gamma2: np.ndarray, kappa: np.ndarray) -> 
     reduced_shear(gamma1, gamma2, kappa)
     gamma1, gamma2, kappa = (np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in (gamma1, gamma2, kappa))
     return 1.0 / ((1.0 - kappa) ** 2 - gamma1**2 - gamma2**2)
-
-
-DISC_B = 1.67834699
-"""The b of an exponential disc, I(r) ∝ exp(-b r / r_e) with r_e its half-light radius."""
-
-# Knots lie within this share of the light of the disc, 4.4 half-light radii.
-_MAX_LIGHT = 0.995
 
 
 def split_knots(observed: Table, seed: int, *, pixel_scale: float = 0.2) -> Table:

@@ -49,6 +49,14 @@ from ..survey import Survey
 from .psf_model import MIN_FWHM_PIXELS, PsfModel, kernel_size
 from .render import EDGE, Profiles, draw_galaxies, draw_profiles
 
+_LARGEST_CELL = 256
+_WAVES = 64
+# Fields are cut here, so that no cell is absurd.
+_MAX_SIGMA = 3.0
+_QUANTITIES = ("fwhm", "g1", "g2", "depth", "sky")
+# First key of the random streams of exposures.
+_EXPOSURES = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
@@ -100,13 +108,6 @@ def cell_size_for(size: int) -> int:
     if size % 150 == 0:
         return 150
     return next((c for c in range(min(_LARGEST_CELL, size), 15, -1) if size % c == 0), size)
-
-
-_LARGEST_CELL = 256
-_WAVES = 64
-# Fields are cut here, so that no cell is absurd.
-_MAX_SIGMA = 3.0
-_QUANTITIES = ("fwhm", "g1", "g2", "depth", "sky")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +184,6 @@ def _field(place: tuple[float, float], scale: float, seed: int, band: str, quant
     phase = rng.uniform(0.0, 2.0 * np.pi, _WAVES)
     value = math.sqrt(2.0 / _WAVES) * float(np.cos(waves @ np.asarray(place) + phase).sum())
     return min(max(value, -_MAX_SIGMA), _MAX_SIGMA)
-
-
-# First key of the random streams of exposures.
-_EXPOSURES = 6
 
 
 @dataclasses.dataclass(frozen=True)

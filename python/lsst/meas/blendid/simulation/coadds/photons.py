@@ -56,6 +56,16 @@ _CORE_NODES = 4096
 _TAIL_NODES = 4096
 _LEFT = 1e-9
 
+BORDER = 4
+"""Pixels at the border of an exposure that no photon may hit: charge does not diffuse
+further, and GalSim's sensor must not lose electrons there."""
+
+_TILE = 128
+# The brightest pixel of a tile gets so many electrons between two updates of the shapes of pixels.
+# In lsst_itl_32 an electron shrinks its own pixel by 9.0e-7 of the area (calculate_pixel_areas), so
+# that a pixel is at most 0.1 % larger or smaller than it should be.
+_ELECTRONS_PER_UPDATE = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class RadiusTables:
@@ -221,17 +231,6 @@ def _shoot(
                     y[kept] = py
                     kept += 1
     return kept
-
-
-BORDER = 4
-"""Pixels at the border of an exposure that no photon may hit: charge does not diffuse
-further, and GalSim's sensor must not lose electrons there."""
-
-_TILE = 128
-# The brightest pixel of a tile gets so many electrons between two updates of the shapes of pixels.
-# In lsst_itl_32 an electron shrinks its own pixel by 9.0e-7 of the area (calculate_pixel_areas), so
-# that a pixel is at most 0.1 % larger or smaller than it should be.
-_ELECTRONS_PER_UPDATE = 1000
 
 
 class Sensor(Protocol):

@@ -68,8 +68,17 @@ STAMP_SIZES = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1
 
 # Scale radius of an exponential disc of half-light radius 1.
 _DISC_SCALE = 1.0 / 1.6783469900166605
-
 _BULGE_NORM = BULGE_B**8 / (math.factorial(8) * math.pi)
+
+REFERENCE_THRESHOLD = 1e-4
+"""``folding_threshold`` and ``maxk_threshold`` of GalSim that images of GalSim are drawn with."""
+
+EDGE = 0.001
+"""A stamp ends where the light of its galaxy in a pixel is this share of the noise."""
+
+# GalSim draws a Kolmogorov profile up to the frequency where its transform is this.
+_TRANSFORM_ACCURACY = 1e-5
+_BATCH_PIXELS = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,17 +207,6 @@ def bulge_table() -> tuple[np.ndarray, float, float]:
     ln_k = np.linspace(math.log(1e-4), math.log(1e5), 4096)
     values = np.array([profile.kValue(math.exp(v), 0.0).real for v in ln_k])
     return values, 2.0 * float(ln_k[0]), 2.0 * float(ln_k[1] - ln_k[0])
-
-
-REFERENCE_THRESHOLD = 1e-4
-"""``folding_threshold`` and ``maxk_threshold`` of GalSim that images of GalSim are drawn with."""
-
-EDGE = 0.001
-"""A stamp ends where the light of its galaxy in a pixel is this share of the noise."""
-
-# GalSim draws a Kolmogorov profile up to the frequency where its transform is this.
-_TRANSFORM_ACCURACY = 1e-5
-_BATCH_PIXELS = 1 << 19
 
 
 def draw_galaxies(

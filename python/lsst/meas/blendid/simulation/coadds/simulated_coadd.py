@@ -36,6 +36,38 @@ from ..catalogs.columns import FILTERS
 from ..catalogs.sky_field import check_place
 from ..errors import SimulationError
 
+DEFAULT_CENTER = (55.064, -29.783)
+"""ICRS right ascension and declination of the middle of a tract, degrees: the middle
+of the wide area of DC2 (LSST DESC 2021)."""
+
+_COLUMNS = {
+    "x": (u.pix, "Column of the centre, parent pixels."),
+    "y": (u.pix, "Row of the centre, parent pixels."),
+    "ra": (u.deg, "Right ascension, ICRS."),
+    "dec": (u.deg, "Declination, ICRS."),
+    "mag": (u.ABmag, "AB magnitude in the band, lensed."),
+    "flux": (u.nJy, "Flux in the band, lensed."),
+    "snr": (None, "Matched-filter S/N of a point source of that flux, sky noise only."),
+    "is_star": (None, "Whether it is a point source."),
+    "half_light_radius": (u.arcsec, "Circularised half-light radius, before lensing."),
+    "disc_radius": (u.arcsec, "Circularised half-light radius of the disc."),
+    "bulge_radius": (u.arcsec, "Circularised half-light radius of the bulge."),
+    "axis_ratio": (None, "Minor over major axis of the disc."),
+    "bulge_axis_ratio": (None, "Minor over major axis of the bulge."),
+    "position_angle": (u.deg, "Of the major axis, counter-clockwise from the x axis."),
+    "bulge_fraction": (None, "Share of the bulge in the flux."),
+    "redshift": (None, "Redshift; 0 for stars."),
+    "gamma1": (None, "Shear along the x axis."),
+    "gamma2": (None, "Shear along the diagonal x = y."),
+    "kappa": (None, "Convergence."),
+    "n_knots": (None, "Number of knots in the disc; they are not objects."),
+    "knot_fraction": (None, "Share of the knots in the flux of the disc."),
+    **{f"mag_{name}": (u.ABmag, f"AB magnitude in {name}, before lensing.") for name in FILTERS},
+}
+
+_INTEGER = {"n_knots": np.int32}
+_DOUBLE = ("x", "y", "ra", "dec")
+
 
 @dataclasses.dataclass(frozen=True)
 class SimulatedCoadd:
@@ -127,11 +159,6 @@ def make_coadd(
     )
 
 
-DEFAULT_CENTER = (55.064, -29.783)
-"""ICRS right ascension and declination of the middle of a tract, degrees: the middle
-of the wide area of DC2 (LSST DESC 2021)."""
-
-
 def make_sky_projection(
     tract_bbox: Box,
     *,
@@ -158,35 +185,6 @@ def make_sky_projection(
     wcs.wcs.radesys = "ICRS"
     frame = TractFrame(skymap=skymap, tract=tract, bbox=tract_bbox)
     return SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=tract_bbox)
-
-
-_COLUMNS = {
-    "x": (u.pix, "Column of the centre, parent pixels."),
-    "y": (u.pix, "Row of the centre, parent pixels."),
-    "ra": (u.deg, "Right ascension, ICRS."),
-    "dec": (u.deg, "Declination, ICRS."),
-    "mag": (u.ABmag, "AB magnitude in the band, lensed."),
-    "flux": (u.nJy, "Flux in the band, lensed."),
-    "snr": (None, "Matched-filter S/N of a point source of that flux, sky noise only."),
-    "is_star": (None, "Whether it is a point source."),
-    "half_light_radius": (u.arcsec, "Circularised half-light radius, before lensing."),
-    "disc_radius": (u.arcsec, "Circularised half-light radius of the disc."),
-    "bulge_radius": (u.arcsec, "Circularised half-light radius of the bulge."),
-    "axis_ratio": (None, "Minor over major axis of the disc."),
-    "bulge_axis_ratio": (None, "Minor over major axis of the bulge."),
-    "position_angle": (u.deg, "Of the major axis, counter-clockwise from the x axis."),
-    "bulge_fraction": (None, "Share of the bulge in the flux."),
-    "redshift": (None, "Redshift; 0 for stars."),
-    "gamma1": (None, "Shear along the x axis."),
-    "gamma2": (None, "Shear along the diagonal x = y."),
-    "kappa": (None, "Convergence."),
-    "n_knots": (None, "Number of knots in the disc; they are not objects."),
-    "knot_fraction": (None, "Share of the knots in the flux of the disc."),
-    **{f"mag_{name}": (u.ABmag, f"AB magnitude in {name}, before lensing.") for name in FILTERS},
-}
-
-_INTEGER = {"n_knots": np.int32}
-_DOUBLE = ("x", "y", "ra", "dec")
 
 
 def make_truth_table(

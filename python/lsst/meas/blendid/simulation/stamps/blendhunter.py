@@ -45,6 +45,11 @@ from .real_galaxies import HST_ZERO_POINT, deal_out, open_real_galaxies
 from .sources import ModelGalaxies, ParametricCosmos, RealCosmos, StampSource
 from .stamp_set import SPLITS, StampSet, StampSetError, check_counts
 
+_PSF_SIZE = 41
+_COUNTS = {"train": 36000, "validation": 36000, "test": 8000}
+_COUNTS_REAL = {"train": 0, "validation": 0, "test": 20000}
+_CHUNK = 200
+
 
 @dataclasses.dataclass(frozen=True)
 class BlendHunterSettings:
@@ -130,11 +135,6 @@ class BlendHunterSettings:
     def zero_point(self) -> float:
         """AB magnitude of one count."""
         return HST_ZERO_POINT + 2.5 * math.log10(self.flux_scale)
-
-
-_PSF_SIZE = 41
-_COUNTS = {"train": 36000, "validation": 36000, "test": 8000}
-_COUNTS_REAL = {"train": 0, "validation": 0, "test": 20000}
 
 
 def make_blendhunter(
@@ -376,9 +376,6 @@ def _make_truth(source: StampSource, plan: Plan, stamps: Table, settings: BlendH
     truth["half_light_radius"].unit = "arcsec"
     truth["rotation"].unit = "deg"
     return truth
-
-
-_CHUNK = 200
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,6 +48,18 @@ HST_ZERO_POINT = 25.94
 HST_PIXEL = 0.03
 """Size of a pixel of the images, arcsec."""
 
+SEGMENTATION_THRESHOLD = 1.5
+"""Threshold of a segmentation in the noise of the smoothed image (``DETECT_THRESH`` of SExtractor)."""
+
+SEGMENTATION_MIN_AREA = 5
+"""Least number of pixels of a segment (``DETECT_MINAREA``)."""
+
+_FILTER = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16.0  # SExtractor's default.conv
+_NEIGHBOR_PEAK = 5.0  # in the noise of the smoothed image
+_GROWTH = 5  # pixels by which light of neighbours is taken to spread (candels-blender)
+_MARGIN = 16  # pixels that the centre of a galaxy may be off the centre of its image
+_EIGHT = np.ones((3, 3), dtype=bool)
+
 
 @dataclasses.dataclass(frozen=True)
 class RealGalaxies:
@@ -278,19 +290,6 @@ def _read(path: Path) -> Table:
         return Table.read(path, hdu=1, format="fits")
     except (OSError, ValueError, IndexError, TypeError) as err:
         raise StampSetError(f"cannot read {path} as a table: {' '.join(str(err).split())}") from None
-
-
-SEGMENTATION_THRESHOLD = 1.5
-"""Threshold of a segmentation in the noise of the smoothed image (``DETECT_THRESH`` of SExtractor)."""
-
-SEGMENTATION_MIN_AREA = 5
-"""Least number of pixels of a segment (``DETECT_MINAREA``)."""
-
-_FILTER = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16.0  # SExtractor's default.conv
-_NEIGHBOR_PEAK = 5.0  # in the noise of the smoothed image
-_GROWTH = 5  # pixels by which light of neighbours is taken to spread (candels-blender)
-_MARGIN = 16  # pixels that the centre of a galaxy may be off the centre of its image
-_EIGHT = np.ones((3, 3), dtype=bool)
 
 
 @dataclasses.dataclass(frozen=True)
