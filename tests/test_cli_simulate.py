@@ -192,7 +192,7 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--butler", "a", "--collection", ""), 2, "empty argument after "),
         (("--butler", "a", "--collection", "a,b"), 2, "'a,b' is no name"),
         (("--butler", "a", "--skymap", "o'brien"), 2, "is no name"),
-        (("--out", "a", "--center", "nan", "0"), 1, "not nan and 0"),
+        (("--out", "a", "--center", "nan", "0"), 1, "not ra nan, dec 0"),
         (("--out", "a", "--split", "test"), 2, "--split works with --scene or --catalog only"),
         (("--out", "a", "--column", "mag_i=imag"), 2, "--column works with --catalog only"),
         (("--butler", "a", "--scene", "1", "--column", "y=Y"), 2, "--column works with --catalog only"),
