@@ -217,44 +217,12 @@ def _kinds(counts: np.ndarray) -> np.ndarray:
 
 
 def area_only(train: FootprintSamples, counts: np.ndarray, test: FootprintSamples) -> np.ndarray:
-    """P(blended) by logistic regression on the logarithm of the area.
-
-    Parameters
-    ----------
-    train
-        Footprints to fit.
-    counts : `numpy.ndarray`, shape (len(train),)
-        Their numbers of galaxies.
-    test
-        The n footprints to predict.
-
-    Returns
-    -------
-    p : `numpy.ndarray`, shape (n,)
-        P(blended).
-    """
+    """Fit P(blended) to the logarithm of the area by logistic regression, and predict it: (n,)."""
     return _fit_area(_log_area(train), np.asarray(counts) > 1, _log_area(test), 0)
 
 
 def area_and_peaks(
     train: FootprintSamples, counts: np.ndarray, test: FootprintSamples, *, seed: int = 0
 ) -> np.ndarray:
-    """P(blended) by boosted trees on areas and numbers of peaks.
-
-    Parameters
-    ----------
-    train
-        Footprints to fit.
-    counts : `numpy.ndarray`, shape (len(train),)
-        Their numbers of galaxies.
-    test
-        The n footprints to predict.
-    seed
-        Seed of the trees.
-
-    Returns
-    -------
-    p : `numpy.ndarray`, shape (n,)
-        P(blended).
-    """
+    """Fit P(blended) to areas and numbers of peaks by boosted trees, and predict it: (n,)."""
     return _fit_areas_and_peaks(_areas_and_peaks(train), np.asarray(counts) > 1, _areas_and_peaks(test), seed)

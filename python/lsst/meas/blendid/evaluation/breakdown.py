@@ -72,18 +72,7 @@ class TruthSummary:
 
     @classmethod
     def join(cls, parts: Sequence[TruthSummary]) -> TruthSummary:
-        """Put the footprints of several scenes one after the other.
-
-        Parameters
-        ----------
-        parts
-            At least one summary.
-
-        Returns
-        -------
-        summary
-            All of them.
-        """
+        """Put the footprints of several scenes, at least one, one after the other."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
@@ -149,18 +138,7 @@ def summarize_truth(footprints: FootprintSet, truth: Table, *, snr_min: float = 
 
 
 def summarize_scenes(labelled: LabelledScenes) -> TruthSummary | None:
-    """Sum up the objects of the footprints of several scenes.
-
-    Parameters
-    ----------
-    labelled
-        The scenes.
-
-    Returns
-    -------
-    summary
-        The summary; `None` if the truth of a scene is not known.
-    """
+    """Sum up the objects of the footprints of several scenes; `None` if the truth is not known."""
     if not labelled.truths:
         return None
     pairs = zip(labelled.samples.results, labelled.truths, strict=True)
@@ -170,19 +148,9 @@ def summarize_scenes(labelled: LabelledScenes) -> TruthSummary | None:
 
 
 def recount(labelled: LabelledScenes, snr_min: float) -> LabelledScenes:
-    """Label the same footprints with another limit in S/N.
+    """Label the same footprints, of scenes whose truth is known, with another limit in S/N.
 
-    Parameters
-    ----------
-    labelled
-        Scenes whose truth is known.
-    snr_min
-        New limit, `.training.scenes.FAINTEST` or more.
-
-    Returns
-    -------
-    labelled
-        The same footprints with other counts and shares inside.
+    The limit is `.training.scenes.FAINTEST` or more.
     """
     assert labelled.truths is not None
     counts, inside = [], []
@@ -201,18 +169,7 @@ def recount(labelled: LabelledScenes, snr_min: float) -> LabelledScenes:
 
 
 def bin_names(edges: np.ndarray) -> list[str]:
-    """Name bins by their edges.
-
-    Parameters
-    ----------
-    edges : `numpy.ndarray`, shape (bins + 1,)
-        Edges; the outer ones may be infinite, and the first may be 0.
-
-    Returns
-    -------
-    names
-        Such as ``"20–21"``, ``"< 20"``, ``"≥ 26"``.
-    """
+    """Name bins by edges (bins + 1,), the outer ones infinite or 0: ``"20–21"``, ``"< 20"``, ``"≥ 26"``."""
     names = []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         if not np.isfinite(high):
@@ -244,23 +201,11 @@ class Bins:
     """Mean -log of the probability of not being blended, of the single objects."""
 
     def names(self) -> list[str]:
-        """Name the bins.
-
-        Returns
-        -------
-        names
-            Such as ``"20–21"``, ``"< 20"``, ``"≥ 26"``.
-        """
+        """Name the bins, such as ``"20–21"``."""
         return bin_names(self.edges)
 
     def to_dict(self) -> dict[str, Any]:
-        """Make a description for JSON.
-
-        Returns
-        -------
-        description
-            Edges, numbers and scores; what is not finite is `None`.
-        """
+        """Describe them for JSON; what is not finite is `None`."""
 
         def plain(values: np.ndarray) -> list[float | None]:
             return [round(float(v), 5) if np.isfinite(v) else None for v in values]

@@ -115,18 +115,7 @@ class ModelRow:
     """Paired differences from the reference, by metric; empty for the reference itself."""
 
     def value(self, key: str) -> float:
-        """Look a score up.
-
-        Parameters
-        ----------
-        key
-            Key of a metric.
-
-        Returns
-        -------
-        value
-            The score.
-        """
+        """Look the score of a metric up by its key."""
         one_peak = {"one_peak_auc": "auc", "one_peak_recall_1": "recall_at_1_percent"} | {
             "one_peak_recall_5": "recall_at_5_percent"
         }
@@ -167,14 +156,10 @@ class Comparison:
         return self.rows[name]
 
     def table(self) -> Table:
-        """Make a table.
+        """Make a table with a row for each model.
 
-        Returns
-        -------
-        table
-            A row for each model: each metric with ``<metric>_error`` and, if there is a reference,
-            ``<metric>_difference``, ``…_difference_error``, ``…_difference_low``,
-            ``…_difference_high`` and ``…_difference_certain``.
+        Each metric with ``<metric>_error`` and, if there is a reference, ``<metric>_difference``,
+        ``…_difference_error``, ``…_difference_low``, ``…_difference_high`` and ``…_difference_certain``.
         """
         from astropy.table import Table
 
@@ -217,13 +202,7 @@ class Comparison:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Make a description for JSON.
-
-        Returns
-        -------
-        description
-            Facts, and by model its scores, errors and differences; what is not finite is `None`.
-        """
+        """Describe it for JSON: facts, and by model its scores, errors and differences."""
 
         def plain(value: float) -> float | None:
             return round(value, 6) if math.isfinite(value) else None
@@ -251,18 +230,7 @@ class Comparison:
         return facts | {"models": models}
 
     def format(self, keys: Sequence[str] = SHOWN) -> str:
-        """Make a table to print.
-
-        Parameters
-        ----------
-        keys
-            Metrics to show.
-
-        Returns
-        -------
-        text
-            A line for each model, with the paired differences in cross-entropy from the reference.
-        """
+        """Write a line for each model, with the paired differences in cross-entropy from the reference."""
         metrics = [metric for metric in METRICS if metric.key in keys]
         header = ["", *(metric.label for metric in metrics)]
         if self.reference is not None:
@@ -282,18 +250,7 @@ class Comparison:
 
 
 def format_columns(lines: Sequence[Sequence[str]]) -> str:
-    """Write lines of cells as columns, the first one at the left, the others at the right.
-
-    Parameters
-    ----------
-    lines
-        Cells of each line, as many in each.
-
-    Returns
-    -------
-    text
-        The text.
-    """
+    """Write lines of cells as columns, the first one at the left, the others at the right."""
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
@@ -304,38 +261,12 @@ def format_columns(lines: Sequence[Sequence[str]]) -> str:
 
 
 def format_value(value: float, digits: int) -> str:
-    """Write a number, or a dash for none.
-
-    Parameters
-    ----------
-    value
-        The number.
-    digits
-        Digits after the point.
-
-    Returns
-    -------
-    text
-        The text.
-    """
+    """Write a number with some digits after the point, or a dash for none."""
     return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def format_difference(difference: Difference | None, digits: int) -> str:
-    """Write a paired difference with its error.
-
-    Parameters
-    ----------
-    difference
-        The difference, or `None`.
-    digits
-        Digits after the point.
-
-    Returns
-    -------
-    text
-        The text, a dash for none.
-    """
+    """Write a paired difference with its error, or a dash for none."""
     if difference is None or not math.isfinite(difference.value):
         return "–"
     error = f" ± {difference.error:.{digits}f}" if math.isfinite(difference.error) else ""

@@ -41,17 +41,9 @@ def _columns(names: Sequence[str]) -> dict[str, str]:
 
 
 def prediction_table(sections: Sequence[Section]) -> Table:
-    """Make a table of all footprints with their truth and predictions.
+    """Make a table of all footprints with their truth and a column ``p_blended_<model>`` for each model.
 
-    Parameters
-    ----------
-    sections
-        Kinds of scenes; with several labels the footprints are repeated.
-
-    Returns
-    -------
-    table
-        A row for each footprint; a column ``p_blended_<model>`` for each model.
+    With several labels the footprints are repeated.
     """
     from astropy.table import Table, vstack
 
@@ -118,17 +110,9 @@ _DESCRIPTIONS: dict[str, tuple[str | None, str]] = {
 def score_table(sections: Sequence[Section]) -> Table:
     """Make one table of all scores.
 
-    Parameters
-    ----------
-    sections
-        Kinds of scenes.
-
-    Returns
-    -------
-    table
-        The tables of `.comparison.Comparison`, with columns ``group`` and ``snr_min`` before, and
-        ``n_blocks`` and ``block_size`` that errors are from (0 for footprints) behind; ``meta["notes"]`` has
-        what to beware of.
+    The tables of `.comparison.Comparison`, with columns ``group`` and ``snr_min`` before, and ``n_blocks``
+    and ``block_size`` that errors are from (0 for footprints) behind; ``meta["notes"]`` has what to beware
+    of.
     """
     from astropy.table import vstack
 
@@ -155,20 +139,7 @@ def _plain(value: float) -> float | None:
 
 
 def scores_document(sections: Sequence[Section], *, facts: dict[str, Any]) -> dict[str, Any]:
-    """Make a description of all for JSON.
-
-    Parameters
-    ----------
-    sections
-        Kinds of scenes.
-    facts
-        What else to say, such as versions and settings.
-
-    Returns
-    -------
-    document
-        ``facts`` and a list of sections.
-    """
+    """Describe all sections for JSON, after other facts such as versions and settings."""
     return facts | {
         "sections": [
             {
@@ -200,28 +171,9 @@ def scores_document(sections: Sequence[Section], *, facts: dict[str, Any]) -> di
 def write_scores(
     folder: Path, sections: Sequence[Section], *, facts: dict[str, Any], page: str | None = None
 ) -> tuple[Path, ...]:
-    """Write ``scores.json``, ``scores.ecsv`` and ``predictions.parquet``, with the page ``report.html``.
+    """Write ``scores.json``, ``scores.ecsv`` and ``predictions.parquet``, and ``report.html`` if given.
 
-    Parameters
-    ----------
-    folder
-        Existing folder; files of these names are replaced, all at once or none.
-    sections
-        Kinds of scenes.
-    facts
-        As for `scores_document`.
-    page
-        The page (`.comparison_report.render_comparison_report`); none is written if `None`.
-
-    Returns
-    -------
-    paths
-        The files; the page is the last one.
-
-    Raises
-    ------
-    OSError
-        Raised if a file cannot be written.
+    Files of these names in the folder are replaced, all at once or none.
     """
     import pyarrow.parquet
 

@@ -54,21 +54,10 @@ _NARROWEST = 1.0 / 70.0
 
 
 def choose_footprints(tables: BlendTables, number: int) -> np.ndarray:
-    """Choose footprints that are worth a look.
+    """Choose footprints that are worth a look: their ``footprint_id`` (k,), fewer than asked for if need be.
 
-    Parameters
-    ----------
-    tables
-        Tables of an image.
-    number
-        How many.
-
-    Returns
-    -------
-    ids : `numpy.ndarray`, shape (k,)
-        Their ``footprint_id``: by turns one with the most probable inferred peak, where that is more likely
-        true than not, those with one detected peak before others, and one that is hardest to tell from its
-        p_blended.  Fewer if there are fewer.
+    By turns one with the most probable inferred peak, where that is more likely true than not, those with one
+    detected peak before others, and one that is hardest to tell from its p_blended.
     """
     p = np.asarray(tables.blend["p_blended"], dtype=np.float64)
     ids = np.asarray(tables.blend["footprint_id"])
@@ -97,19 +86,8 @@ def choose_footprints(tables: BlendTables, number: int) -> np.ndarray:
 def probability_density(marks: PeakMarks, window: Window, *, fine: int = _FINE) -> np.ndarray:
     """Compute how probably a galaxy's centre is where, from the peaks and their covariances.
 
-    Parameters
-    ----------
-    marks
-        Peaks; those without probability or covariance are left out.
-    window
-        ``(x0, y0, x1, y1)`` in parent pixels, inclusive.
-    fine
-        Points along a pixel.
-
-    Returns
-    -------
-    density : `numpy.ndarray`, shape (fine * ny, fine * nx)
-        Expected number of centres per squared pixel, smoothed so that peaks can be seen.
+    Gives the expected number of centres per squared pixel, smoothed so that peaks can be seen, with ``fine``
+    points along a pixel: (fine * ny, fine * nx).  Peaks without probability or covariance are left out.
     """
     x0, y0, x1, y1 = window
     x, y = (
@@ -142,32 +120,10 @@ def footprint_cards(
 ) -> Figure:
     """Draw footprints, each with three panels.
 
-    Parameters
-    ----------
-    image
-        Image `(ny, nx)`, NaN where there are no data; a sky level is taken off each cutout.
-    noise
-        Noise of a pixel in the same unit, which sets the stretch.
-    xy0
-        Parent pixel ``(x, y)`` of its first element.
-    tables
-        Tables of the image.
-    footprint_ids
-        Footprints to draw, in this order.
-    width
-        Width of the figure in inches; by default 10, and 14 for more than three footprints, which are drawn
-        in two columns then.
-
-    Returns
-    -------
-    figure
-        For each the pixels with peaks and their probabilities, how probably a galaxy is where, with the
-        ellipses that hold 68 %, and P(N).
-
-    Raises
-    ------
-    ValueError
-        If there is no such footprint, or it lies outside of the image.
+    The pixels (ny, nx, NaN where there are no data) with peaks and their probabilities, how probably a galaxy
+    is where, with the ellipses that hold 68 %, and P(N).  The noise of a pixel sets the stretch; a sky level
+    is taken off each cutout.  More than three are drawn in two columns.  A ValueError tells that there is no
+    such footprint, or that it lies outside of the image.
     """
     rows = _find_rows(tables.blend, footprint_ids)
     columns = 1 if len(rows) <= 3 else 2

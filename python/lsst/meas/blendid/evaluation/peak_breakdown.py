@@ -49,13 +49,7 @@ class PeakBins:
     """Share of all peaks that are galaxies, which should be the same."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Make a description for JSON.
-
-        Returns
-        -------
-        description
-            Names, numbers and scores; what is not finite is `None`.
-        """
+        """Describe them for JSON; what is not finite is `None`."""
 
         def plain(values: np.ndarray) -> list[float | None]:
             return [round(float(v), 5) if np.isfinite(v) else None for v in values]
@@ -94,21 +88,10 @@ def _nearest(footprint: np.ndarray, x: np.ndarray, y: np.ndarray, rank: np.ndarr
 
 
 def nearest_before(footprint: np.ndarray, x: np.ndarray, y: np.ndarray, priority: np.ndarray) -> np.ndarray:
-    """Find how far the nearest one is that comes before, in the same footprint.
+    """Find how far the nearest one is that comes before, in the same footprint: float64 (m,), pixels.
 
-    Parameters
-    ----------
-    footprint : `numpy.ndarray`, shape (m,)
-        Footprint of each, in rising order.
-    x, y : `numpy.ndarray`, shape (m,)
-        Positions, pixels.
-    priority : `numpy.ndarray`, shape (m,)
-        What is greater comes before; of equals, the earlier one.
-
-    Returns
-    -------
-    distance : `numpy.ndarray`, shape (m,), float64
-        Distances, pixels; infinite for the first of a footprint.
+    Footprints (m,) rise; what has the greater priority comes before, and of equals the earlier one.  Infinite
+    for the first of a footprint.
     """
     rank = np.empty(len(footprint), dtype=np.int64)
     rank[np.lexsort((-np.asarray(priority, dtype=np.float64), footprint))] = np.arange(len(footprint))
@@ -147,20 +130,10 @@ def _mean(values: np.ndarray, index: np.ndarray, n_bins: int) -> tuple[np.ndarra
 
 
 def bin_peaks(scorers: Mapping[str, PeakScorer], thresholds: Mapping[str, float]) -> list[PeakBins]:
-    """Score lists of peaks in bins of magnitude and of separation.
+    """Score lists of peaks on the same footprints in bins of magnitude, where it is known, and of distance.
 
-    Parameters
-    ----------
-    scorers
-        The lists on the same footprints, at least one.
-    thresholds
-        Least probability of the peaks that completeness and purity are of, by list; NaN for all.
-
-    Returns
-    -------
-    bins
-        By magnitude of the galaxies and of the peaks, where it is known; and by distance: of galaxies
-        from the nearest other one that counts, of peaks from the nearest more probable one of the footprint.
+    Of galaxies it is that from the nearest other one that counts, of peaks from the nearest more probable one
+    of the footprint.  Thresholds are the least probability that completeness and purity are of, NaN for all.
     """
     galaxies = next(iter(scorers.values())).galaxies
     apart = nearest_other(galaxies.footprint, galaxies.x, galaxies.y)

@@ -38,20 +38,9 @@ def _looks(comparison: PeakComparison) -> dict[str, dict[str, Any]]:
 
 @styled
 def peak_curve_panels(comparison: PeakComparison, *, width: float = 10.0) -> Figure:
-    """Draw what peaks find and how pure they are, as the threshold falls.
+    """Draw completeness against purity, and both against the threshold.
 
-    Parameters
-    ----------
-    comparison
-        The lists of peaks.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        Completeness against purity, where a list without probabilities is a point; and both against the
-        threshold, purity as a line and completeness as a broken one.
+    A list without probabilities is a point; purity is a line and completeness a broken one.
     """
     figure = new_figure(width, 0.46 * width)
     left, right = figure.subplots(1, 2)
@@ -95,19 +84,9 @@ def peak_curve_panels(comparison: PeakComparison, *, width: float = 10.0) -> Fig
 
 @styled
 def peak_reliability_panels(comparison: PeakComparison, *, width: float = 10.0) -> Figure:
-    """Draw the share of peaks that are galaxies against their probability, with 68 % binomial errors.
+    """Draw the share of peaks that are galaxies against their probability, with 68 % errors.
 
-    Parameters
-    ----------
-    comparison
-        The lists of peaks, of which at least one has probabilities.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        A panel for each list with probabilities.
+    At least one list needs probabilities.
     """
     rows = [row for row in comparison.rows.values() if row.curve is not None]
     figure, panels = panel_grid(len(rows), width, 1.0 if len(rows) > 2 else 0.8)
@@ -123,19 +102,7 @@ def peak_reliability_panels(comparison: PeakComparison, *, width: float = 10.0) 
 def peak_bin_panels(comparison: PeakComparison, *, min_count: int = 10, width: float = 10.0) -> Figure:
     """Draw completeness and purity in bins of magnitude and separation.
 
-    Parameters
-    ----------
-    comparison
-        The lists of peaks.
-    min_count
-        Bins with fewer galaxies, or peaks, have no point.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        A row of two panels for each quantity that is known.
+    Bins with fewer than ``min_count`` galaxies, or peaks, have no point.
     """
     bins = comparison.bins
     figure = new_figure(width, len(bins) * 0.36 * width + 0.3)

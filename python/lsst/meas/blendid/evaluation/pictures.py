@@ -58,29 +58,10 @@ def footprint_overlay(
 ) -> Figure:
     """Draw a coadd with its footprints outlined in the colour of their probability and its peaks marked.
 
-    Parameters
-    ----------
-    image
-        Coadd `(ny, nx)`.
-    noise
-        Noise of a pixel in the same unit, which sets the stretch.
-    xy0
-        Parent pixel ``(x, y)`` of its first element.
-    blend, peaks, spans
-        The three tables of one coadd. A dot, in the colour of its footprint,
-        is a detected peak, a diamond an inferred one; those that have a
-        probability of their own are the smaller the less probable they are.
-    window
-        Part to draw; all of it if `None`.
-    pixel_scale
-        Arcseconds per pixel, for a scale bar in arcseconds instead of pixels.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        The figure.
+    The coadd (ny, nx) begins at ``xy0``; its noise sets the stretch.  A dot, in the colour of its footprint,
+    is a detected peak, a diamond an inferred one; those that have a probability of their own are the smaller
+    the less probable they are.  Without window all of it is drawn; with a pixel scale (arcsec) the bar is in
+    arcsec.
     """
     if window is None:
         window = (xy0[0], xy0[1], xy0[0] + image.shape[1] - 1, xy0[1] + image.shape[0] - 1)
@@ -129,30 +110,9 @@ def probability_map(
 ) -> Figure:
     """Draw a whole coadd with a dot for each footprint in the colour of its probability.
 
-    Parameters
-    ----------
-    image
-        Coadd `(ny, nx)`, NaN where there are no data.
-    noise
-        Noise of a pixel in the same unit.
-    xy0
-        Parent pixel ``(x, y)`` of its first element.
-    blend
-        Table of its footprints.
-    window
-        Region to mark, that another figure shows enlarged.
-    pixel_scale
-        Arcseconds per pixel, for a scale bar in arcseconds instead of pixels.
-    max_pixels
-        The image is averaged down to at most about this many pixels across.
-    width
-        Width of the figure in inches; the figure is at most as high, with empty margins at the sides of a
-        higher image.
-
-    Returns
-    -------
-    figure
-        The figure.
+    The coadd (ny, nx) is NaN where there are no data, and averaged down to about ``max_pixels`` across.  The
+    window is marked: another figure shows it enlarged.  The figure is at most as high as wide (inches), with
+    empty margins at the sides of a higher image.
     """
     from matplotlib.patches import Rectangle
 
@@ -216,27 +176,8 @@ def patch_overview(
 ) -> Figure:
     """Draw all coadds of a tract where they lie, with the borders of the patches.
 
-    Parameters
-    ----------
-    images
-        Coadds `(ny, nx)`.
-    noises
-        Noise of a pixel of each.
-    origins
-        Parent pixel ``(x, y)`` of the first element of each.
-    names
-        Label of each.
-    window
-        Region to mark, that another figure shows enlarged.
-    max_pixels
-        The mosaic is averaged down to at most about this many pixels across.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        The figure.
+    Coadds (ny, nx) with the noise of a pixel, the parent pixel of the first element and the label of each;
+    the window is marked, and the mosaic averaged down to about ``max_pixels`` across.
     """
     from matplotlib.patches import Rectangle
 

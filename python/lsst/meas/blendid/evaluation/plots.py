@@ -46,20 +46,7 @@ _VALIDATION = "validation_"
 
 
 def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Choose the line of each model: a colour of its own, grey and broken for baselines.
-
-    Parameters
-    ----------
-    names
-        Models, in order.
-    quiet
-        Baselines.
-
-    Returns
-    -------
-    looks
-        Properties of a line, by model.
-    """
+    """Choose the line of each model: a colour of its own, grey and broken for the quiet ones, baselines."""
     looks: dict[str, dict[str, Any]] = {}
     n_loud = n_quiet = 0
     for name in names:
@@ -74,24 +61,7 @@ def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[s
 
 
 def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Make a figure with a panel for each of n models.
-
-    Parameters
-    ----------
-    n
-        Number of models.
-    width
-        Width of the figure in inches.
-    aspect
-        Height of a panel over its width.
-    room
-        Height to add, inches.
-
-    Returns
-    -------
-    figure, panels
-        The figure and its panels.
-    """
+    """Make a figure with a panel for each of n models, ``aspect`` times as high as wide."""
     columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
     columns = max(columns, 2)
     rows = -(-n // columns)
@@ -107,16 +77,7 @@ def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[
 def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray, *, n_bins: int = 10) -> None:
     """Draw a reliability curve with 68 % binomial errors, and the line that fits it best.
 
-    Parameters
-    ----------
-    axes
-        Where to draw.
-    p
-        Probabilities `(n,)`, finite.
-    truth
-        Whether each came true `(n,)`.
-    n_bins
-        Number of bins between 0 and 1.
+    From finite probabilities (n,) and whether each came true (n,).
     """
     from astropy.stats import binom_conf_interval
 
@@ -390,23 +351,9 @@ def bin_panels(
 def probability_histogram(
     probability: np.ndarray, n_peaks: np.ndarray, *, n_bins: int = 20, width: float = 10.0
 ) -> Figure:
-    """Draw how many footprints have which probability, those with one peak beside those with more.
+    """Draw how many footprints have which probability (n,), those with one peak beside those with more.
 
-    Parameters
-    ----------
-    probability
-        Probabilities `(n,)`; NaN ones are left out.
-    n_peaks
-        Number of peaks of each footprint `(n,)`.
-    n_bins
-        Number of bins between 0 and 1.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        The figure, with logarithmic counts.
+    Counts are logarithmic; NaN probabilities are left out.
     """
     probability, n_peaks = _finite(probability, n_peaks)
     edges = np.linspace(0.0, 1.0, n_bins + 1)
@@ -440,25 +387,10 @@ def probability_histogram(
 
 @styled
 def loss_curves(history: Mapping[str, Sequence[float | None]], *, width: float = 6.0) -> Figure:
-    """Draw what a training run reported for each epoch.
+    """Draw what a training run reported for each epoch, a panel for each quantity.
 
-    Parameters
-    ----------
-    history
-        Curves by name, such as ``loss`` and ``validation_loss``; those that differ by ``validation_``
-        alone share a panel.
-    width
-        Width of the figure in inches.
-
-    Returns
-    -------
-    figure
-        A panel for each quantity; a mark where its validation curve has its minimum, if it is a loss.
-
-    Raises
-    ------
-    ValueError
-        Raised if there is no curve.
+    Curves whose names differ by ``validation_`` alone share a panel; a mark is where a validation loss has
+    its minimum.  Raises a ValueError if there is no curve.
     """
     if not history:
         raise ValueError("there are no curves to draw: this classifier reports none")

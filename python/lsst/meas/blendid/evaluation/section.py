@@ -77,32 +77,10 @@ def make_section(
     baseline: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Section:
-    """Work out scores, bins and notes.
+    """Work out scores, bins and notes of labelled footprints with the predictions of models and baselines.
 
-    Parameters
-    ----------
-    scored
-        Labelled footprints with the predictions of models and baselines.
-    models
-        The models that are no baselines.
-    reference
-        Model that differences are taken from.
-    bootstrap
-        Resamples that errors are from.
-    baseline
-        What the baselines were fitted to.
-    progress
-        As for `.comparison.compare`.
-
-    Returns
-    -------
-    section
-        All of it.
-
-    Raises
-    ------
-    ValueError
-        Raised if the footprints are of one kind only.
+    ``models`` are those that are no baselines, ``baseline`` says what these were fitted to.  Raises a
+    ValueError if the footprints are of one kind only.
     """
     labelled, truth = scored.labelled, summarize_scenes(scored.labelled)
     comparison = compare(
@@ -152,20 +130,10 @@ def _compare_peaks(scored: ScoredScenes, bootstrap: int) -> PeakComparison | Non
 
 
 def model_notes(model: NamedModel, scored: ScoredScenes) -> list[Note]:
-    """Say where a model is used for what it was not made for.
+    """Say where a model is used for what it was not made for, a sentence each.
 
-    Parameters
-    ----------
-    model
-        The model.
-    scored
-        Scenes that it was run on.
-
-    Returns
-    -------
-    notes
-        A sentence each: another band, other seeing or depth, other footprints, another label, sky that it was
-        trained on, footprints that it did not classify.
+    Another band, other seeing or depth, other footprints, another label, sky that it was trained on,
+    footprints that it did not classify.
     """
     package, labelled = model.package, scored.labelled
     notes: list[str] = []
