@@ -168,18 +168,15 @@ def test_loss_that_is_not_finite(keras: Any, tmp_path: Path) -> None:
 
 def test_weights_that_are_not_finite(keras: Any, tmp_path: Path) -> None:
     # The loss of the only step is that of the weights before it.
-    settings = dataclasses.replace(
-        SETTINGS, steps=1, steps_per_epoch=1, warmup_steps=0, learning_rate=3e38, weight_decay=1e3
-    )
+    settings = dataclasses.replace(SHORT, learning_rate=3e38, weight_decay=1e3)
     with pytest.raises(TrainingError, match="weights are not finite after 1 steps"):
         train(keras, settings=settings, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_validation_loss_that_is_not_finite(keras: Any) -> None:
-    settings = SHORT
     with pytest.raises(TrainingError, match="validation loss is not finite after 1 steps"):
-        train(keras, settings=settings, validate=lambda _weights: float("nan"))
+        train(keras, settings=SHORT, validate=lambda _weights: float("nan"))
 
 
 def test_learning_rates(keras: Any) -> None:
