@@ -22,11 +22,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples
-from lsst.meas.blendid.classifiers._muygps_fit import Link, choose_rows, drop_self, fit_link
+from lsst.meas.blendid.classifiers._muygps_fit import (
+    LATENT_UNIT,
+    Link,
+    Trend,
+    choose_rows,
+    drop_self,
+    fit_link,
+    fit_trend,
+    working_labels,
+)
 from lsst.meas.blendid.classifiers._muygps_inputs import InputMap
 from lsst.meas.blendid.classifiers._muygps_neighbors import NeighborIndex
 from lsst.meas.blendid.classifiers._muygps_posterior import MaternTable, find_posterior, matern
-from lsst.meas.blendid.classifiers._muygps_trend import LATENT_UNIT, Trend, fit_trend, working_labels
 from lsst.meas.blendid.classifiers.muygps import KernelSettings, MuyGpsClassifier, MuyGpsSettings
 from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError

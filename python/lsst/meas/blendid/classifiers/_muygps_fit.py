@@ -6,17 +6,27 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Hyper-parameters of the local Gaussian process: the kernel's by MuyGPyS, the link's afterwards."""
+r"""What the Gaussian process learns: mean, labels about it, kernel, and link to probabilities.
+
+The mean, or trend, is a latent number :math:`f_0` whose :math:`\Phi(f_0)` is a first guess of P(blended):
+nothing, or a regression on the inputs (as in universal kriging).
+"""
 
 from __future__ import annotations
 
 __all__ = (
+    "FOLDS",
+    "LATENT_UNIT",
+    "KernelSettings",
     "Link",
+    "Trend",
     "choose_rows",
     "drop_self",
     "fit_link",
+    "fit_trend",
     "import_muygpys",
     "optimize_kernel",
+    "working_labels",
 )
 
 from collections.abc import Callable
@@ -24,10 +34,212 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_ndtr, ndtr
+from scipy.special import expit, log_ndtr, ndtr, ndtri
 
-from ._muygps_config import KernelSettings
-from ._muygps_trend import LATENT_UNIT
+from .._arrays import check_array
+from ..model_settings import ModelSettings, setting
+
+LATENT_UNIT = float(np.sqrt(np.pi / 2.0))
+"""Unit of the residuals: with a trend of 0 the working labels are then +1 and -1."""
+
+_MOST = 3.5
+"""Largest latent number of a trend, a probability of 2e-4."""
+_PENALTY = 10.0
+"""L2 penalty of the regressions, on inputs of about unit scatter."""
+_MOST_ROWS = 150_000
+"""Rows that a trend is fitted to, at most."""
+_CHUNK = 16_384
+"""Rows of the design matrix that are in memory at a time."""
+FOLDS = 3
+"""Parts of the footprints that are left out of a trend in turn."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A trend.
+
+    Parameters
+    ----------
+    kind
+        "none" for zero, or "quadratic" for a regression on the inputs and products of coordinates.
+    values : `numpy.ndarray`, float64
+        Coefficients with the constant last, shape (m,); empty for none.
+    n_products
+        Number of coordinates of a quadratic trend.
+    """
+
+    kind: str
+    values: np.ndarray
+    n_products: int = 0
+
+    @classmethod
+    def fit(
+        cls,
+        kind: str,
+        inputs: np.ndarray,
+        coordinates: np.ndarray,
+        blended: np.ndarray,
+        weights: np.ndarray | None,
+        *,
+        n_products: int,
+        rng: np.random.Generator,
+        start: Trend | None = None,
+    ) -> Trend:
+        """Fit a trend to inputs (n, m), coordinates (n, d), labels and weights (n,).
+
+        Of very many footprints ``rng`` chooses those that are used; ``start``, a trend of the same kind that
+        is near, saves steps.
+        """
+        if len(blended) > _MOST_ROWS:
+            rows = np.sort(rng.choice(len(blended), _MOST_ROWS, replace=False))
+            inputs, coordinates = inputs[rows], coordinates[rows]
+            blended, weights = blended[rows], None if weights is None else weights[rows]
+        weights = np.ones(len(blended)) if weights is None else weights / weights.mean()
+        if kind == "none":
+            return cls(kind, np.zeros(0))
+        n_products = min(n_products, coordinates.shape[1])
+        beta = None if start is None else start.values
+        if beta is None and len(blended) > 4 * _CHUNK:
+            # The first steps need no more than some of the rows.
+            some = np.sort(rng.choice(len(blended), _CHUNK, replace=False))
+            beta = _regress(inputs[some], coordinates[some], n_products, blended[some], weights[some], None)
+        return cls(kind, _regress(inputs, coordinates, n_products, blended, weights, beta), n_products)
+
+    def latent(self, inputs: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+        r"""Evaluate the latent number :math:`f_0` for inputs (n, m) and coordinates (n, d): float64 (n,).
+
+        It is at most 3.5 either way.
+        """
+        if self.kind == "none":
+            return np.zeros(len(inputs))
+        out = np.empty(len(inputs))
+        for first in range(0, len(inputs), _CHUNK):
+            part = slice(first, first + _CHUNK)
+            out[part] = _design(inputs[part], coordinates[part], self.n_products) @ self.values
+        # From the logit, whose tails fit better, to the probit.
+        return np.clip(ndtri(np.clip(expit(out), 1e-6, 1.0 - 1e-6)), -_MOST, _MOST)
+
+    def check(self, n_inputs: int, n_coordinates: int) -> None:
+        """Refuse values of another shape than the settings ask for, or not finite, by `ValueError`."""
+        q = self.n_products
+        terms = 0 if self.kind == "none" else n_inputs + q * (q + 1) // 2 + 1
+        check_array("the trend", self.values, (terms,))
+        if q > n_coordinates:
+            raise ValueError(f"the trend has products of {q} coordinates; there are {n_coordinates}")
+
+
+def fit_trend(
+    kind: str,
+    inputs: np.ndarray,
+    coordinates: np.ndarray,
+    blended: np.ndarray,
+    weights: np.ndarray | None,
+    groups: np.ndarray,
+    rows: np.ndarray,
+    *,
+    n_products: int,
+    rng: np.random.Generator,
+) -> tuple[Trend, np.ndarray]:
+    """Fit a trend, and evaluate it where it was not fitted: at ``rows``, float64 of shape (m,).
+
+    Residuals of footprints that a trend has seen are too small, the more the fewer there are.  Footprints of
+    one of ``groups``, int of shape (n,), are seen together or not at all, if there are several groups; the
+    values are those of trends of two thirds that the footprint is not in.
+    """
+
+    def fit(chosen: np.ndarray, start: Trend | None = None) -> Trend:
+        return Trend.fit(
+            kind,
+            inputs[chosen],
+            coordinates[chosen],
+            blended[chosen],
+            None if weights is None else weights[chosen],
+            n_products=n_products,
+            rng=rng,
+            start=start,
+        )
+
+    everything = np.arange(len(blended))
+    trend = fit(everything)
+    if kind == "none":
+        return trend, np.zeros(len(rows))
+    present, group = np.unique(groups, return_inverse=True)
+    if len(present) < FOLDS:
+        present = group = everything
+    fold = (rng.permutation(len(present)) % FOLDS)[group]
+    latent = np.empty(len(rows))
+    for k in range(FOLDS):
+        out = fold[rows] == k
+        part = fit(everything[fold != k], trend)
+        latent[out] = part.latent(inputs[rows[out]], coordinates[rows[out]])
+    return trend, latent
+
+
+def working_labels(latent: np.ndarray, blended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""Linearise labels about a trend.
+
+    Parameters
+    ----------
+    latent : `numpy.ndarray`, shape (n,)
+        The trend :math:`f_0`.
+    blended : `numpy.ndarray`, shape (n,), bool
+        Labels.
+
+    Returns
+    -------
+    labels : `numpy.ndarray`, shape (n,)
+        :math:`(y - \Phi(f_0)) / \phi(f_0)`, the step of Fisher scoring of a probit model about the trend
+        (McCullagh & Nelder 1989, Generalized Linear Models, sect. 2.5), in units of `LATENT_UNIT`: with a
+        trend of 0 this is +1 and -1.
+    noise : `numpy.ndarray`, shape (n,)
+        Their variance, :math:`\Phi (1 - \Phi) / \phi^2`, in squares of that unit: 1 with a trend of 0.
+    """
+    p = ndtr(latent)
+    density = np.exp(-0.5 * np.square(latent)) / np.sqrt(2.0 * np.pi)
+    labels = (blended - p) / (density * LATENT_UNIT)
+    return labels, p * (1.0 - p) / np.square(density * LATENT_UNIT)
+
+
+def _design(inputs: np.ndarray, coordinates: np.ndarray, n_products: int) -> np.ndarray:
+    """Inputs, products of coordinates, and 1: float64 of shape (n, terms)."""
+    first, second = np.triu_indices(n_products)
+    return np.column_stack(
+        [inputs, coordinates[:, first] * coordinates[:, second], np.ones(len(inputs))]
+    ).astype(np.float64)
+
+
+def _regress(
+    inputs: np.ndarray,
+    coordinates: np.ndarray,
+    n_products: int,
+    blended: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray | None,
+) -> np.ndarray:
+    """Coefficients of a logistic regression with an L2 penalty, by Newton steps."""
+    from threadpoolctl import threadpool_limits
+
+    size = inputs.shape[1] + n_products * (n_products + 1) // 2 + 1
+    penalty = np.full(size, _PENALTY)
+    penalty[-1] = 0.0
+    beta = np.zeros(size) if start is None else start.copy()
+    with threadpool_limits(limits=1):
+        for _ in range(25):
+            gradient, hessian = -penalty * beta, np.diag(penalty + 1e-9)
+            for first in range(0, len(inputs), _CHUNK):
+                part = slice(first, first + _CHUNK)
+                design = _design(inputs[part], coordinates[part], n_products)
+                p = expit(design @ beta)
+                gradient += design.T @ (weights[part] * (blended[part] - p))
+                hessian += (design * (weights[part] * p * (1.0 - p))[:, None]).T @ design
+            step = np.linalg.solve(hessian, gradient)
+            # Far steps, as with classes that can be separated, are shortened.
+            step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
+            beta += step
+            if np.abs(step).max() < 1e-4:
+                break
+    return beta
+
 
 _SCALES = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 61))
 """Scales of the variance that are tried; the best is refined."""
@@ -35,6 +247,17 @@ _SCALES = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 61))
 
 _BOUNDS = {"length_scale": (0.03, 50.0), "noise": (1e-6, 300.0)}
 """Ends of the ranges that the optimisation searches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSettings(ModelSettings):
+    """Hyper-parameters of the kernel."""
+
+    smoothness: float = setting(1.5, "Smoothness of the Matern kernel.", at_least=0.5, at_most=30.0)
+    length_scale: float = setting(
+        4.0, "Length scale, in units of the scatter of the first coordinate.", more_than=0.0
+    )
+    noise: float = setting(30.0, "Variance of the noise of a label in units of the kernel's.", at_least=1e-10)
 
 
 @dataclass(frozen=True)
@@ -60,18 +283,7 @@ class Link:
     plain: bool
 
     def probit(self, latent: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """Evaluate the argument of the normal distribution.
-
-        Parameters
-        ----------
-        latent, mean, variance : `numpy.ndarray`, shape (n,)
-            Trend, and the posterior of the residual.
-
-        Returns
-        -------
-        probit : `numpy.ndarray`, shape (n,)
-            Number whose normal distribution function is P(blended).
-        """
+        """Argument of the normal distribution, from trend, posterior mean and variance, each (n,)."""
         variance = np.maximum(variance, 1e-12)
         if self.plain:
             return self.offset + mean / (self.sigma * np.sqrt(variance))
@@ -91,30 +303,9 @@ def choose_rows(
     n_train: int,
     n_neighbors: int,
 ) -> np.ndarray:
-    """Choose the footprints that are kept, never one without weight.
+    """Choose the footprints that are kept, never one without weight: rising rows, int64 of shape (m,).
 
-    Parameters
-    ----------
-    blended : `numpy.ndarray`, shape (n,), bool
-        Labels.
-    weights : `numpy.ndarray`, shape (n,), or `None`
-        Weights.
-    rng
-        Random numbers.
-    n_train
-        Number of footprints that are kept, at most.
-    n_neighbors
-        Number of neighbours, which have to be among them.
-
-    Returns
-    -------
-    rows : `numpy.ndarray`, shape (m,), int64
-        Rising rows.
-
-    Raises
-    ------
-    ValueError
-        Raised if there are too few, or those that are kept are all of one kind.
+    They are refused by `ValueError` if they are too few for as many neighbours, or all of one kind.
     """
     there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
     rows: np.ndarray = np.sort(rng.permutation(there)[:n_train])
@@ -131,21 +322,9 @@ def choose_rows(
 
 
 def drop_self(neighbors: np.ndarray, squared: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out each point itself from its neighbours.
+    """Leave out each point itself from its neighbours (m, k + 1), and from their squared distances.
 
-    Parameters
-    ----------
-    neighbors : `numpy.ndarray`, shape (m, k + 1), int64
-        Rows of the neighbours.
-    squared : `numpy.ndarray`, shape (m, k + 1)
-        Their squared distances.
-    own : `numpy.ndarray`, shape (m,), int64
-        Row of each point.
-
-    Returns
-    -------
-    neighbors, squared : `numpy.ndarray`, shape (m, k)
-        The others; without the farthest where the point is not among them, as may be with many at one place.
+    Without the farthest where the point is not among them, as may be with many at one place.
     """
     keep = neighbors != own[:, None]
     whole = keep.all(axis=1)
@@ -166,29 +345,10 @@ def fit_link(
     start: Link | None = None,
     penalty: float = 0.0,
 ) -> Link:
-    """Choose the link that minimises the cross-entropy of left-out predictions.
+    """Choose the link that minimises the cross-entropy of left-out predictions, arrays of shape (n,).
 
-    Parameters
-    ----------
-    latent, mean, variance : `numpy.ndarray`, shape (n,)
-        Trend, and the posterior of the residual.
-    blended : `numpy.ndarray`, shape (n,), bool
-        Labels.
-    weights : `numpy.ndarray`, shape (n,)
-        Weights that make the shares natural.
-    plain
-        Whether there is no trend.
-    fit_offset
-        Fit the offset too?
-    start
-        Link to begin with.
-    penalty
-        Precision of a Gaussian prior about the start.
-
-    Returns
-    -------
-    link : `Link`
-        The link.
+    The weights make the shares natural.  With a ``start`` the link stays near: ``penalty`` is the precision
+    of a Gaussian prior about it.
     """
     from scipy.optimize import minimize
 
@@ -220,18 +380,7 @@ def fit_link(
 
 
 def import_muygpys() -> Any:
-    """Import MuyGPyS.
-
-    Returns
-    -------
-    module
-        ``MuyGPyS``.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Raised if it is not installed, with what to do.
-    """
+    """Import MuyGPyS; `ModuleNotFoundError` says what to do if it is not installed."""
     import importlib
     import warnings
 
@@ -239,7 +388,7 @@ def import_muygpys() -> Any:
         with warnings.catch_warnings():
             # What it imports warns of its own old ways.
             warnings.simplefilter("ignore")
-            for name in ("gp", "gp.kernels", "gp.deformation", "gp.hyperparameter", "gp.noise", "neighbors"):
+            for name in ("gp", "gp.kernels", "gp.deformation", "gp.hyperparameter", "gp.noise"):
                 importlib.import_module(f"MuyGPyS.{name}")
             importlib.import_module("MuyGPyS.optimize")
             importlib.import_module("MuyGPyS.optimize.loss")
@@ -271,32 +420,14 @@ def optimize_kernel(
     ----------
     start
         Where to begin; the smoothness stays so.
-    points : `numpy.ndarray`, shape (n, d)
-        Training points.
-    batch : `numpy.ndarray`, shape (b,), int64
-        Rows of the points that are left out in turn.
-    neighbors : `numpy.ndarray`, shape (b, k), int64
-        Rows of their neighbours.
-    labels, noise : `numpy.ndarray`, shape (n,)
-        Working labels and their variances.
-    latent : `numpy.ndarray`, shape (n,)
-        Trend.
-    blended : `numpy.ndarray`, shape (n,), bool
-        Labels.
+    points, labels, noise, latent, blended
+        Training points (n, d), their working labels with variances, the trend, and the true labels.
+    batch, neighbors
+        Rows of the points that are left out in turn, int64 (b,), and of their neighbours (b, k).
     plain
         Whether there is no trend.
     say
         Is told what was found.
-
-    Returns
-    -------
-    settings : `KernelSettings`
-        The best ones.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        Raised if MuyGPyS is not installed.
     """
     muygpys = import_muygpys()
     gp, optimize = muygpys.gp, muygpys.optimize

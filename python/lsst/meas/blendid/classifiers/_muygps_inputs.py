@@ -190,7 +190,7 @@ class InputMap:
         n = n_components + n_features
         n_knots = len(arrays["knots"]) if arrays["knots"].ndim else 0
         if bool(n_knots) != ranks:
-            raise ValueError("the knots do not fit doRanks")
+            raise ValueError("the knots do not fit use_ranks")
         shapes = {
             "pixel_mean": (n_pixels,),
             "components": (n_components, n_pixels),
