@@ -41,6 +41,7 @@ ALLOWED_IMPORTS = {
     "flags": set(),
     "errors": set(),
     "ids": set(),
+    "psf": {"images"},
     "footprints": _CORE,
     "samples": _CORE | {"cutouts"},
     "cutouts": _CORE,

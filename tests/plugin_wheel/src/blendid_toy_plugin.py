@@ -15,7 +15,12 @@ __all__ = ("AreaClassifier", "AreaConfig")
 from typing import ClassVar
 
 import numpy as np
-from lsst.meas.blendid.classifiers import BlendClassifier, BlendClassifierConfig, FitOptions
+from lsst.meas.blendid.classifiers import (
+    BlendClassifier,
+    BlendClassifierConfig,
+    FitOptions,
+    LabelledSamples,
+)
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.pex.config import Field
 
@@ -35,14 +40,7 @@ class AreaClassifier(BlendClassifier):
     name: ClassVar[str] = "area"
     needs_package: ClassVar[bool] = False
 
-    def fit(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        weights: np.ndarray | None = None,
-        options: FitOptions | None = None,
-    ) -> None:
+    def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
         """Learn nothing."""
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
