@@ -48,7 +48,7 @@ class BlendIdentificationConnections(
         # A band without models must not keep the others from running.
         minimum=0,
     )
-    skyMap = cT.PrerequisiteInput(
+    skyMap = cT.Input(
         doc="Skymap, for the inner region of the tract.",
         name="skyMap",
         storageClass="SkyMap",

@@ -44,6 +44,9 @@ _PROBABILITY, _INFERRED, _MOVED = (one.name for one in PEAK_FIELDS)
 
 def _collect(catalog: SourceCatalog) -> tuple[list[Footprint], np.ndarray]:
     """Footprints of a catalogue, each once, and which of them each record has, -1 for none."""
+    # A record can give its footprint only once that type is known, which lsst.afw.table alone does not bring.
+    import lsst.afw.detection  # noqa: F401
+
     found: list[Footprint] = []
     places: dict[int, int] = {}
     of = np.full(len(catalog), -1, np.int64)
