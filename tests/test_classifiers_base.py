@@ -423,6 +423,21 @@ def test_fine_tuning_calibrates_what_cannot_learn_on(n_images: int, method: str)
     np.testing.assert_array_equal(again.probabilities(samples), loaded.probabilities(samples))
 
 
+def test_a_fine_tuning_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, samples, counts = make_fitted("logistic")
+    calibration = classifier.fit_calibration(samples, counts)
+    before = classifier.probabilities(samples)
+
+    def fail(*_args: object) -> None:
+        raise ValueError("none is usable")
+
+    monkeypatch.setattr(classifier, "_fine_tune", fail)
+    with pytest.raises(ValueError, match="none is usable"):
+        classifier.fine_tune(LabelledSamples(samples=samples, counts=counts))
+    assert classifier.calibration is calibration
+    np.testing.assert_array_equal(classifier.probabilities(samples), before)
+
+
 def test_weights_do_not_move_the_shares() -> None:
     classifier, samples, counts = make_fitted("peaks")
     labelled = LabelledSamples(samples=samples, counts=counts)

@@ -178,6 +178,23 @@ def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> No
         EnsembleClassifier(settings=make_settings(members=("logistic",), member_packages=tuple(paths)))
 
 
+def test_members_are_packed_as_they_are() -> None:
+    """Also one that was calibrated since it was read; where it came from is told all the same."""
+    samples, counts = make_samples(12, seed=9)
+    members = {
+        name: type(member).from_package(member.to_package(name, training={"label": name}))
+        for name, member in make_members().items()
+    }
+    for member in members.values():
+        member.fit_calibration(samples, np.where(counts == 2, 1, counts))
+    classifier = EnsembleClassifier(settings=make_settings(), members=members)
+    classifier.fit(make_labelled(6))
+    again = EnsembleClassifier.from_package(classifier.to_package("m"))
+    np.testing.assert_array_equal(again.probabilities(samples), classifier.probabilities(samples))
+    assert again.members["logistic"].package is not None
+    assert again.members["logistic"].package.metadata["training"] == {"label": "logistic"}
+
+
 def test_last_bits_of_members_hardly_matter(
     fitted: EnsembleClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -407,7 +424,14 @@ def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:
     n = len(few)
     tuned = EnsembleClassifier.from_package(fitted.to_package("m"))
     tuned.fine_tune(LabelledSamples(samples=few, counts=counts[:n]))
-    assert tuned.to_package().metadata["prior"]["blended"] == pytest.approx(np.mean(counts[:n] > 1), abs=1e-6)
+    # What probabilities refer to is that of the calibration; without it they are what they were.
+    assert tuned.describe_probabilities()["prior_blended"] == pytest.approx(np.mean(counts[:n] > 1), abs=1e-6)
+    assert tuned.to_package().metadata["prior"] == fitted.to_package().metadata["prior"]
+    weighted = EnsembleClassifier.from_package(fitted.to_package("m"))
+    weighted.fine_tune(
+        LabelledSamples(samples=few, counts=counts[:n], weights=np.where(counts[:n] > 1, 10.0, 1.0))
+    )
+    assert weighted.describe_probabilities() == tuned.describe_probabilities()
     np.testing.assert_array_equal(tuned.predict(samples), fitted.predict(samples))
     losses = [
         score(split_probabilities(c.probabilities(samples))[0][n:], counts[n:]).natural_cross_entropy

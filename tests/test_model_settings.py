@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from lsst.meas.blendid.classifiers import classifier_registry
+from lsst.meas.blendid.classifiers import FeaturesSettings, TreeSettings, classifier_registry
 from lsst.meas.blendid.localizers import localizer_registry
 from lsst.meas.blendid.model_settings import ModelSettings, SettingsError, list_settings, setting
 
@@ -414,3 +414,12 @@ def test_errors_of_all_models_name_the_setting(cls: type[ModelSettings], value: 
             assert message.startswith((*known, *(one.partition(".")[0] + "." for one in known)))
         else:
             json.dumps(settings.to_dict(), allow_nan=False)
+
+
+def test_names_of_any_length_and_groups_that_are_none() -> None:
+    with pytest.raises(SettingsError) as caught:
+        TreeSettings.from_dict({"n" * 100_000: 1})
+    assert len(str(caught.value)) < 1000
+    # A file of format 1 may have anything where a group belongs.
+    with pytest.raises(SettingsError, match="^trees is 5, not a group of settings"):
+        FeaturesSettings.from_config({"trees": 5, "iterations": 100})

@@ -167,7 +167,7 @@ def label_shipped(
     part, truths, n_scenes
         As for `shipped_scenes`.
     prepare
-        As for `.scenes.label_scenes`.
+        As for `~lsst.meas.blendid.training.label_scenes`.
     step
         Only every so many of the scenes are used.
 
@@ -345,7 +345,7 @@ def add_shipped_counts(
     n_scenes: int = _COUNT_SCENES,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
-    """Learn the numbers of galaxies (`.counts.add_counts`) of shipped classifiers, the same way for all.
+    """Learn the numbers of galaxies (`add_counts`) of shipped classifiers, the same way for all.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ class BandModels:
     Raises
     ------
     ModelPackageError
-        Raised if a model cannot be read, does not fit the config, or is named for a band that it is not for.
+        Raised if a model cannot be read or used, or is named for a band that it is not for.
     """
 
     def __init__(

@@ -73,8 +73,7 @@ class BlendIdentificationTask(PipelineTask):
     Raises
     ------
     ModelPackageError
-        Raised if a configured model package cannot be read or does not fit
-        the configuration.
+        Raised if a configured model package cannot be read or used.
     """
 
     ConfigClass = BlendIdentificationConfig

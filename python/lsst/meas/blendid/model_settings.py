@@ -179,6 +179,8 @@ class ModelSettings:
                 group = values
                 for part in path:
                     group = group.setdefault(part, {})
+                    if not isinstance(group, dict):
+                        raise SettingsError(f"{part} is {_shorten(group)}, not a group of settings")
                 group[last] = value
         return cls.from_dict(values)
 
@@ -282,9 +284,8 @@ def _find_types(cls: type[ModelSettings]) -> dict[str, Any]:
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    return (
-        f"{name}: there is no such setting{did_you_mean(name, known)}; known are {', '.join(sorted(known))}"
-    )
+    shown, hint = name if len(name) <= 60 else _shorten(name), did_you_mean(name[:60], known)
+    return f"{shown}: there is no such setting{hint}; known are {', '.join(sorted(known))}"
 
 
 def _shorten(value: object) -> str:

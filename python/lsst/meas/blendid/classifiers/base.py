@@ -257,8 +257,14 @@ class BlendClassifier(TrainedPlugin, ABC):
         """
         self._learned()
         train.require_both()
+        before = self.history, self.calibration
         self.history, self.calibration = {}, None
-        self._fine_tune(train, validation, FitOptions() if options is None else options)
+        try:
+            self._fine_tune(train, validation, FitOptions() if options is None else options)
+        except BaseException:
+            # The model stays what it was.
+            self.history, self.calibration = before
+            raise
         # It is another model now.
         self.package = None
 

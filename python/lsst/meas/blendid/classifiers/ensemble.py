@@ -44,6 +44,9 @@ from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry, find_classifier
 
+_PRESENT = ("settings", "config", "columns", "prior", "calibration", "counts")
+"""What of a package is the state of the model; the rest tells where it came from."""
+
 _CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
 """Features that are the same for all footprints of an image, and that calibration may depend on."""
 
@@ -245,9 +248,15 @@ class EnsembleClassifier(BlendClassifier):
         return ("ensemble", self.settings.use_features, self.config.views, columns, self._digest)
 
     def _own_package(self, name: str) -> ModelPackage:
-        """Package of a member; it was not scored if it was made here."""
+        """Package of a member as it is now: what it was read from may have been calibrated since.
+
+        What is told of its training and its scores is that of the package it was read from, if there is one.
+        """
         member = self._members[name]
-        return member.to_package() if member.package is None else member.package
+        package = member.to_package()
+        if member.package is not None:
+            package.metadata.update({k: v for k, v in member.package.metadata.items() if k not in _PRESENT})
+        return package
 
     def _gather(self, samples: FootprintSamples, *, share: bool) -> np.ndarray:
         """Rows of inputs, float32; ``share`` what members compute with whoever else has the samples."""
@@ -340,8 +349,8 @@ class EnsembleClassifier(BlendClassifier):
         self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
     ) -> None:
         """Calibrate anew: few footprints of another kind cannot teach stackers, but what these mean."""
-        self.fit_calibration(train.samples, train.counts, method="platt", weights=train.weights)
-        self._record_prior(train.counts)
+        # Without weights, which never say what share is blended.
+        self.fit_calibration(train.samples, train.counts, method="platt")
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         stack = self._learned()

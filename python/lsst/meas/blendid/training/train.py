@@ -13,7 +13,7 @@ from __future__ import annotations
 __all__ = ("train_classifier",)
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .._suggest import did_you_mean
 from ..classifiers import FitOptions, classifier_registry
@@ -26,9 +26,6 @@ from .log import describe_inputs, describe_training, find_versions, summarize_sc
 from .scenes import LabelledScenes, Progress, SceneSource, Settings, check_sky
 from .settings import footprint_settings
 from .validation import compare_to_start, cross_validate, validate
-
-if TYPE_CHECKING:
-    pass
 
 
 def train_classifier(
