@@ -185,7 +185,13 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "--from", "logistic-i-9"), 1, "unknown model 'logistic-i-9'"),
         ((*BASE, "--from", "peaks-i-1"), 2, "is a model of the classifier 'peaks', not 'logistic'"),
         (("--from", "peaks-i-1"), 2, "--from and --out"),
-        ((*BASE, "--config-option", "nonsense=1"), 2, "nonsense"),
+        ((*BASE, "--config-option", "nonsense=1"), 2, "'nonsense=1': settings of a classifier are given by"),
+        (
+            ("--classifier", "features", "--out", "m.blendid", "-c", "iterations=100"),
+            2,
+            "--set trees.n_trees=100",
+        ),
+        ((*BASE, "--set", "nonsense=1"), 2, "--set nonsense: there is no such setting"),
         (
             ("--classifier", "logistic", "--out", "m.blendid", "--coadd", "a", "--truth", "b"),
             1,

@@ -106,7 +106,7 @@ class _Training(ABC):
         self.start = None if o.start is None else ModelPackage.read(o.start)
         self.cls: Any = self._choose()
         self.config: Any = self.cls.ConfigClass()
-        apply_overrides(self.config, [one for one in o.config_options if not one.startswith(_PREFIX)])
+        apply_overrides(self.config, _own_options(self.cls, o.config_options))
         self.settings = _choose_settings(self.cls, self.start, o.settings)
         # All that could stop the fit after hours of simulation.
         self.untrained = self.cls(self.config, settings=self.settings)
@@ -412,6 +412,20 @@ def _find_plugin(registry: PluginRegistry[Any], kind: str, name: str) -> type[Tr
         raise MisuseError(f"unknown {kind} {name!r}{did_you_mean(name, registry)}; known are {known}")
     found: type[TrainedPlugin] = registry[name]
     return found
+
+
+def _own_options(cls: type[TrainedPlugin], options: Sequence[str]) -> list[str]:
+    """Overrides that are not of the footprints; a fit of a classifier looks at none of its config."""
+    own = [one for one in options if not one.startswith(_PREFIX)]
+    if own and cls.kind == "classifier":
+        name, _, value = own[0].partition("=")
+        now = cls.SettingsClass.old_names.get(name)
+        hint = f"--set {now}={value}" if now else "--set NAME=VALUE"
+        raise MisuseError(
+            f"config option {own[0]!r}: settings of a classifier are given by {hint}; --config-option is for "
+            f"fields of the footprints, such as {_PREFIX}thresholdValue=6"
+        )
+    return own
 
 
 def _choose_settings(
