@@ -175,13 +175,7 @@ class ModelSettings:
         for key, value in config.items():
             name = cls.old_names.get(key, re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower())
             if name is not None:
-                *path, last = name.split(".")
-                group = values
-                for part in path:
-                    group = group.setdefault(part, {})
-                    if not isinstance(group, dict):
-                        raise SettingsError(f"{part} is {_shorten(group)}, not a group of settings")
-                group[last] = value
+                _put(values, name, value)
         return cls.from_dict(values)
 
     def with_options(self, options: Sequence[str]) -> Self:
@@ -212,11 +206,7 @@ class ModelSettings:
                 raise SettingsError(f"setting {_shorten(option)} is not NAME=VALUE")
             if name not in known:
                 raise SettingsError(_unknown(name, known))
-            *path, last = name.split(".")
-            group = values
-            for part in path:
-                group = group.setdefault(part, {})
-            group[last] = _parse(name, text, known[name])
+            _put(values, name, _parse(name, text, known[name]))
         return self._with_values(values)
 
     def _with_values(self, values: Mapping[str, Any]) -> Self:
@@ -281,6 +271,16 @@ def _find_types(cls: type[ModelSettings]) -> dict[str, Any]:
     return {
         name: kind for name, kind in typing.get_type_hints(cls).items() if name in cls.__dataclass_fields__
     }
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value where a name with those of its groups says."""
+    *path, last = name.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise SettingsError(f"{part} is {_shorten(values)}, not a group of settings")
+    values[last] = value
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

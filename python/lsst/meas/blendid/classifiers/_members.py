@@ -10,15 +10,26 @@
 
 from __future__ import annotations
 
-__all__ = ("pack_members", "unpack_members")
+__all__ = ("merge_flags", "pack_members", "unpack_members")
 
 from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from .._package_format import FORMAT_NAME, FORMAT_VERSION, check_metadata
 from ..model_package import ModelPackage, ModelPackageError
 
 _SEPARATOR = "__"
 """Between the name of a member and that of one of its arrays."""
+
+
+def merge_flags(*parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Flags of several classifiers by name, bool of shape (n,): set where one of them sets it."""
+    flags: dict[str, np.ndarray] = {}
+    for part in parts:
+        for name, values in part.items():
+            flags[name] = flags[name] | values if name in flags else values
+    return flags
 
 
 def pack_members(package: ModelPackage, members: Mapping[str, ModelPackage]) -> None:

@@ -38,7 +38,7 @@ from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples, SceneContext
 from ._facts import FEATURES_VERSION as FACTS_VERSION
 from ._facts import measure_facts
-from ._members import pack_members, unpack_members
+from ._members import merge_flags, pack_members, unpack_members
 from ._stack import StackInputs, StackSettings, fit_stack, member_columns, predict_stack, validate_stack
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
 from .fitting import FitOptions, LabelledSamples
@@ -370,11 +370,8 @@ class EnsembleClassifier(BlendClassifier):
         return tuple(found.values())
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
-        flags = super().find_flags(samples)
-        for member in self._members.values():
-            for name, values in member.find_flags(samples).items():
-                flags[name] = flags[name] | values if name in flags else values
-        return flags
+        members = self._members.values()
+        return merge_flags(super().find_flags(samples), *(member.find_flags(samples) for member in members))
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
         if self.settings.use_features and (missing := set(_CONDITIONS) - set(self.columns["features"])):

@@ -30,7 +30,7 @@ from lsst.pex.config import registerConfigurable
 from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples
-from ._members import pack_members, unpack_members
+from ._members import merge_flags, pack_members, unpack_members
 from .base import BlendClassifier, BlendClassifierConfig, split_probabilities
 from .fitting import FitOptions, LabelledSamples
 from .registry import classifier_registry
@@ -195,10 +195,9 @@ class HierarchyClassifier(BlendClassifier):
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         flags = super().find_flags(samples)
-        if "several" in self._members:
-            for name, values in self._members["several"].find_flags(samples).items():
-                flags[name] = flags[name] | values if name in flags else values
-        return flags
+        if "several" not in self._members:
+            return flags
+        return merge_flags(flags, self._members["several"].find_flags(samples))
 
     def _load(self, package: ModelPackage) -> None:
         packages = unpack_members(package, list(QUESTIONS), optional=True)
