@@ -41,7 +41,7 @@ from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
-from lsst.meas.blendid.training import clipped_footprints, dial_scenes, label_scenes, simulated_scenes
+from lsst.meas.blendid.training import clipped_footprints, label_scenes, randomized_scenes, simulated_scenes
 
 SIZES = ("cosmodc2", "1.6x", "large")
 
@@ -99,7 +99,9 @@ def main() -> None:
         for split in ("train", "validation")
     }
     train = label_scenes(
-        dial_scenes(options.scenes, seed=71_000, truths=truths["train"], split="train", size=options.size),
+        randomized_scenes(
+            options.scenes, seed=71_000, truths=truths["train"], split="train", size=options.size
+        ),
         (clipped_footprints(), FootprintConfig()),
         prepare=prepare,
     )

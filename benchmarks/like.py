@@ -34,11 +34,11 @@ from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene, get_survey
 from lsst.meas.blendid.training import (
     LabelledScenes,
     SceneSource,
-    dial_scenes,
     footprint_settings,
     label_scenes,
     like_scenes,
     measure_coadd,
+    randomized_scenes,
     simulated_scenes,
     train_classifier,
 )
@@ -95,7 +95,7 @@ def main() -> None:
     )
     train = {
         "like": label("like", list(like_scenes(coadd, args.scenes, seed=SEEDS["like"])), "variance"),
-        "dial": label("dial", list(dial_scenes(args.scenes, seed=SEEDS["dial"])), "both"),
+        "dial": label("dial", list(randomized_scenes(args.scenes, seed=SEEDS["dial"])), "both"),
     }
     test = {
         sizes: label(

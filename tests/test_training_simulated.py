@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Scenes on the dial, and scenes like a coadd."""
+"""Randomised scenes, and scenes like a coadd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
 from lsst.meas.blendid.simulation import find_truth_scene, get_survey, simulate_scene
-from lsst.meas.blendid.training import dial_scenes, like_scenes, measure_coadd, mixed_dial_scenes
+from lsst.meas.blendid.training import like_scenes, measure_coadd, mixed_randomized_scenes, randomized_scenes
 
 SURVEY = dataclasses.replace(get_survey("i"), fwhm=0.93, n_exposures=30)
 
@@ -62,7 +62,7 @@ def test_scenes_are_like_it(coadd: Path) -> None:
     depths = -2.5 * np.log10(np.array([s.sky_sigma for s in surveys]) / found.noise_sigma)
     assert 0.97 <= widths.min() < 0.99 and 1.01 < widths.max() <= 1.03
     assert -0.1 <= depths.min() < -0.03 and 0.03 < depths.max() <= 0.1
-    # Their galaxies are those of many universes.
+    # Their galaxies are drawn anew for each.
     assert len({str(s.size_model) for s in scenes}) > 6
     assert [s.survey for s in like_scenes(found, 3, seed=4, size=300)] == [s.survey for s in scenes[:3]]
     scene = scenes[0].load()
@@ -90,8 +90,8 @@ def test_noise_that_cannot_be_simulated(tmp_path: Path) -> None:
         measure_coadd(tmp_path / "flat.fits", psf_fwhm=0.7, pixel_scale=0.2)
 
 
-def test_the_dial_covers_what_it_says() -> None:
-    scenes = dial_scenes(200, seed=1)
+def test_the_ranges_are_covered() -> None:
+    scenes = randomized_scenes(200, seed=1)
     surveys = [s.survey for s in scenes if not isinstance(s.survey, str)]
     nominal = get_survey("i")
     assert 0.4 < np.mean([s == nominal for s in surveys]) < 0.6
@@ -100,24 +100,26 @@ def test_the_dial_covers_what_it_says() -> None:
     assert 0.6 <= widths.min() < 0.65 and 1.35 < widths.max() <= 1.4
     assert 10 <= visits.min() < 15 and 300 < visits.max() <= 400
     # The first scenes of a longer list are those of a shorter one.
-    assert [s.seed for s in dial_scenes(5, seed=1)] == [s.seed for s in scenes[:5]]
-    assert {s.seed for s in dial_scenes(200, seed=2)}.isdisjoint(s.seed for s in scenes)
+    assert [s.seed for s in randomized_scenes(5, seed=1)] == [s.seed for s in scenes[:5]]
+    assert {s.seed for s in randomized_scenes(200, seed=2)}.isdisjoint(s.seed for s in scenes)
 
 
 def test_numbers_of_either_kind(shared_data: Path) -> None:
     truths = [find_truth_scene(number, shared_data) for number in (1, 2)]
     for n, draws in ((0, 2), (3, 1), (1, 2)):
-        scenes = mixed_dial_scenes(n, seed=1, truths=truths, draws=draws, split="train")
+        scenes = mixed_randomized_scenes(n, seed=1, truths=truths, draws=draws, split="train")
         parametric = [s for s in scenes if s.source == "parametric"]
         assert len(parametric) == n and all(s.split is None for s in parametric)
         used = [s.source for s in scenes if s.source != "parametric"]
         assert sorted(map(str, used)) == sorted(map(str, truths * draws))
-    assert [s.seed for s in mixed_dial_scenes(4, seed=1)] == [s.seed for s in dial_scenes(4, seed=1)]
+    assert [s.seed for s in mixed_randomized_scenes(4, seed=1)] == [
+        s.seed for s in randomized_scenes(4, seed=1)
+    ]
 
 
-def test_seeing_and_depth_of_the_dial_vary_alone_and_together() -> None:
+def test_seeing_and_depth_vary_alone_and_together() -> None:
     nominal = get_survey("i")
-    surveys = [scene.survey for scene in dial_scenes(240, seed=5, size=300)]
+    surveys = [scene.survey for scene in randomized_scenes(240, seed=5, size=300)]
     kinds = [
         (survey.fwhm != nominal.fwhm, survey.n_exposures != nominal.n_exposures)
         for survey in surveys

@@ -36,9 +36,9 @@ from lsst.meas.blendid.training import (
     LabelledScenes,
     SimulatedScene,
     clipped_footprints,
-    dial_scenes,
     footprint_settings,
     label_scenes,
+    randomized_scenes,
     simulated_scenes,
     train_classifier,
     train_localizer,
@@ -103,9 +103,9 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 
 _CLASSIFIERS = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
 
-_SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation dial": 53_000}
+_SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation randomized": 53_000}
 _VALIDATION_DRAWS = 2
-_VALIDATION_DIAL = 18
+_RANDOMIZED = 18
 _COUNT_SCENES = 48
 """Training scenes that numbers of galaxies are learned from: half of them with the clustering of the sky."""
 
@@ -116,10 +116,10 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     Parameters
     ----------
     part
-        "train": scenes of many universes, every other one with the galaxies of the training sky.
+        "train": randomised scenes, every other one with the galaxies of the training sky.
         "stack": others, all of the parametric catalogue.
         "validation": the validation sky with three sizes of galaxies at the usual seeing and depth, and
-        scenes of many universes.
+        randomised scenes.
     truths
         Folder of the truths of Buchanan et al. 2022 (that of ``$BLENDID_DATA`` if `None`).
     n_scenes
@@ -138,13 +138,13 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 
     if part == "stack":
-        return dial_scenes(n_scenes, seed=_SEEDS[part])
+        return randomized_scenes(n_scenes, seed=_SEEDS[part])
     paths = [find_truth_scene(scene, truths) for scene in SKY_SPLIT[part]]
     if part == "train":
-        return dial_scenes(n_scenes, seed=_SEEDS[part], truths=paths, split=part)
+        return randomized_scenes(n_scenes, seed=_SEEDS[part], truths=paths, split=part)
     return [
         *simulated_scenes(paths, draws=_VALIDATION_DRAWS, seed=_SEEDS[part], split=part),
-        *dial_scenes(_VALIDATION_DIAL, seed=_SEEDS["validation dial"], truths=paths, split=part),
+        *randomized_scenes(_RANDOMIZED, seed=_SEEDS["validation randomized"], truths=paths, split=part),
     ]
 
 
@@ -153,8 +153,8 @@ def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
     both = footprint_settings("both")
     if part != "validation":
         return both
-    n_dial = _VALIDATION_DIAL
-    return [clipped_footprints()] * (n_scenes - n_dial) + [both[i % len(both)] for i in range(n_dial)]
+    n_random = _RANDOMIZED
+    return [clipped_footprints()] * (n_scenes - n_random) + [both[i % len(both)] for i in range(n_random)]
 
 
 def label_shipped(

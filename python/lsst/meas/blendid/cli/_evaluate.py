@@ -162,7 +162,7 @@ def _configs(request: Request) -> tuple[SceneConfig, FootprintConfig | SettingsO
 def _groups(request: Request, config: SceneConfig) -> list[_Group]:
     """What is to be scored, in the order of the report."""
     from ..simulation import SIZE_MODELS, find_truth_scene, get_survey
-    from ..training import FileScene, dial_scenes, simulated_scenes
+    from ..training import FileScene, randomized_scenes, simulated_scenes
 
     cross = "each footprint by a fit to the other blocks of sky of the same scenes"
     if request.coadds:
@@ -175,7 +175,7 @@ def _groups(request: Request, config: SceneConfig) -> list[_Group]:
         return [_Group("stamps", (), (), "the training stamps of the same sets")]
     if request.n_dial is not None:
         dial, fit = (
-            dial_scenes(n, seed=first + request.seed, size=request.size, band=request.band)
+            randomized_scenes(n, seed=first + request.seed, size=request.size, band=request.band)
             for n, first in ((request.n_dial, _FIRST_SEED), (max(request.n_dial, 8), _BASELINE_SEED))
         )
         return [_Group("dial", dial, fit, f"{len(fit)} other scenes of the dial")]

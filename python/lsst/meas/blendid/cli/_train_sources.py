@@ -92,11 +92,11 @@ def _simulate(
 ) -> Sequence[SceneSource]:
     """Scenes on the dial, or in one universe."""
     from ..simulation import find_truth_scene, get_survey
-    from ..training import mixed_dial_scenes, simulated_scenes
+    from ..training import mixed_randomized_scenes, simulated_scenes
 
     paths = [find_truth_scene(number, o.truths) for number in truths]
     if o.dial:
-        return mixed_dial_scenes(
+        return mixed_randomized_scenes(
             n_parametric,
             seed=seed,
             truths=paths,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = (
     "ButlerScene",
-    "Dial",
+    "DomainRanges",
     "FileScene",
     "LabelledScenes",
     "Scene",
@@ -20,14 +20,14 @@ __all__ = (
     "SimulatedScene",
     "choose_settings",
     "clipped_footprints",
-    "dial_scenes",
+    "randomized_scenes",
     "find_butler_scenes",
     "fine_tune",
     "footprint_settings",
     "label_scenes",
     "like_scenes",
     "measure_coadd",
-    "mixed_dial_scenes",
+    "mixed_randomized_scenes",
     "read_labels",
     "read_truth",
     "settings_of_image",
@@ -51,12 +51,12 @@ from .settings import (
     settings_of_model,
 )
 from .simulated import (
-    Dial,
+    DomainRanges,
     SimulatedScene,
-    dial_scenes,
     like_scenes,
     measure_coadd,
-    mixed_dial_scenes,
+    mixed_randomized_scenes,
+    randomized_scenes,
     simulated_scenes,
 )
 from .train import train_classifier

@@ -74,7 +74,7 @@ def footprint_settings(noise: str = "both") -> list[FootprintConfig]:
     -------
     settings
         Settings to deal out to scenes in turn.  Of "both" each twice, since of the scenes of
-        `.simulated.dial_scenes` every other one is of the same kind.
+        `.simulated.randomized_scenes` every other one is of the same kind.
 
     Raises
     ------

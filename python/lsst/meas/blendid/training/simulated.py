@@ -12,12 +12,12 @@ from __future__ import annotations
 
 __all__ = (
     "CoaddProperties",
-    "Dial",
+    "DomainRanges",
     "SimulatedScene",
-    "dial_scenes",
+    "randomized_scenes",
     "like_scenes",
     "measure_coadd",
-    "mixed_dial_scenes",
+    "mixed_randomized_scenes",
     "simulated_scenes",
 )
 
@@ -182,8 +182,8 @@ def simulated_scenes(
 
 
 @dataclass(frozen=True)
-class Dial:
-    """Ranges that the scenes of a training set are drawn from.
+class DomainRanges:
+    """Ranges that galaxies, seeing and depth of randomised scenes are drawn from.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ _JOINT_SHARE = 0.25
 """Share of the scenes with the sizes of the joint model of cosmoDC2, times a factor."""
 
 
-def dial_scenes(
+def randomized_scenes(
     n_scenes: int,
     *,
     seed: int,
@@ -234,17 +234,17 @@ def dial_scenes(
     split: str | None = None,
     size: int = 2048,
     band: str = "i",
-    dial: Dial | None = None,
+    ranges: DomainRanges | None = None,
 ) -> list[SimulatedScene]:
-    """List scenes to simulate, each of a universe of its own.
+    """List scenes to simulate, each with galaxies, seeing and depth of its own (domain randomisation).
 
     Parameters
     ----------
     n_scenes
         Number of scenes.
     seed
-        Seed of the universes and the scenes; the first scenes of a longer list are those of a
-        shorter one.
+        Seed of what is drawn for each scene, and of the scenes; the first scenes of a longer list are those
+        of a shorter one.
     truths
         Truth scenes that half of the scenes take their galaxies' positions and magnitudes from, in
         turn; the other half, or all if there are none, are drawn from the parametric catalogue.
@@ -254,8 +254,8 @@ def dial_scenes(
         Side of a scene, pixels.
     band
         Band.
-    dial
-        Ranges; the default ones if `None`.
+    ranges
+        What galaxies, seeing and depth are drawn from; the default ranges if `None`.
 
     Returns
     -------
@@ -265,24 +265,25 @@ def dial_scenes(
     from ..simulation import SIZE_MODELS, SizeModel, get_survey
     from ..simulation.config import SceneConfig
 
-    dial = Dial() if dial is None else dial
+    ranges = DomainRanges() if ranges is None else ranges
     small, large = SIZE_MODELS["cosmodc2"], SIZE_MODELS["large"]
     scenes = []
     for i in range(n_scenes):
         rng = np.random.default_rng([seed, i])
         survey = get_survey(band)
         kind = rng.random()
-        if kind >= dial.nominal_share:
-            third = 3.0 * (kind - dial.nominal_share) / (1.0 - dial.nominal_share)
-            fwhm = round(rng.uniform(*dial.fwhm), 3)
-            n_exposures = round(float(np.exp(rng.uniform(*np.log(dial.exposures)))))
+        if kind >= ranges.nominal_share:
+            third = 3.0 * (kind - ranges.nominal_share) / (1.0 - ranges.nominal_share)
+            fwhm = round(rng.uniform(*ranges.fwhm), 3)
+            n_exposures = round(float(np.exp(rng.uniform(*np.log(ranges.exposures)))))
             if third < 2.0:
                 survey = dataclasses.replace(survey, n_exposures=n_exposures)
             if third >= 1.0:
                 survey = dataclasses.replace(survey, fwhm=fwhm)
-        place = rng.uniform(*dial.sizes)
+        place = rng.uniform(*ranges.sizes)
         config = SceneConfig()
         size_model: str | SizeModel = SizeModel(
+            # The name by which packages and truth tables know these sizes.
             f"dial-{place:.3f}",
             float(small.radius_24 * (large.radius_24 / small.radius_24) ** place),
             float(small.slope + (large.slope - small.slope) * place + rng.normal(0.0, 0.01)),
@@ -291,11 +292,11 @@ def dial_scenes(
         if rng.random() < _JOINT_SHARE:
             size_model = "cosmodc2-galaxies"
             config.population.sizeScale = float(3.0 ** np.clip(place, 0.0, 1.0))
-        config.population.countsScale = float(np.exp(rng.uniform(*np.log(dial.counts))))
-        clustering = float(rng.uniform(*dial.clustering))
-        if rng.random() < dial.stars_share:
-            config.population.starDensity = float(rng.uniform(0.0, dial.star_density))
-        if rng.random() < dial.clumpy_share:
+        config.population.countsScale = float(np.exp(rng.uniform(*np.log(ranges.counts))))
+        clustering = float(rng.uniform(*ranges.clustering))
+        if rng.random() < ranges.stars_share:
+            config.population.starDensity = float(rng.uniform(0.0, ranges.star_density))
+        if rng.random() < ranges.clumpy_share:
             config.population.clumpyFraction = float(rng.uniform(0.0, 0.5))
         from_truth = bool(truths) and i % 2 == 0
         # A truth scene has positions of its own.
@@ -314,7 +315,7 @@ def dial_scenes(
     return scenes
 
 
-def mixed_dial_scenes(
+def mixed_randomized_scenes(
     n_parametric: int,
     *,
     seed: int,
@@ -324,14 +325,14 @@ def mixed_dial_scenes(
     size: int = 2048,
     band: str = "i",
 ) -> list[SimulatedScene]:
-    """List scenes of many universes, with numbers of one's own of either kind.
+    """List randomised scenes, with numbers of one's own of either kind.
 
     Parameters
     ----------
     n_parametric
         Number of scenes of the parametric catalogue.
     seed, split, size, band
-        As for `dial_scenes`.
+        As for `randomized_scenes`.
     truths
         Truth scenes.
     draws
@@ -344,8 +345,8 @@ def mixed_dial_scenes(
     """
     n_truth = len(truths) * draws
     if not n_truth:
-        return dial_scenes(n_parametric, seed=seed, size=size, band=band)
-    pairs = dial_scenes(
+        return randomized_scenes(n_parametric, seed=seed, size=size, band=band)
+    pairs = randomized_scenes(
         2 * max(n_truth, n_parametric), seed=seed, truths=truths, split=split, size=size, band=band
     )
     return [scene for i, scene in enumerate(pairs) if i // 2 < (n_parametric if i % 2 else n_truth)]
@@ -510,7 +511,7 @@ def like_scenes(
     Returns
     -------
     scenes
-        Scenes with the galaxies of `.simulated.dial_scenes` and the PSF and depth of the coadd; with
+        Scenes with the galaxies of `.simulated.randomized_scenes` and the PSF and depth of the coadd; with
         the depth of the survey as it is if that of the coadd is not known.
     """
     from ..simulation import get_survey
@@ -524,7 +525,8 @@ def like_scenes(
         # The noise goes with the root of the time where it is that of the sky.
         factor = (survey.sky_sigma / properties.noise_sigma) ** 2
         survey = dataclasses.replace(survey, exposure_time=survey.exposure_time * factor)
-    scenes = dial_scenes(n_scenes, seed=seed, size=size, band=properties.band, dial=Dial(nominal_share=1.0))
+    ranges = DomainRanges(nominal_share=1.0)
+    scenes = randomized_scenes(n_scenes, seed=seed, size=size, band=properties.band, ranges=ranges)
     rng = np.random.default_rng([seed, 1])
     drawn = []
     for scene in scenes:
