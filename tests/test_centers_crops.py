@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.centers.crops import IGNORED, CropMaker, check_centers, tile_states
+from lsst.meas.blendid.centers.crops import CropMaker, check_centers, tile_states
 from lsst.meas.blendid.centers.inputs import CONTEXT_NAMES, SCALAR_NAMES
+from lsst.meas.blendid.centers.network import IGNORED
 
 N_SCALARS = len(SCALAR_NAMES)
 

@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.centers.crops import IGNORED
+from lsst.meas.blendid.centers.candidates import count_probabilities, pool_maps, tile_labels
 from lsst.meas.blendid.centers.inputs import CONTEXT_NAMES, SCALAR_NAMES
-from lsst.meas.blendid.centers.loss import balanced_loss, make_losses
 from lsst.meas.blendid.centers.maps import MapWeights, run_maps
 from lsst.meas.blendid.centers.network import (
+    IGNORED,
     NetworkShape,
+    balanced_loss,
     build_head,
     build_map_network,
     build_training_network,
     head_layers,
+    make_losses,
     pooled_size,
     weight_shapes,
 )
-from lsst.meas.blendid.centers.pooling import count_probabilities, pool_maps, tile_labels
 from lsst.meas.blendid.networks import get_arrays, import_keras
 
 SHAPE = NetworkShape(widths=(4, 6), blocks=(1, 2), embedding=3, hidden=(7,))

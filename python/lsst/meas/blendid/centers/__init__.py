@@ -42,7 +42,15 @@ __all__ = (
     "weight_shapes",
 )
 
-from .candidates import CENTER_COLUMNS, Candidates, describe_candidates, find_candidates
+from .candidates import (
+    CENTER_COLUMNS,
+    Candidates,
+    count_probabilities,
+    describe_candidates,
+    find_candidates,
+    pool_maps,
+    tile_labels,
+)
 from .crops import CropMaker
 from .inputs import (
     CONTEXT_NAMES,
@@ -55,6 +63,4 @@ from .inputs import (
 )
 from .map_network import MapNetwork, MapReading
 from .network import NetworkSettings, NetworkShape, build_head, build_map_network, weight_shapes
-from .pooling import count_probabilities, pool_maps, tile_labels
-from .training import TrainingSettings, train_network
-from .tuning import tune_head
+from .training import TrainingSettings, train_network, tune_head

@@ -10,19 +10,17 @@
 
 from __future__ import annotations
 
-__all__ = ("IGNORED", "CropMaker", "check_centers")
+__all__ = ("CropMaker", "check_centers")
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from .candidates import tile_labels
 from .inputs import CONTEXT_NAMES, SCALAR_NAMES
-from .network import N_PLANES
-from .pooling import tile_labels
-from .views import turn
+from .map_network import turn
+from .network import IGNORED, N_PLANES
 
-IGNORED = -1
-"""Class of a row that stands for no footprint."""
 _UNKNOWN_DEPTH = 0.1
 """Share of the crops that are shown without their depth, as images without zero point are."""
 

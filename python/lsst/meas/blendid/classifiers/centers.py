@@ -51,8 +51,7 @@ from ..centers import (
 )
 from ..centers.crops import check_centers
 from ..centers.inputs import standard_scale, standardize
-from ..centers.loss import balanced_loss
-from ..centers.network import head_layers, pooled_size
+from ..centers.network import balanced_loss, head_layers, pooled_size
 from ..centers.training import describe_data
 from ..labels import N_CLASSES
 from ..model_settings import ModelSettings, SettingsError, setting
