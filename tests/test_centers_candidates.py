@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""From maps of the centre network to candidates and numbers of footprints."""
+"""Tests of what is made of maps: candidates and numbers of footprints."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The map network: turned and mirrored images, and what is read once for all that ask."""
+"""Tests of the map network: turned and mirrored images, and what is read once for all that ask."""
 
 from __future__ import annotations
 

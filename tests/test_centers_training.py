@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Training of the centre network, and fine-tuning of its head."""
+"""Tests of the training of the centre network, and of the fine-tuning of its head."""
 
 from __future__ import annotations
 

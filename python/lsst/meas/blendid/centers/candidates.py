@@ -32,6 +32,36 @@ from .._jit import njit
 
 N_SUMS = 4
 """Numbers of a footprint from the probabilities of its tiles: sum, sum of squares, largest, variance."""
+_SEPARATIONS = ("12", "13", "23")
+CENTER_COLUMNS = (
+    "center_p1",
+    "center_p2",
+    "center_p3",
+    *(f"center_separation_{pair}" for pair in _SEPARATIONS),
+    *(f"center_separation_{pair}_sigma" for pair in _SEPARATIONS),
+    "center_sum_p",
+    "center_sum_p2",
+    "center_largest_p",
+    "center_n_likely",
+    "center_n_possible",
+    "center_p_n_0",
+    "center_p_n_1",
+    "center_p_n_2",
+    "center_p_n_3",
+    "center_p_n_4",
+    "center_log_odds",
+)
+"""What `describe_candidates` gives: probabilities of the three best candidates (0 for none), their
+separations [pixel] and [PSF sigma] (NaN without), sum, sum of squares and largest of the tiles'
+probabilities, number of candidates over 0.5 and over 0.1, P(N = 0 … >= 4), and the log-odds of N >= 2."""
+_LEAST = 0.01
+"""Tiles of a smaller probability belong to no candidate."""
+_DOUBLE = 1.05
+"""Candidates of a larger sum may be two galaxies."""
+_APART = (1.0, 3.0)
+"""Least and largest distance of the two [pixel]."""
+_RADIUS_SIGMA = 1.5
+"""Tiles that are closer to a candidate than this belong to it [PSF sigma]."""
 
 
 @njit(nogil=True)
@@ -208,39 +238,6 @@ def count_probabilities(inputs: np.ndarray, layers: list[tuple[np.ndarray, np.nd
         x = x @ kernel + bias
     odds = np.exp(x - x.max(axis=1, keepdims=True, initial=-np.inf))
     return odds / odds.sum(axis=1, keepdims=True)
-
-
-_SEPARATIONS = ("12", "13", "23")
-CENTER_COLUMNS = (
-    "center_p1",
-    "center_p2",
-    "center_p3",
-    *(f"center_separation_{pair}" for pair in _SEPARATIONS),
-    *(f"center_separation_{pair}_sigma" for pair in _SEPARATIONS),
-    "center_sum_p",
-    "center_sum_p2",
-    "center_largest_p",
-    "center_n_likely",
-    "center_n_possible",
-    "center_p_n_0",
-    "center_p_n_1",
-    "center_p_n_2",
-    "center_p_n_3",
-    "center_p_n_4",
-    "center_log_odds",
-)
-"""What `describe_candidates` gives: probabilities of the three best candidates (0 for none), their
-separations [pixel] and [PSF sigma] (NaN without), sum, sum of squares and largest of the tiles'
-probabilities, number of candidates over 0.5 and over 0.1, P(N = 0 … >= 4), and the log-odds of N >= 2."""
-
-_LEAST = 0.01
-"""Tiles of a smaller probability belong to no candidate."""
-_DOUBLE = 1.05
-"""Candidates of a larger sum may be two galaxies."""
-_APART = (1.0, 3.0)
-"""Least and largest distance of the two [pixel]."""
-_RADIUS_SIGMA = 1.5
-"""Tiles that are closer to a candidate than this belong to it [PSF sigma]."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ IGNORED = -1
 """Class of a row of a batch that stands for no footprint."""
 N_STATES = 5
 """States of a tile of 2 x 2 pixels: no centre, or one in pixel (0, 0), (0, 1), (1, 0), (1, 1) [y, x]."""
+_FEWEST_CENTERS = 10.0
+"""Added to the number of centres in a batch, so that empty crops weigh no more than others."""
 
 
 @dataclass(frozen=True)
@@ -351,10 +353,6 @@ def build_training_network(
     counts = head(keras.layers.Concatenate(name="join")([pooled, scalars, spread]))
     inputs = {"planes": planes, "context": context, "segment": segment, "inside": inside, "scalars": scalars}
     return keras.Model(inputs, {"tiles": tiles, "counts": counts}, name="training")
-
-
-_FEWEST_CENTERS = 10.0
-"""Added to the number of centres in a batch, so that empty crops weigh no more than others."""
 
 
 def make_losses(keras: Any, *, blended_weight: float) -> dict[str, Callable[[Any, Any], Any]]:

@@ -46,6 +46,15 @@ _LARGEST_GRADIENT = 1.0
 """Longer gradients of a weight array are shortened to this."""
 
 Weights = dict[str, np.ndarray]
+_PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""Strengths of the pull towards the weights that it starts from, weakest first."""
+_FOLDS = 5
+"""Parts of the cross-validation."""
+_SURE = 1.5
+"""Standard errors that tuning has to gain; measured: 1 does harm with 60 footprints, 2 leaves out gains."""
+_LARGEST = 20_000
+"""Most footprints that the strength is chosen on."""
+Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,18 +287,6 @@ def train_network(
         numbers = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
         say(f"epoch {state.epoch}/{n_epochs}: {numbers}{' *' if state.best_epoch == state.epoch else ''}")
     return dict(zip(names, state.best, strict=True)), state.history
-
-
-_PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-"""Strengths of the pull towards the weights that it starts from, weakest first."""
-_FOLDS = 5
-"""Parts of the cross-validation."""
-_SURE = 1.5
-"""Standard errors that tuning has to gain; measured: 1 does harm with 60 footprints, 2 leaves out gains."""
-_LARGEST = 20_000
-"""Most footprints that the strength is chosen on."""
-
-Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 def _loss(

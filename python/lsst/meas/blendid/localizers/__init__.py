@@ -36,8 +36,7 @@ __all__ = (
 from .base import BlendLocalizer, BlendLocalizerConfig, Positions
 from .centers import CentersLocalizer, CentersLocalizerConfig, CentersLocalizerSettings
 from .consistency import expected_counts, several_mean, tilt_probabilities
-from .locating import locate_peaks
-from .merging import merge_peaks
+from .locating import locate_peaks, merge_peaks
 from .objects import OBJECT_COLUMNS
 from .peaks import PeaksLocalizer, PeaksLocalizerConfig
 from .registry import ENTRY_POINT_GROUP, find_localizer, localizer_registry

@@ -10,17 +10,115 @@
 
 from __future__ import annotations
 
-__all__ = ("locate_peaks",)
+__all__ = (
+    "locate_peaks",
+    "merge_peaks",
+)
 
 import dataclasses
 
 import numpy as np
 
-from ..located_peaks import LocatedPeaks
+from ..footprints import DetectionResult
+from ..located_peaks import PEAK_FIELDS, LocatedPeaks, take_detected
 from ..samples import FootprintSamples
-from .base import BlendLocalizer
+from .base import BlendLocalizer, Positions
 from .consistency import expected_counts, several_mean, tilt_probabilities
-from .merging import merge_peaks
+from .objects import match_in_footprints
+
+
+def merge_peaks(
+    result: DetectionResult,
+    positions: Positions,
+    *,
+    match_radius: float,
+    min_probability: float,
+    max_inferred: int,
+    usable: np.ndarray | None = None,
+) -> LocatedPeaks:
+    """Put detected peaks and positions of a localiser together: one object is one peak.
+
+    Parameters
+    ----------
+    result
+        An image with its n footprints.
+    positions
+        What a localiser says of them.
+    match_radius
+        Largest distance between a peak and a position that mean the same object, PSF sigma.
+    min_probability
+        Positions without a detected peak become inferred peaks from this probability on.
+    max_inferred
+        Most inferred peaks of a footprint.
+    usable : `numpy.ndarray`, shape (n,), bool, optional
+        Footprints that probabilities are given for; all by default.  The peaks of the others stay, with NaN.
+
+    Returns
+    -------
+    located
+        The peaks.
+
+    Notes
+    -----
+    Peaks and positions are matched one to one within each footprint, the closest pair first.  A detected peak
+    keeps its place and takes the probability and covariance of its partner; without a partner it has the
+    probability 0: the localiser knows of nothing there.  A position outside the pixels of its footprint, as
+    at a ragged rim, is left out.
+    """
+    footprints = result.footprints
+    n = len(footprints)
+    usable = np.ones(n, dtype=bool) if usable is None else usable
+    if len(positions) and positions.row[-1] >= n:
+        raise ValueError(f"there are positions for footprint {positions.row[-1]}, and {n} footprints")
+    peaks = take_detected(result)
+    start = np.searchsorted(positions.row, np.arange(n + 1))
+    partner = match_in_footprints(
+        footprints.peak_start,
+        peaks["f_x"],
+        peaks["f_y"],
+        start,
+        positions.x,
+        positions.y,
+        match_radius * result.psf.sigma,
+    )
+    has, known = partner >= 0, usable[peaks["footprint_id"] - 1]
+    peaks["probability"][known] = 0.0
+    for name in ("probability", "xx", "yy", "xy"):
+        peaks[name][has & known] = getattr(positions, name)[partner[has & known]]
+    for axis in "xy":
+        own = getattr(positions, f"candidate_{axis}")
+        own = getattr(positions, axis) if own is None else own
+        peaks[f"candidate_{axis}"][has & known] = own[partner[has & known]]
+    alone = np.ones(len(positions), dtype=bool)
+    alone[partner[has]] = False
+    alone &= usable[positions.row] & (positions.probability >= min_probability)
+    chosen = np.flatnonzero(alone)
+    column = np.rint(positions.x[chosen]).astype(np.int64) - result.xy0[0]
+    line = np.rint(positions.y[chosen]).astype(np.int64) - result.xy0[1]
+    ny, nx = footprints.shape
+    inside = (column >= 0) & (column < nx) & (line >= 0) & (line < ny)
+    inside[inside] = footprints.labels[line[inside], column[inside]] == positions.row[chosen[inside]] + 1
+    chosen, column, line = chosen[inside], column[inside], line[inside]
+    order = np.lexsort((-positions.probability[chosen], positions.row[chosen]))
+    chosen, column, line = chosen[order], column[order], line[order]
+    row = positions.row[chosen]
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    too_many = np.zeros(n, dtype=bool)
+    too_many[row[rank >= max_inferred]] = True
+    kept = rank < max_inferred
+    chosen, column, line = chosen[kept], column[kept], line[kept]
+    inferred = np.zeros(len(chosen), PEAK_FIELDS)
+    inferred["footprint_id"] = positions.row[chosen] + 1
+    inferred["i_x"], inferred["i_y"] = column + result.xy0[0], line + result.xy0[1]
+    inferred["f_x"], inferred["f_y"] = positions.x[chosen], positions.y[chosen]
+    inferred["candidate_x"], inferred["candidate_y"] = inferred["f_x"], inferred["f_y"]
+    for name in ("probability", "xx", "yy", "xy"):
+        inferred[name] = getattr(positions, name)[chosen]
+    inferred["is_inferred"] = True
+    if len(chosen):
+        inferred["peak_value"] = result.smoothed[line, column]
+        inferred["significance"] = result.significance[line, column]
+    return LocatedPeaks(np.concatenate([peaks, inferred]), too_many)
 
 
 def locate_peaks(

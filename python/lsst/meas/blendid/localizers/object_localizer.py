@@ -27,10 +27,9 @@ from ..model_settings import ModelSettings, setting
 from ..peak_matching import GalaxyList
 from ..samples import FootprintSamples, SceneContext
 from .base import BlendLocalizer, BlendLocalizerSettings, Positions
-from .consistency import several_mean
+from .consistency import TailFactor, several_mean
 from .objects import OBJECT_COLUMNS, Objects, describe_objects, list_objects
 from .scoring import ObjectScorer, ScorerSettings, label_objects
-from .tail import TailFactor
 
 _FLOOR = 0.02
 """Variance of the position of a very bright peak [PSF sigma²]: half a tenth of a pixel, rounded profiles."""
