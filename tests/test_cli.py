@@ -28,6 +28,7 @@ from lsst.meas.blendid.cli import _main as main_module
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, common_options, describe_error, make_output_folder
 from lsst.meas.blendid.cli._main import _COMMANDS
+from lsst.meas.blendid.cli._options import REPLACED, CommandWithHints
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.training.label_tables import read_labels
 
@@ -72,6 +73,51 @@ def test_misuse_exits_2(args: tuple[str, ...]) -> None:
     assert status == 2
     assert "Error:" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("--coadd", "a.fits"), "there is no option --coadd any more: give the files as DATA"),
+        (("data", "--coadd=a.fits", "--size", "3"), "there is no option --coadd any more: give the files"),
+        (("--no-dial",), "there is no option --no-dial any more: say --one-sky"),
+        (("--coads", "a.fits"), "No such option '--coads'."),
+        (("--siz", "3"), "No such option '--siz'. Did you mean '--size'?"),
+    ],
+)
+def test_options_that_are_gone_tell_what_to_give(args: tuple[str, ...], text: str) -> None:
+    replaced = {"--coadd": "give the files as DATA", "--no-dial": "say --one-sky"}
+
+    @click.command(cls=CommandWithHints, replaced=replaced)
+    @click.argument("data", nargs=-1)
+    @click.option("--size", type=int)
+    def command(data: tuple[str, ...], size: int | None) -> None:
+        click.echo(f"{data} {size}")
+
+    result = CliRunner().invoke(command, list(args))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert text in result.stderr
+    assert CliRunner().invoke(command, ["a", "--size", "3"]).stdout == "('a',) 3\n"
+
+
+def test_no_option_is_said_to_be_gone_that_there_is() -> None:
+    for name, replaced in REPLACED.items():
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        assert not set(replaced) & {flag for option in command.params for flag in option.opts}
+
+
+@pytest.mark.parametrize("option", ["zero_point", "config_options", "jobs"])
+def test_shared_options_are_the_same_everywhere(option: str) -> None:
+    """One flag, one kind of value, one placeholder, in whatever command has it."""
+    kinds = set()
+    for name in _COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        for param in command.params:
+            if isinstance(param, click.Option) and param.name == option:
+                kinds.add((tuple(param.opts), repr(param.type), param.metavar, param.default))
+    assert len(kinds) == 1, kinds
 
 
 def test_help_imports_nothing_heavy() -> None:

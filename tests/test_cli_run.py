@@ -153,6 +153,22 @@ def test_plain_image(tmp_path: Path, models: tuple[str, ...]) -> None:
         assert abs(y - y0) <= 1
 
 
+def test_zero_point_that_is_given_makes_magnitudes(tmp_path: Path, models: tuple[str, ...]) -> None:
+    """It goes before what the unit of the file tells; fluxes are in units of the pixels or in nJy."""
+    header = make_header(BUNIT="nJy")
+    image, out = write_plain(tmp_path / "plain.fits", header=header), tmp_path / "out"
+    tables = {}
+    for zero_point in (None, 27.0):
+        more = () if zero_point is None else ("--zero-point", zero_point)
+        status, _, err = run(image, "--out", out, *OPTIONS, *models, *more)
+        assert (status, err) == (0, "")
+        tables[zero_point] = Table.read(out / "plain.blend.parquet")
+    told, given = tables[None], tables[27.0]
+    assert told.meta["zero_point"] == pytest.approx(31.4, abs=1e-3) and given.meta["zero_point"] == 27.0
+    assert np.isfinite(given["mag"]).all()
+    np.testing.assert_allclose(given["mag"], told["mag"] - 31.4 + 27.0, atol=1e-4)
+
+
 LOCALIZER_OF_5_SIGMA = (
     "Warning: The model of localizer 'centers' was trained on other footprints (thresholdValue: trained with "
     "5.0, now {}); its probabilities may not be calibrated.\n"
@@ -551,7 +567,9 @@ def test_failure_while_writing_leaves_nothing(
         (("--config-option", "useSkyMap=True"), 2, "useSkyMap works in pipelines only"),
         (("--config", "nonsense.py"), 1, "config file nonsense.py: no such file"),
         (("--model", "nonsense"), 1, "nonsense"),
-        (("--psf-fwhm", "-1"), 1, "PSF FWHM is -1 arcsec"),
+        (("--psf-fwhm", "-1"), 2, "'--psf-fwhm': -1.0 is not in the range x>0.0"),
+        (("--psf-fwhm", "inf"), 1, "PSF FWHM is inf arcsec"),
+        (("--zero-point", "nan"), 2, "'--zero-point': nan is not finite"),
         (("--psf-fwhm", "wide"), 2, "wide"),
         (("--psf-fwhm", "700"), 1, "both in arcsec"),
         (("--hdu", "7"), 1, "has no HDU 7"),

@@ -196,6 +196,7 @@ def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
     rows = slice(*labelled.samples.offsets[:2])
     np.testing.assert_array_equal(found.counts, labelled.counts[rows])
     assert found.samples.contexts[0].band == "i" and found.samples.contexts[0].zero_point == 31.4
+    assert FileScene(image, truth, zero_point=27.5).load().context.zero_point == 27.5
     # Without S/N it is made from the fluxes and the sky noise.
     table = read_truth(truth)
     table.remove_column("snr")

@@ -6,21 +6,19 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""What the commands share: options, errors in one line, progress bars."""
+"""What the commands share: errors in one line, messages, progress bars."""
 
 from __future__ import annotations
 
 __all__ = (
     "CommandError",
     "MisuseError",
-    "SceneNumbers",
     "Settings",
     "announce",
     "check_name",
     "common_options",
     "describe_error",
     "get_settings",
-    "jobs_option",
     "make_output_folder",
     "progress_bar",
     "show_log",
@@ -49,50 +47,6 @@ class MisuseError(click.ClickException):
     """Arguments that make no sense together, reported in one line; exit status 2."""
 
     exit_code = 2
-
-
-class SceneNumbers(click.ParamType):
-    """Numbers of scenes separated by commas.
-
-    Parameters
-    ----------
-    example
-        Numbers that an error names.
-    """
-
-    name = "N,N,…"
-
-    def __init__(self, example: str) -> None:
-        self._example = example
-
-    def convert(
-        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Read the numbers.
-
-        Parameters
-        ----------
-        value
-            The text, or what it was turned into before.
-        param, ctx
-            Where it was given.
-
-        Returns
-        -------
-        numbers
-            The numbers.
-
-        Raises
-        ------
-        click.BadParameter
-            Raised if the text is something else.
-        """
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(text) for text in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of scene numbers such as {self._example}", param, ctx)
 
 
 @dataclass
@@ -209,50 +163,6 @@ def common_options[F: Callable[..., Any]](function: F) -> F:
     ):
         function = option(function)
     return function
-
-
-def jobs_option(items: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the option ``--jobs`` of a command.
-
-    Parameters
-    ----------
-    items
-        What it works on, as its help begins.
-
-    Returns
-    -------
-    decorator
-        Decorator of the function of the command, which gets ``jobs``.
-    """
-    return click.option(
-        "-j",
-        "--jobs",
-        metavar="N",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help=f"{items} to work on at the same time, each in a process of its own.",
-    )
-
-
-def config_option(
-    text: str, name: str = "config_options"
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the option ``--config-option`` of a command.
-
-    Parameters
-    ----------
-    text
-        Help: what config it is of, with an example.
-    name
-        Parameter of the function of the command that gets a tuple of ``K=V``.
-
-    Returns
-    -------
-    decorator
-        Decorator of that function.
-    """
-    return click.option("-c", "--config-option", name, metavar="K=V", multiple=True, help=text)
 
 
 def describe_error(err: BaseException) -> str:

@@ -49,6 +49,8 @@ class RunOptions:
         Arguments of `._config.make_config`.
     reading
         Arguments of `..images.read_image`.
+    zero_point
+        AB magnitude of one unit of the pixels, instead of what the files tell.
     settings
         Common options of commands.
     outputs
@@ -61,6 +63,7 @@ class RunOptions:
     config: Mapping[str, Any]
     reading: Mapping[str, Any]
     settings: Settings
+    zero_point: float | None = None
     outputs: OutputOptions = field(default_factory=OutputOptions)
     catalog: Path | None = None
 
@@ -311,7 +314,9 @@ class ImageRunner:
                 if text not in source.decisive:
                     self._tell(note(text))
         task = self._get_task_of(source, note)
-        zero_point = source.find_zero_point(self._options.reading.get("pixel_scale"))
+        zero_point = self._options.zero_point
+        if zero_point is None:
+            zero_point = source.find_zero_point(self._options.reading.get("pixel_scale"))
         try:
             with show_log(task.log.name, image.name, write=self._writer("err")):
                 struct = task.run(

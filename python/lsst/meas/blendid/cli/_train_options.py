@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import click
 
-from ._common import SceneNumbers, config_option, jobs_option
+from ._options import SceneNumbers, config_option, jobs_option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,9 @@ from typing import Any
 
 import click
 
-from ._common import SceneNumbers, common_options, config_option, jobs_option
+from ._common import common_options
 from ._evaluate import Request, run_evaluation
+from ._options import SceneNumbers, config_option, jobs_option
 
 
 @click.command()

@@ -22,13 +22,20 @@ from ._common import (
     CommandError,
     MisuseError,
     common_options,
-    config_option,
     get_settings,
-    jobs_option,
     make_output_folder,
     progress_bar,
 )
 from ._inputs import find_inputs, parse_plane
+from ._options import (
+    any_band_option,
+    config_file_option,
+    config_option,
+    image_options,
+    jobs_option,
+    model_option,
+    output_folder_option,
+)
 from ._outputs import OutputOptions
 from ._run import ImageRunner, Reporter, RunOptions
 
@@ -38,22 +45,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--out",
-    "directory",
-    metavar="DIR",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of the tables; made if need be.  Older tables of the same name are replaced.",
-)
-@click.option(
-    "--psf-fwhm",
-    metavar="ARCSEC",
-    type=float,
-    help="Seeing FWHM, where the file has no readable PSF; replaces that of the file.",
-)
-@click.option("--pixel-scale", metavar="ARCSEC", type=float, help="Pixel size; by default that of the WCS.")
+@output_folder_option("Folder of the tables, where older ones of the same name are replaced", "directory")
+@image_options
 @click.option(
     "--hdu",
     metavar="N|NAME[,VERSION]",
@@ -98,31 +91,17 @@ if TYPE_CHECKING:
     multiple=True,
     help="Classifier to run; repeat for several.  The first one fills p_blended and p_n_*.",
 )
-@click.option(
-    "--model",
-    "models",
-    metavar="NAME|PATH",
-    multiple=True,
-    help="Trained model (see 'blendid models list') instead of the default of its classifier; "
-    "also CLASSIFIER=NAME.",
+@model_option(
+    "Trained model (see 'blendid models list') instead of the default of its classifier; also "
+    "CLASSIFIER=NAME."
 )
 @click.option(
     "--localizer",
     metavar="NAME|none",
     help="What tells where objects are and how probable each is; 'none' for the detected peaks alone.",
 )
-@click.option(
-    "--any-band",
-    is_flag=True,
-    help="Apply models to images of bands that they were not trained in; their rows are flagged other_band.",
-)
-@click.option(
-    "--config",
-    "config_files",
-    metavar="FILE",
-    multiple=True,
-    help="File with config overrides, as for pipetask; it is Python code that is run.",
-)
+@any_band_option("their rows are flagged other_band")
+@config_file_option("the config")
 @config_option("Override of one config field, such as maxPeaks=50; applied last.")
 @click.option(
     "--format",
@@ -152,6 +131,7 @@ def run(
     directory: Path,
     psf_fwhm: float | None,
     pixel_scale: float | None,
+    zero_point: float | None,
     hdu: str | None,
     psf: str | None,
     variance: str | None,
@@ -220,6 +200,7 @@ def run(
             "any_band": any_band,
         },
         reading={"psf_fwhm": psf_fwhm, "pixel_scale": pixel_scale, "mask_bits": mask_bits, **planes},
+        zero_point=zero_point,
         settings=get_settings(),
         outputs=outputs,
         catalog=catalog,

@@ -18,7 +18,8 @@ from pathlib import Path
 import click
 
 from .._suggest import did_you_mean
-from ._common import common_options, config_option
+from ._common import common_options
+from ._options import config_option
 
 
 def _parse_patches(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:

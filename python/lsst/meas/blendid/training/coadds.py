@@ -59,6 +59,8 @@ class FileScene:
         of some of the footprints (`.label_tables.read_labels`).
     hdu
         HDU of the image, as `.images.read_image` takes it.
+    zero_point
+        AB magnitude of one unit of the pixels; by default as the file tells.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class FileScene:
     pixel_scale: float | None = None
     labels: str | Path | None = None
     hdu: int | str | tuple[str, int] | None = None
+    zero_point: float | None = None
 
     def __post_init__(self) -> None:
         if (self.truth is None) == (self.labels is None):
@@ -99,6 +102,7 @@ class FileScene:
         read = read_image(str(self.image), hdu=self.hdu, psf_fwhm=self.psf_fwhm, pixel_scale=self.pixel_scale)
         psf = summarize_psf(read.psf, read.masked_image.bbox)
         scale = image_scale(read.masked_image) if self.pixel_scale is None else self.pixel_scale
+        zero_point = read.find_zero_point(scale) if self.zero_point is None else self.zero_point
         facts: dict[str, Any] = {"image": Path(self.image).name}
         if self.labels is not None:
             labels, truth = read_labels(self.labels), Table({name: np.zeros(0) for name in ("x", "y", "snr")})
@@ -114,7 +118,7 @@ class FileScene:
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,
-            context=SceneContext(band=read.band, zero_point=read.find_zero_point(scale)),
+            context=SceneContext(band=read.band, zero_point=zero_point),
             provenance=facts | ({"split": str(truth.meta["split"])} if "split" in truth.meta else {}),
             labels=labels,
             has_variance=read.has_variance,

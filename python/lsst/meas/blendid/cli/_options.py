@@ -1,0 +1,256 @@
+# This file is part of meas_blendid.
+#
+# See the COPYRIGHT file at the top-level directory of this distribution
+# for details of code ownership.
+#
+# Use of this source code is governed by a 3-clause BSD-style
+# license that can be found in the LICENSE file.
+
+"""Options that several commands have, each declared once: one name, one unit, one meaning."""
+
+from __future__ import annotations
+
+__all__ = (
+    "REPLACED",
+    "CommandWithHints",
+    "Decorator",
+    "SceneNumbers",
+    "any_band_option",
+    "butler_options",
+    "config_file_option",
+    "config_option",
+    "image_options",
+    "jobs_option",
+    "model_option",
+    "output_folder_option",
+    "overwrite_option",
+    "seed_option",
+    "visits_option",
+)
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""What adds options to the function of a command, which gets an argument for each."""
+
+_ARCSEC = click.FloatRange(min=0.0, min_open=True)
+
+REPLACED: dict[str, dict[str, str]] = {"run": {}, "train": {}, "evaluate": {}, "simulate": {}}
+"""Options that the last release had, by command, and what to give instead; for one release."""
+
+
+class CommandWithHints(click.Command):
+    """A command that says what has replaced an option which it no longer has.
+
+    Parameters
+    ----------
+    replaced
+        What to do instead, by option, as the end of a sentence: ``"give the files as DATA: …"``.
+    """
+
+    def __init__(self, *args: Any, replaced: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._replaced = replaced
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as err:
+            if err.option_name not in self._replaced:
+                raise
+            text = f"there is no option {err.option_name} any more: {self._replaced[err.option_name]}"
+            raise click.UsageError(text, ctx) from err
+
+
+class SceneNumbers(click.ParamType):
+    """Numbers of scenes separated by commas.
+
+    Parameters
+    ----------
+    example
+        Numbers that an error names.
+    """
+
+    name = "N,N,…"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):  # A default, which click converts as well.
+            return value
+        try:
+            return tuple(int(text) for text in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of scene numbers such as {self._example}", param, ctx)
+
+
+def _check_finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Refuse nan and inf, which click takes for numbers."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not finite")
+    return value
+
+
+def _all(*options: Decorator) -> Decorator:
+    """Make one decorator of several; in help they stand in the order given."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+image_options = _all(
+    click.option(
+        "--psf-fwhm",
+        metavar="ARCSEC",
+        type=_ARCSEC,
+        help="Seeing FWHM of images whose file has no readable PSF; replaces that of a file that has one.",
+    ),
+    click.option(
+        "--pixel-scale", metavar="ARCSEC", type=_ARCSEC, help="Pixel size; by default that of the WCS."
+    ),
+    click.option(
+        "--zero-point",
+        metavar="MAG",
+        type=float,
+        callback=_check_finite,
+        help="AB magnitude of one unit of the pixels; by default as calibration and unit of the file tell.",
+    ),
+)
+"""How files of images are read where they do not tell it themselves: ``psf_fwhm``, ``pixel_scale`` and
+``zero_point``."""
+
+
+butler_options = _all(
+    click.option("--collections", metavar="C,C,…", help="Collections of a repository, separated by commas."),
+    click.option(
+        "--where",
+        metavar="EXPR",
+        default="",
+        help="Expression that chooses among its coadds, such as \"tract = 0 AND band = 'i'\".",
+    ),
+    click.option(
+        "--coadd-dataset",
+        metavar="NAME",
+        default="deep_coadd",
+        show_default=True,
+        help="Dataset type of its coadds.",
+    ),
+    click.option(
+        "--truth-dataset",
+        metavar="NAME",
+        help="Dataset type of their truth tables; by default that of the coadds with _truth appended.",
+    ),
+)
+"""What is read of a repository: ``collections``, ``where``, ``coadd_dataset`` and ``truth_dataset``."""
+
+
+def output_folder_option(text: str, name: str = "out", *, required: bool = True) -> Decorator:
+    """Make the option ``--out`` of a command that writes files of several names.
+
+    Parameters
+    ----------
+    text
+        Help: what goes into the folder.
+    name
+        Parameter of the function of the command.
+    required
+        Whether it must be given.
+    """
+    return click.option(
+        "-o",
+        "--out",
+        name,
+        metavar="DIR",
+        required=required,
+        type=click.Path(path_type=Path),
+        help=f"{text}; made if need be.",
+    )
+
+
+def overwrite_option(text: str = "Replace older files.") -> Decorator:
+    """Make the option ``--overwrite`` of a command."""
+    return click.option("--overwrite", is_flag=True, help=text)
+
+
+def seed_option(text: str = "Seed of everything.") -> Decorator:
+    """Make the option ``--seed`` of a command."""
+    return click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help=text)
+
+
+def visits_option(default: str = "by default those of ten years") -> Decorator:
+    """Make the option ``--visits`` of a command that simulates, which gets `None` where it is not given."""
+    return click.option(
+        "--visits",
+        metavar="N",
+        type=click.IntRange(min=1),
+        help=f"Exposures of 30 s in a simulated coadd; {default}.",
+    )
+
+
+def model_option(text: str) -> Decorator:
+    """Make the option ``--model`` of a command, which gets a tuple as ``models``."""
+    return click.option("--model", "models", metavar="NAME|PATH", multiple=True, help=text)
+
+
+def any_band_option(consequence: str) -> Decorator:
+    """Make the option ``--any-band`` of a command, whose help ends with what becomes of such images."""
+    return click.option(
+        "--any-band",
+        is_flag=True,
+        help=f"Apply models to images of bands that they were not trained in; {consequence}.",
+    )
+
+
+def config_file_option(config: str) -> Decorator:
+    """Make the option ``--config`` of a command, which gets a tuple as ``config_files``."""
+    return click.option(
+        "--config",
+        "config_files",
+        metavar="FILE",
+        multiple=True,
+        help=f"File with overrides of {config}, as for pipetask; it is Python code that is run.",
+    )
+
+
+def config_option(text: str, name: str = "config_options") -> Decorator:
+    """Make the option ``--config-option`` of a command, which gets a tuple of ``K=V``.
+
+    Parameters
+    ----------
+    text
+        Help: what config it is of, with an example.
+    name
+        Parameter of the function of the command.
+    """
+    return click.option("-c", "--config-option", name, metavar="K=V", multiple=True, help=text)
+
+
+def jobs_option(items: str) -> Decorator:
+    """Make the option ``--jobs`` of a command.
+
+    Parameters
+    ----------
+    items
+        What it works on, as its help begins.
+    """
+    return click.option(
+        "-j",
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help=f"{items} to work on at the same time, each in a process of its own.",
+    )
