@@ -31,7 +31,7 @@ from lsst.meas.blendid.source_catalogs import (
 )
 from lsst.meas.blendid.tables import BlendTables
 from stand_in_afw import HeavyFootprint, install, make_source_catalog
-from toy_catalogs import ToyFootprint, ToyPeak, make_tables, write_toy
+from toy_catalogs import ToyFootprint, ToyPeak, is_unchanged, make_tables, write_toy
 
 type Reader = Callable[[CatalogFile], Any]
 
@@ -147,7 +147,7 @@ def test_annotating_twice_replaces_the_columns(read: Reader) -> None:
         annotator = CatalogAnnotator(catalog.schema, catalog[0].getFootprint().peaks.getSchema())
         annotation = annotate_footprints(read_source_catalog(catalog), tables, config)
         catalog = annotator.annotate(catalog, annotation)
-    assert annotation.plan.is_unchanged
+    assert is_unchanged(annotation.plan)
     records, peaks = annotator.make_empty()
     for schema, fields in ((records.schema, RECORD_FIELDS), (peaks.schema, PEAK_FIELDS)):
         names = [item.field.getName() for item in schema]

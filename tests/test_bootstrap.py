@@ -26,16 +26,16 @@ def draw(n: int = 4000, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 def test_block_index() -> None:
     x, y = np.array([0.0, 511.0, 512.0, 3.0]), np.array([0.0, 100.0, 0.0, 700.0])
-    block = block_index(x, y)
+    block = block_index(x, y, size=512)
     assert block[0] == block[1] and len(set(block)) == 3 and block.max() == 2
-    assert len(set(block_index(x, y, np.array([0, 1, 0, 0])))) == 4
+    assert len(set(block_index(x, y, np.array([0, 1, 0, 0]), size=512))) == 4
 
 
 def test_units_are_the_largest_blocks_of_which_there_are_enough() -> None:
     rng = np.random.default_rng(0)
 
-    def units(side: float, *, n: int = 3000, skies: int = 1, size: int = 512) -> tuple[int | None, int]:
-        found = choose_units(*rng.uniform(0.0, side, (2, n)), np.arange(n) % skies, size=size)
+    def units(side: float, *, n: int = 3000, skies: int = 1) -> tuple[int | None, int]:
+        found = choose_units(*rng.uniform(0.0, side, (2, n)), np.arange(n) % skies)
         assert found.index.min() == 0 and len(np.unique(found.index)) == found.n
         return found.size, found.n
 
@@ -46,7 +46,6 @@ def test_units_are_the_largest_blocks_of_which_there_are_enough() -> None:
     assert units(1060.0) == (128, 81)
     assert units(1024.0) == (128, 64)
     assert units(500.0) == (None, 3000) and units(500.0, n=20) == (None, 20)
-    assert units(2048.0, size=100) == (None, 3000)
 
 
 def resample(p: np.ndarray, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:

@@ -66,8 +66,8 @@ def test_mistakes_are_the_most_confident_ones() -> None:
     p, counts = scored.p_blended("good"), scored.labelled.counts
     use = showable(scored)
     assert 0 < np.count_nonzero(use) < len(use)
-    single, blended = find_mistakes([scored], "good", count=5).values()
-    assert len(single) == len(blended) == 5
+    single, blended = find_mistakes([scored], "good").values()
+    assert len(single) == len(blended) == 6
     assert all(counts[c.row] == 1 and use[c.row] for c in single)
     assert all(counts[c.row] > 1 and use[c.row] for c in blended)
     assert p[single[0].row] == p[use & (counts == 1)].max()
@@ -79,7 +79,7 @@ def test_mistakes_are_the_most_confident_ones() -> None:
 def test_no_mistake_twice_and_none_that_is_right() -> None:
     scored = toy_scored()
     again = dataclasses.replace(scored)
-    rows = [c.row for c in find_mistakes([scored, again], "good", count=6)["A blend, called one object"]]
+    rows = [c.row for c in find_mistakes([scored, again], "good")["A blend, called one object"]]
     assert len(rows) == len(set(rows)) == 6
     right = np.where(scored.labelled.counts > 1, 0.9, 0.1)
     perfect = dataclasses.replace(scored, predictions={"good": right})
@@ -89,7 +89,7 @@ def test_no_mistake_twice_and_none_that_is_right() -> None:
 
 def test_disagreements() -> None:
     scored = toy_scored()
-    found = find_disagreements([scored], ["good", "noisy"], count=4)
+    found = find_disagreements([scored], ["good", "noisy"])
     p = np.clip([scored.p_blended(name) for name in ("good", "noisy")], 0.01, 0.99)
     gap = np.abs(np.diff(np.log(p / (1.0 - p)), axis=0)[0])
     assert gap[found[0].row] == pytest.approx(gap[showable(scored)].max(), rel=0.01)
@@ -98,7 +98,7 @@ def test_disagreements() -> None:
 
 def test_stamp() -> None:
     scored = toy_scored()
-    chosen = find_disagreements([scored], ["good", "noisy"], count=1)[0]
+    chosen = find_disagreements([scored], ["good", "noisy"])[0]
     stamp = footprint_stamp(chosen, 0.3)
     samples = scored.labelled.samples
     result = samples.results[samples.scene_index[chosen.row]]
@@ -138,13 +138,11 @@ def test_examples_are_of_each_kind() -> None:
     p[::7] = np.nan
     scored = dataclasses.replace(scored, predictions={"good": p})
     counts, use = scored.labelled.counts, showable(scored)
-    sure, single, unsure, wrong = find_examples(scored, "good", count=4).values()
-    assert [len(chosen) for chosen in (sure, single, unsure, wrong)] == [4] * 4
+    sure, single, unsure, wrong = find_examples(scored, "good").values()
+    assert [len(chosen) for chosen in (sure, single, unsure, wrong)] == [6] * 4
     for chosen, low, high in ((sure, 0.95, 1.0), (single, 0.0, 0.05), (unsure, 0.3, 0.7)):
         values = [p[c.row] for c in chosen]
         assert low <= min(values) and max(values) <= high and values == sorted(values)
     assert all((p[c.row] > 0.9) == (counts[c.row] == 1) != (p[c.row] < 0.1) for c in wrong)
     assert all(use[c.row] for c in (*sure, *single, *unsure, *wrong))
-    assert [c.row for c in sure] == [
-        c.row for c in next(iter(find_examples(scored, "good", count=4).values()))
-    ]
+    assert [c.row for c in sure] == [c.row for c in next(iter(find_examples(scored, "good").values()))]

@@ -20,13 +20,13 @@ from astropy.stats import sigma_clipped_stats
 from astropy.table import Table
 from lsst.images import Box, get_legacy_deep_coadd_mask_planes
 from lsst.images.cells import CellCoadd
+from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.simulation import (
     PsfModel,
     SimulatedCoadd,
     SimulationError,
     draw_galaxies,
     get_survey,
-    kolmogorov_psf,
     simulate_scene,
 )
 from lsst.meas.blendid.simulation.config import SceneConfig
@@ -81,7 +81,7 @@ def test_coadd_has_all_parts(scene: SimulatedCoadd) -> None:
     assert not coadd.mask.array.any()
     assert coadd.bounds.bbox == coadd.bbox and not coadd.bounds.missing
     kernel = coadd.psf.compute_kernel_image(x=1010, y=2190).array
-    np.testing.assert_allclose(kernel, kolmogorov_psf(0.7, 0.2, 41))
+    np.testing.assert_allclose(kernel, kolmogorov_kernel(3.5, 41))
 
 
 def test_truth_columns(scene: SimulatedCoadd) -> None:
@@ -171,7 +171,7 @@ def test_background_is_that_of_undetected_galaxies() -> None:
 
 def test_snr_is_the_matched_filter_error_of_the_sky() -> None:
     """The scatter of matched-filter fluxes of equal stars is flux / S/N."""
-    psf = kolmogorov_psf(0.7, 0.2, 41)
+    psf = kolmogorov_kernel(3.5, 41)
     fluxes = []
     for i in range(40):
         scene = simulate_scene(_star_grid(48, 26.5), size=(144, 144), noise_seed=i)
@@ -218,7 +218,7 @@ def test_truth_scene(shared_data: Path) -> None:
     inside &= (np.rint(raw["y"]) >= 0) & (np.rint(raw["y"]) < 512)
     # Photons per exposure at S/N 5, by hand: 5 σ √n_eff with σ² the sky's electrons per pixel.
     survey = get_survey("i")
-    n_eff = 1 / (kolmogorov_psf(0.7, 0.2, 41) ** 2).sum()
+    n_eff = 1 / (kolmogorov_kernel(3.5, 41) ** 2).sum()
     threshold = 5 * np.sqrt(survey.sky_electrons * n_eff) / survey.n_exposures
     assert (scene.truth["snr"] >= 5).sum() == (inside & (raw["n_photon_i"] >= threshold)).sum()
     with pytest.raises(SimulationError, match="train sky"):
@@ -250,5 +250,5 @@ def test_survey_settings_are_used() -> None:
     scene = simulate_scene(size=(64, 64), band=shallow, config=SceneConfig(doSourceNoiseInVariance=False))
     np.testing.assert_allclose(scene.coadd.variance.array, shallow.sky_sigma**2, rtol=1e-6)
     np.testing.assert_allclose(
-        scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_psf(1.0, 0.2, 41)
+        scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_kernel(5.0, 41)
     )

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.images.psf import kolmogorov_kernel
-from lsst.meas.blendid.simulation import PsfModel, SimulationError, kolmogorov_psf
+from lsst.meas.blendid.simulation import PsfModel, SimulationError
 from lsst.meas.blendid.simulation.coadds.psf_model import Modes, kernel_size
 
 galsim = pytest.importorskip("galsim")
@@ -36,7 +36,7 @@ def test_kernel_is_galsims(psf: PsfModel) -> None:
 
 
 def test_round_kernel_is_that_of_readers() -> None:
-    np.testing.assert_allclose(kolmogorov_psf(0.7, SCALE, 41), kolmogorov_kernel(3.5, 41), rtol=1e-6)
+    np.testing.assert_allclose(PsfModel(0.7).kernel(SCALE, 41), kolmogorov_kernel(3.5, 41), rtol=1e-6)
     nearly = PsfModel(0.7, 1e-9).kernel(SCALE, 41)
     np.testing.assert_allclose(nearly, kolmogorov_kernel(3.5, 41), atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_errors() -> None:
             with pytest.raises(SimulationError, match="odd"):
                 psf.kernel(SCALE, size)
     with pytest.raises(SimulationError, match=r"FWHM 0.4 arcsec is undersampled by pixels of 0.2 arcsec"):
-        kolmogorov_psf(0.4, SCALE, 41)
+        PsfModel(0.4).kernel(SCALE, 41)
     for fwhm in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(SimulationError, match="FWHM of the PSF must be positive"):
             PsfModel(fwhm)

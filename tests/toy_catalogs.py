@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("ToyFootprint", "ToyPeak", "make_tables", "toy_hdus", "write_toy")
+__all__ = ("ToyFootprint", "ToyPeak", "is_unchanged", "make_tables", "toy_hdus", "write_toy")
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,13 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 from lsst.meas.blendid.flags import FLAGS
+from lsst.meas.blendid.source_catalogs.peak_plan import PeakPlan
 from lsst.meas.blendid.tables import PEAK_COLUMNS, SPAN_COLUMNS, BlendTables, blend_columns
+
+
+def is_unchanged(plan: PeakPlan) -> bool:
+    """Whether peaks stay as they are."""
+    return bool(plan.kept.all()) and not plan.moved.any() and not len(plan.added)
 
 
 @dataclass

@@ -21,7 +21,7 @@ STEP = 32
 
 
 def make_psf(sigma: float = 1.6) -> PsfSummary:
-    return PsfSummary(paper_psf(2.3548 * sigma, 25), sigma, sigma, sigma, 0.0, 1)
+    return PsfSummary(paper_psf(2.3548 * sigma), sigma, sigma, sigma, 0.0, 1)
 
 
 def make_result(

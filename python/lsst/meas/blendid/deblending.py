@@ -309,7 +309,6 @@ def deblend_blends(
     peaks: Table | None = None,
     *,
     variance: np.ndarray | None = None,
-    steps: int = STEPS,
 ) -> Table:
     """Deblend the footprints of an image.
 
@@ -322,8 +321,6 @@ def deblend_blends(
         default.  Footprints without any are left out.
     variance
         Variance of the pixels ``(ny, nx)``; the square of the image's noise by default.
-    steps
-        Steps of the optimiser.
 
     Returns
     -------
@@ -348,7 +345,7 @@ def deblend_blends(
     for footprint_id in np.unique(owner):
         rows = owner == footprint_id
         stamp = cut_stamp(blends.detection, int(footprint_id), variance=variance)
-        sources = deblend_stamp(stamp, catalog["peak_x"][rows], catalog["peak_y"][rows], steps=steps)
+        sources = deblend_stamp(stamp, catalog["peak_x"][rows], catalog["peak_y"][rows])
         for name, values in measured.items():
             values[rows] = getattr(sources, name)
     for name, values in measured.items():

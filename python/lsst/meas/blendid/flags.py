@@ -133,18 +133,6 @@ FLAGS: tuple[FlagDefinition, ...] = (
 )
 
 
-def flag_names(*, blocking: bool | None = None) -> tuple[str, ...]:
-    """Names of the flags, without prefix.
-
-    Parameters
-    ----------
-    blocking
-        Only flags that block classification (`True`) or only warnings
-        (`False`); all if `None`.
-
-    Returns
-    -------
-    names
-        Names in the order of the table's columns.
-    """
-    return tuple(f.name for f in FLAGS if blocking is None or f.blocking == blocking)
+def flag_names() -> tuple[str, ...]:
+    """Names of the flags, without prefix, in the order of the table's columns."""
+    return tuple(flag.name for flag in FLAGS)

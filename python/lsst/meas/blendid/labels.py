@@ -17,6 +17,7 @@ from __future__ import annotations
 
 __all__ = (
     "N_CLASSES",
+    "SNR_MIN",
     "count_galaxies",
     "counted_objects",
     "matched_snr",
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 
 N_CLASSES = 5
 """Number of classes of P(N): N = 0, 1, 2, 3 and 4 or more."""
+
+SNR_MIN = 5.0
+"""Point-source S/N from which on an object counts: that of the threshold of footprints, as in Buchanan et al.
+(2022)."""
 
 
 def matched_snr(flux: np.ndarray, psf: np.ndarray, sky_sigma: float) -> np.ndarray:
@@ -73,31 +78,27 @@ def matched_snr(flux: np.ndarray, psf: np.ndarray, sky_sigma: float) -> np.ndarr
     return np.asarray(flux, dtype=np.float64) * norm / sky_sigma
 
 
-def paper_psf(fwhm: float, size: int | None = None) -> np.ndarray:
+def paper_psf(fwhm: float) -> np.ndarray:
     """Gaussian sampled at pixel centres, with sum 1: the PSF of Buchanan et al. 2022.
 
     Parameters
     ----------
     fwhm
         Full width at half maximum, pixels.
-    size
-        Side of the array, odd, pixels; by default what reaches 3 FWHM (7
-        standard deviations) from the centre.
 
     Returns
     -------
     kernel : `numpy.ndarray`, shape (size, size)
-        The kernel.
+        The kernel; it reaches 3 FWHM, 7 standard deviations, from the centre.
 
     Raises
     ------
     ValueError
-        Raised if the width is not positive or the size is not odd.
+        Raised if the width is not positive and finite.
     """
-    if size is None:
-        size = 2 * int(np.ceil(3.0 * fwhm)) + 1 if 0.0 < fwhm < np.inf else 0
-    if not fwhm > 0.0 or size < 1 or size % 2 == 0:
-        raise ValueError(f"a Gaussian kernel needs fwhm > 0 and an odd size, not {fwhm} and {size}")
+    if not 0.0 < fwhm < np.inf:
+        raise ValueError(f"a Gaussian kernel needs a positive and finite fwhm, not {fwhm}")
+    size = 2 * int(np.ceil(3.0 * fwhm)) + 1
     offset = np.arange(size) - size // 2
     profile = np.exp(-4.0 * np.log(2.0) * np.square(offset / fwhm))
     kernel = np.outer(profile, profile)
@@ -111,7 +112,7 @@ def _column(truth: Table, name: str) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(truth[name]).astype(np.float64), np.nan)
 
 
-def counted_objects(truth: Table, snr_min: float = 5.0) -> np.ndarray:
+def counted_objects(truth: Table, snr_min: float = SNR_MIN) -> np.ndarray:
     """Choose the galaxies that count, wherever they are.
 
     Parameters
@@ -140,7 +141,7 @@ def count_galaxies(
     footprints: FootprintSet,
     truth: Table,
     *,
-    snr_min: float = 5.0,
+    snr_min: float = SNR_MIN,
     one_per_pixel: bool = False,
     position: Literal["rint", "truncate"] = "rint",
 ) -> np.ndarray:
@@ -195,12 +196,11 @@ def paper_counts(
     *,
     sky_sigma: float,
     pixel_scale: float = 0.2,
-    snr_min: float = 5.0,
 ) -> np.ndarray:
     """Count galaxies as Buchanan et al. 2022 did.
 
-    The S/N is that of a Gaussian of FWHM 0.7 arcsec, centres are truncated to
-    pixels, and galaxies with one pixel count as one.
+    Galaxies from an S/N of 5 on count.  It is that of a Gaussian of FWHM 0.7 arcsec, centres are truncated
+    to pixels, and galaxies with one pixel count as one.
 
     Parameters
     ----------
@@ -213,8 +213,6 @@ def paper_counts(
         Noise of one pixel from the sky alone, image units.
     pixel_scale
         Side of a pixel, arcsec.
-    snr_min
-        Fainter galaxies do not count.
 
     Returns
     -------
@@ -232,4 +230,4 @@ def paper_counts(
         raise ValueError(f"pixel_scale is {pixel_scale}; it must be positive, in arcsec")
     relabelled = truth.copy(copy_data=False)
     relabelled["snr"] = matched_snr(_column(truth, "flux"), paper_psf(0.7 / pixel_scale), sky_sigma)
-    return count_galaxies(footprints, relabelled, snr_min=snr_min, one_per_pixel=True, position="truncate")
+    return count_galaxies(footprints, relabelled, one_per_pixel=True, position="truncate")

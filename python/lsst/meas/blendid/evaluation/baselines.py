@@ -34,8 +34,9 @@ from ..samples import FootprintSamples
 PEAK_THRESHOLDS = (5.0, 7.0, 10.0, 20.0)
 """Significances over which `area_and_peaks` counts peaks."""
 
-
 _MOST_PEAKS = 8
+_FOLDS = 5
+_SEED = 0
 
 
 def _log_area(samples: FootprintSamples) -> np.ndarray:
@@ -51,7 +52,7 @@ def _peaks(samples: FootprintSamples) -> np.ndarray:
     return np.minimum(samples.n_peaks, _MOST_PEAKS)[:, None]
 
 
-def _fit_area(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+def _fit_area(x: np.ndarray, blended: np.ndarray, new: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     # Newton's method ends at the minimum, whatever the last bits of sums are.
@@ -59,16 +60,16 @@ def _fit_area(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) ->
     return model.fit(x, blended).predict_proba(new)[:, 1]
 
 
-def _fit_areas_and_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+def _fit_areas_and_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray) -> np.ndarray:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     model = HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, random_state=seed
+        max_iter=150, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, random_state=_SEED
     )
     return model.fit(x, blended).predict_proba(new)[:, 1]
 
 
-def _fit_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+def _fit_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray) -> np.ndarray:
     """Shares of blends among footprints with 0, 1, 2 … peaks; where there are few, towards that of all."""
     n = np.bincount(x[:, 0], minlength=_MOST_PEAKS + 1)
     share = (np.bincount(x[:, 0], blended, minlength=_MOST_PEAKS + 1) + blended.mean()) / (n + 1.0)
@@ -77,9 +78,9 @@ def _fit_peaks(x: np.ndarray, blended: np.ndarray, new: np.ndarray, seed: int) -
 
 type Baseline = tuple[
     Callable[[FootprintSamples], np.ndarray],
-    Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray],
+    Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
 ]
-"""Inputs of a baseline, and its fit: from inputs, truths, new inputs and a seed to P(blended)."""
+"""Inputs of a baseline, and its fit: from inputs, truths and new inputs to P(blended)."""
 
 BASELINES: dict[str, Baseline] = {
     "5σ peaks": (_peaks, _fit_peaks),
@@ -115,7 +116,7 @@ def all_baselines(sep: bool) -> dict[str, Baseline]:
 
 
 def baselines(
-    train: FootprintSamples, counts: np.ndarray, test: FootprintSamples, *, sep: bool = False, seed: int = 0
+    train: FootprintSamples, counts: np.ndarray, test: FootprintSamples, *, sep: bool = False
 ) -> dict[str, np.ndarray]:
     """P(blended) by all baselines.
 
@@ -129,8 +130,6 @@ def baselines(
         The n footprints to predict.
     sep
         As for `all_baselines`.
-    seed
-        Seed of the trees.
 
     Returns
     -------
@@ -143,9 +142,7 @@ def baselines(
         Raised if the footprints to fit are of one kind.
     """
     blended = _kinds(counts)
-    return {
-        name: fit(get(train), blended, get(test), seed) for name, (get, fit) in all_baselines(sep).items()
-    }
+    return {name: fit(get(train), blended, get(test)) for name, (get, fit) in all_baselines(sep).items()}
 
 
 def cross_fitted_baselines(
@@ -154,8 +151,6 @@ def cross_fitted_baselines(
     blocks: np.ndarray,
     *,
     sep: bool = False,
-    folds: int = 5,
-    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """P(blended) by all baselines, each footprint by a fit to others.
 
@@ -169,10 +164,6 @@ def cross_fitted_baselines(
         Block of sky of each, numbered from 0 (`.bootstrap.block_index`); blocks are not divided.
     sep
         As for `all_baselines`.
-    folds
-        Number of parts that are left out in turn.
-    seed
-        Seed of the parts and the trees.
 
     Returns
     -------
@@ -190,8 +181,8 @@ def cross_fitted_baselines(
         raise ValueError(
             "baselines need at least two blocks of sky to be fitted beside what they are scored on"
         )
-    parts = min(folds, n_blocks)
-    fold = (np.random.default_rng(seed).permutation(n_blocks) % parts)[blocks]
+    parts = min(_FOLDS, n_blocks)
+    fold = (np.random.default_rng(_SEED).permutation(n_blocks) % parts)[blocks]
     found = {}
     for name, (get, fit) in all_baselines(sep).items():
         x = get(samples)
@@ -200,7 +191,7 @@ def cross_fitted_baselines(
             rest = fold != k
             if rest.all():
                 continue
-            p[~rest] = fit(x[rest], _kinds(np.asarray(counts)[rest]), x[~rest], seed)
+            p[~rest] = fit(x[rest], _kinds(np.asarray(counts)[rest]), x[~rest])
         found[name] = p
     return found
 
@@ -218,11 +209,10 @@ def _kinds(counts: np.ndarray) -> np.ndarray:
 
 def area_only(train: FootprintSamples, counts: np.ndarray, test: FootprintSamples) -> np.ndarray:
     """Fit P(blended) to the logarithm of the area by logistic regression, and predict it: (n,)."""
-    return _fit_area(_log_area(train), np.asarray(counts) > 1, _log_area(test), 0)
+    return _fit_area(_log_area(train), np.asarray(counts) > 1, _log_area(test))
 
 
-def area_and_peaks(
-    train: FootprintSamples, counts: np.ndarray, test: FootprintSamples, *, seed: int = 0
-) -> np.ndarray:
+def area_and_peaks(train: FootprintSamples, counts: np.ndarray, test: FootprintSamples) -> np.ndarray:
     """Fit P(blended) to areas and numbers of peaks by boosted trees, and predict it: (n,)."""
-    return _fit_areas_and_peaks(_areas_and_peaks(train), np.asarray(counts) > 1, _areas_and_peaks(test), seed)
+    blended = np.asarray(counts) > 1
+    return _fit_areas_and_peaks(_areas_and_peaks(train), blended, _areas_and_peaks(test))

@@ -24,13 +24,14 @@ import numpy as np
 LEAST_UNITS = 20
 """With fewer blocks of sky their scatter is hardly known: that of 20 is known to 16 %."""
 
+_LARGEST_BLOCK = 512
+"""Side of the largest blocks, pixels: clustering of galaxies fades at a minute of arc."""
+
 _SMALLEST_BLOCK = 128
 """Side of the smallest blocks, pixels: several footprints across."""
 
 
-def block_index(
-    x: np.ndarray, y: np.ndarray, scene: np.ndarray | None = None, *, size: int = 512
-) -> np.ndarray:
+def block_index(x: np.ndarray, y: np.ndarray, scene: np.ndarray | None = None, *, size: int) -> np.ndarray:
     """Number the square blocks of sky that footprints lie in.
 
     Parameters
@@ -75,22 +76,21 @@ def _effective_number(index: np.ndarray) -> float:
     return min(blocks, float(n.sum() * (n.sum() - 1.0)) / pairs) if pairs > 0.0 else blocks
 
 
-def choose_units(x: np.ndarray, y: np.ndarray, scene: np.ndarray | None = None, *, size: int = 512) -> Units:
+def choose_units(x: np.ndarray, y: np.ndarray, scene: np.ndarray | None = None) -> Units:
     """Divide footprints into blocks of sky of which there are enough.
 
     Parameters
     ----------
     x, y, scene
         As for `block_index`.
-    size
-        Side of the largest blocks, pixels.  It is halved, down to 128 pixels, until there are 20 blocks or
-        nearly so; blocks with few footprints count in part.
 
     Returns
     -------
     units
-        The blocks; the footprints themselves if there are too few of the smallest blocks.
+        Blocks of 512 pixels, or of half as many, down to 128, until there are 20 or nearly so; blocks with
+        few footprints count in part.  The footprints themselves if there are too few of the smallest blocks.
     """
+    size = _LARGEST_BLOCK
     while size >= _SMALLEST_BLOCK:
         index = block_index(x, y, scene, size=size)
         if _effective_number(index) >= 0.95 * LEAST_UNITS:

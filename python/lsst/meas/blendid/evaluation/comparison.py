@@ -279,8 +279,6 @@ def compare(
     *,
     reference: str | None = None,
     bootstrap: int = 200,
-    seed: int = 20220101,
-    block_size: int = 512,
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Score models on the same footprints.
@@ -295,12 +293,9 @@ def compare(
     reference
         Model that differences are taken from.
     bootstrap
-        Resamples of blocks of sky that errors are from; 0 for none.
-    seed
-        Seed of the resamples; the same for all models.
-    block_size
-        Side of the largest blocks, pixels; smaller ones are taken for small pieces of sky, or the footprints
-        themselves (`.bootstrap.choose_units`), which `Comparison.caution` tells.
+        Resamples of blocks of sky that errors are from, the same for all models; 0 for none.  In small
+        pieces of sky blocks are smaller, or single footprints (`.bootstrap.choose_units`), which
+        `Comparison.caution` tells.
     progress
         Called with the number of models done and in all.
 
@@ -336,9 +331,9 @@ def compare(
             else f"none of the {n} footprints holds a galaxy; scores need blended and unblended ones"
         )
     x, y = labelled.samples.centroid.T
-    units = choose_units(x, y, labelled.sky, size=block_size)
+    units = choose_units(x, y, labelled.sky)
     n_draws = bootstrap if units.n > 1 else 0
-    weights = resampled_weights(units.index, draws=n_draws, seed=seed) if n_draws else None
+    weights = resampled_weights(units.index, draws=n_draws) if n_draws else None
     known = _trusted(counts, n_peaks) if units.size is not None else frozenset()
 
     def sample(p: np.ndarray, use: np.ndarray) -> _Sample:

@@ -23,6 +23,7 @@ __all__ = (
     "MUTED",
     "PAPER",
     "SINGLE",
+    "WIDTH",
     "Window",
     "asinh_stretch",
     "cut_window",
@@ -57,6 +58,9 @@ Window = tuple[int, int, int, int]
 
 MARK = "#7df2c4"
 """Marks on a dark image that are no probabilities: away from both ends of their colours."""
+
+WIDTH = 10.0
+"""Width of the figures of a page, inches."""
 
 SINGLE = "#2166ac"
 """Blue of single objects on white."""
@@ -153,10 +157,10 @@ def probability_colormap() -> Colormap:
     return colormap.with_extremes(bad=UNKNOWN)
 
 
-def image_figure(width: float, shape: tuple[int, ...], room: float = 0.0) -> tuple[Figure, Axes]:
+def image_figure(shape: tuple[int, ...], room: float = 0.0) -> tuple[Figure, Axes]:
     """Make a figure and the axes of an image (ny, nx) that fills its width, with room below it (inches)."""
-    height = width * shape[0] / shape[1]
-    figure = new_figure(width, height + room)
+    height = WIDTH * shape[0] / shape[1]
+    figure = new_figure(WIDTH, height + room)
     figure.set_layout_engine("none")
     return figure, figure.add_axes((0.0, room / (height + room), 1.0, height / (height + room)))
 

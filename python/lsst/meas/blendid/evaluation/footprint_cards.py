@@ -83,15 +83,15 @@ def choose_footprints(tables: BlendTables, number: int) -> np.ndarray:
     return ids[chosen]
 
 
-def probability_density(marks: PeakMarks, window: Window, *, fine: int = _FINE) -> np.ndarray:
+def probability_density(marks: PeakMarks, window: Window) -> np.ndarray:
     """Compute how probably a galaxy's centre is where, from the peaks and their covariances.
 
-    Gives the expected number of centres per squared pixel, smoothed so that peaks can be seen, with ``fine``
-    points along a pixel: (fine * ny, fine * nx).  Peaks without probability or covariance are left out.
+    Gives the expected number of centres per squared pixel, smoothed so that peaks can be seen, on a grid
+    finer than the pixels.  Peaks without probability or covariance are left out.
     """
     x0, y0, x1, y1 = window
     x, y = (
-        first - 0.5 + (np.arange(fine * (last - first + 1)) + 0.5) / fine
+        first - 0.5 + (np.arange(_FINE * (last - first + 1)) + 0.5) / _FINE
         for first, last in ((x0, x1), (y0, y1))
     )
     density, widening = np.zeros((len(y), len(x))), (_NARROWEST * max(x1 - x0 + 1, y1 - y0 + 1)) ** 2
@@ -115,8 +115,6 @@ def footprint_cards(
     xy0: tuple[int, int],
     tables: BlendTables,
     footprint_ids: Sequence[int],
-    *,
-    width: float | None = None,
 ) -> Figure:
     """Draw footprints, each with three panels.
 
@@ -127,7 +125,7 @@ def footprint_cards(
     """
     rows = _find_rows(tables.blend, footprint_ids)
     columns = 1 if len(rows) <= 3 else 2
-    width = (10.0 if columns == 1 else 14.0) if width is None else width
+    width = 10.0 if columns == 1 else 14.0
     lines = -(-len(rows) // columns)
     gap, title = 0.25, 0.5
     edge = 0.08

@@ -34,6 +34,7 @@ from ..metrics import EPS
 from .drawing import (
     INK,
     MARK,
+    WIDTH,
     asinh_stretch,
     cut_window,
     draw_outlines,
@@ -50,8 +51,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_IN_ROW = 6
+"""Stamps in a row of a gallery."""
 STAMP_SIZE = 45
 """Side of a stamp, pixels; larger footprints are not shown."""
+_STAMP_WIDTH = 1.6
+"""Width of a figure of one stamp, inches."""
+_WHITE = 60.0
+"""Brightness that is drawn white in stamps, in units of the noise."""
 _CLOSE = 25.0
 """Footprints nearer than this, in pixels, on one sky are taken for the same: noise draws repeat them."""
 
@@ -112,47 +119,42 @@ def make_stamp(
 
 
 @styled
-def cutout_gallery(
-    groups: Mapping[str, Sequence[Stamp]], *, columns: int = 6, width: float = 10.0, high: float = 60.0
-) -> Figure:
-    """Draw rows of footprints by title, all in one stretch, with their probability and true number.
-
-    ``width`` is in inches; ``high``, drawn white, in units of the noise.
-    """
+def cutout_gallery(groups: Mapping[str, Sequence[Stamp]], *, columns: int = _IN_ROW) -> Figure:
+    """Draw rows of footprints by title, all in one stretch, with their probability and true number."""
     rows = {title: list(stamps)[:columns] for title, stamps in groups.items() if len(stamps)}
     if not rows:
         raise ValueError("No footprint to show in the gallery: every group is empty.")
     gap, title_room, caption_room = 0.1, 0.34, 0.3
-    side = (width - gap * (columns - 1)) / columns
+    side = (WIDTH - gap * (columns - 1)) / columns
     height = len(rows) * (side + title_room + caption_room)
-    figure = new_figure(width, height)
+    figure = new_figure(WIDTH, height)
     figure.set_layout_engine("none")
     top = height
     for title, stamps in rows.items():
         figure.text(0.0, (top - 0.06) / height, title, va="top", fontsize=11, fontweight="bold", color=INK)
         top -= title_room + side
         for index, stamp in enumerate(stamps):
-            box = (index * (side + gap) / width, top / height, side / width, side / height)
-            _draw_stamp(figure.add_axes(box), stamp, high)
+            box = (index * (side + gap) / WIDTH, top / height, side / WIDTH, side / height)
+            _draw_stamp(figure.add_axes(box), stamp)
         top -= caption_room
     return figure
 
 
 @styled
-def stamp_picture(stamp: Stamp, *, width: float = 1.6, high: float = 60.0) -> Figure:
-    """Draw one footprint, without text, in a figure of some width (inches)."""
-    figure = new_figure(width, width)
+def stamp_picture(stamp: Stamp) -> Figure:
+    """Draw one footprint, without text."""
+    figure = new_figure(_STAMP_WIDTH, _STAMP_WIDTH)
     figure.set_layout_engine("none")
-    _draw_stamp(figure.add_axes((0.0, 0.0, 1.0, 1.0)), stamp, high)
+    _draw_stamp(figure.add_axes((0.0, 0.0, 1.0, 1.0)), stamp)
     return figure
 
 
-def _draw_stamp(axes: Axes, stamp: Stamp, high: float) -> None:
+def _draw_stamp(axes: Axes, stamp: Stamp) -> None:
     from matplotlib.patheffects import withStroke
 
     size = stamp.image.shape[0]
     window = (stamp.xy0[0], stamp.xy0[1], stamp.xy0[0] + size - 1, stamp.xy0[1] + size - 1)
-    show_image(axes, asinh_stretch(stamp.image, stamp.noise, high=high), window)
+    show_image(axes, asinh_stretch(stamp.image, stamp.noise, high=_WHITE), window)
     own = np.where(stamp.labels == stamp.footprint_id, 1, 0)
     others = np.where(stamp.labels != stamp.footprint_id, stamp.labels, 0)
     draw_outlines(
@@ -268,7 +270,7 @@ def _pick(candidates: Sequence[tuple[float, Chosen]], count: int) -> list[Chosen
     return taken
 
 
-def find_mistakes(groups: Sequence[ScoredScenes], name: str, *, count: int = 6) -> dict[str, list[Chosen]]:
+def find_mistakes(groups: Sequence[ScoredScenes], name: str) -> dict[str, list[Chosen]]:
     """Find the most confident mistakes of a model in scenes of all kinds.
 
     Gives footprints by a title for each sort, the worst first: those with one object and the greatest
@@ -283,15 +285,13 @@ def find_mistakes(groups: Sequence[ScoredScenes], name: str, *, count: int = 6) 
             kind = counts > 1 if blended else counts == 1
             rows = np.flatnonzero(wrong & kind & showable(scored))
             score = np.abs(p[rows] - 0.5)
-            best = np.argsort(-score, kind="stable")[: 4 * count]
+            best = np.argsort(-score, kind="stable")[: 4 * _IN_ROW]
             candidates += [(float(score[k]), Chosen(scored, int(rows[k]))) for k in best]
-        found[title] = _pick(candidates, count)
+        found[title] = _pick(candidates, _IN_ROW)
     return found
 
 
-def find_disagreements(
-    groups: Sequence[ScoredScenes], names: Sequence[str], *, count: int = 12
-) -> list[Chosen]:
+def find_disagreements(groups: Sequence[ScoredScenes], names: Sequence[str]) -> list[Chosen]:
     """Find the footprints with the largest standard deviation of the log-odds among models, largest first."""
     candidates = []
     for scored in groups:
@@ -301,19 +301,17 @@ def find_disagreements(
         spread = np.std(np.clip(logit, -4.6, 4.6), axis=0)
         use = np.isfinite(spread) & showable(scored) & (spread > 0.0)
         rows = np.flatnonzero(use)
-        best = rows[np.argsort(-spread[rows], kind="stable")[: 4 * count]]
+        best = rows[np.argsort(-spread[rows], kind="stable")[: 8 * _IN_ROW]]
         candidates += [(float(spread[row]), Chosen(scored, int(row))) for row in best]
-    return _pick(candidates, count)
+    return _pick(candidates, 2 * _IN_ROW)
 
 
-def find_examples(
-    scored: ScoredScenes, name: str, *, count: int = 6, seed: int = 20
-) -> dict[str, list[Chosen]]:
+def find_examples(scored: ScoredScenes, name: str) -> dict[str, list[Chosen]]:
     """Draw footprints at random of those that a model is sure, unsure and wrong about.
 
     Gives footprints by a title for each kind, by rising P(blended).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(20)
     rows = np.flatnonzero(showable(scored) & np.isfinite(scored.p_blended(name)))
     p, counts = scored.p_blended(name)[rows], np.asarray(scored.labelled.counts)[rows]
     kinds = {
@@ -324,6 +322,6 @@ def find_examples(
     }
     found = {}
     for title, chosen in kinds.items():
-        some = rng.permutation(np.flatnonzero(chosen))[:count]
+        some = rng.permutation(np.flatnonzero(chosen))[:_IN_ROW]
         found[title] = [Chosen(scored, int(rows[k])) for k in some[np.argsort(p[some], kind="stable")]]
     return found

@@ -13,7 +13,7 @@ from __future__ import annotations
 __all__ = ("DETECTED", "PEAKS_SHOWN", "FoundPeaks", "PeakComparison", "PeakRow", "compare_peaks")
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,11 +224,6 @@ def compare_peaks(
     found: FoundPeaks,
     *,
     bootstrap: int = 200,
-    seed: int = 20220101,
-    block_size: int = 512,
-    likely: float = LIKELY,
-    radius: float = MATCH_RADIUS,
-    progress: Callable[[int, int], None] | None = None,
 ) -> PeakComparison:
     """Score lists of peaks on the same footprints.
 
@@ -237,17 +232,8 @@ def compare_peaks(
     found
         The lists and the truth.
     bootstrap
-        Resamples of blocks of sky that errors are from; 0 for none.
-    seed
-        Seed of the resamples, the same for all lists.
-    block_size
-        Side of the largest blocks, pixels (`.bootstrap.choose_units`).
-    likely
-        Probability over which a peak is taken for a galaxy.
-    radius
-        Radius of the matching, pixels.
-    progress
-        Called with the number of lists done and in all.
+        Resamples of blocks of sky (`.bootstrap.choose_units`) that errors are from, the same for all
+        lists; 0 for none.
 
     Returns
     -------
@@ -264,17 +250,11 @@ def compare_peaks(
         raise ValueError("no list of peaks was given to compare")
     if not len(found.galaxies):
         raise ValueError("no galaxy that counts lies in a footprint; there is nothing that peaks could find")
-    units = choose_units(found.x, found.y, found.sky, size=block_size)
+    units = choose_units(found.x, found.y, found.sky)
     n_draws = bootstrap if units.n > 1 else 0
-    weights = resampled_weights(units.index, draws=n_draws, seed=seed) if n_draws else np.zeros((0, 0))
+    weights = resampled_weights(units.index, draws=n_draws) if n_draws else np.zeros((0, 0))
     scorers = {
-        name: PeakScorer(
-            peaks,
-            found.galaxies,
-            FootprintFacts(found.n_detected, found.expected.get(name)),
-            likely=likely,
-            radius=radius,
-        )
+        name: PeakScorer(peaks, found.galaxies, FootprintFacts(found.n_detected, found.expected.get(name)))
         for name, peaks in found.lists.items()
     }
     reference = scorers.get(DETECTED)
@@ -285,7 +265,7 @@ def compare_peaks(
     goal = purity(None)
     goals = [purity(draw[units.index]) for draw in weights]
     rows = {}
-    for i, (name, scorer) in enumerate(scorers.items()):
+    for name, scorer in scorers.items():
         scores = [
             scorer(draw[units.index], purity=at, errors_only=True)
             for draw, at in zip(weights, goals, strict=True)
@@ -303,16 +283,14 @@ def compare_peaks(
             scorer.matches.is_true[scorer.p >= 0.0],
             draws,
         )
-        if progress is not None:
-            progress(i + 1, len(scorers))
     return PeakComparison(
         rows,
         math.nan if goal is None else goal,
         tuple(bin_peaks(scorers, {name: row.values["threshold"] for name, row in rows.items()})),
         len(found.n_detected),
         len(found.galaxies),
-        radius,
-        likely,
+        MATCH_RADIUS,
+        LIKELY,
         units.n,
         n_draws,
         units.size,

@@ -108,9 +108,7 @@ class PeakMarks:
         return _LEAST + (1.0 - _LEAST) * p
 
 
-def draw_peaks(
-    axes: Axes, marks: PeakMarks, *, size: float, linewidth: float = 0.9, zorder: float = 4.0
-) -> None:
+def draw_peaks(axes: Axes, marks: PeakMarks, *, size: float, linewidth: float = 0.9) -> None:
     """Draw marks around peaks, with a dark halo; that of a certain one is ``size`` points across."""
     from matplotlib.patheffects import withStroke
 
@@ -128,7 +126,7 @@ def draw_peaks(
                 edgecolors=color,
                 linewidths=linewidth,
                 path_effects=halo,
-                zorder=zorder,
+                zorder=4.0,
             )
 
 
@@ -149,7 +147,7 @@ def ellipse_shapes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return width, height, angle
 
 
-def draw_ellipses(axes: Axes, marks: PeakMarks, *, linewidth: float = 1.0, zorder: float = 3.5) -> None:
+def draw_ellipses(axes: Axes, marks: PeakMarks) -> None:
     """Draw the ellipses that hold the true positions of 68 % of the galaxies, where they are known."""
     from matplotlib.patches import Ellipse
 
@@ -165,8 +163,8 @@ def draw_ellipses(axes: Axes, marks: PeakMarks, *, linewidth: float = 1.0, zorde
                     angle=angle,
                     fc=(*_rgb(color), 0.22),
                     ec=color,
-                    lw=linewidth,
-                    zorder=zorder,
+                    lw=1.0,
+                    zorder=3.5,
                 )
             )
 

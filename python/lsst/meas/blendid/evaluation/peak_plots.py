@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .drawing import GRID, MUTED, new_figure, styled
+from .drawing import GRID, MUTED, WIDTH, new_figure, styled
 from .peak_breakdown import PeakBins
 from .peak_comparison import PeakComparison
-from .plots import draw_reliability, line_looks, panel_grid
+from .plots import LEAST_IN_BIN, draw_reliability, line_looks, panel_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,12 +37,12 @@ def _looks(comparison: PeakComparison) -> dict[str, dict[str, Any]]:
 
 
 @styled
-def peak_curve_panels(comparison: PeakComparison, *, width: float = 10.0) -> Figure:
+def peak_curve_panels(comparison: PeakComparison) -> Figure:
     """Draw completeness against purity, and both against the threshold.
 
     A list without probabilities is a point; purity is a line and completeness a broken one.
     """
-    figure = new_figure(width, 0.46 * width)
+    figure = new_figure(WIDTH, 0.46 * WIDTH)
     left, right = figure.subplots(1, 2)
     looks = _looks(comparison)
     lowest = [0.8]
@@ -83,13 +83,13 @@ def peak_curve_panels(comparison: PeakComparison, *, width: float = 10.0) -> Fig
 
 
 @styled
-def peak_reliability_panels(comparison: PeakComparison, *, width: float = 10.0) -> Figure:
+def peak_reliability_panels(comparison: PeakComparison) -> Figure:
     """Draw the share of peaks that are galaxies against their probability, with 68 % errors.
 
     At least one list needs probabilities.
     """
     rows = [row for row in comparison.rows.values() if row.curve is not None]
-    figure, panels = panel_grid(len(rows), width, 1.0 if len(rows) > 2 else 0.8)
+    figure, panels = panel_grid(len(rows), 1.0 if len(rows) > 2 else 0.8)
     for axes, row in zip(panels, rows, strict=True):
         draw_reliability(axes, row.p, row.is_true)
         axes.set_title(row.name, fontsize=9.5)
@@ -99,13 +99,13 @@ def peak_reliability_panels(comparison: PeakComparison, *, width: float = 10.0) 
 
 
 @styled
-def peak_bin_panels(comparison: PeakComparison, *, min_count: int = 10, width: float = 10.0) -> Figure:
+def peak_bin_panels(comparison: PeakComparison) -> Figure:
     """Draw completeness and purity in bins of magnitude and separation.
 
-    Bins with fewer than ``min_count`` galaxies, or peaks, have no point.
+    Bins with fewer than ten galaxies, or peaks, have no point.
     """
     bins = comparison.bins
-    figure = new_figure(width, len(bins) * 0.36 * width + 0.3)
+    figure = new_figure(WIDTH, len(bins) * 0.36 * WIDTH + 0.3)
     panels = figure.subplots(len(bins), 2, squeeze=False)
     looks = _looks(comparison)
     for one, (left, right) in zip(bins, panels, strict=True):
@@ -113,9 +113,11 @@ def peak_bin_panels(comparison: PeakComparison, *, min_count: int = 10, width: f
             style = {"marker": "o", "ms": 4, "mec": "white", "mew": 0.6, "label": name} | looks[name]
             position = np.arange(len(one.names))
             left.plot(
-                position, np.where(one.n_galaxies >= min_count, one.completeness[name], np.nan), **style
+                position, np.where(one.n_galaxies >= LEAST_IN_BIN, one.completeness[name], np.nan), **style
             )
-            right.plot(position, np.where(one.n_peaks[name] >= min_count, one.purity[name], np.nan), **style)
+            right.plot(
+                position, np.where(one.n_peaks[name] >= LEAST_IN_BIN, one.purity[name], np.nan), **style
+            )
         most = np.max(np.stack(list(one.n_peaks.values())), axis=0)
         _name_bins(left, one, one.n_galaxies, one.label, "completeness")
         _name_bins(right, one, most, one.peak_label, "purity")

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST_PIXELS = 1200
+"""What a page shows across; more would only be averaged by the browser."""
+
+
 @styled
 def footprint_overlay(
     image: np.ndarray,
@@ -54,7 +58,6 @@ def footprint_overlay(
     *,
     window: Window | None = None,
     pixel_scale: float | None = None,
-    width: float = 10.0,
 ) -> Figure:
     """Draw a coadd with its footprints outlined in the colour of their probability and its peaks marked.
 
@@ -66,7 +69,7 @@ def footprint_overlay(
     if window is None:
         window = (xy0[0], xy0[1], xy0[0] + image.shape[1] - 1, xy0[1] + image.shape[0] - 1)
     pixels = cut_window(np.asarray(image, dtype=np.float32), xy0, window)
-    figure, axes = image_figure(width, pixels.shape, room=0.55)
+    figure, axes = image_figure(pixels.shape, room=0.55)
     show_image(axes, asinh_stretch(pixels, noise), window)
     probability = _lookup(blend["footprint_id"], blend["p_blended"])
     scale = max(1.0, 600.0 / pixels.shape[1])
@@ -105,19 +108,17 @@ def probability_map(
     *,
     window: Window | None = None,
     pixel_scale: float | None = None,
-    max_pixels: int = 1200,
-    width: float = 10.0,
 ) -> Figure:
     """Draw a whole coadd with a dot for each footprint in the colour of its probability.
 
-    The coadd (ny, nx) is NaN where there are no data, and averaged down to about ``max_pixels`` across.  The
+    The coadd (ny, nx) is NaN where there are no data, and averaged down to some 1200 pixels across.  The
     window is marked: another figure shows it enlarged.  The figure is at most as high as wide (inches), with
     empty margins at the sides of a higher image.
     """
     from matplotlib.patches import Rectangle
 
     ny, nx = image.shape
-    step = max(1, -(-max(ny, nx) // max_pixels))
+    step = max(1, -(-max(ny, nx) // _MOST_PIXELS))
     # Columns beside a high image, and what a whole number of blocks lacks.
     columns, rows = max(nx, ny) + -max(nx, ny) % step, ny + -ny % step
     left = (columns - nx) // 2
@@ -130,7 +131,7 @@ def probability_map(
     mean = total / np.maximum(finite.sum(axis=(1, 3)), 1)
     brightness = np.where(finite.any(axis=(1, 3)), asinh_stretch(mean * step, 1.0, softening=4.0), 0.0)
 
-    figure, axes = image_figure(width, (rows, columns), room=0.55)
+    figure, axes = image_figure((rows, columns), room=0.55)
     # The dots stand out against a dimmed image.
     show_image(axes, 0.75 * brightness, full)
     probability = np.asarray(blend["p_blended"], dtype=float)
@@ -171,13 +172,11 @@ def patch_overview(
     names: Sequence[str],
     *,
     window: Window | None = None,
-    max_pixels: int = 1200,
-    width: float = 10.0,
 ) -> Figure:
     """Draw all coadds of a tract where they lie, with the borders of the patches.
 
     Coadds (ny, nx) with the noise of a pixel, the parent pixel of the first element and the label of each;
-    the window is marked, and the mosaic averaged down to about ``max_pixels`` across.
+    the window is marked, and the mosaic averaged down to some 1200 pixels across.
     """
     from matplotlib.patches import Rectangle
 
@@ -189,11 +188,11 @@ def patch_overview(
     for image, noise, (ox, oy) in zip(images, noises, origins, strict=True):
         part = mosaic[oy - y0 : oy - y0 + image.shape[0], ox - x0 : ox - x0 + image.shape[1]]
         np.copyto(part, image / noise, where=~np.isfinite(part))
-    step = max(1, -(-max(mosaic.shape) // max_pixels))
+    step = max(1, -(-max(mosaic.shape) // _MOST_PIXELS))
     ny, nx = (n // step * step for n in mosaic.shape)
     small = mosaic[:ny, :nx].reshape(ny // step, step, nx // step, step).mean(axis=(1, 3)) * step
 
-    figure, axes = image_figure(width, (ny, nx))
+    figure, axes = image_figure((ny, nx))
     brightness = np.where(np.isfinite(small), asinh_stretch(small, 1.0, softening=4.0), 1.0)
     show_image(axes, brightness, (full[0], full[1], full[0] + nx - 1, full[1] + ny - 1))
     for index, (image, (ox, oy), name) in enumerate(zip(images, origins, names, strict=True)):

@@ -33,7 +33,7 @@ import numpy as np
 
 from ..metrics import calibration_line, roc_auc
 from .breakdown import Bins
-from .drawing import BLENDED, GRID, INK, MUTED, SINGLE, new_figure, styled
+from .drawing import BLENDED, GRID, INK, MUTED, SINGLE, WIDTH, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 _COLOURS = ("#6a3d9a", "#00897b", "#c2185b", "#5d4037", "#0d47a1", "#7cb342", "#00acc1", "#ad8f00", "#455a64")
 _DASHES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (4, 2)), (0, (6, 1.5, 1, 1.5)))
 _COLUMNS = 4
+_RELIABILITY_BINS = 10
+_HISTOGRAM_BINS = 20
+
+LEAST_IN_BIN = 10
+"""Shares of fewer have an error of 0.15 and more, and are not drawn."""
+
 _VALIDATION = "validation_"
 
 
@@ -60,12 +66,12 @@ def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[s
     return looks
 
 
-def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[Figure, list[Axes]]:
+def panel_grid(n: int, aspect: float) -> tuple[Figure, list[Axes]]:
     """Make a figure with a panel for each of n models, ``aspect`` times as high as wide."""
     columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
     columns = max(columns, 2)
     rows = -(-n // columns)
-    figure = new_figure(width, rows * (width / columns * aspect) + room)
+    figure = new_figure(WIDTH, rows * (WIDTH / columns * aspect))
     axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel())
     for unused in axes[n:]:
         unused.set_visible(False)
@@ -74,23 +80,25 @@ def panel_grid(n: int, width: float, aspect: float, room: float = 0.0) -> tuple[
     return figure, axes[:n]
 
 
-def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray, *, n_bins: int = 10) -> None:
+def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray) -> None:
     """Draw a reliability curve with 68 % binomial errors, and the line that fits it best.
 
     From finite probabilities (n,) and whether each came true (n,).
     """
     from astropy.stats import binom_conf_interval
 
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    index = np.clip((p * n_bins).astype(int), 0, n_bins - 1)
-    n = np.bincount(index, minlength=n_bins)
+    edges = np.linspace(0.0, 1.0, _RELIABILITY_BINS + 1)
+    index = np.clip((p * _RELIABILITY_BINS).astype(int), 0, _RELIABILITY_BINS - 1)
+    n = np.bincount(index, minlength=_RELIABILITY_BINS)
     some = n > 0
-    hits = np.bincount(index[np.asarray(truth, dtype=bool)], minlength=n_bins)
+    hits = np.bincount(index[np.asarray(truth, dtype=bool)], minlength=_RELIABILITY_BINS)
     low, high = binom_conf_interval(hits[some], n[some], interval="wilson")
-    mean, share = np.bincount(index, p, minlength=n_bins)[some] / n[some], hits[some] / n[some]
+    mean = np.bincount(index, p, minlength=_RELIABILITY_BINS)[some] / n[some]
+    share = hits[some] / n[some]
     most = float(np.log10(max(int(n.max(initial=1)), 10)))
     heights = 0.3 * np.log10(np.maximum(n, 1)) / most
-    axes.bar(edges[:-1], heights, width=1.0 / n_bins, align="edge", color=GRID, ec="white", lw=1.0, zorder=0)
+    side = 1.0 / _RELIABILITY_BINS
+    axes.bar(edges[:-1], heights, width=side, align="edge", color=GRID, ec="white", lw=1.0, zorder=0)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1.0, ls=(0, (4, 3)), zorder=1)
     errors = np.clip([share - low, high - share], 0.0, None)
     axes.errorbar(
@@ -111,9 +119,7 @@ def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray, *, n_bins: in
 
 
 @styled
-def reliability_panels(
-    probabilities: Mapping[str, np.ndarray], blended: np.ndarray, *, n_bins: int = 10, width: float = 10.0
-) -> Figure:
+def reliability_panels(probabilities: Mapping[str, np.ndarray], blended: np.ndarray) -> Figure:
     """Draw a reliability curve for each model, with 68 % binomial errors.
 
     Parameters
@@ -122,21 +128,17 @@ def reliability_panels(
         P(blended) `(n,)` by model; NaN ones are left out.
     blended
         Whether each footprint is a blend `(n,)`.
-    n_bins
-        Number of bins between 0 and 1.
-    width
-        Width of the figure in inches.
 
     Returns
     -------
     figure
         A panel for each model; bars show how many footprints are in a bin, on a logarithmic scale.
     """
-    figure, panels = panel_grid(len(probabilities), width, 1.06)
+    figure, panels = panel_grid(len(probabilities), 1.06)
     for axes, (name, values) in zip(panels, probabilities.items(), strict=True):
         p = np.asarray(values, dtype=np.float64)
         use = np.isfinite(p)
-        draw_reliability(axes, p[use], np.asarray(blended, dtype=bool)[use], n_bins=n_bins)
+        draw_reliability(axes, p[use], np.asarray(blended, dtype=bool)[use])
         axes.set_title(name, fontsize=9.5)
     figure.supxlabel("Predicted probability of a blend", fontsize=10)
     figure.supylabel("True blended fraction", fontsize=10)
@@ -150,7 +152,6 @@ def roc_panels(
     n_peaks: np.ndarray,
     *,
     quiet: Collection[str] = (),
-    width: float = 10.0,
 ) -> Figure:
     """Draw ROC curves of all footprints with an object, and of those with exactly one peak.
 
@@ -162,8 +163,6 @@ def roc_panels(
         True number of objects and number of peaks of each footprint `(n,)`.
     quiet
         Models to draw in grey: baselines.
-    width
-        Width of the figure in inches.
 
     Returns
     -------
@@ -172,7 +171,7 @@ def roc_panels(
     """
     from sklearn.metrics import roc_curve
 
-    figure = new_figure(width, 0.5 * width)
+    figure = new_figure(WIDTH, 0.5 * WIDTH)
     panels = figure.subplots(1, 2)
     looks = line_looks(list(probabilities), quiet)
     occupied = np.asarray(counts) > 0
@@ -215,8 +214,6 @@ def confusion_panels(
     predictions: Mapping[str, np.ndarray],
     probabilities: Mapping[str, np.ndarray],
     counts: np.ndarray,
-    *,
-    width: float = 10.0,
 ) -> Figure:
     """Draw what footprints with 0, 1, 2 … objects are called.
 
@@ -228,8 +225,6 @@ def confusion_panels(
         P(blended) `(n,)` by model.
     counts
         True number of objects in each footprint `(n,)`.
-    width
-        Width of the figure in inches.
 
     Returns
     -------
@@ -237,7 +232,7 @@ def confusion_panels(
         A panel for each model: shares of each row.  A model that gives P(N) is shown with the most
         probable number, another with single or blended, whichever is more likely.
     """
-    figure, panels = panel_grid(len(predictions), width, 1.05)
+    figure, panels = panel_grid(len(predictions), 1.05)
     true = np.minimum(np.asarray(counts), 4)
     names = ["0", "1", "2", "3", "≥ 4"]
     for axes, (name, prediction) in zip(panels, predictions.items(), strict=True):
@@ -297,8 +292,6 @@ def bin_panels(
     names: Sequence[str],
     *,
     quiet: Collection[str] = (),
-    min_count: int = 10,
-    width: float = 10.0,
 ) -> Figure:
     """Draw how well models do in bins of several quantities.
 
@@ -311,18 +304,15 @@ def bin_panels(
         Models to draw.
     quiet
         Models to draw in grey: baselines.
-    min_count
-        Bins with fewer footprints of a kind that is needed have no point.
-    width
-        Width of the figure in inches.
 
     Returns
     -------
     figure
-        A panel for each quantity, with the number of footprints of each bin above the axis.
+        A panel for each quantity, with the number of footprints of each bin above the axis; bins with
+        fewer than ten footprints of a kind that is needed have no point.
     """
     rows = -(-len(bins) // 2)
-    figure = new_figure(width, rows * 0.36 * width)
+    figure = new_figure(WIDTH, rows * 0.36 * WIDTH)
     panels = list(figure.subplots(rows, min(len(bins), 2), squeeze=False).ravel())
     looks = line_looks(names, quiet)
     for axes, one in zip(panels, bins, strict=False):
@@ -331,7 +321,7 @@ def bin_panels(
         n = np.minimum(one.n_blended, one.n_single) if both else one.n_blended
         for name in names:
             value = 0.5 * (one.recognised[name] + one.kept[name]) if both else one.recognised[name]
-            value = np.where(n >= min_count, value, np.nan)
+            value = np.where(n >= LEAST_IN_BIN, value, np.nan)
             axes.plot(position, value, marker="o", ms=4, mec="white", mew=0.6, label=name, **looks[name])
         total = one.n_blended + one.n_single
         axes.set_xticks(
@@ -348,16 +338,14 @@ def bin_panels(
 
 
 @styled
-def probability_histogram(
-    probability: np.ndarray, n_peaks: np.ndarray, *, n_bins: int = 20, width: float = 10.0
-) -> Figure:
+def probability_histogram(probability: np.ndarray, n_peaks: np.ndarray) -> Figure:
     """Draw how many footprints have which probability (n,), those with one peak beside those with more.
 
     Counts are logarithmic; NaN probabilities are left out.
     """
     probability, n_peaks = _finite(probability, n_peaks)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    figure = new_figure(width, 0.34 * width)
+    edges = np.linspace(0.0, 1.0, _HISTOGRAM_BINS + 1)
+    figure = new_figure(WIDTH, 0.34 * WIDTH)
     panels = figure.subplots(1, 2, sharey=True)
     largest = 10.0
     for axes, name, chosen in (
@@ -369,7 +357,7 @@ def probability_histogram(
         axes.bar(
             edges[:-1],
             np.maximum(counts, 0.5),
-            width=1.0 / n_bins,
+            width=1.0 / _HISTOGRAM_BINS,
             align="edge",
             color=[_on_white(e) for e in _mid(edges)],
             ec="white",
@@ -386,7 +374,7 @@ def probability_histogram(
 
 
 @styled
-def loss_curves(history: Mapping[str, Sequence[float | None]], *, width: float = 6.0) -> Figure:
+def loss_curves(history: Mapping[str, Sequence[float | None]]) -> Figure:
     """Draw what a training run reported for each epoch, a panel for each quantity.
 
     Curves whose names differ by ``validation_`` alone share a panel; a mark is where a validation loss has
@@ -397,7 +385,7 @@ def loss_curves(history: Mapping[str, Sequence[float | None]], *, width: float =
     panels: dict[str, list[str]] = {}
     for name in history:
         panels.setdefault(name.replace(_VALIDATION, ""), []).append(name)
-    figure = new_figure(width, 2.6 * len(panels))
+    figure = new_figure(6.0, 2.6 * len(panels))
     axes = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
     for axis, (quantity, names) in zip(axes, panels.items(), strict=True):
         for color, name in zip((SINGLE, BLENDED, INK, MUTED) * len(names), names, strict=False):

@@ -373,10 +373,10 @@ def _classifiers(section: Section) -> list[str]:
     return list(section.scored.outside)
 
 
-def _middle(coadd: CoaddTables, width: int = 420, height: int = 300) -> Window:
-    """Window in the middle of a coadd."""
+def _middle(coadd: CoaddTables) -> Window:
+    """Window in the middle of a coadd, small enough to see its pixels."""
     ny, nx = coadd.image.shape
-    width, height = min(width, nx), min(height, ny)
+    width, height = min(420, nx), min(300, ny)
     x0, y0 = coadd.xy0[0] + (nx - width) // 2, coadd.xy0[1] + (ny - height) // 2
     return (x0, y0, x0 + width - 1, y0 + height - 1)
 

@@ -27,7 +27,7 @@ from ..footprints import (
     spans_to_labels,
 )
 from ..images.psf import PsfSummary
-from ..labels import counted_objects
+from ..labels import SNR_MIN, counted_objects
 from ..peak_matching import PeakList
 from ..samples import FootprintSamples, SceneContext
 from ..training import LabelledScenes
@@ -70,9 +70,7 @@ class CoaddTables:
         return np.asarray(self.blend["is_patch_inner"]) & np.asarray(self.blend["is_tract_inner"])
 
 
-def score_tables(
-    name: str, coadds: Sequence[CoaddTables], *, primary: str, snr_min: float = 5.0
-) -> ScoredScenes:
+def score_tables(name: str, coadds: Sequence[CoaddTables], *, primary: str) -> ScoredScenes:
     """Take the footprints of tables, without those that a neighbour has too, and what is said of them.
 
     ``primary`` is the classifier that ``p_blended`` is of.  The coadds are of one tract, and show one sky.
@@ -80,23 +78,23 @@ def score_tables(
     """
     if not coadds:
         raise ValueError(f"there are no tables of {name}")
-    return ScoredScenes.join([_score(name, coadd, primary, snr_min) for coadd in coadds])
+    return ScoredScenes.join([_score(name, coadd, primary) for coadd in coadds])
 
 
-def _score(name: str, coadd: CoaddTables, primary: str, snr_min: float) -> ScoredScenes:
+def _score(name: str, coadd: CoaddTables, primary: str) -> ScoredScenes:
     inner, whole = coadd.is_inner, _restore(coadd)
     samples = FootprintSamples([whole], [coadd.context]).select(inner)
     footprints = samples.results[0].footprints
-    counts = summarize_truth(footprints, coadd.truth, snr_min=snr_min).counts
+    counts = summarize_truth(footprints, coadd.truth, snr_min=SNR_MIN).counts
     labelled = LabelledScenes(
         samples=samples,
         counts=counts,
         sky=np.zeros(len(counts), dtype=np.int64),
-        inside=(_share_inside(coadd, whole.footprints, snr_min),),
+        inside=(_share_inside(coadd, whole.footprints),),
         provenance=({"source": coadd.name},),
         # Tables do not tell the settings in full.
         footprints=(FootprintConfig(),),
-        snr_min=snr_min,
+        snr_min=SNR_MIN,
         truths=(coadd.truth,),
         skies=(name,),
     )
@@ -152,9 +150,9 @@ def _restore(coadd: CoaddTables) -> DetectionResult:
     )
 
 
-def _share_inside(coadd: CoaddTables, footprints: FootprintSet, snr_min: float) -> float:
+def _share_inside(coadd: CoaddTables, footprints: FootprintSet) -> float:
     """Share of the galaxies that count and lie in the inner region whose centre is in some footprint."""
-    objects = counted_objects(coadd.truth, snr_min)
+    objects = counted_objects(coadd.truth)
     pixel = np.rint(objects[:, :2])
     inner = np.all((pixel >= np.asarray(coadd.inner[:2])) & (pixel <= np.asarray(coadd.inner[2:])), axis=1)
     if not inner.any():

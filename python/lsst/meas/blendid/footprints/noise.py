@@ -170,11 +170,11 @@ def clipped_statistics(
     return _clip_histogram(counts, middle - _HALF_RANGE * guess, width, n_iterations)
 
 
-def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int, size: int = 40000) -> np.ndarray:
-    """About ``size`` pixels on a regular grid, for the range of a histogram."""
+def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int) -> np.ndarray:
+    """Some 40,000 pixels on a regular grid, for the range of a histogram."""
     inner = (slice(margin, image.shape[0] - margin), slice(margin, image.shape[1] - margin))
     image = image[inner]
-    step = max(1, int(np.sqrt(image.size / size)))
+    step = max(1, int(np.sqrt(image.size / 40_000)))
     values = image[::step, ::step]
     if skip is not None:
         skip = skip[inner]

@@ -29,6 +29,9 @@ from .components import Runs
 from .footprint_set import FootprintSet
 from .noise import NoiseEstimate
 
+# Rows of the smoothed image at a time where there is no room for all: 40 MB of a coadd of 10,000 columns.
+_STRIP_ROWS = 1024
+
 
 class NoUsablePixelsError(ValueError):
     """Raised if no pixel of an image can be searched."""
@@ -135,13 +138,8 @@ class DetectionResult:
         # NaN, where nothing was searched, compares as false.
         return self.significance >= float(self.metadata["threshold"])
 
-    def smoothed_strips(self, n_rows: int = 1024) -> Iterator[tuple[int, np.ndarray]]:
+    def smoothed_strips(self) -> Iterator[tuple[int, np.ndarray]]:
         """Give the smoothed image in strips, for which there is room where there is none for all of it.
-
-        Parameters
-        ----------
-        n_rows
-            Rows of a strip.
 
         Yields
         ------
@@ -151,8 +149,8 @@ class DetectionResult:
             Rows of ``smoothed``, float32 ``(n_rows, nx)``; fewer at the end.
         """
         smoothed = self.__dict__["_smoothed"]
-        for first in range(0, self.image.shape[0], n_rows):
-            rows = slice(first, first + n_rows)
+        for first in range(0, self.image.shape[0], _STRIP_ROWS):
+            rows = slice(first, first + _STRIP_ROWS)
             yield first, smoothed(rows=rows) if callable(smoothed) else smoothed[rows]
 
     def __repr__(self) -> str:

@@ -27,7 +27,7 @@ from .catalogs.truths import (
 )
 from .coadds.coadd import simulate_patch, simulate_scene
 from .coadds.exposures import ExposureStack, expose
-from .coadds.psf_model import PsfModel, kolmogorov_psf
+from .coadds.psf_model import PsfModel
 from .coadds.render import draw_galaxies
 from .coadds.simulated_coadd import SimulatedCoadd
 from .config import ArtifactConfig, ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
@@ -68,7 +68,6 @@ __all__ = (
     "find_truth_scene",
     "get_size_model",
     "get_survey",
-    "kolmogorov_psf",
     "mag_to_njy",
     "make_catalog",
     "njy_to_mag",

@@ -308,21 +308,6 @@ class AfwTable:
         bit = self.flag_names.index(name)
         return (self.rows["flags"][:, bit // 8] >> (7 - bit % 8) & 1).astype(bool)
 
-    def find_rest(self, keyword: str) -> object:
-        """Return the value of a keyword that is not about fields.
-
-        Parameters
-        ----------
-        keyword
-            The keyword.
-
-        Returns
-        -------
-        value
-            Its value, `None` if it is not there.
-        """
-        return find_value(self.rest, keyword)
-
     def with_rows(self, rows: np.ndarray) -> AfwTable:
         """Replace the rows.
 

@@ -89,11 +89,6 @@ class PeakPlan:
     footprint: np.ndarray
     source: np.ndarray
 
-    @property
-    def is_unchanged(self) -> bool:
-        """Whether the peaks stay as they are."""
-        return bool(self.kept.all()) and not self.moved.any() and not len(self.added)
-
 
 def plan_peaks(
     footprints: CatalogFootprints,

@@ -18,7 +18,6 @@ __all__ = (
     "Modes",
     "PsfModel",
     "kernel_size",
-    "kolmogorov_psf",
 )
 
 import dataclasses
@@ -272,29 +271,3 @@ def _pixel_transform(psf: PsfModel, fx: np.ndarray, fy: np.ndarray, unit: float)
 def kernel_size(fwhm: float, pixel_scale: float) -> int:
     """Width of the PSF images of a coadd: 8 FWHM (arcsec, before the pixel), odd, but at least 41 pixels."""
     return max(41, 2 * math.ceil(4.0 * fwhm / pixel_scale) + 1)
-
-
-def kolmogorov_psf(fwhm: float, pixel_scale: float, size: int = 41) -> np.ndarray:
-    """Draw a round Kolmogorov PSF convolved with the pixel, centred on a pixel.
-
-    Parameters
-    ----------
-    fwhm
-        FWHM before the pixel, arcsec.
-    pixel_scale
-        Size of a pixel, arcsec.
-    size
-        Width of the image, odd, pixels.
-
-    Returns
-    -------
-    image
-        Image of shape (size, size), float64, with sum 1.
-
-    Raises
-    ------
-    SimulationError
-        Raised if the size is not odd, or the PSF is undersampled or too wide
-        (`~lsst.meas.blendid.images.psf.kolmogorov_kernel`).
-    """
-    return PsfModel(fwhm).kernel(pixel_scale, size)
