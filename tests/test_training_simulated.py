@@ -19,8 +19,8 @@ import pytest
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
-from lsst.meas.blendid.simulation import find_truth_scene, get_survey, simulate_scene
-from lsst.meas.blendid.training import like_scenes, measure_coadd, mixed_randomized_scenes, randomized_scenes
+from lsst.meas.blendid.simulation import get_survey, simulate_scene
+from lsst.meas.blendid.training import like_scenes, measure_coadd, randomized_scenes
 
 SURVEY = dataclasses.replace(get_survey("i"), fwhm=0.93, n_exposures=30)
 
@@ -102,19 +102,6 @@ def test_the_ranges_are_covered() -> None:
     # The first scenes of a longer list are those of a shorter one.
     assert [s.seed for s in randomized_scenes(5, seed=1)] == [s.seed for s in scenes[:5]]
     assert {s.seed for s in randomized_scenes(200, seed=2)}.isdisjoint(s.seed for s in scenes)
-
-
-def test_numbers_of_either_kind(shared_data: Path) -> None:
-    truths = [find_truth_scene(number, shared_data) for number in (1, 2)]
-    for n, draws in ((0, 2), (3, 1), (1, 2)):
-        scenes = mixed_randomized_scenes(n, seed=1, truths=truths, draws=draws, split="train")
-        parametric = [s for s in scenes if s.source == "parametric"]
-        assert len(parametric) == n and all(s.split is None for s in parametric)
-        used = [s.source for s in scenes if s.source != "parametric"]
-        assert sorted(map(str, used)) == sorted(map(str, truths * draws))
-    assert [s.seed for s in mixed_randomized_scenes(4, seed=1)] == [
-        s.seed for s in randomized_scenes(4, seed=1)
-    ]
 
 
 def test_seeing_and_depth_vary_alone_and_together() -> None:

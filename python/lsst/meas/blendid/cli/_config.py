@@ -15,9 +15,10 @@ __all__ = ("apply_file", "apply_options", "find_implicit_classifiers", "make_con
 import re
 from collections.abc import Collection, Sequence
 
-from lsst.pex.config import Config, FieldValidationError, ListField
+from lsst.pex.config import Config
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
+from .._config_options import ConfigOptionError, apply_option, split_option
 from .._files import irregular_kind
 from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
@@ -228,10 +229,9 @@ def validate_config(config: Config) -> None:
 
 
 def apply_options(config: Config, options: Sequence[str]) -> None:
-    """Apply overrides of single fields, parsed as ``pipetask`` does, which runs no code.
+    """Apply overrides of single fields, which runs no code.
 
-    Lists may be written without brackets and quotes, separated by commas.  A field of a classifier is
-    ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
+    A field of a classifier is ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
 
     Parameters
     ----------
@@ -246,43 +246,11 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
         Raised if one has no ``=``, names no field or has an impossible value.
     """
     for option in options:
-        field, separator, value = option.partition("=")
-        if not separator or not field.strip():
-            raise MisuseError(f"config option {option!r} is not of the form FIELD=VALUE")
-        owner, rest = _find_owner(config, field.strip())
-        overrides = ConfigOverrides()
-        overrides.addValueOverride(rest, _parse_list(owner, rest, value))
         try:
-            overrides.applyTo(owner)
-        except AttributeError as err:
-            name, hint = field.strip(), _suggest_field(owner, rest)
-            raise MisuseError(f"config option {option!r}: there is no field {name!r}{hint}") from err
-        except (FieldValidationError, TypeError, ValueError, KeyError) as err:
-            raise MisuseError(f"config option {option!r}: {describe_error(err)}") from err
-
-
-def _suggest_field(config: Config, field: str) -> str:
-    """Say which field is like one that there is not."""
-    holder: object = config
-    for name in field.split("."):
-        if name not in getattr(holder, "_fields", {}):
-            return did_you_mean(name, getattr(holder, "_fields", {}))
-        holder = getattr(holder, name)
-    return ""
-
-
-def _parse_list(owner: Config, field: str, value: str) -> str | list[str]:
-    """Take names or numbers separated by commas for a list, as which plain text would be its letters."""
-    *path, last = field.split(".")
-    holder: object = owner
-    for name in path:
-        holder = getattr(holder, name, None)
-    kind = getattr(holder, "_fields", {}).get(last)
-    text = value.strip()
-    if not isinstance(kind, ListField) or text.startswith(("[", "(")):
-        return value
-    parts = [part.strip() for part in text.split(",")] if text else []
-    return parts if kind.itemtype is str else f"[{', '.join(parts)}]"
+            owner, field = _find_owner(config, split_option(option)[0])
+            apply_option(owner, option, field=field)
+        except ConfigOptionError as err:
+            raise MisuseError(str(err)) from err
 
 
 def _find_owner(config: Config, field: str) -> tuple[Config, str]:

@@ -90,40 +90,23 @@ def find_sources(o: TrainOptions) -> Sources:
 def _simulate(
     o: TrainOptions, n_parametric: int, truths: Sequence[int], seed: int, split: str | None
 ) -> Sequence[SceneSource]:
-    """Scenes on the dial, or in one universe."""
-    from ..simulation import find_truth_scene, get_survey
-    from ..training import mixed_randomized_scenes, simulated_scenes
+    """Scenes that the options stand for."""
+    from ..training import SceneRecipe
 
-    paths = [find_truth_scene(number, o.truths) for number in truths]
-    if o.dial:
-        return mixed_randomized_scenes(
-            n_parametric,
-            seed=seed,
-            truths=paths,
-            draws=o.draws,
-            split=split,
-            size=o.size,
-            band=o.band or "i",
-        )
-    survey = get_survey(o.band or "i")
-    if o.fwhm is not None:
-        survey = dataclasses.replace(survey, fwhm=o.fwhm)
-    if o.visits is not None:
-        survey = dataclasses.replace(survey, n_exposures=o.visits)
-    scenes: list[SceneSource] = []
-    for sources, n in ((paths, 0), ([], n_parametric)):
-        if sources or n:
-            scenes += simulated_scenes(
-                sources,
-                n_scenes=n,
-                size_models=o.sizes or _SIZES,
-                draws=o.draws,
-                size=o.size,
-                seed=seed + len(scenes),
-                split=split,
-                survey=survey,
-            )
-    return scenes
+    recipe = SceneRecipe(
+        skies=n_parametric,
+        truths=tuple(truths),
+        vary=o.dial,
+        sizes=o.sizes,
+        draws=o.draws,
+        size=o.size,
+        band=o.band or "i",
+        psf_fwhm=o.fwhm,
+        visits=o.visits,
+        seed=seed,
+        split=split,
+    )
+    return recipe.scenes(o.truths)
 
 
 def _n_validation(o: TrainOptions, n_scenes: int) -> int:

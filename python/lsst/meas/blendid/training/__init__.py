@@ -16,6 +16,7 @@ __all__ = (
     "FileScene",
     "LabelledScenes",
     "Scene",
+    "SceneRecipe",
     "SceneSource",
     "SimulatedScene",
     "choose_settings",
@@ -27,7 +28,6 @@ __all__ = (
     "label_scenes",
     "like_scenes",
     "measure_coadd",
-    "mixed_randomized_scenes",
     "read_labels",
     "read_truth",
     "settings_of_image",
@@ -42,6 +42,7 @@ from .fine_tuning import fine_tune
 from .label_tables import read_labels
 from .labelling import label_scenes
 from .localizers import train_localizer
+from .scene_recipe import SceneRecipe
 from .scenes import LabelledScenes, Scene, SceneSource
 from .settings import (
     choose_settings,
@@ -55,7 +56,6 @@ from .simulated import (
     SimulatedScene,
     like_scenes,
     measure_coadd,
-    mixed_randomized_scenes,
     randomized_scenes,
     simulated_scenes,
 )

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 __all__ = (
+    "DEFAULT_SIZES",
     "CoaddProperties",
     "DomainRanges",
     "SimulatedScene",
     "randomized_scenes",
     "like_scenes",
     "measure_coadd",
-    "mixed_randomized_scenes",
     "simulated_scenes",
 )
 
@@ -39,8 +39,11 @@ from .settings import settings_of_image
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from ..simulation import GalaxySource, SizeModel, Survey
+    from ..simulation import GalaxySource, SimulatedCoadd, SizeModel, Survey
     from ..simulation.config import SceneConfig
+
+DEFAULT_SIZES = ("cosmodc2", "1.6x", "large")
+"""Galaxy sizes that each sky is drawn with if none are named."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,32 @@ class SimulatedScene:
     config: SceneConfig | None = None
     processes: int = 1
 
+    def simulate(self) -> SimulatedCoadd:
+        """Simulate the coadd and its truth.
+
+        Returns
+        -------
+        simulated
+            Coadd in nJy and truth.
+
+        Raises
+        ------
+        .simulation.SimulationError
+            Raised if the settings make no sense.
+        """
+        from ..simulation import simulate_scene
+
+        return simulate_scene(
+            self.source,
+            size=self.size,
+            seed=self.seed,
+            size_model=self.size_model,
+            band=self.survey,
+            split=self.split,
+            config=self.config,
+            processes=self.processes,
+        )
+
     def load(self) -> Scene:
         """Simulate the scene.
 
@@ -93,22 +122,12 @@ class SimulatedScene:
         .simulation.SimulationError
             Raised if the settings make no sense.
         """
-        from ..simulation import get_survey, simulate_scene
         from ..simulation.survey import AB_ZERO_POINT_NJY
 
-        survey = get_survey(self.survey) if isinstance(self.survey, str) else self.survey
-        simulated = simulate_scene(
-            self.source,
-            size=self.size,
-            seed=self.seed,
-            size_model=self.size_model,
-            band=survey,
-            split=self.split,
-            config=self.config,
-            processes=self.processes,
+        simulated = self.simulate()
+        source, size_model, band, settings = (
+            simulated.truth.meta[name] for name in ("source", "size_model", "band", "settings")
         )
-        source, size_model = (simulated.truth.meta[name] for name in ("source", "size_model"))
-        settings = simulated.truth.meta["settings"]
         coadd = simulated.coadd
         return Scene(
             name=f"{source}-{size_model}-{self.seed}",
@@ -117,14 +136,14 @@ class SimulatedScene:
             masked_image=coadd,
             psf=summarize_psf(coadd.psf, coadd.bbox),
             truth=simulated.truth,
-            context=SceneContext(band=survey.band, zero_point=AB_ZERO_POINT_NJY),
+            context=SceneContext(band=band, zero_point=AB_ZERO_POINT_NJY),
             provenance={
                 "source": source,
                 "size_model": size_model,
                 "seed": self.seed,
                 "size": list(self.size),
                 "split": simulated.truth.meta["split"],
-                "band": survey.band,
+                "band": band,
             }
             | ({"settings": settings} if settings else {}),
         )
@@ -134,7 +153,7 @@ def simulated_scenes(
     truths: Sequence[str | Path | int] = (),
     *,
     n_scenes: int = 4,
-    size_models: Sequence[str] = ("cosmodc2", "1.6x", "large"),
+    size_models: Sequence[str] = DEFAULT_SIZES,
     draws: int = 1,
     size: int = 2048,
     seed: int = 1,
@@ -313,43 +332,6 @@ def randomized_scenes(
             )
         )
     return scenes
-
-
-def mixed_randomized_scenes(
-    n_parametric: int,
-    *,
-    seed: int,
-    truths: Sequence[str | Path | int] = (),
-    draws: int = 1,
-    split: str | None = None,
-    size: int = 2048,
-    band: str = "i",
-) -> list[SimulatedScene]:
-    """List randomised scenes, with numbers of one's own of either kind.
-
-    Parameters
-    ----------
-    n_parametric
-        Number of scenes of the parametric catalogue.
-    seed, split, size, band
-        As for `randomized_scenes`.
-    truths
-        Truth scenes.
-    draws
-        Number of scenes of each of them.
-
-    Returns
-    -------
-    scenes
-        Those of the truths and the parametric ones in turn, as far as there are both.
-    """
-    n_truth = len(truths) * draws
-    if not n_truth:
-        return randomized_scenes(n_parametric, seed=seed, size=size, band=band)
-    pairs = randomized_scenes(
-        2 * max(n_truth, n_parametric), seed=seed, truths=truths, split=split, size=size, band=band
-    )
-    return [scene for i, scene in enumerate(pairs) if i // 2 < (n_parametric if i % 2 else n_truth)]
 
 
 FWHM_SCATTER = 0.03
