@@ -126,7 +126,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from lsst.meas.blendid.footprints import FootprintConfig, build_footprints
-    from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, kernel_size
+    from lsst.meas.blendid.footprints.significance import gaussian_kernel, kernel_size
     from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 
     psf = summarize_psf(kolmogorov_kernel(PSF_FWHM))

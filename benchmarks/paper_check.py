@@ -42,7 +42,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
-from lsst.meas.blendid.footprints.smoothing import gaussian_kernel
+from lsst.meas.blendid.footprints.significance import gaussian_kernel
 from lsst.meas.blendid.images.psf import PsfSummary, summarize_psf
 from lsst.meas.blendid.labels import count_galaxies, matched_snr, paper_counts, paper_psf
 from lsst.meas.blendid.simulation import (

@@ -49,7 +49,7 @@ _NUMBERS = frozenset(
         *("classifiers_ensemble", "classifiers_features", "classifiers_logistic"),
         *("classifiers_muygps", "classifiers_peaks", "classifiers_trees"),
         *("features_measure", "features_planes", "features_two_component"),
-        *("footprints_background", "footprints_noise", "footprints_significance", "footprints_smoothing"),
+        *("footprints_background", "footprints_noise", "footprints_significance"),
         *("images_psf", "training", "training_fine_tuning", "training_simulated"),
     )
 )

@@ -23,7 +23,7 @@ from lsst.meas.blendid.features.columns import (
 )
 from lsst.meas.blendid.features.planes import BANDS, make_planes
 from lsst.meas.blendid.footprints import DetectionResult
-from lsst.meas.blendid.footprints.smoothing import kernel_size
+from lsst.meas.blendid.footprints.significance import kernel_size
 from lsst.meas.blendid.samples import FootprintSamples
 from photutils.segmentation import SegmentationImage, SourceCatalog
 from scipy.spatial import ConvexHull

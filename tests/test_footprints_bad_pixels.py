@@ -20,7 +20,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import DetectionResult, FootprintConfig, build_footprints
-from lsst.meas.blendid.footprints.flags import find_footprint_flags
+from lsst.meas.blendid.footprints.measurements import find_footprint_flags
 from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from scipy import ndimage
 

@@ -20,10 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import FootprintConfig, NoNoiseError, build_footprints
-from lsst.meas.blendid.footprints.flags import find_footprint_flags
-from lsst.meas.blendid.footprints.noise import clipped_statistics
-from lsst.meas.blendid.footprints.significance import estimate_noise, smooth_variance
-from lsst.meas.blendid.footprints.smoothing import gaussian_kernel, smooth
+from lsst.meas.blendid.footprints.measurements import find_footprint_flags
+from lsst.meas.blendid.footprints.noise import clipped_statistics, estimate_noise
+from lsst.meas.blendid.footprints.significance import gaussian_kernel, smooth, smooth_variance
 from lsst.meas.blendid.images.psf import PsfSummary
 from scipy import ndimage
 from scipy.ndimage import shift

@@ -42,7 +42,7 @@ from .errors import (
     UnusablePsfError,
 )
 from .footprints import DetectionResult, FootprintSet, NoNoiseError, NoUsablePixelsError, detect
-from .footprints.flags import find_footprint_flags
+from .footprints.measurements import find_footprint_flags
 from .images import image_scale
 from .images.masks import mask_to_bool
 from .images.psf import PsfSummary, summarize_psf

@@ -37,7 +37,7 @@ from lsst.images import Box, SkyProjection
 
 from .flags import FLAGS, flag_names
 from .footprints import DetectionResult
-from .footprints.fluxes import footprint_fluxes, peak_fluxes
+from .footprints.measurements import footprint_fluxes, peak_fluxes
 from .ids import row_ids
 from .images.zero_points import NJY_ZERO_POINT, to_magnitudes
 from .labels import N_CLASSES

@@ -29,7 +29,7 @@ import numpy as np
 
 from ..classifiers import BlendClassifier, CentersClassifier, split_probabilities
 from ..footprints import PEAK_DTYPE, DetectionResult
-from ..footprints.fluxes import peak_fluxes
+from ..footprints.measurements import peak_fluxes
 from ..images.zero_points import to_magnitudes
 from ..labels import N_CLASSES
 from ..localizers import BlendLocalizer, locate_peaks

@@ -14,7 +14,7 @@ __all__ = ("CORE_COLUMNS", "measure_core")
 import numpy as np
 
 from .._jit import njit
-from ..footprints.smoothing import gaussian_kernel, kernel_size
+from ..footprints.significance import gaussian_kernel, kernel_size
 from .columns import Group, Record, flatten_columns, join_records, name_columns, record_type
 from .peaks import MainPeaks
 from .planes import Planes

@@ -24,7 +24,7 @@ import numpy as np
 
 from .._jit import njit
 from ..footprints.footprint_set import spans_to_labels
-from ..footprints.smoothing import gaussian_kernel, kernel_size, smooth
+from ..footprints.significance import gaussian_kernel, kernel_size, smooth
 
 if TYPE_CHECKING:
     from ..footprints import DetectionResult

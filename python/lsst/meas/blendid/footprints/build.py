@@ -37,20 +37,22 @@ from .components import (
 )
 from .config import FootprintConfig
 from .footprint_set import PEAK_DTYPE, FootprintSet, cover_grid
+from .noise import check_scatter, estimate_noise
 from .peaks import find_peaks, measure_given, refine_peaks, replace_peaks
 from .result import DetectionResult, NoNoiseError, NoUsablePixelsError
 from .significance import (
-    check_scatter,
+    dilate_square,
     divide_by_root,
     eligible_pixels,
-    estimate_noise,
+    gaussian_kernel,
+    kernel_size,
     make_significance,
     make_smoothed,
     noise_at,
     significance_image,
+    smooth,
     smooth_variance,
 )
-from .smoothing import dilate_square, gaussian_kernel, kernel_size, smooth
 
 if TYPE_CHECKING:
     from lsst.images import MaskedImage

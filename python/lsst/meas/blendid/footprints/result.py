@@ -21,13 +21,16 @@ import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..images.psf import PsfSummary
 from .components import Runs
 from .footprint_set import FootprintSet
-from .noise import NoiseEstimate
+
+if TYPE_CHECKING:
+    from .noise import NoiseEstimate
 
 # Rows of the smoothed image at a time where there is no room for all: 40 MB of a coadd of 10,000 columns.
 _STRIP_ROWS = 1024
