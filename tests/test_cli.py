@@ -10,11 +10,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import astropy.io.fits
 import click
@@ -24,12 +30,11 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid import __version__
 from lsst.meas.blendid._suggest import did_you_mean
+from lsst.meas.blendid.cli import _common, main
 from lsst.meas.blendid.cli import _main as main_module
-from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, common_options, describe_error, make_output_folder
-from lsst.meas.blendid.cli._main import _COMMANDS
+from lsst.meas.blendid.cli._main import _COMMANDS, keep_interrupts
 from lsst.meas.blendid.cli._options import REPLACED, CommandWithHints
-from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.training.label_tables import read_labels
 
 HEAVY = ("numpy", "astropy", "lsst.images", "lsst.pipe.base", "numba", "galsim", "matplotlib")
@@ -369,66 +374,136 @@ def test_messages_of_missing_libraries_tell_one_remedy() -> None:
     assert describe_error(ImportError("No module named 'sep'")).count("install") == 1
 
 
-# blendid models
+# Interrupts
+
+needs_interrupts = pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is not signal.default_int_handler, reason="Ctrl-C is not Python's here"
+)
+
+
+def interrupt_in_callback() -> None:
+    """Raise an interrupt where Python can only print it: called by compiled code."""
+
+    def interrupt() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    ctypes.CFUNCTYPE(None)(interrupt)()
+
+
+def wait() -> None:
+    for _ in range(500):
+        time.sleep(0.01)
+
+
+@needs_interrupts
+def test_an_interrupt_in_a_callback_comes_again() -> None:
+    hook = sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), keep_interrupts():
+        interrupt_in_callback()
+        wait()
+    assert sys.unraisablehook is hook
+
+
+@needs_interrupts
+def test_one_that_is_swallowed_twice() -> None:
+    seen = []
+
+    class Deaf:
+        def __del__(self) -> None:
+            seen.append(True)
+            wait()
+
+    with pytest.raises(KeyboardInterrupt), keep_interrupts():
+        interrupt_in_callback()
+        # The second comes while this is deleted.
+        thing: Deaf | None = Deaf()
+        thing = None
+        assert thing is None
+        wait()
+    assert seen == [True]
+
+
+@needs_interrupts
+def test_nothing_comes_after_the_end() -> None:
+    with keep_interrupts():
+        interrupt_in_callback()
+    time.sleep(0.2)
+
+
+@needs_interrupts
+def test_other_errors_are_shown_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    with keep_interrupts():
+        ctypes.CFUNCTYPE(None)(fail)()
+    assert [unraisable.exc_type for unraisable in shown] == [ValueError]
+
+
+@needs_interrupts
+def test_a_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status and the message are those of any Ctrl-C."""
+
+    @click.command()
+    def stuck() -> None:
+        interrupt_in_callback()
+        wait()
+
+    monkeypatch.setattr(type(main), "get_command", lambda *_args: stuck)
+    with pytest.raises(SystemExit) as caught:
+        main(["run"])
+    assert caught.value.code == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+# What is shown on a terminal
+
+
+class Terminal(io.StringIO):
+    """A stream that says whether it is a terminal."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self._is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self._is_terminal
 
 
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    metadata = {
-        "name": "toy-1",
-        "settings": {"threshold": 5.0},
-        "inputs": {"bands": ["i"], "psf_sigma": [1.5, 1.7], "depth": None, "footprints": {"minPixels": 1}},
-        "prior": {"blended": 0.37},
-        "training": {"scenes": [{"source": 1}, {"source": 2}]},
-        "validation": {"auc": 0.9},
-        "versions": {},
-    }
-    path = tmp_path / "toy.blendid"
-    ModelPackage("peaks", metadata, {"table": np.zeros((3, 5))}).write(path)
-    return path
+def image(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    pixels = rng.normal(0.0, 1.0, (300, 300)).astype(np.float32)
+    y, x = np.mgrid[:300, :300]
+    for row, column in rng.integers(20, 280, (20, 2)):
+        pixels += 15.0 * np.exp(-0.5 * ((x - column) ** 2 + (y - row) ** 2) / 1.8**2).astype(np.float32)
+    astropy.io.fits.writeto(tmp_path / "sky.fits", pixels)
+    return tmp_path / "sky.fits"
 
 
-def test_models_show(package: Path) -> None:
-    status, out, err = run("models", "show", str(package))
-    assert (status, err) == (0, "")
-    for text in (
-        "toy-1: a model of the classifier peaks",
-        "threshold: 5.0",
-        "auc: 0.9",
-        "table: 3 × 5 float64",
-    ):
-        assert text in out
-
-
-def test_models_show_json(package: Path) -> None:
-    import json
-
-    status, out, _ = run("models", "show", str(package), "--json")
-    assert status == 0
-    assert json.loads(out)["prior"] == {"blended": 0.37}
-
-
-def test_models_show_of_a_damaged_or_missing_package(package: Path) -> None:
-    package.write_bytes(package.read_bytes()[:100])
-    status, out, err = run("models", "show", str(package))
-    assert (status, out) == (1, "")
-    assert str(package) in err
-    assert err.count("\n") == 1
-    status, _, err = run("models", "show", "no-such-model")
-    assert status == 1
-    assert "no-such-model" in err
-
-
-def test_models_list(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lsst.meas.blendid import model_package
-
-    monkeypatch.setattr(model_package, "list_shipped", lambda: ("toy-1",))
-    shipped = ModelPackage.read(package)
-    monkeypatch.setattr(ModelPackage, "read", classmethod(lambda cls, name: shipped))
-    status, out, err = run("models", "list")
-    assert (status, err) == (0, "")
-    assert out.splitlines()[1].split() == ["toy-1", "peaks", "i", "1.5", "to", "1.7", "any"]
-    monkeypatch.setattr(model_package, "list_shipped", lambda: ())
-    status, out, err = run("models", "list")
-    assert (status, out) == (0, "")
-    assert "train one" in err
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_stages_are_shown_on_a_terminal_only(
+    image: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    stream = Terminal(is_terminal)
+    monkeypatch.setattr(_common, "_PATIENCE", 0.0)
+    monkeypatch.setattr(_common, "_PAUSE", 0.0)
+    monkeypatch.setattr(sys, "stderr", stream)
+    main(
+        [
+            *("run", str(image), "--psf-fwhm", "0.7", "--pixel-scale", "0.2"),
+            *("--classifier", "features", "--localizer", "none"),
+            "--out",
+            str(image.parent / "out"),
+        ],
+        standalone_mode=False,
+    )
+    text = stream.getvalue()
+    stages = re.findall(r"sky\.fits: ([a-z ]+)(?=[,\r])", text)
+    for stage in ("read", "background", "smooth", "peaks", "features", "tables"):
+        assert (stage in stages) == is_terminal, text
+    assert bool(re.search(r"sky\.fits: features, about \d+ s left", text)) == is_terminal
+    assert ("\r\033[K" in text) == is_terminal

@@ -134,9 +134,9 @@ def test_an_older_file_is_replaced_on_request(files: tuple[Path, Path], tmp_path
             "other.blend.parquet: no such file; 'blendid run'",
         ),
         (
-            ("merged.fits", "tables", "--out", "o.fits"),
+            ("merged.fits", ".", "--out", "o.fits"),
             2,
-            "is a folder; name tables as DIR/STEM; in it are those of coadd",
+            "there are no tables in .; 'blendid run' writes them",
         ),
         (("merged.fits", "merged.fits", "--out", "o.fits"), 2, "is none of the tables of 'blendid run'"),
         (("none.fits", "tables/coadd", "--out", "o.fits"), 1, "none.fits: no such file; check the path"),

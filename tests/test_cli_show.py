@@ -146,13 +146,20 @@ def test_bad_input_is_one_line(here: Path) -> None:
     )
     assert fails(1, "OUT/none").endswith("none.blend.parquet: no such file; 'blendid run' writes it")
     Path("EMPTY").mkdir()
-    assert fails(1, "EMPTY") == "there are no tables in EMPTY; 'blendid run' writes them"
+    assert fails(2, "EMPTY") == "there are no tables in EMPTY; 'blendid run' writes them"
     shutil.copy("HDU/two_DEEP.blend.fits", "OUT")
     assert "tables of 2 images; name one" in fails(2, "OUT")
     Path("OUT/two_DEEP.blend.fits").unlink()
     assert "a.jpg" in fails(2, "OUT", "--out", "a.jpg")
     assert "--number" in fails(2, "OUT", "-f", 1, "-n", 3)
     assert "24 at most" in fails(2, "OUT", *(arg for _ in range(25) for arg in ("-f", 1)))
+    shutil.copy("HDU/two_DEEP.blend.fits", "OUT/IMAGE.blend.fits")
+    both = "OUT has IMAGE.blend.parquet and IMAGE.blend.fits; name the one that is meant"
+    assert fails(2, "OUT/IMAGE") == both
+    Path("OUT/IMAGE.blend.fits").unlink()
+    peaks = Path("OUT/IMAGE.blend_peak.parquet")
+    peaks.write_bytes(peaks.read_bytes()[:200])
+    assert fails(1, "OUT/IMAGE").startswith("tables OUT/IMAGE: ")
     Path("OUT/IMAGE.blend_peak.parquet").unlink()
     assert "IMAGE.blend_peak.parquet: no such file" in fails(1, "OUT/IMAGE")
 

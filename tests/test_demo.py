@@ -20,8 +20,7 @@ from click.testing import CliRunner, Result
 from lsst.daf.butler import Butler
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.cli._common import CommandError, MisuseError
-from lsst.meas.blendid.cli._demo_folder import MARKER, DemoFolder
-from lsst.meas.blendid.cli.demo import _format_command, _run_pipetask
+from lsst.meas.blendid.cli.demo import MARKER, DemoFolder, _format_command, _run_pipetask
 
 demo_module = sys.modules["lsst.meas.blendid.cli.demo"]
 

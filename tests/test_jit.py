@@ -24,7 +24,7 @@ import astropy.io.fits
 import pytest
 from lsst.meas.blendid._jit import njit
 from lsst.meas.blendid._jit_cache import KernelCache, is_supported
-from lsst.meas.blendid.cli._warm_up import make_pixels
+from lsst.meas.blendid.cli.compile import make_pixels
 from numba.core import caching
 from numba.core.caching import IndexDataCacheFile
 

@@ -6,11 +6,19 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""From what a user names, files, folders and patterns, to images with names for their output."""
+"""From what a user names, files, folders and patterns, to images and to tables of earlier runs."""
 
 from __future__ import annotations
 
-__all__ = ("ImageInput", "find_inputs", "parse_hdu", "parse_plane", "split_hdu")
+__all__ = (
+    "ImageInput",
+    "TablesInput",
+    "find_inputs",
+    "find_tables",
+    "parse_hdu",
+    "parse_plane",
+    "split_hdu",
+)
 
 import glob
 import os
@@ -18,12 +26,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ._common import MisuseError, check_name
+from ._common import CommandError, MisuseError, check_name, describe_error
 
 if TYPE_CHECKING:
     from ..images import PlaneSource
+    from ..tables import BlendTables
 
 _SUFFIX = re.compile(r"(\.(fits|fit|fts)(\.fz)?|\.fz)?(\.(gz|bz2|xz|z|zip))?$", re.IGNORECASE)
 """Endings of a name that say that it is FITS, and how it is compressed."""
@@ -33,6 +43,9 @@ _FITS = re.compile(r"\.(fits|fit|fts)(\.fz)?(\.(gz|bz2|xz|z|zip))?$|\.fz$", re.I
 
 _OUTPUT = re.compile(r"\.blend(_\w+)?\.fits$", re.IGNORECASE)
 """What this package writes itself."""
+
+_TABLE = re.compile(r"(?P<stem>.+)\.blend(?:_peak|_spans)?\.(?P<format>parquet|fits|ecsv)", re.DOTALL)
+"""Name of one of the three tables of an image."""
 
 _HDU = re.compile(r"^(?P<path>.+)\[(?P<hdu>[^\[\]]+)\]$", re.DOTALL)
 
@@ -257,3 +270,89 @@ def _folders(path: str) -> list[str]:
     else:
         path = path.split("://", 1)[1]
     return [part for part in path.split("/")[:-1] if part]
+
+
+@dataclass(frozen=True)
+class TablesInput:
+    """The three tables that ``blendid run`` wrote of an image.
+
+    Parameters
+    ----------
+    directory, stem
+        Their folder and the start of their names.
+    format
+        Their format; `None` for the one that they are found in.
+    """
+
+    directory: Path
+    stem: str
+    format: str | None = None
+
+    @property
+    def name(self) -> Path:
+        """What they are called in messages."""
+        return self.directory / self.stem
+
+    def read(self) -> BlendTables:
+        """Read them.
+
+        Returns
+        -------
+        tables
+            The tables.
+
+        Raises
+        ------
+        FileNotFoundError
+            Raised if one of them is missing.
+        MisuseError
+            Raised if they are there in several formats.
+        CommandError
+            Raised, with their name, if they are damaged.
+        """
+        from ..table_files import TABLE_FORMATS, read_tables, table_paths
+
+        found = [table_paths(self.directory, self.stem, format)[0] for format in TABLE_FORMATS]
+        found = [path for path in found if path.exists()]
+        if self.format is None and len(found) > 1:
+            names = " and ".join(path.name for path in found)
+            raise MisuseError(f"{self.directory} has {names}; name the one that is meant")
+        try:
+            return read_tables(self.directory, self.stem, self.format)
+        except FileNotFoundError:
+            raise
+        except Exception as err:  # Each format has its own library with its own errors.
+            raise CommandError(f"tables {self.name}: {describe_error(err)}") from err
+
+
+def find_tables(argument: str) -> TablesInput:
+    """Find the tables that a user means.
+
+    Parameters
+    ----------
+    argument
+        ``DIR/STEM``, one of the three files, or a folder that has those of one image only.
+
+    Returns
+    -------
+    tables
+        The tables, which need not exist.
+
+    Raises
+    ------
+    MisuseError
+        Raised if it is a folder with tables of several images or of none, or a file that is no table.
+    """
+    path = Path(os.path.expanduser(argument))
+    if (match := _TABLE.fullmatch(path.name)) is not None:
+        return TablesInput(path.parent, match["stem"], match["format"])
+    if path.is_dir():
+        stems = sorted({m["stem"] for p in path.iterdir() if (m := _TABLE.fullmatch(p.name)) is not None})
+        if len(stems) == 1:
+            return TablesInput(path, stems[0])
+        if not stems:
+            raise MisuseError(f"there are no tables in {argument}; 'blendid run' writes them")
+        raise MisuseError(f"{argument} has tables of {len(stems)} images; name one, as {path / stems[0]}")
+    if path.is_file():
+        raise MisuseError(f"{argument} is none of the tables of 'blendid run'; give DIR/STEM")
+    return TablesInput(path.parent, path.name)

@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("ImageResult", "ImageRunner", "Reporter", "RunOptions", "loading")
+__all__ = ("ImageResult", "ImageRunner", "OutputOptions", "Reporter", "RunOptions", "loading")
 
 import gc
+import importlib.util
 import time
 import traceback
 from collections import Counter
@@ -26,15 +27,48 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from .._progress import report_progress
-from ._common import CommandError, Settings, announce, describe_error, get_settings, show_log
+from ._common import CommandError, Settings, announce, describe_error, get_settings, show_log, show_stages
 from ._inputs import ImageInput
-from ._outputs import OutputOptions, write_outputs
-from ._stages import show_stages
 
 if TYPE_CHECKING:
+    from lsst.pipe.base import Struct
+
     from ..blend_identification import BlendIdentificationTask
     from ..images import InputImage
     from ..source_catalogs import CatalogFootprints
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What the user wants written.
+
+    Parameters
+    ----------
+    format
+        Format of the tables (`..table_files.TABLE_FORMATS`).
+    regions, segmentation, report
+        Whether there are to be regions for DS9, a label image and a page to look at.
+    """
+
+    format: str = "parquet"
+    regions: bool = False
+    segmentation: bool = False
+    report: bool = False
+
+    def check(self) -> None:
+        """See, before any work is done, whether all that is needed is installed.
+
+        Raises
+        ------
+        CommandError
+            Raised if it is not.
+        """
+        missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
+        if self.report and missing:
+            raise CommandError(
+                f"--report needs {' and '.join(missing)}; install what is missing with pip install "
+                "'lsst-meas-blendid[plots]'"
+            )
 
 
 @dataclass(frozen=True)
@@ -335,7 +369,7 @@ class ImageRunner:
             raise CommandError(str(err)) from err
         for table in (struct.blend, struct.blendPeak, struct.blendSpans):
             table.meta["image"] = image.designation
-        written = write_outputs(
+        written = _write_outputs(
             self._options.outputs,
             self._options.directory,
             image.stem,
@@ -356,3 +390,72 @@ class ImageRunner:
         by = f"classifier {primary}" if model == "none" else f"model {model}"
         seconds = time.perf_counter() - start
         return f"{text}, {flagged.sum()} not classified, {seconds:.1f} s; {by} -> {written}"
+
+
+def _write_outputs(
+    options: OutputOptions,
+    directory: Path,
+    stem: str,
+    source: InputImage,
+    struct: Struct,
+    *,
+    name: str,
+    pixel_scale: float | None,
+    seconds: float,
+) -> str:
+    """Write what there is to write of one image.
+
+    Parameters
+    ----------
+    options
+        What to write.
+    directory, stem
+        Folder and start of the names of the files.
+    source
+        The image.
+    struct
+        What the task made of it.
+    name
+        What the image is called.
+    pixel_scale
+        Pixel size in arcsec as the user gave it; by default that of the WCS.
+    seconds
+        How long it took to read and classify the image.
+
+    Returns
+    -------
+    names
+        The files, in the notation of a shell.
+    """
+    from ..product_files import write_regions, write_segmentation
+    from ..table_files import write_tables
+    from ..tables import BlendTables
+
+    tables = BlendTables(struct.blend, struct.blendPeak, struct.blendSpans)
+    footprints, projection = struct.detection.footprints, source.masked_image.sky_projection
+    write_tables(tables, directory, stem, options.format)
+    names = [f"{stem}.blend{{,_peak,_spans}}.{options.format}"]
+    if options.regions:
+        names.append(f"{stem}.blend.reg")
+        write_regions(directory / names[-1], tables, footprints, projection=projection)
+    if options.segmentation:
+        names.append(f"{stem}.blend_segmentation.fits")
+        write_segmentation(directory / names[-1], footprints, projection=projection)
+    if options.report:
+        from ..evaluation.image_report import ReportedImage, write_image_report
+        from ..images import image_scale
+
+        names.append(f"{stem}.blend.html")
+        image = ReportedImage(
+            name=name,
+            kind=f"{source.kind} FITS" if source.kind == "plain" else f"written by {source.kind}",
+            tables=tables,
+            detection=struct.detection,
+            zero_point=struct.blend.meta.get("zero_point"),
+            pixel_scale=image_scale(source.masked_image) if pixel_scale is None else pixel_scale,
+            notes=source.notes,
+            files=[str(directory / file) for file in names],
+            seconds=seconds,
+        )
+        write_image_report(directory / names[-1], image)
+    return f"{directory / names[0]}{''.join(f', {name}' for name in names[1:])}"

@@ -14,15 +14,11 @@ __all__ = ("annotate",)
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from ._common import CommandError, MisuseError, common_options, describe_error
-from ._tables import find_tables
-
-if TYPE_CHECKING:
-    from ..tables import BlendTables
+from ._common import CommandError, MisuseError, common_options
+from ._inputs import find_tables
 
 _PROBABILITY = click.FloatRange(0.0, 1.0)
 _POSITIVE = click.FloatRange(0.0)
@@ -96,9 +92,10 @@ def annotate(
     """Write probabilities and peaks into a catalogue of lsst.afw.
 
     CATALOG.fits is a SourceCatalog with footprints, TABLES are those that 'blendid run' wrote for
-    its coadd: DIR/STEM, or one of the three files.  The records get blendid_p_blended, blendid_p_n_0 to 4,
-    blendid_n_expected and flags, the peaks blendid_peak_probability, blendid_peak_inferred and
-    blendid_peak_moved; all else stays as it is to the bit.  lsst.afw is not needed.
+    its coadd: DIR/STEM, one of the three files, or a folder with those of one image.  The records
+    get blendid_p_blended, blendid_p_n_0 to 4, blendid_n_expected and flags, the peaks
+    blendid_peak_probability, blendid_peak_inferred and blendid_peak_moved; all else stays as it is
+    to the bit.  lsst.afw is not needed.
 
     With --add-peaks, inferred peaks go into the footprints that they lie in, for a deblender to
     split them; those that are known to make its fit diverge are left out.
@@ -121,8 +118,8 @@ def annotate(
     for option, (value, used, needed) in needs.items():
         if value is not None and not used:
             raise MisuseError(f"{option} changes nothing without {needed}; leave it out, or add that")
-    directory, stem, table_format = find_tables(tables)
-    _check_output(output, catalog, directory, overwrite)
+    found = find_tables(tables)
+    _check_output(output, catalog, found.directory, overwrite)
 
     from ..source_catalogs import PeakEditConfig, annotate_catalog_file, read_catalog
 
@@ -138,9 +135,7 @@ def annotate(
     ):
         if value is not None:
             setattr(config, name, value)
-    annotated, annotation = annotate_catalog_file(
-        read_catalog(catalog), _read(directory, stem, table_format), config
-    )
+    annotated, annotation = annotate_catalog_file(read_catalog(catalog), found.read(), config)
     annotated.write(output)
     click.echo(f"{catalog}: {annotation.describe()} -> {output}")
 
@@ -156,15 +151,3 @@ def _check_output(output: Path, catalog: Path, tables: Path, overwrite: bool) ->
         raise MisuseError(f"--out {output} is one of the files that are read; give another name")
     if not overwrite:
         raise CommandError(f"{output} is there already; give another name, or --overwrite")
-
-
-def _read(directory: Path, stem: str, table_format: str | None) -> BlendTables:
-    """Read tables; those that are damaged are named."""
-    from ..table_files import read_tables
-
-    try:
-        return read_tables(directory, stem, table_format)
-    except FileNotFoundError:
-        raise
-    except Exception as err:  # Each format has its own library with its own errors.
-        raise CommandError(f"tables {directory / stem}: {describe_error(err)}") from err

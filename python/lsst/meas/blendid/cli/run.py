@@ -36,8 +36,7 @@ from ._options import (
     model_option,
     output_folder_option,
 )
-from ._outputs import OutputOptions
-from ._run import ImageRunner, Reporter, RunOptions
+from ._run import ImageRunner, OutputOptions, Reporter, RunOptions
 
 if TYPE_CHECKING:
     from ..images import PlaneSource

@@ -13,7 +13,6 @@ from __future__ import annotations
 __all__ = ("show",)
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ import click
 import numpy as np
 
 from ._common import CommandError, MisuseError, announce, common_options, make_output_folder
-from ._inputs import split_hdu
+from ._inputs import find_tables, split_hdu
 
 if TYPE_CHECKING:
     from ..tables import BlendTables
@@ -34,7 +33,7 @@ _FORMATS = (".png", ".pdf", ".svg")
 
 
 @click.command()
-@click.argument("stem", metavar="STEM")
+@click.argument("tables", metavar="TABLES")
 @click.option(
     "-f",
     "--footprint",
@@ -56,7 +55,7 @@ _FORMATS = (".png", ".pdf", ".svg")
     "--out",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Picture to write, as PNG, PDF or SVG by its suffix; STEM.blend.png by default.",
+    help="Picture to write, as PNG, PDF or SVG by its suffix; beside the tables, STEM.blend.png, by default.",
 )
 @click.option(
     "--image",
@@ -65,12 +64,12 @@ _FORMATS = (".png", ".pdf", ".svg")
 )
 @common_options
 def show(
-    stem: str, footprints: tuple[int, ...], number: int | None, out: Path | None, image: str | None
+    tables: str, footprints: tuple[int, ...], number: int | None, out: Path | None, image: str | None
 ) -> None:
     """Draw footprints of an image that 'blendid run' was run on.
 
-    STEM is the start of the names of its tables, with their folder: OUT/image for
-    OUT/image.blend.parquet; or the folder, if there are tables of one image in it.
+    TABLES are its tables, as DIR/STEM for DIR/STEM.blend.parquet, as one of the three
+    files, or as the folder, if there are tables of one image in it.
 
     Each footprint has three panels: the pixels with its peaks, detected ones as rings
     and inferred ones as diamonds, the smaller the less probable; where galaxies are, with
@@ -89,28 +88,25 @@ def show(
         raise MisuseError(f"{len(footprints)} footprints are too many for a picture; name {_MOST} at most")
     if importlib.util.find_spec("matplotlib") is None:
         raise CommandError("show needs matplotlib; install it with pip install 'lsst-meas-blendid[plots]'")
-    directory, name = _find_tables(stem)
-    path = directory / f"{name}.blend.png" if out is None else out
+    found = find_tables(tables)
+    path = found.directory / f"{found.stem}.blend.png" if out is None else out
     if path.suffix.lower() not in _FORMATS:
         raise MisuseError(f"--out {path}: the picture can be {', '.join(_FORMATS)}; give it such a name")
-
-    from ..table_files import read_tables
-
-    tables = read_tables(directory, name)
-    ids = np.asarray(tables.blend["footprint_id"])
+    read = found.read()
+    ids = np.asarray(read.blend["footprint_id"])
     if not len(ids):
-        raise CommandError(f"no footprint was found in {directory / name}; there is nothing to show")
+        raise CommandError(f"no footprint was found in {found.name}; there is nothing to show")
     if unknown := [number for number in footprints if number not in ids]:
         raise CommandError(
-            f"there is no footprint {unknown[0]} in {directory / name}; there are {ids.min()} to {ids.max()}"
+            f"there is no footprint {unknown[0]} in {found.name}; there are {ids.min()} to {ids.max()}"
         )
 
     from .._files import atomic_path
     from ..evaluation.footprint_cards import choose_footprints, footprint_cards
 
-    chosen = list(dict.fromkeys(footprints)) or choose_footprints(tables, number or _NUMBER).tolist()
-    pixels, xy0, source = _read_pixels(tables, directory, image)
-    figure = footprint_cards(pixels, _noise(tables, pixels), xy0, tables, chosen)
+    chosen = list(dict.fromkeys(footprints)) or choose_footprints(read, number or _NUMBER).tolist()
+    pixels, xy0, source = _read_pixels(read, found.directory, image)
+    figure = footprint_cards(pixels, _noise(read, pixels), xy0, read, chosen)
     make_output_folder(path.parent)
     with atomic_path(path) as temporary:
         format = path.suffix.lower().removeprefix(".")
@@ -119,32 +115,6 @@ def show(
     announce(
         f"footprint{'' if len(chosen) == 1 else 's'} {', '.join(map(str, chosen))} of {source} -> {path}"
     )
-
-
-def _find_tables(stem: str) -> tuple[Path, str]:
-    """Folder and start of the names of the tables that a user means."""
-    from ..table_files import TABLE_FORMATS
-
-    path = Path(os.path.expanduser(stem))
-    endings = tuple(f".blend.{format}" for format in TABLE_FORMATS)
-    if path.is_dir():
-        names = sorted(
-            {
-                file.name.removesuffix(end)
-                for end in endings
-                for file in path.iterdir()
-                if file.name.endswith(end)
-            }
-        )
-        if not names:
-            raise CommandError(f"there are no tables in {path}; 'blendid run' writes them")
-        if len(names) > 1:
-            raise MisuseError(f"{path} has tables of {len(names)} images; name one, as {path / names[0]}")
-        return path, names[0]
-    for end in endings:
-        if path.name.endswith(end):
-            return path.parent, path.name.removesuffix(end)
-    return path.parent, path.name
 
 
 def _read_pixels(
