@@ -42,7 +42,7 @@ hypothesis.settings.load_profile("blendid")
 _NUMBERS = frozenset(
     f"test_{name}.py"
     for name in (
-        *("baselines", "bootstrap", "calibration", "metrics"),
+        *("evaluation_baselines", "evaluation_bootstrap", "calibration", "metrics"),
         *("centers_map_network", "centers_maps", "classifiers_cnn_networks"),
         *("networks_convolution", "networks_streaming"),
         *("classifiers_centers", "classifiers_logistic_fits", "classifiers_cnn"),

@@ -23,13 +23,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.meas.blendid import read_tables, write_tables
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.evaluation.drawing import PeakMarks
 from lsst.meas.blendid.evaluation.footprint_cards import (
     _spread_out,
     choose_footprints,
     footprint_cards,
     probability_density,
 )
-from lsst.meas.blendid.evaluation.peak_marks import PeakMarks
 from lsst.meas.blendid.images.psf import kolmogorov_kernel
 from lsst.meas.blendid.tables import BlendTables
 from PIL import Image

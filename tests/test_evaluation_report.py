@@ -16,17 +16,71 @@ import io
 import re
 import struct
 
+import jinja2
 import numpy as np
 import pytest
 from html_pages import parse, tables
+from hypothesis import given
+from hypothesis import strategies as st
 from lsst.meas.blendid.evaluation.peak_comparison import DETECTED, PeakComparison, compare_peaks
-from lsst.meas.blendid.evaluation.report import draw_demo, render_comparison_report, render_demo_report
+from lsst.meas.blendid.evaluation.report import (
+    Cell,
+    draw_demo,
+    render_comparison_report,
+    render_demo_report,
+    render_page,
+)
 from lsst.meas.blendid.evaluation.scored_tables import score_tables
 from lsst.meas.blendid.evaluation.section import Section, make_section
 from PIL import Image
 from toy_coadd_tables import make_coadds
 from toy_comparison import toy_scored, with_peaks
 from toy_peaks import make_found
+
+
+def fill(text: str) -> str:
+    """A page with the same text in all places."""
+    return render_page(
+        "image.html",
+        title=text,
+        lede=text,
+        footer=text,
+        numbers=[(text, text)],
+        whole=None,
+        overlay=b"x",
+        size=text,
+        has_inferred=False,
+        histogram=None,
+        assumptions=[[text, Cell(text, error=text), Cell(text, kind="single"), Cell(text, strong=True)]],
+        notes=[text],
+        flags=[[text] * 4],
+        files=text,
+    )
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=40))
+def test_any_text_can_be_written(text: str) -> None:
+    parser = parse(fill(text))
+    allowed = (
+        "html head meta link title style body main header h1 h2 p span b div table thead tbody tr th td "
+        "figure img figcaption pre code ul li footer"
+    )
+    assert {tag for tag, _ in parser.seen} <= set(allowed.split())
+
+
+def test_text_is_escaped_and_cells_are_marked() -> None:
+    page = fill('a < b & "c"')
+    assert "<h1>a &lt; b &amp; &#34;c&#34;</h1>" in page
+    assert '<span class="error">± a &lt; b' in page and '<span class="single">a &lt; b' in page
+    assert "<td><b>a &lt; b" in page
+    # As often as it was given, the title twice.
+    assert parse(page).text.count('a < b & "c"') == 2 + 2 + 2 + 1 + 5 + 1 + 4 + 1
+
+
+def test_what_lacks_is_an_error() -> None:
+    with pytest.raises(jinja2.UndefinedError, match="'lede' is undefined"):
+        render_page("base.html", title="t", footer="f")
+
 
 pytest.importorskip("matplotlib", reason="the pages have figures")
 

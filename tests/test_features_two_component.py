@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.features._two_component_psf import fit_psf_mixture
 from lsst.meas.blendid.features.two_component import (
     TWO_COMPONENT_COLUMNS,
     TWO_COMPONENT_DOCS,
+    fit_psf_mixture,
     two_component_test,
 )
 from lsst.meas.blendid.footprints import DetectionResult, FootprintSet, NoiseEstimate

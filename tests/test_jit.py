@@ -22,8 +22,7 @@ from pathlib import Path
 
 import astropy.io.fits
 import pytest
-from lsst.meas.blendid._jit import njit
-from lsst.meas.blendid._jit_cache import KernelCache, is_supported
+from lsst.meas.blendid._jit import KernelCache, is_supported, njit
 from lsst.meas.blendid.cli.compile import make_pixels
 from numba.core import caching
 from numba.core.caching import IndexDataCacheFile
@@ -137,7 +136,7 @@ def test_read_only_cache_of_another_processor_is_used(
     tmp_path: Path, read_only: Callable[[Path], None]
 ) -> None:
     """As where an installation has been compiled once, and a user cannot write anywhere."""
-    from lsst.meas.blendid._jit_cache import portable_target
+    from lsst.meas.blendid._jit import portable_target
     from numba.core.codegen import get_host_cpu_features
 
     package = make_toy(tmp_path / "installed")

@@ -27,7 +27,7 @@ from lsst.meas.blendid.source_catalogs import (
     plan_peaks,
     read_catalog,
 )
-from lsst.meas.blendid.source_catalogs.footprint_arrays import CATALOG_PEAK_DTYPE
+from lsst.meas.blendid.source_catalogs.catalog_footprints import CATALOG_PEAK_DTYPE
 from lsst.meas.blendid.source_catalogs.peak_plan import describe_refusals
 from scipy.ndimage import convolve1d
 from toy_catalogs import is_unchanged

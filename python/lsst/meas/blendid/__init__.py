@@ -17,16 +17,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .annotate_blends import AnnotateBlendsTask, AnnotateDetectionBlendsTask
-    from .annotate_blends_config import AnnotateBlendsConfig, AnnotateDetectionBlendsConfig
+    from .annotate_blends import (
+        AnnotateBlendsConfig,
+        AnnotateBlendsTask,
+        AnnotateDetectionBlendsConfig,
+        AnnotateDetectionBlendsTask,
+    )
     from .blend_identification import BlendIdentificationTask
     from .blend_identification_config import BlendIdentificationConfig, BlendIdentificationConnections
     from .classifiers import BlendClassifier, classifier_registry
     from .footprints import DetectionResult, FootprintConfig, FootprintSet, build_footprints
     from .identify import IdentifiedBlends, find_footprints, identify_blends, measure_features
     from .model_package import ModelPackage
-    from .simulate_coadd import SimulateCoaddTask
-    from .simulate_coadd_config import SimulateCoaddConfig, SimulateCoaddConnections
+    from .simulate_coadd import SimulateCoaddConfig, SimulateCoaddConnections, SimulateCoaddTask
     from .table_files import read_tables, write_tables
     from .tables import BlendTables
 
@@ -63,9 +66,9 @@ _HOME = {
     "find_footprints": "identify",
     "identify_blends": "identify",
     "measure_features": "identify",
-    "AnnotateBlendsConfig": "annotate_blends_config",
+    "AnnotateBlendsConfig": "annotate_blends",
     "AnnotateBlendsTask": "annotate_blends",
-    "AnnotateDetectionBlendsConfig": "annotate_blends_config",
+    "AnnotateDetectionBlendsConfig": "annotate_blends",
     "AnnotateDetectionBlendsTask": "annotate_blends",
     "BlendIdentificationConfig": "blend_identification_config",
     "BlendIdentificationConnections": "blend_identification_config",
@@ -77,8 +80,8 @@ _HOME = {
     "FootprintSet": "footprints",
     "build_footprints": "footprints",
     "ModelPackage": "model_package",
-    "SimulateCoaddConfig": "simulate_coadd_config",
-    "SimulateCoaddConnections": "simulate_coadd_config",
+    "SimulateCoaddConfig": "simulate_coadd",
+    "SimulateCoaddConnections": "simulate_coadd",
     "SimulateCoaddTask": "simulate_coadd",
     "BlendTables": "tables",
     "read_tables": "table_files",

@@ -10,8 +10,7 @@
 
 from __future__ import annotations
 
-from ._exposure import LegacyCoadd, from_legacy_exposure
-from ._psf import from_legacy_psf, read_legacy_psf
+from ._exposure import LegacyCoadd, from_legacy_exposure, from_legacy_psf, read_legacy_psf
 from ._source_catalog import CatalogAnnotator, read_source_catalog
 
 __all__ = (

@@ -6,11 +6,11 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Conversion of afw exposures."""
+"""Exposures of lsst.afw and their PSFs, as images and PSFs of lsst.images."""
 
 from __future__ import annotations
 
-__all__ = ("LegacyCoadd", "from_legacy_exposure")
+__all__ = ("LegacyCoadd", "from_legacy_exposure", "from_legacy_psf", "read_legacy_psf")
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,16 +18,20 @@ import astropy.units as u
 import numpy as np
 
 from lsst.images import Box, GeneralFrame, MaskedImage, SkyProjection
-from lsst.images.psfs import PointSpreadFunction
+from lsst.images.cells import CellPointSpreadFunction
+from lsst.images.psfs import GaussianPointSpreadFunction, PointSpreadFunction
 
+from ..errors import UnusablePsfError
 from ..images.masks import legacy_mask_planes
+from ..images.psf import sample_places, stack_kernels
 from ..images.zero_points import calibration_zero_point
-from ._psf import from_legacy_psf
 
 if TYPE_CHECKING:
     try:
+        from lsst.afw.detection import Psf
         from lsst.afw.image import Exposure
     except ImportError:
+        type Psf = Any  # type: ignore[no-redef]
         type Exposure = Any  # type: ignore[no-redef]
 
 
@@ -80,3 +84,106 @@ def from_legacy_exposure(exposure: Exposure) -> LegacyCoadd:
         None if psf is None else from_legacy_psf(psf, bbox),
         None if mean is None else calibration_zero_point(mean),
     )
+
+
+def from_legacy_psf(psf: Psf, bbox: Box) -> PointSpreadFunction | np.ndarray:
+    """Convert an `lsst.afw.detection.Psf` of any class.
+
+    Parameters
+    ----------
+    psf
+        PSF of an image.
+    bbox
+        Parent pixels of the image.
+
+    Returns
+    -------
+    psf : `lsst.images.psfs.PointSpreadFunction` or `numpy.ndarray`
+        Its cells or its Gaussian if it is made of them, else its kernels at places of a 3×3 grid, shape (n,
+        odd, odd), without those where it is not defined, such as places of a coadd without inputs; the one
+        at its average position if it is defined at none of them.
+
+    Raises
+    ------
+    UnusablePsfError
+        Raised if it is defined nowhere.
+    """
+    # By name: the packages of PSFs that an image does not have need not be there.
+    classes = {cls.__name__ for cls in type(psf).__mro__}
+    if "StitchedPsf" in classes:
+        return CellPointSpreadFunction.from_legacy(psf, bbox)
+    if "GaussianPsf" in classes:
+        size = psf.getDimensions()
+        return GaussianPointSpreadFunction(psf.getSigma(), bounds=bbox, stamp_size=max(size.x, size.y) | 1)
+    return _sample_kernels(psf, bbox)
+
+
+def _sample_kernels(psf: Psf, bbox: Box) -> np.ndarray:
+    """Kernels of a PSF at several places, of one size."""
+    from lsst.geom import Point2D
+    from lsst.pex.exceptions import Exception as LegacyError
+
+    kernels: list[np.ndarray] = []
+    centers: list[tuple[int, int]] = []
+    problem = ""
+
+    def add(x: float, y: float) -> None:
+        nonlocal problem
+        try:
+            image = psf.computeKernelImage(Point2D(x, y))
+        except LegacyError as err:
+            problem = " ".join(str(err).split())[:200]
+            return
+        kernel = np.array(image.array, dtype=float)
+        if np.isfinite(kernel).all() and kernel.sum() > 0.0:
+            kernels.append(kernel)
+            # The origin of parent pixels is the centre of the PSF.
+            centers.append((-image.getX0(), -image.getY0()))
+        else:
+            problem = "its kernel is not finite or has no positive sum"
+
+    for place in sample_places(bbox):
+        add(*place)
+    if not kernels:
+        average = psf.getAveragePosition()
+        add(average.x, average.y)
+    if not kernels:
+        raise UnusablePsfError(
+            f"the PSF ({type(psf).__name__}) is defined nowhere in the image ({problem})",
+            psf_type=type(psf).__name__,
+        )
+    return stack_kernels(kernels, centers)
+
+
+def read_legacy_psf(path: str, bbox: Box) -> PointSpreadFunction | np.ndarray:
+    """Read the PSF of an exposure in a file by lsst.afw.
+
+    Parameters
+    ----------
+    path
+        FITS file written by lsst.afw.
+    bbox
+        Parent pixels of the image in it.
+
+    Returns
+    -------
+    psf
+        As of `from_legacy_psf`.
+
+    Raises
+    ------
+    ImportError
+        Raised if lsst.afw does not import.
+    UnusablePsfError
+        Raised if the file has no PSF that lsst.afw can read, or one that is defined nowhere.
+    """
+    from lsst.afw.image import ExposureFitsReader
+    from lsst.pex.exceptions import Exception as LegacyError
+
+    try:
+        psf = ExposureFitsReader(path).readPsf()
+    except LegacyError as err:
+        raise UnusablePsfError(f"lsst.afw cannot read the PSF ({' '.join(str(err).split())[:200]})") from err
+    if psf is None:
+        raise UnusablePsfError("lsst.afw finds no PSF in the file")
+    return from_legacy_psf(psf, bbox)

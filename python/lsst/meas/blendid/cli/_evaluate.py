@@ -235,10 +235,9 @@ def run_evaluation(request: Request, command: str) -> None:
 
     from .. import __version__
     from ..evaluation.baselines import SEP
-    from ..evaluation.comparison_files import write_scores
     from ..evaluation.report import render_comparison_report
     from ..evaluation.scored_scenes import load_models, make_finders
-    from ..evaluation.section import make_section
+    from ..evaluation.section import make_section, write_scores
     from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()

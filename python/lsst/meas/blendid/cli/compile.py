@@ -84,7 +84,7 @@ def _find_target() -> str:
     """Target that code is compiled for."""
     from numba.core.codegen import get_host_cpu_features
 
-    from .._jit_cache import portable_target
+    from .._jit import portable_target
 
     return portable_target(get_host_cpu_features())
 

@@ -24,16 +24,18 @@ from .drawing import (
     INK,
     MUTED,
     SINGLE,
+    PeakMarks,
     Window,
     asinh_stretch,
     cut_window,
+    draw_ellipses,
     draw_outlines,
+    draw_peaks,
     new_figure,
     rasterize_spans,
     show_image,
     styled,
 )
-from .peak_marks import PeakMarks, draw_ellipses, draw_peaks
 
 if TYPE_CHECKING:
     from astropy.table import Table

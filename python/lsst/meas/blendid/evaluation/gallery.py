@@ -35,15 +35,16 @@ from .drawing import (
     INK,
     MARK,
     WIDTH,
+    PeakMarks,
     asinh_stretch,
     cut_window,
     draw_outlines,
+    draw_peaks,
     new_figure,
     rasterize_spans,
     show_image,
     styled,
 )
-from .peak_marks import PeakMarks, draw_peaks
 from .scored_scenes import ScoredScenes
 
 if TYPE_CHECKING:

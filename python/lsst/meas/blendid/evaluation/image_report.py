@@ -27,13 +27,12 @@ from ..footprints import DetectionResult
 from ..model_package import point_source_depth
 from ..peak_matching import LIKELY
 from ..tables import BlendTables
-from .drawing import Window, to_png
+from .drawing import Window, ellipse_shapes, to_png
 from .gallery import Stamp, cutout_gallery, make_stamp
-from .pages import render_page
-from .peak_marks import ellipse_shapes
 from .peak_scores import ELLIPSE
 from .pictures import footprint_overlay, probability_map
 from .plots import probability_histogram
+from .report import render_page
 
 _COLUMNS = 6
 """Cutouts in a row of the gallery."""

@@ -25,17 +25,18 @@ from .._colors import are_shown
 from .drawing import (
     MARK,
     MUTED,
+    PeakMarks,
     Window,
     asinh_stretch,
     cut_window,
     draw_outlines,
+    draw_peaks,
     image_figure,
     probability_colormap,
     rasterize_spans,
     show_image,
     styled,
 )
-from .peak_marks import PeakMarks, draw_peaks
 
 if TYPE_CHECKING:
     from astropy.table import Table

@@ -6,20 +6,29 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Comparisons of models as self-contained HTML pages: that of ``blendid evaluate``, and that of the demo."""
+"""Pages that need nothing from outside: comparisons of models, and what the demo found."""
 
 from __future__ import annotations
 
-__all__ = ("draw_demo", "draw_section", "render_comparison_report", "render_demo_report")
+__all__ = (
+    "Cell",
+    "draw_demo",
+    "draw_section",
+    "render_comparison_report",
+    "render_demo_report",
+    "render_page",
+)
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .comparison import METRICS, format_difference, format_value
-from .drawing import Window, to_png
+from .drawing import BLENDED, GRID, INK, MUTED, PAPER, SINGLE, Window, to_png
 from .gallery import (
     STAMP_SIZE,
     Chosen,
@@ -30,15 +39,60 @@ from .gallery import (
     footprint_stamp,
     stamp_picture,
 )
-from .pages import Cell, render_page
 from .peak_comparison import PeakComparison
-from .peak_plots import peak_bin_panels, peak_curve_panels, peak_reliability_panels
 from .peak_scores import PEAK_METRICS
 from .pictures import footprint_overlay, patch_overview
-from .plots import bin_panels, confusion_panels, reliability_panels, roc_panels
+from .plots import (
+    bin_panels,
+    confusion_panels,
+    peak_bin_panels,
+    peak_curve_panels,
+    peak_reliability_panels,
+    reliability_panels,
+    roc_panels,
+)
 from .scored_scenes import ScoredScenes
 from .scored_tables import CoaddTables
 from .section import Section
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_COLOURS = {
+    "single": SINGLE,
+    "blended": BLENDED,
+    "ink": INK,
+    "muted": MUTED,
+    "grid": GRID,
+    "paper": PAPER,
+}
+
+
+class Cell(NamedTuple):
+    """A cell of a table that is more than a text."""
+
+    text: str
+    error: str = ""
+    """Error of the number, without sign."""
+    kind: str = ""
+    """``single`` or ``blended``, for the colour of that class."""
+    strong: bool = False
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Fill a template of the folder ``templates``: text is escaped, and a value that lacks is an error."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["base64"] = lambda png: base64.b64encode(png).decode("ascii")
+    environment.globals["colours"] = _COLOURS
+    return environment.get_template(template).render(values)
+
 
 type _Table = tuple[Sequence[str | Cell], Sequence[Sequence[str | Cell]]]
 """Header and rows."""

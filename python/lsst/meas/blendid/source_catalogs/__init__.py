@@ -16,16 +16,19 @@ catalogues in files and for those of lsst.afw.
 from __future__ import annotations
 
 from .afw_table import AfwField, AfwTable, CatalogError, NewField
-from .annotate_file import annotate_catalog_file, apply_annotation
-from .annotation import Annotation, annotate_footprints
+from .annotation import Annotation, annotate_catalog_file, annotate_footprints, apply_annotation
 from .catalog_file import CatalogFile, parse_catalog, read_catalog
+from .catalog_footprints import (
+    CATALOG_PEAK_DTYPE,
+    PSEUDO_FLAGS,
+    CatalogFootprints,
+    GivenFootprints,
+    make_footprint_set,
+)
 from .columns import CATALOG_FLAGS, PEAK_FIELDS, RECORD_FIELDS, FieldDefinition, is_own_field
-from .config import PeakEditConfig
 from .deblended import find_failed_children
-from .footprint_arrays import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints
-from .footprint_sets import GivenFootprints, make_footprint_set
 from .join import CatalogJoin, join_tables
-from .peak_plan import INFERRED_DTYPE, REFUSALS, PeakPlan, plan_peaks
+from .peak_plan import INFERRED_DTYPE, REFUSALS, PeakEditConfig, PeakPlan, plan_peaks
 
 __all__ = (
     "CATALOG_FLAGS",

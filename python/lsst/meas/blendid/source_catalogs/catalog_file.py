@@ -30,8 +30,7 @@ from astropy.utils.data import get_readable_fileobj
 
 from .._files import atomic_path, irregular_kind
 from .afw_table import AfwTable, CatalogError
-from .footprint_arrays import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints
-from .peak_layout import PeakLayout
+from .catalog_footprints import CATALOG_PEAK_DTYPE, PSEUDO_FLAGS, CatalogFootprints, PeakLayout
 
 FOOTPRINT_COLUMN = "footprint"
 """Column of the records that numbers their footprints; lsst.afw writes it last."""

@@ -20,7 +20,7 @@ from scipy.spatial import cKDTree
 
 from ..tables import BlendTables
 from .afw_table import CatalogError
-from .footprint_arrays import CatalogFootprints
+from .catalog_footprints import CatalogFootprints
 
 _MATCH_RADIUS = 2.0
 """Detected peaks of two searches that are closer than this are the same [pixel]."""

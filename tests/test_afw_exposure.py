@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Tests of the conversion of afw exposures, on stand-ins with the same methods."""
+"""Exposures and PSFs of lsst.afw, on stand-ins with the same methods."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Footprints of a catalogue as those of an image, and what detection makes of them."""
+"""Footprints of a catalogue as those of an image."""
 
 from __future__ import annotations
 

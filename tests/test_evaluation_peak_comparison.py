@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lsst.meas.blendid.evaluation.peak_breakdown import bin_peaks, nearest_before, nearest_other
 from lsst.meas.blendid.evaluation.peak_comparison import (
     DETECTED,
     FoundPeaks,
     PeakComparison,
+    bin_peaks,
     compare_peaks,
+    nearest_before,
+    nearest_other,
 )
 from lsst.meas.blendid.evaluation.peak_scores import PEAK_METRICS, FootprintFacts, PeakScorer
 from lsst.meas.blendid.peak_matching import GalaxyList

@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Tests of the baselines."""
+"""Baselines that look at footprints and peaks alone."""
 
 from __future__ import annotations
 
