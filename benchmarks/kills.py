@@ -169,6 +169,12 @@ def prepare_coadds(folder: Path) -> None:
         simulate("--out", str(folder / "coadds"), *words)
 
 
+def prepare_skies(folder: Path) -> None:
+    (folder / "out").mkdir()
+    words = ("--skies", "4", "--vary", "--size", "300")
+    simulate("--recipe", str(folder / "skies.json"), *words)
+
+
 def prepare_repository(folder: Path) -> None:
     simulate("--butler", str(folder / "out"), "--patches", "2", "--size", "300", "--overlap", "32")
 
@@ -232,10 +238,10 @@ CASES = {
         Case(
             "train",
             _blendid(
-                *("train", "--classifier", "logistic", "--out", "out/m.blendid", "--parametric", "4"),
-                *("--size", "300", "--seed", "{seed}", "--overwrite"),
+                *("train", "skies.json", "--classifier", "logistic", "--out", "out/m.blendid"),
+                *("--seed", "{seed}", "--overwrite"),
             ),
-            lambda folder: (folder / "out").mkdir(),
+            prepare_skies,
             read_folder,
             _one_set,
             True,
@@ -243,7 +249,7 @@ CASES = {
         Case(
             "evaluate",
             _blendid(
-                *("evaluate", "--out", "out", "--coadd", "coadds", "--model", "peaks-i-1"),
+                *("evaluate", "coadds", "--out", "out", "--model", "peaks-i-1"),
                 *("--model", "logistic-i-1", "--bootstrap", "1{seed}", "--overwrite"),
             ),
             prepare_coadds,

@@ -65,11 +65,10 @@ def test_version() -> None:
     assert run("--version") == (0, f"blendid, version {__version__}\n", "")
 
 
-@pytest.mark.parametrize(("command", "example"), [("evaluate", "0,6,9"), ("train", "1,2,3,5")])
-def test_scenes_that_are_no_numbers_exit_2(command: str, example: str) -> None:
-    status, _, err = run(command, "--out", "out", "--scenes", "1,two")
+def test_scenes_that_are_no_numbers_exit_2() -> None:
+    status, _, err = run("simulate", "--out", "out", "--scenes", "1,two")
     assert status == 2
-    assert f"'1,two' is not a list of scene numbers such as {example}" in err
+    assert "'1,two' is not a list of scene numbers such as " in err
 
 
 @pytest.mark.parametrize("args", [("nonsense",), ("run",), ("run", "a.fits"), ("models", "show"), ("-x",)])

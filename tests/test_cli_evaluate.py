@@ -23,12 +23,14 @@ from astropy.table import Table
 from click.testing import CliRunner
 from lsst.meas.blendid.classifiers import PeaksClassifier
 from lsst.meas.blendid.cli import main
-from lsst.meas.blendid.cli._coadd_files import pair_coadds
+from lsst.meas.blendid.cli._data import pair_coadds
 from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.model_package import ModelPackage
+from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
+from lsst.meas.blendid.training import SceneRecipe
+from toy_skies import write_skies
 from toy_stamps import toy_stamps
 
-SMALL = ("--parametric", 2, "--size", 400, "--bootstrap", 5)
 FILES = ["predictions.parquet", "report.html", "scores.ecsv", "scores.json"]
 
 
@@ -55,12 +57,22 @@ def fails(status: int, *args: object) -> str:
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """Options for two small skies with large galaxies."""
+    skies = write_skies(tmp_path_factory.mktemp("skies"), skies=2, size=400, sizes=("large",))
+    return (skies, "--bootstrap", 5)
+
+
+@pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Two sizes and both labels, with stars and clumpy galaxies."""
     folder = tmp_path_factory.mktemp("evaluated")
+    options = ("population.starDensity=20", "population.clumpyFraction=0.5")
+    skies = write_skies(
+        tmp_path_factory.mktemp("skies"), skies=2, size=400, sizes=("large", "cosmodc2"), options=options
+    )
     status, out, err = run(
-        *("--out", folder, *SMALL, "--sizes", "large", "--sizes", "cosmodc2", "--both-labels", "--sep"),
-        *("-c", "population.starDensity=20", "-c", "population.clumpyFraction=0.5"),
+        *(skies, "--out", folder, "--bootstrap", 5, "--both-labels", "--model", "sep"),
         *("--model", "logistic-i-1", "--model", "other=peaks-i-1", "--reference", "other"),
     )
     assert status == 0, err
@@ -92,13 +104,14 @@ def test_writes_everything(evaluated: tuple[Path, str]) -> None:
     assert {"p_blended_logistic-i-1", "p_blended_other", "n_stars"} <= set(table.colnames)
 
 
-def test_spares_older_files(evaluated: tuple[Path, str]) -> None:
-    assert "--overwrite" in fails(1, "--out", evaluated[0], *SMALL)
+def test_spares_older_files(evaluated: tuple[Path, str], small: tuple[object, ...]) -> None:
+    assert "--overwrite" in fails(1, "--out", evaluated[0], *small)
 
 
 def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -> None:
-    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 5, "--model", "peaks-i-1")
-    status, _, err = run("--out", tmp_path, *args, "--psf-fwhm", 1.7, "--visits", 20, "--noise", "variance")
+    skies = write_skies(tmp_path, "narrow.json", skies=1, size=500, sizes=("large",), psf_fwhm=1.7, visits=20)
+    args = ("--bootstrap", 5, "--model", "peaks-i-1", "-c", "noise=variance")
+    status, _, err = run(skies, "--out", tmp_path, *args)
     assert status == 0, err
     assert "100 % of the footprints lie in images with another seeing or depth" in err
     section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
@@ -115,15 +128,14 @@ def test_conditions_change_the_scenes_and_out_of_range_is_said(tmp_path: Path) -
     assert not table["auc_difference_certain"].any() and set(table["block_size"]) == {0}
 
 
-def test_a_localizer_needs_a_classifier(tmp_path: Path) -> None:
-    told = fails(2, "--out", tmp_path, *SMALL, "--model", "centers-localizer-i-1")
+def test_a_localizer_needs_a_classifier(tmp_path: Path, small: tuple[object, ...]) -> None:
+    told = fails(2, "--out", tmp_path, *small, "--model", "centers-localizer-i-1")
     assert "name a --model of one as well" in told
 
 
-def test_peaks_of_localizers_and_candidates(tmp_path: Path) -> None:
-    args = ("--parametric", 2, "--size", 400, "--sizes", "large", "--bootstrap", 5)
+def test_peaks_of_localizers_and_candidates(tmp_path: Path, small: tuple[object, ...]) -> None:
     models = ("--model", "mine=centers-localizer-i-1", "--model", "centers-i-1", "--model", "peaks-i-1")
-    status, out, err = run("--out", tmp_path, *args, *models)
+    status, out, err = run("--out", tmp_path, *small, *models)
     assert status == 0, err
     lines = out.splitlines()
     assert sum(line.startswith("candidates of centers-i-1  ") for line in lines) == 1
@@ -157,11 +169,11 @@ def coadds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_coadds_with_truth(coadds: Path, tmp_path: Path) -> None:
     """A folder is the same as the files in it, also in two processes."""
     args = ("--model", "logistic-i-1", "--bootstrap", 5)
-    named = ("--coadd", coadds / "a.fits", "--coadd", coadds / "b.fits")
+    named = (coadds / "a.fits", coadds / "b.fits")
     tables = []
     for out, which in (
         ("files", (*named, "--truth", coadds / "a.truth.parquet", "--truth", coadds / "b.truth.parquet")),
-        ("folder", ("--coadd", coadds, "--jobs", 2)),
+        ("folder", (coadds, "--jobs", 2)),
     ):
         status, text, err = run(*args, *which, "--out", tmp_path / out)
         assert (status, err) == (0, "")
@@ -181,9 +193,9 @@ def test_coadds_are_searched_as_run_does_and_what_is_assumed_is_told(coadds: Pat
     shutil.copy(coadds / "a.truth.parquet", tmp_path / "a.truth.parquet")
     astropy.io.fits.writeto(tmp_path / "b.fits", read_image(tmp_path / "a.fits").masked_image.image.array)
     Table.read(coadds / "a.truth.parquet")["x", "y", "snr"].write(tmp_path / "b.truth.parquet")
-    args = ("--coadd", tmp_path, "--psf-fwhm", 0.7, "--pixel-scale", 0.2, "--bootstrap", 0)
+    args = (tmp_path, "--psf-fwhm", 0.7, "--pixel-scale", 0.2, "--bootstrap", 0)
     noises = {}
-    for name, more in (("as run", ()), ("clipped", ("--noise", "clipped"))):
+    for name, more in (("as run", ()), ("clipped", ("-c", "noise=clipped"))):
         out = tmp_path / name
         status, _, err = run("--out", out, *args, "--model", "peaks-i-1", *more)
         assert status == 0, err
@@ -203,10 +215,9 @@ def test_coadds_and_truths_by_pattern_and_folder(coadds: Path) -> None:
         (["b.fits", "a.fits"], ["*.truth.parquet"]),
         (["a.fits", "b.fits"], ["a.truth.parquet", "b.truth.parquet"]),
     ):
-        pairs = pair_coadds(
-            [str(coadds / one) for one in images], [str(coadds / one) for one in tables], "truth"
-        )
-        found = [(image.path, table) for image, table in pairs]
+        pairs = pair_coadds([str(coadds / one) for one in images], [str(coadds / one) for one in tables])
+        assert not any(one.has_labels for one in pairs)
+        found = [(one.image.path, one.table) for one in pairs]
         assert sorted(found) == expected and found[0][0].endswith(
             "b.fits" if images[0] == "b.fits" else "a.fits"
         )
@@ -214,7 +225,7 @@ def test_coadds_and_truths_by_pattern_and_folder(coadds: Path) -> None:
 
 def test_another_band(coadds: Path, tmp_path: Path) -> None:
     """It is refused, with the remedy; or measured, and said so."""
-    args = ("--coadd", coadds / "red", "--model", "logistic-i-1", "--bootstrap", 5)
+    args = (coadds / "red", "--model", "logistic-i-1", "--bootstrap", 5)
     assert "see how it does there with --any-band" in fails(1, "--out", tmp_path / "no", *args)
     status, _, err = run("--out", tmp_path / "out", *args, "--any-band")
     note = "logistic-i-1 is for band i and was applied to band r: its probabilities are not calibrated there."
@@ -237,7 +248,7 @@ def test_full_disk_leaves_all_files_or_none(
         write(path, text[:1000], **options)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    args = ("--out", tmp_path, "--coadd", coadds, "--model", "peaks-i-1", "--bootstrap", 0, "--overwrite")
+    args = ("--out", tmp_path, coadds, "--model", "peaks-i-1", "--bootstrap", 0, "--overwrite")
     for name in FILES:
         (tmp_path / name).write_text("old")
     monkeypatch.setattr(Path, "write_text", fill)
@@ -249,94 +260,112 @@ def test_full_disk_leaves_all_files_or_none(
 def test_stamps(tmp_path: Path) -> None:
     toy_stamps(120, size=41).with_noise(20.0).write(tmp_path / "set")
     toy_stamps(30, size=41).write(tmp_path / "clean")
-    args = ("--stamps", tmp_path / "set", "--model", "logistic-i-1", "--bootstrap", 0)
+    args = (tmp_path / "set", "--model", "logistic-i-1", "--bootstrap", 0)
     status, out, err = run("--out", tmp_path / "out", *args)
     assert status == 0, err
     # The third of them that is for tests.
     assert "stamps: 40 footprints of 1 scene\n" in out
     assert "have one label" in fails(2, "--out", tmp_path / "other", *args, "--both-labels")
-    line = fails(2, "--out", tmp_path / "other", "--stamps", tmp_path / "clean", "--model", "peaks-i-1")
-    assert "give --stamp-noise SIGMA" in line
+    line = fails(1, "--out", tmp_path / "other", tmp_path / "clean", "--model", "peaks-i-1")
+    assert "give -c stampNoise=SIGMA" in line
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
 
 
-def test_truth_scenes(tmp_path: Path, shared_data: Path) -> None:
-    args = (
-        "--size",
-        400,
-        "--sizes",
-        "large",
-        "--bootstrap",
-        0,
-        "--model",
-        "peaks-i-1",
-        "--truths",
-        shared_data,
-    )
-    status, _, err = run("--out", tmp_path, "--scenes", "6", "--baseline-scenes", "1,2", *args)
+def test_truth_scenes(tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BLENDID_DATA", str(shared_data))
+    base = {"skies": 0, "size": 400, "sizes": ("large",)}
+    skies = write_skies(tmp_path, truths=(6,), **base)
+    other = write_skies(tmp_path, "other.json", truths=(1, 2), **base)
+    args = ("--bootstrap", 0, "--model", "peaks-i-1")
+    out = tmp_path / "out"
+    status, _, err = run(skies, "--out", out, "--baseline", other, *args)
     assert status == 0, err
-    section = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["sections"][0]
+    section = json.loads((out / "scores.json").read_text(encoding="utf-8"))["sections"][0]
     assert [scene["split"] for scene in section["scenes"]] == ["test"]
     assert section["baselines"].startswith("2 other scenes")
-    line = fails(1, "--out", tmp_path / "other", "--scenes", "4", *args)
-    assert "validation" in line
+    # The validation sky is scored if the recipe says that it is meant, that for training never.
+    line = fails(1, write_skies(tmp_path, truths=(4,), **base), "--out", tmp_path / "other", *args)
+    assert "0, 6, 9" in line
+    line = fails(1, skies, "--baseline", skies, "--out", tmp_path / "other", *args)
+    assert "1, 2, 3, 5" in line
+    training = write_skies(tmp_path, truths=(1,), split="train", **base)
+    assert "is not for test" in fails(1, training, "--out", tmp_path / "other", *args)
+    validation = write_skies(tmp_path, truths=(4,), split="validation", **base)
+    assert run(validation, "--out", tmp_path / "validation", *args)[0] == 0
 
 
-def test_dial(tmp_path: Path) -> None:
-    status, out, err = run(
-        "--out", tmp_path, "--dial", 2, "--size", 300, "--bootstrap", 0, "--model", "peaks-i-1"
-    )
+def test_several_recipes_with_sections_of_their_own(tmp_path: Path) -> None:
+    """Skies that vary have one section, and no section sees skies that training sees."""
+    varied = write_skies(tmp_path, "varied.json", skies=2, size=300)
+    large = write_skies(tmp_path, "two.json", skies=1, size=300, sizes=("large", "1.6x"))
+    args = ("--bootstrap", 0, "--model", "peaks-i-1", "--jobs", 2, "--baseline", large)
+    status, out, err = run(varied, large, "--out", tmp_path / "out", *args)
     assert status == 0, err
-    assert "dial, S/N ≥ 5: " in out
+    for title in ("varied, varied, S/N ≥ 5: ", "two, large, S/N ≥ 5: ", "two, 1.6x, S/N ≥ 5: "):
+        assert title in out
+    sections = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))["sections"]
+    learned = {scene.seed for path in (varied, large) for scene in SceneRecipe.read(path).scenes()}
+    scored = [scene["seed"] for section in sections for scene in section["scenes"]]
+    assert len(set(scored)) == 4 and not learned & set(scored)
 
 
-def test_misuse(tmp_path: Path) -> None:
+def test_coadds_of_a_butler_repository(tmp_path: Path) -> None:
+    repository = tmp_path / "repo"
+    make_demo_repository(repository, patches=1, patch_size=500, size_model="large")
+    args = ("--out", tmp_path / "out", "--bootstrap", 0, "--model", "peaks-i-1")
+    status, out, err = run(repository, "--collections", "demo", *args)
+    assert status == 0, err
+    assert "coadds, S/N ≥ 5: " in out
+    assert "name its --collections" in fails(2, repository, *args, "--overwrite")
+
+
+def test_misuse(tmp_path: Path, small: tuple[object, ...]) -> None:
     out = ("--out", tmp_path / "out")
-    assert "exclude each other" in fails(2, *out, "--parametric", 1, "--dial", 2)
-    assert "each coadd needs its truth" in fails(2, *out, "--coadd", "a.fits")
-    line = fails(2, *out, "--coadd", "a.fits", "--truth", "a.csv", "--truth", "b.csv")
+    assert "each coadd needs its truth" in fails(2, *out, "a.fits")
+    line = fails(2, *out, "a.fits", "--truth", "a.csv", "--truth", "b.csv")
     assert "1 coadd and 2 --truth; each coadd needs its truth" in line
-    assert "--truth goes with --coadd" in fails(2, *out, "--truth", "a.csv")
-    assert "--visits" in fails(2, *out, "--visits", 3, "--dial", 1)
-    assert "--stamp-noise" in fails(2, *out, "--stamp-noise", 3)
-    assert "--baseline-scenes" in fails(2, *out, "--dial", 1, "--baseline-scenes", "1")
-    assert "'0;6'" in fails(2, *out, "--scenes", "0;6")
-    assert "unknown --sizes" in fails(2, *out, *SMALL, "--sizes", "tiny")
+    assert "go with DATA" in fails(2, *out, "--truth", "a.csv")
+    assert "blendid simulate --recipe" in fails(2, *out, "--visits", 3)
+    assert "DATA of several kinds" in fails(2, *out, *small, "a.fits", "--collections", "a")
+    assert "is for training" in fails(2, *out, *small, "-c", "noise=both")
     assert "is none of peaks-i-1, 5σ peaks" in fails(
-        2, *out, *SMALL, "--model", "peaks-i-1", "--reference", "x"
+        2, *out, *small, "--model", "peaks-i-1", "--reference", "x"
     )
-    assert "name of a baseline" in fails(2, *out, *SMALL, "--model", "area only=peaks-i-1")
+    assert "name of a baseline" in fails(2, *out, *small, "--model", "area only=peaks-i-1")
 
 
-def test_failures(tmp_path: Path) -> None:
+def test_failures(tmp_path: Path, small: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     out = ("--out", tmp_path / "out")
-    assert "unknown model 'none'" in fails(1, *out, *SMALL, "--model", "none")
-    assert "no stamp_set.json" in fails(1, *out, "--stamps", tmp_path)
-    assert "two models are called" in fails(1, *out, *SMALL, "--model", "peaks-i-1", "--model", "peaks-i-1")
-    assert "scene_00.fits" in fails(1, *out, "--scenes", "0", "--truths", tmp_path)
+    assert "unknown model 'none'" in fails(1, *out, *small, "--model", "none")
+    assert "no FITS file in this folder" in fails(2, *out, tmp_path)
+    assert "two models are called" in fails(1, *out, *small, "--model", "peaks-i-1", "--model", "peaks-i-1")
+    monkeypatch.setenv("BLENDID_DATA", str(tmp_path))
+    truths = write_skies(tmp_path, skies=0, truths=(0,), sizes=("large",))
+    assert "scene_00.fits" in fails(1, *out, truths)
     package = ModelPackage.read("peaks-i-1")
     metadata = json.loads(json.dumps(package.metadata))
     metadata["inputs"]["bands"] = ["r"]
     red = ModelPackage(package.classifier, metadata, package.arrays).write(tmp_path / "red.blendid")
-    line = fails(1, *out, *SMALL, "--sizes", "large", "--model", red)
+    line = fails(1, *out, *small, "--model", red)
     assert "model red is for band r, and the scenes are of band i" in line
 
 
-def test_a_labelled_path_may_have_an_equals_sign(tmp_path: Path) -> None:
+def test_a_labelled_path_may_have_an_equals_sign(tmp_path: Path, small: tuple[object, ...]) -> None:
     (tmp_path / "run=1").mkdir()
     path = ModelPackage.read("peaks-i-1").write(tmp_path / "run=1" / "own.blendid")
-    args = ("--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0)
-    status, out, err = run("--out", tmp_path / "out", *args, "--model", f"mine={path}")
+    status, out, err = run("--out", tmp_path / "out", *small, "--model", f"mine={path}")
     assert status == 0, err
     assert "mine" in out and "own" not in out
 
 
-def test_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_that_is_not_installed(
+    tmp_path: Path, small: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def predict(*_args: object) -> None:
         raise ImportError("needs Keras, which is not installed")
 
     monkeypatch.setattr(PeaksClassifier, "predict", predict)
-    args = ("--out", tmp_path, "--parametric", 1, "--size", 500, "--sizes", "large", "--bootstrap", 0)
+    args = ("--out", tmp_path, *small)
     line = fails(1, *args, "--model", "peaks-i-1")
     assert "model peaks-i-1: needs Keras, which is not installed" in line
     shipped = ("logistic-i-1", "peaks-i-1")
@@ -352,8 +381,9 @@ def test_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_no_footprint_and_one_kind(tmp_path: Path) -> None:
-    out = ("--out", tmp_path / "out", "--parametric", 1, "--sizes", "large", "--model", "peaks-i-1")
-    line = fails(1, *out, "--size", 200, "-c", "footprints.thresholdValue=100000")
+    out = ("--out", tmp_path / "out", "--model", "peaks-i-1")
+    skies = write_skies(tmp_path, skies=1, size=200, sizes=("large",))
+    line = fails(1, skies, *out, "-c", "footprints.thresholdValue=100000")
     assert "no footprint was found in large" in line
-    line = fails(1, *out, "--size", 40, "--seed", 3)
+    line = fails(1, write_skies(tmp_path, skies=1, size=40, sizes=("large",), seed=3000), *out)
     assert "are unblended; take more scenes" in line

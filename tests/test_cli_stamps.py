@@ -82,15 +82,14 @@ def test_the_default_set_of_coin_is_trained_on_and_evaluated(tmp_path: Path, sha
         done = CliRunner().invoke(
             main,
             [
-                *("train", "--classifier", classifier, "--out", str(package), "--overwrite"),
-                *("--stamps", str(folder), "--test-stamps", str(folder), "--calibration", "none"),
+                *("train", str(folder), "--classifier", classifier, "--out", str(package), "--overwrite"),
+                *("-c", "calibration=none"),
                 *(text for option in options for text in ("--set", option)),
             ],
         )
         assert done.exit_code == 0, done.output
-        line = next(line for line in done.stdout.splitlines() if line.startswith(f"{folder}: right for "))
-        assert " with one, " in line and " with more; AUC " in line
-    args = ("--stamps", folder, "--model", package, "--model", "logistic-i-1", "--model", "sep")
+        assert "validation: balanced accuracy " in done.stdout
+    args = (folder, "--model", package, "--model", "logistic-i-1", "--model", "sep")
     args += ("--out", tmp_path / "report", "--bootstrap", 0)
     done = CliRunner().invoke(main, ["evaluate", *map(str, args)])
     assert done.exit_code == 0, done.output
@@ -102,7 +101,7 @@ def test_the_default_set_of_coin_is_trained_on_and_evaluated(tmp_path: Path, sha
 
 def test_sep_alone_needs_no_model(tmp_path: Path) -> None:
     toy_stamps(60, size=41).with_noise(20.0).write(tmp_path / "set")
-    args = ("--stamps", tmp_path / "set", "--model", "sep", "--out", tmp_path / "report", "--bootstrap", 0)
+    args = (tmp_path / "set", "--model", "sep", "--out", tmp_path / "report", "--bootstrap", 0)
     done = CliRunner().invoke(main, ["evaluate", *map(str, args)])
     assert done.exit_code == 0, done.output
     assert "SEP deblending" in done.stdout
@@ -113,13 +112,13 @@ def test_noise_is_that_which_the_set_names(tmp_path: Path) -> None:
     clean = toy_stamps(90, size=25, separation=7.0)
     clean.write(tmp_path / "unnamed")
     dataclasses.replace(clean, metadata={"noise_levels": [10.0, 20.0]}).write(tmp_path / "named")
-    base = ("train", "--classifier", "peaks", "--calibration", "none", "--overwrite")
+    base = ("train", "--classifier", "peaks", "-c", "calibration=none", "--overwrite")
     for args, levels in (
         (("named",), {10.0, 20.0}),
-        (("named", "--stamp-noise", 15), {15.0}),
+        (("named", "-c", "stampNoise=15"), {15.0}),
     ):
         package = tmp_path / "m.blendid"
-        words = (*base, "--out", package, "--stamps", tmp_path / args[0], *args[1:])
+        words = (*base, "--out", package, tmp_path / args[0], *args[1:])
         done = CliRunner().invoke(main, [str(word) for word in words])
         assert done.exit_code == 0, done.output
         assert ("noise of 10, 20 is added, as the set names it" in done.stderr) == (len(levels) == 2)
@@ -127,9 +126,9 @@ def test_noise_is_that_which_the_set_names(tmp_path: Path) -> None:
         assert {scene["stamp_noise"][0] for scene in training["scenes"]} == levels
         # Not each stamp with each of them.
         assert training["n_footprints"] == 30
-    words = (*base, "--out", tmp_path / "m.blendid", "--stamps", tmp_path / "unnamed")
+    words = (*base, "--out", tmp_path / "m.blendid", tmp_path / "unnamed")
     done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 2 and "have no noise; give --stamp-noise SIGMA" in done.stderr
+    assert done.exit_code == 1 and "have no noise; give -c stampNoise=SIGMA" in done.stderr
     # Noise that images were written with is the noise of the set.
     done = run(
         *(

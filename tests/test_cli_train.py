@@ -20,6 +20,7 @@ from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation.stamps import StampSet, make_mosaic
+from toy_skies import write_skies
 from toy_stamps import toy_stamps
 
 SIZE = 256
@@ -119,7 +120,7 @@ def test_simulate_with_bad_options(tmp_path: Path, args: tuple[str, ...], status
 def test_train_from_files_and_run(scene: Path, tmp_path: Path) -> None:
     package = tmp_path / "my.blendid"
     truth = scene.with_name("small.truth.parquet")
-    args = ("train", "--classifier", "peaks", "--out", package, "--coadd", scene, "--truth", truth)
+    args = ("train", scene, "--truth", truth, "--classifier", "peaks", "--out", package)
     status, out, err = run(*args, "--config-option", "footprints.noiseSource=variance")
     assert status == 0
     assert "1 coadd is too few to hold some out" in err and err.count("\n") == 1
@@ -139,12 +140,12 @@ def test_train_from_files_and_run(scene: Path, tmp_path: Path) -> None:
 
 
 def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: Path) -> None:
+    skies = write_skies(tmp_path, skies=2, size=SIZE, sizes=("large",), seed=3)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         status, _, err = run(
-            *("train", "--classifier", "logistic", "--out", tmp_path / name / "m.blendid", "--parametric", 2),
-            *("--size", SIZE, "--no-dial", "--sizes", "large", "--set", "cutout.size=15"),
-            *("--seed", 3, "--calibration", "none"),
+            *("train", skies, "--classifier", "logistic", "--out", tmp_path / name / "m.blendid"),
+            *("--set", "cutout.size=15", "--seed", 3, "-c", "calibration=none"),
         )
         # Two such small skies may well teach nothing, which is told.
         assert status == 0 and ("of no use here" in err or not err)
@@ -154,7 +155,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         assert set(package.metadata["training"].pop("seconds")) == {"scenes", "fit"}
     assert packages[0].to_bytes() == packages[1].to_bytes()
     assert packages[0].metadata["settings"]["cutout"]["size"] == 15
-    assert packages[0].metadata["training"]["recipe"]["kind"] == "one universe"
+    assert packages[0].metadata["training"]["recipe"]["recipes"][0]["sizes"] == ["large"]
 
 
 @pytest.mark.parametrize(
@@ -164,24 +165,27 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         (("--classifier", "logistic"), 2, "--classifier and --out"),
         (("--classifier", "nonsense", "--out", "m.blendid"), 2, "unknown classifier 'nonsense'"),
         (("--classifier", "logistic", "--out", "m.txt"), 2, "ends with .blendid"),
-        ((*BASE, "--coadd", "a"), 2, "each coadd needs its truth"),
-        ((*BASE, "--scenes", "1,a"), 2, "1,a"),
-        ((*BASE, "--like", "a", "--scenes", "1"), 2, "exclude"),
-        ((*BASE, "--coadd", "a", "--truth", "b", "--parametric", "1"), 2, "exclude"),
-        ((*BASE, "--butler", "a", "--collections", "b", "--like", "c"), 2, "exclude"),
-        ((*BASE, "--butler", "a"), 2, "--butler needs --collections"),
-        ((*BASE, "--butler", "a", "--collections", "b"), 1, "there is no Butler repository a"),
-        ((*BASE, "--where", "a"), 2, "go with --butler"),
-        ((*BASE, "--sizes", "large"), 2, "go with --no-dial"),
-        ((*BASE, "--like", "a", "--no-dial"), 2, "not with --like"),
+        ((*BASE, "a"), 2, "each coadd needs its truth"),
+        ((*BASE, "skies.json", "set"), 2, "skies.json is a recipe of skies, set is a set of stamps"),
+        ((*BASE, "skies.json", "--truth", "b"), 2, "go with coadds, and skies.json is a recipe of skies"),
+        ((*BASE, "skies.json", "--psf-fwhm", "1"), 2, "go with coadds (simulated skies get theirs by"),
+        ((*BASE, "repo"), 2, "repo is a Butler repository: name its --collections"),
+        ((*BASE, "a", "--collections", "b"), 1, "there is no Butler repository a"),
+        ((*BASE, "a", "--collections", "b", "--truth", "c"), 2, "go with coadds"),
+        ((*BASE, "skies.json", "--where", "a"), 2, "go with Butler repositories"),
+        ((*BASE, "--where", "a"), 2, "go with DATA that they are about"),
         ((*BASE, "--like", "a"), 1, "a: no such file"),
-        ((*BASE, "--zero-point", "27"), 2, "goes with --like"),
-        ((*BASE, "--coadd", "a", "--truth", "b", "--band", "r"), 2, "goes with simulated scenes"),
-        ((*BASE, "--coadd", "a", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
-        ((*BASE, "--coadd", "a", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
-        ((*BASE, "--band", "q", "--parametric", "1"), 1, "unknown band 'q'"),
-        ((*BASE, "--noise", "quiet"), 2, "quiet"),
-        ((*BASE, "--calibration", "magic"), 2, "magic"),
+        ((*BASE, "--zero-point", "27"), 2, "go with DATA that they are about"),
+        ((*BASE, "a", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
+        ((*BASE, "a", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
+        ((*BASE, "damaged.json"), 1, "damaged.json"),
+        ((*BASE, "set", "--validation", "skies.json"), 2, "goes without sets of stamps"),
+        ((*BASE, "skies.json", "--validation", "set"), 2, "stamps go with a model of stamps"),
+        ((*BASE, "-c", "noise=quiet"), 2, "quiet"),
+        ((*BASE, "-c", "calibration=magic"), 2, "magic"),
+        ((*BASE, "-c", "nFolds=1"), 1, "leaves nothing to learn from"),
+        ((*BASE, "--coadd", "a"), 2, "no option --coadd any more: name coadds, folders or patterns as DATA"),
+        ((*BASE, "--dial"), 2, "blendid simulate --recipe skies.json --vary"),
         ((*BASE, "--from", "logistic-i-9"), 1, "unknown model 'logistic-i-9'"),
         ((*BASE, "--from", "peaks-i-1"), 2, "is a model of the classifier 'peaks', not 'logistic'"),
         (("--from", "peaks-i-1"), 2, "--from and --out"),
@@ -193,7 +197,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ),
         ((*BASE, "--set", "nonsense=1"), 2, "--set nonsense: there is no such setting"),
         (
-            ("--classifier", "logistic", "--out", "m.blendid", "--coadd", "a", "--truth", "b"),
+            ("--classifier", "logistic", "--out", "m.blendid", "a", "--truth", "b"),
             1,
             "a: no such file",
         ),
@@ -203,22 +207,71 @@ def test_train_with_bad_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], status: int, match: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_skies(tmp_path, skies=2, size=SIZE)
+    toy_stamps(9, size=25).with_noise(20.0).write(tmp_path / "set")
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "butler.yaml").write_text("")
+    (tmp_path / "damaged.json").write_text('{"kind": "blendid-scene-recipe", "format": 1, "skies": "two"}')
+    before = names(tmp_path)
     got, out, err = run("train", *args)
-    assert (got, out) == (status, "")
-    assert match in err
+    assert (got, out) == (status, ""), err
+    # Click shows a long line in pieces.
+    assert match in " ".join(err.split())
     assert "unexpected" not in err
-    assert names(tmp_path) == []
+    assert names(tmp_path) == before
 
 
 def test_train_keeps_to_the_training_sky(
     tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    args = ("train", "--classifier", "peaks", "--out", "m.blendid", "--truths", shared_data)
-    status, _, err = run(*args, "--scenes", "0")
-    assert status == 1
-    assert "1, 2, 3, 5" in err
-    assert names(tmp_path) == []
+    """Also if a recipe does not tell which sky its scenes are of, and what is held out is of another."""
+    monkeypatch.setenv("BLENDID_DATA", str(shared_data))
+    args = ("train", "--classifier", "peaks", "--out", tmp_path / "m.blendid")
+    for data, match in (
+        ((write_skies(tmp_path, "test.json", skies=0, truths=(0,)),), "1, 2, 3, 5"),
+        ((write_skies(tmp_path, "tests.json", skies=0, truths=(0,), split="test"),), "is not for train"),
+        (
+            (
+                *(write_skies(tmp_path, skies=1), "--validation"),
+                write_skies(tmp_path, "more.json", skies=0, truths=(1,)),
+            ),
+            "4, 7, 8",
+        ),
+    ):
+        status, out, err = run(*args, *data)
+        assert (status, out) == (1, ""), err
+        assert match in err
+    assert not (tmp_path / "m.blendid").exists()
+
+
+def test_what_is_held_out_can_be_named(tmp_path: Path) -> None:
+    """Its skies are other ones, though both are by the same recipe."""
+    skies = write_skies(tmp_path, skies=2, size=SIZE)
+    package = tmp_path / "m.blendid"
+    status, _, err = run(
+        "train", skies, "--validation", skies, "--classifier", "peaks", "--out", package, "--jobs", 2
+    )
+    assert status == 0, err
+    metadata = ModelPackage.read(package).metadata
+    learned, held_out = ({s["seed"] for s in metadata[part]["scenes"]} for part in ("training", "validation"))
+    assert len(learned) == len(held_out) == 2 and not learned & held_out
+    assert metadata["training"]["recipe"]["validation"]["recipes"][0]["seed"] == 1_000_001
+
+
+def test_a_folder_of_simulated_coadds_is_learned_from(tmp_path: Path) -> None:
+    """What 'blendid simulate --out' writes has the pixels that training by the recipe sees."""
+    recipe = write_skies(tmp_path, skies=2, size=SIZE, sizes=("large",))
+    args = ("--skies", 2, "--size", SIZE, "--sizes", "large")
+    assert run("simulate", "--out", tmp_path / "scenes", *args)[0] == 0
+    found = []
+    for name, data in (("a", recipe), ("b", tmp_path / "scenes")):
+        package = tmp_path / f"{name}.blendid"
+        options = ("-c", "validationShare=0", "-c", "noise=variance", "-c", "nFolds=0")
+        status, _, err = run("train", data, "--classifier", "peaks", "--out", package, *options)
+        assert status == 0, err
+        found.append(ModelPackage.read(package))
+    for key, array in found[0].arrays.items():
+        np.testing.assert_array_equal(found[1].arrays[key], array)
 
 
 @pytest.fixture
@@ -237,14 +290,18 @@ def test_train_on_stamps_and_test_on_others(
     for k, (train, test) in enumerate([(clean, noisy), (noisy, clean)]):
         package = tmp_path / f"{k}.blendid"
         status, out, err = run(
-            *("train", "--classifier", classifier, "--out", package, "--stamps", train),
-            *("--test-stamps", test, "--stamp-noise", 10, "--stamp-noise", 20, "--calibration", "none"),
+            *("train", train, "--classifier", classifier, "--out", package),
+            *("-c", "stampNoise=10,20", "-c", "calibration=none"),
             *("--set", "n_components=3") * (classifier == "logistic"),
         )
         assert (status, err) == (0, "")
-        n = 30 if test == clean else 10  # of each kind in a third of the stamps, clean ones with two noises
-        line = next(line for line in out.splitlines() if line.startswith(f"{test}: right for "))
-        assert f"of {n} with one, " in line and f"of {n} with more; AUC " in line
+        status, out, err = run(
+            *("evaluate", test, "--out", tmp_path / f"report{k}", "--model", package, "--bootstrap", 0),
+            *("-c", "stampNoise=10,20"),
+        )
+        assert status == 0, err
+        # A third of the stamps, clean ones with two noises.
+        assert f"stamps: {60 if test == clean else 20} footprints of " in out
         model = ModelPackage.read(package)
         assert model.metadata["validation"]["scores"]["balanced_accuracy"] > 0.9
         assert len(model.metadata["training"]["scenes"]) == (2 if train == clean else 1)
@@ -257,10 +314,9 @@ def test_a_model_of_footprints_in_stamps_runs_on_their_mosaic(
 ) -> None:
     _, noisy = stamp_sets
     package = tmp_path / "m.blendid"
-    options = ("--stamps", noisy, "--unit", "footprint", "--test-stamps", noisy, "--calibration", "none")
-    status, out, err = run("train", "--classifier", "peaks", "--out", package, *options)
+    options = ("-c", "stampUnit=footprint", "-c", "calibration=none")
+    status, out, err = run("train", noisy, "--classifier", "peaks", "--out", package, *options)
     assert (status, err) == (0, "")
-    assert f"{noisy}: right for " in out
     image, _ = make_mosaic(StampSet.read(noisy).split("test")).write(tmp_path / "mosaic.fits")
     status, out, err = run("run", image, "--out", tmp_path, *PEAKS, "--model", package)
     assert status == 0, err
@@ -274,15 +330,11 @@ def test_bad_stamps_are_named(tmp_path: Path, stamp_sets: tuple[Path, Path]) -> 
     one_part = StampSet.read(noisy)
     one_part.select(np.asarray(one_part.stamps["split"]).astype(str) == "test").write(tmp_path / "tests")
     for args, status, match in (
-        (("--stamps", clean), 2, "have no noise; give --stamp-noise"),
-        (("--stamps", tmp_path / "none"), 1, "none is not a set of stamps"),
-        (("--stamps", noisy, "--test-stamps", tmp_path), 1, "is not a set of stamps"),
-        (("--stamps", tmp_path / "tests"), 1, "no stamps for training"),
-        (("--stamp-noise", 3), 2, "go with --stamps"),
-        (("--stamps", noisy, "--parametric", 1), 2, "exclude each other"),
-        (("--stamps", noisy, "--validation-scenes", 4), 2, "goes without --stamps"),
-        (("--stamps", noisy, "--stamp-noise", 0), 2, "0"),
-        (("--stamps", noisy, "--noise", "clipped"), 2, "goes without --stamps"),
+        ((clean,), 1, "have no noise; give -c stampNoise=SIGMA"),
+        ((tmp_path / "none",), 2, "each coadd needs its truth"),
+        ((tmp_path / "tests",), 1, "no stamps for train"),
+        ((noisy, "-c", "stampNoise=0"), 2, "0"),
+        ((noisy, "-c", "noise=clipped"), 2, "goes without sets of stamps"),
     ):
         got, out, err = run(*base, *args)
         assert (got, out) == (status, ""), err

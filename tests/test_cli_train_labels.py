@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, package: Path, *args: object) -> tuple[int, str, str]:
-    seeing = ("--psf-fwhm", 2.3548 * SIGMA, "--pixel-scale", 1, "--coadd", folder / "c.fits")
+    seeing = ("--psf-fwhm", 2.3548 * SIGMA, "--pixel-scale", 1, folder / "c.fits")
     return run("train", "--out", package, *seeing, *args)
 
 
@@ -61,7 +61,7 @@ def train(folder: Path, package: Path, *args: object) -> tuple[int, str, str]:
 def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = tmp_path_factory.mktemp("model") / "first.blendid"
     status, out, err = train(
-        folder, package, "--classifier", "peaks", "--truth", folder / "c.truth.ecsv", "--folds", 3
+        folder, package, "--classifier", "peaks", "--truth", folder / "c.truth.ecsv", "-c", "nFolds=3"
     )
     assert status == 0, err
     assert "(cross-validated: 3 folds of pieces of sky)" in out
@@ -107,7 +107,7 @@ def test_rows_without_numbers_are_named(
     assert err == f"Error: {tmp_path / 'bad.ecsv'}: {text}; give these rows their values, or leave them out\n"
     assert not package.exists()
     # The same in what is evaluated.
-    args = ("--psf-fwhm", 2.3548 * SIGMA, "--pixel-scale", 1, "--coadd", folder / "c.fits")
+    args = (folder / "c.fits", "--psf-fwhm", 2.3548 * SIGMA, "--pixel-scale", 1)
     args += ("--truth", tmp_path / "bad.ecsv", "--model", "peaks-i-1")
     status, out, err = run("evaluate", "--out", tmp_path / "report", *args)
     assert (status, out) == (1, "")

@@ -40,6 +40,7 @@ from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.model_settings import setting
 from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
 from lsst.meas.blendid.training import clipped_footprints
+from toy_skies import write_skies
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -81,32 +82,28 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model of the dial."""
+    """A small model of skies that differ in galaxies, seeing and depth."""
     path = tmp_path_factory.mktemp("model") / "small.blendid"
-    options = ("--parametric", 5, "--size", 360, "--set", "n_components=4")
-    status, out, err = run("train", "--classifier", "logistic", "--out", path, *options)
+    skies = write_skies(path.parent, skies=5, size=360)
+    options = ("--set", "n_components=4")
+    status, out, err = run("train", skies, "--classifier", "logistic", "--out", path, *options)
     assert (status, err) == (0, "")
     assert out.startswith(f"{path}: trained on ") and "cross-fitted" in out
     return path
 
 
-def test_the_dial_is_the_default_and_the_package_tells_all(model: Path) -> None:
+def test_the_package_tells_all(model: Path) -> None:
     package = ModelPackage.read(model)
     training = package.metadata["training"]
+    skies = {"kind": "blendid-scene-recipe", "format": 1, "vary": True, "size": 360}
     assert training["recipe"] == {
-        "kind": "dial",
-        "seed": 1,
-        "parametric": 5,
-        "truths": [],
-        "draws": 1,
-        "size": 360,
-        "band": "i",
-        "validation": {"seed": 1_000_001, "parametric": 1},
+        "kind": "simulated",
+        "recipes": [skies | {"skies": 5, "seed": 1}],
+        "validation": [skies | {"skies": 1, "seed": 1_000_001}],
     }
     assert training["options"] == {
         "--classifier": "logistic",
-        "--parametric": 5,
-        "--size": 360,
+        "DATA": ["skies.json"],
         "--set": ["n_components=4"],
         "--seed": 1,
     }
@@ -136,9 +133,9 @@ def test_models_show_summarises_scenes(model: Path) -> None:
 def test_a_model_of_another_noise_is_flagged(scene: Path, tmp_path: Path, noise: str, warned: bool) -> None:
     """The coadd has a variance plane, which 'run' takes the noise from."""
     package = tmp_path / "m.blendid"
-    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
     # Of "both" a single coadd is taken with each.
-    assert run("train", "--classifier", "peaks", "--out", package, *args, "--noise", noise)[0] == 0
+    args = ("train", scene, "--classifier", "peaks", "--out", package, "-c", f"noise={noise}")
+    assert run(*args)[0] == 0
     status, _, err = run("run", scene, "--out", tmp_path, *PEAKS, "--model", package)
     assert status == 0
     assert (
@@ -158,7 +155,6 @@ def test_train_from_a_butler_repository(tmp_path: Path) -> None:
         "peaks",
         "--out",
         package,
-        "--butler",
         repository,
         "--collections",
         "demo",
@@ -170,8 +166,8 @@ def test_train_from_a_butler_repository(tmp_path: Path) -> None:
     assert training["recipe"]["collections"] == "demo" and training["recipe"]["repository"] == "repo"
     for args, match in (
         (("--where", "patch = 7"), "has no deep_coadd in demo where patch = 7"),
-        (("--coadd-dataset", "other"), "no dataset type 'other'"),
-        (("--truth-dataset", "deep_coadd_sim_catalog"), "have no deep_coadd_sim_catalog"),
+        (("-c", "coaddDataset=other"), "no dataset type 'other'"),
+        (("-c", "truthDataset=deep_coadd_sim_catalog"), "have no deep_coadd_sim_catalog"),
         (("--collections", "none"), "none"),
         (("--where", "nonsense ="), "nonsense"),
     ):
@@ -183,7 +179,7 @@ def test_train_from_a_butler_repository(tmp_path: Path) -> None:
 def test_like_a_coadd(scene: Path, tmp_path: Path) -> None:
     package = tmp_path / "like.blendid"
     args = ("train", "--classifier", "peaks", "--out", package, "--like", scene)
-    status, _, err = run(*args, "--parametric", 3, "--size", 300)
+    status, _, err = run(*args, write_skies(tmp_path, skies=3, size=300))
     assert status == 0
     assert f"{scene}: band i, seeing 0.70" in err and "from the variance plane" in err
     model = ModelPackage.read(package)
@@ -200,8 +196,8 @@ def test_like_a_coadd(scene: Path, tmp_path: Path) -> None:
 def test_go_on_with_some_labels(scene: Path, model: Path, tmp_path: Path) -> None:
     package = tmp_path / "further.blendid"
     labels = scene.with_name("labels.ecsv")
-    args = ("train", "--from", model, "--out", package, "--coadd", scene, "--labels", labels)
-    status, out, err = run(*args, "--noise", "clipped")
+    args = ("train", "--from", model, "--out", package, scene, "--labels", labels)
+    status, out, err = run(*args, "-c", "noise=clipped")
     assert status == 0
     table = Table.read(labels)
     known = int(np.isfinite(table["n_galaxies"]).sum())
@@ -236,11 +232,11 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
     ):
         file = tmp_path / f"{k}.ecsv"
         table.write(file)
-        args = ("train", "--from", model, "--out", package, "--coadd", scene, "--labels", file)
+        args = ("train", "--from", model, "--out", package, scene, "--labels", file)
         status, out, err = run(*args)
         assert (status, out) == (1, ""), err
         assert match in err.splitlines()[-1] and "unexpected" not in err
-    good = ("--coadd", scene, "--labels", scene.with_name("labels.ecsv"))
+    good = (scene, "--labels", scene.with_name("labels.ecsv"))
     newer = ModelPackage.read(model)
     newer.metadata["inputs"]["version"] = 99
     newer.write(tmp_path / "newer.blendid")
@@ -260,7 +256,7 @@ def test_labels_and_starts_that_cannot_be_used(scene: Path, model: Path, tmp_pat
         assert (status, out) == (1, ""), err
         assert match in err and "unexpected" not in err
     # What the model alone tells is told before any scene is read.
-    lost = ("--coadd", tmp_path / "no.fits", "--labels", tmp_path / "no.ecsv")
+    lost = (tmp_path / "no.fits", "--labels", tmp_path / "no.ecsv")
     status, out, err = run("train", "--out", package, "--from", tmp_path / "newer.blendid", *lost)
     assert (status, out) == (1, "")
     assert "was trained on version 99 of the inputs" in err and err.count("\n") == 1
@@ -379,8 +375,8 @@ def test_an_interrupted_training_goes_on(
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     package, work = tmp_path / "m.blendid", tmp_path / "work"
-    args = ("train", "--classifier", "slow", "--out", package, "--parametric", 2, "--size", 300)
-    args += ("--checkpoints", work, "--log", work)
+    args = ("train", "--classifier", "slow", "--out", package)
+    args += (write_skies(tmp_path, skies=2, size=300), "--checkpoints", work)
     monkeypatch.setattr(slow, "stop_at", 3)
     status, out, err = run(*args)
     assert (status, out) == (130, "")
@@ -423,7 +419,7 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "m.blendid"),
     ]
-    args += ["--checkpoints", str(work), "--parametric", "50"]
+    args += ["--checkpoints", str(work), str(write_skies(tmp_path, skies=50))]
 
     process = subprocess.Popen(args, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for _ in range(600):
@@ -436,24 +432,22 @@ def test_ctrl_c_ends_with_130(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert out == ""
     assert "Checkpoints are in" in err and "Interrupted" in err and "Traceback" not in err
-    assert names(tmp_path) == ["work"]
+    assert names(tmp_path) == ["skies.json", "work"]
 
 
 def test_the_text_log_alone_without_curves(scene: Path, tmp_path: Path) -> None:
-    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
-    status, _, _ = run(
-        "train", "--classifier", "peaks", "--out", tmp_path / "m.blendid", *args, "--log", tmp_path
-    )
-    assert status == 0
-    assert names(tmp_path) == ["m.blendid", "m.log.jsonl"]
+    work = tmp_path / "work"
+    args = ("train", scene, "--classifier", "peaks", "--out", tmp_path / "m.blendid", "--checkpoints", work)
+    assert run(*args)[0] == 0
+    assert names(work) == ["m.log.jsonl", "run.json"]
 
 
 def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
-    args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
     shares = []
     for limit in (3, 8):
         package = tmp_path / f"{limit}.blendid"
-        assert run("train", "--classifier", "peaks", "--out", package, *args, "--snr-min", limit)[0] == 0
+        args = ("train", scene, "--classifier", "peaks", "--out", package, "-c", f"snrMin={limit}")
+        assert run(*args)[0] == 0
         training = ModelPackage.read(package).metadata["training"]
         assert f"S/N >= {limit} " in training["label"]
         shares.append(training["mix"]["blended"])
@@ -462,7 +456,7 @@ def test_galaxies_down_to_another_snr(scene: Path, tmp_path: Path) -> None:
 
 def test_a_model_that_learned_nothing_is_told(scene: Path, tmp_path: Path) -> None:
     """Trees that need more footprints than there are have no branch, and give all of them one value."""
-    options = ("--coadd", scene, "--set", "trees.min_samples=10000", "--set", "trees.n_trees=5")
+    options = (scene, "--set", "trees.min_samples=10000", "--set", "trees.n_trees=5")
     status, out, err = run("train", "--classifier", "features", "--out", tmp_path / "a.blendid", *options)
     assert status == 0
     assert "cross-entropy 0.69" in out or "cross-entropy 0.7" in out
@@ -483,15 +477,15 @@ def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> 
         shutil.copy(scene, folder / f"s{k}.fits")
         # Another limit for each, so that a wrong table would show.
         truth[np.asarray(truth["snr"]) > 5.0 * k].write(folder / f"s{k}.truth.fits")
-        inputs += ["--coadd", folder / f"s{k}.fits", "--truth", folder / f"s{k}.truth.fits"]
+        inputs += [folder / f"s{k}.fits", "--truth", folder / f"s{k}.truth.fits"]
     tables = tmp_path / "tables"
     shutil.copytree(folder, tables)
-    base = ("train", "--classifier", "logistic", "--set", "n_components=4", "--folds", 0)
+    base = ("train", "--classifier", "logistic", "--set", "n_components=4", "-c", "nFolds=0")
     ways = {
         "listed": inputs,
-        "folder": ["--coadd", folder],
-        "pattern": ["--coadd", f"{folder}/s?.fits", "--truth", f"{folder}/*.truth.fits"],
-        "apart": ["--coadd", f"{folder}/s?.fits", "--truth", tables, "-j", 2],
+        "folder": [folder],
+        "pattern": [f"{folder}/s?.fits", "--truth", f"{folder}/*.truth.fits"],
+        "apart": [f"{folder}/s?.fits", "--truth", tables, "-j", 2],
     }
     packages = {}
     for name, args in ways.items():
@@ -506,13 +500,13 @@ def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> 
     (folder / "s1.truth.fits").unlink()
     shutil.copy(folder / "s0.truth.fits", tables / "s0.fits")
     for args, match in (
-        (("--coadd", folder), "s1.fits: there is no table s1.truth.parquet"),
+        ((folder,), "s1.fits: there is no table s1.truth.parquet"),
         (
-            ("--coadd", folder, "--truth", folder / "s0.truth.fits"),
+            (folder, "--truth", folder / "s0.truth.fits"),
             "3 coadds and 1 --truth; each coadd needs",
         ),
-        (("--truth", folder), "--truth and --labels go with --coadd"),
-        (("--coadd", tmp_path / "tables" / "*.truth.fits"), "there are tables, but no coadd"),
+        (("--truth", folder), "--truth and --labels go with DATA"),
+        ((tmp_path / "tables" / "*.truth.fits",), "there are tables, but no coadd"),
     ):
         status, out, err = run(*base, "--out", tmp_path / "m.blendid", *args)
         assert (status, out) == (2, ""), args
@@ -525,7 +519,7 @@ def test_held_out_coadds(scene: Path, tmp_path: Path) -> None:
     for k in range(5):
         copy = tmp_path / f"{k}.fits"
         shutil.copy(scene, copy)
-        args += ["--coadd", copy, "--truth", scene.with_name("small.truth.parquet")]
+        args += [copy, "--truth", scene.with_name("small.truth.parquet")]
     package = tmp_path / "m.blendid"
     status, out, err = run("train", "--classifier", "peaks", "--out", package, *args)
     assert (status, err) == (0, "")

@@ -127,6 +127,15 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         (folder / "merged.fits").write_bytes(write_toy(toys))
         return ""
 
+    def recipe(*options: str) -> Callable[[Path], str]:
+        """Give a recipe of skies that are simulated in seconds."""
+
+        def make(folder: Path) -> str:
+            _run([BLENDID, "simulate", "--recipe", "skies.json", *options], folder)
+            return ""
+
+        return make
+
     def model(folder: Path) -> str:
         from lsst.meas.blendid import ModelPackage
 
@@ -220,6 +229,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         "parametric": stamps,
         "mine.fits": catalog,
         "plugin": plugin,
+        "skies.json of three small skies": recipe("--skies", "3", "--vary", "--size", "400"),
+        "skies.json of two skies with large galaxies": recipe(
+            "--skies", "2", "--sizes", "large", "--size", "512"
+        ),
         "task config": task_config,
         "samples": footprint_samples,
         "mine and theirs": two_classifiers,

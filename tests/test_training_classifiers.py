@@ -23,6 +23,7 @@ from lsst.meas.blendid.footprints import FootprintConfig, detect
 from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.model_package import ModelPackage
+from toy_skies import write_skies
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -91,10 +92,8 @@ def members(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("members")
     files = [folder / f"{name}.blendid" for name in ("peaks", "logistic")]
     for file in files:
-        args = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
-        status, _, err = run(
-            "train", "--classifier", file.stem, "--out", file, *args, *options(*TINY[file.stem])
-        )
+        args = ("train", scene, "--classifier", file.stem, "--out", file)
+        status, _, err = run(*args, *options(*TINY[file.stem]))
         assert status == 0, err
     return ",".join(map(str, files))
 
@@ -125,20 +124,19 @@ def test_a_classifier_is_trained_by_the_command_and_run(
             pytest.skip(f"{library} is not installed")
     chosen = options(*TINY[name], *((f"member_packages={members}",) if name == "ensemble" else ()))
     new, like, further = (tmp_path / f"{kind}.blendid" for kind in ("new", "like", "further"))
-    given = ("--coadd", scene, "--truth", scene.with_name("small.truth.parquet"))
     # Of the coadd itself.
-    status, out, err = run("train", "--classifier", name, "--out", new, *given, *chosen)
+    status, out, err = run("train", scene, "--classifier", name, "--out", new, *chosen)
     assert status == 0, err
     assert out.startswith(f"{new}: trained on ")
     assert ModelPackage.read(new).classifier == name
     check_run(scene, new, tmp_path, name)
     # Of scenes like it.
-    simulated = ("--parametric", 2, "--size", 300)
-    status, out, err = run("train", "--classifier", name, "--out", like, "--like", scene, *simulated, *chosen)
+    skies = write_skies(tmp_path, skies=2, size=300)
+    status, out, err = run("train", skies, "--classifier", name, "--out", like, "--like", scene, *chosen)
     assert status == 0, err
     check_run(scene, like, tmp_path, name)
     # From a model, with a few labels.
-    labelled = ("--coadd", scene, "--labels", scene.with_name("labels.ecsv"))
+    labelled = (scene, "--labels", scene.with_name("labels.ecsv"))
     status, out, err = run("train", "--from", like, "--out", further, *labelled)
     assert status == 0, err
     assert ModelPackage.read(further).metadata["training"]["start"] == "like"

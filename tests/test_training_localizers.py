@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.localizers import localizer_registry
 from lsst.meas.blendid.model_package import ModelPackage
+from toy_skies import write_skies
+from toy_stamps import toy_stamps
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -61,9 +63,7 @@ def test_all_localizers_of_this_package_are_here() -> None:
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_a_localizer_is_trained_by_the_command_and_run(name: str, scene: Path, tmp_path: Path) -> None:
     package = tmp_path / "new.blendid"
-    status, out, err = run(
-        "train", "--localizer", name, "--out", package, "--coadd", scene, *options(*TINY[name])
-    )
+    status, out, err = run("train", scene, "--localizer", name, "--out", package, *options(*TINY[name]))
     assert status == 0, err
     assert out.startswith(f"{package}: trained on ")
     assert "1 coadd is too few to hold some out: its package has no scores" in err
@@ -89,9 +89,10 @@ def test_a_localizer_is_trained_by_the_command_and_run(name: str, scene: Path, t
 
 
 def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
-    given = ("--parametric", 2, "--size", 400, "--validation-share", 0.5, *options(*TREES))
+    skies = write_skies(tmp_path, skies=2, size=400)
+    given = (skies, "-c", "validationShare=0.5", *options(*TREES))
     args = ("train", "--localizer", "peaks", "--out", tmp_path / "a.blendid", *given)
-    status, out, err = run(*args, "--log", tmp_path)
+    status, out, err = run(*args)
     assert (status, err.count("too few")) == (0, 0), err
     assert "validation: cross-entropy of positions " in out
     package = ModelPackage.read(tmp_path / "a.blendid")
@@ -100,10 +101,10 @@ def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
     assert 0.6 < scores["matched_share"] < 1.0
     # One sky, with both kinds of noise.
     assert len({one["seed"] for one in package.metadata["validation"]["scenes"]}) == 1
-    assert (tmp_path / "a.log.jsonl").is_file()
     # Another number of processes makes the same model.
     again = ("train", "--localizer", "peaks", "--out", tmp_path / "b" / "a.blendid", *given)
-    assert run(*again, "--jobs", 2)[0] == 0
+    assert run(*again, "--jobs", 2, "--checkpoints", tmp_path / "log")[0] == 0
+    assert (tmp_path / "log" / "a.log.jsonl").is_file()
     packages = [package, ModelPackage.read(tmp_path / "b" / "a.blendid")]
     for one in packages:
         one.metadata["training"].pop("seconds")
@@ -118,11 +119,10 @@ def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
         (("--localizer", "peak", "--out", "m.blendid"), 2, "peaks"),
         ((*BASE, "--classifier", "peaks"), 2, "--classifier goes without --localizer"),
         ((*BASE, "--from", "peaks-localizer-i-1"), 2, "--from goes without --localizer"),
-        ((*BASE, "--coadd", "a", "--labels", "b"), 2, "give --truth tables"),
-        ((*BASE, "--stamps", "a"), 2, "--stamps goes without --localizer"),
-        ((*BASE, "--calibration", "beta"), 2, "--calibration goes without --localizer"),
-        ((*BASE, "--folds", "3"), 2, "--folds goes without --localizer"),
-        ((*BASE, "--checkpoints", "a"), 2, "--checkpoints goes without --localizer"),
+        ((*BASE, "a", "--labels", "b"), 2, "give --truth tables"),
+        ((*BASE, "set"), 2, "which stamps do not tell"),
+        ((*BASE, "-c", "calibration=beta"), 2, "-c calibration goes without --localizer"),
+        ((*BASE, "-c", "nFolds=3"), 2, "-c nFolds goes without --localizer"),
         ((*BASE, "--set", "cutout.size=3"), 2, "cutout.size"),
         (
             ("--localizer", "centers", "--out", "m.blendid", "-c", "mapPackage=features-i-1"),
@@ -139,13 +139,15 @@ def test_scenes_are_simulated_and_scored(tmp_path: Path) -> None:
             2,
             "leave out --from and give --localizer peaks",
         ),
-        ((*BASE, "--parametric", "1", "--size", "40"), 1, "galax"),
+        ((*BASE, "tiny.json"), 1, "galax"),
     ],
 )
 def test_bad_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], status: int, match: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_skies(tmp_path, "tiny.json", skies=1, size=40)
+    toy_stamps(9, size=25).with_noise(20.0).write(tmp_path / "set")
     got, out, err = run("train", *args)
     assert (got, out) == (status, ""), err
     assert match in err

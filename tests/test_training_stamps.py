@@ -105,7 +105,7 @@ def test_errors() -> None:
 
 def test_noise_is_dealt_out_or_refused() -> None:
     clean = toy_stamps(10)
-    with pytest.raises(ValueError, match="have no noise; give --stamp-noise SIGMA"):
+    with pytest.raises(ValueError, match="have no noise; give -c stampNoise=SIGMA"):
         add_noise(clean)
     assert [one.noise.tolist() for one in add_noise(clean, (3.0, 4.0))] == [[3.0] * 10, [4.0] * 10]
     named = dataclasses.replace(clean, metadata={"noise_levels": [3.0, 4.0, "much", -1]})

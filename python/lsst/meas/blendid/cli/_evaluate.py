@@ -17,28 +17,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from .._suggest import did_you_mean
-from ._coadd_files import pair_coadds
 from ._common import CommandError, MisuseError, announce, make_output_folder
-from ._train_settings import SettingsOfRun, apply_overrides
+from ._data import DataOptions, SettingsOfRun, apply_overrides, open_data, split_overrides
 
 if TYPE_CHECKING:
     from ..evaluation.peak_finders import PeakFinder
     from ..evaluation.scored_scenes import NamedModel, ScoredScenes
     from ..footprints import FootprintConfig
-    from ..simulation.config import SceneConfig
-    from ..simulation.stamps import StampSet
-    from ..training import LabelledScenes, SceneSource, SimulatedScene
+    from ..training import LabelConfig, LabelledScenes, SceneData, SceneRecipe, StampData
 
-_FIRST_SEED = 5_000_000
-"""Far from the first seeds of training: a parametric sky depends on its seed alone."""
-_BASELINE_SEED = 6_000_000
-_BASELINE_SCENES = 4
+_N_SKIES = 4
+_N_VARIED = 8
+"""Skies that baselines are fitted to; more where each is another one."""
+_SEED = 1000
+_BOTH_LABELS = (5.0, 4.0)
+"""Least S/N of the galaxies that count, for --both-labels."""
 _SEP = "sep"
 """Name of the classifier that is a baseline here."""
 OUTPUTS = ("report.html", "scores.json", "scores.ecsv", "predictions.parquet")
@@ -48,32 +46,13 @@ OUTPUTS = ("report.html", "scores.json", "scores.ecsv", "predictions.parquet")
 class Request:
     """Options of the command."""
 
+    data: DataOptions
+    baseline: tuple[str, ...]
     models: tuple[str, ...]
-    scenes: tuple[int, ...] | None
-    split: str
-    truths: str | None
-    n_parametric: int | None
-    n_dial: int | None
-    coadds: tuple[str, ...]
-    tables: tuple[str, ...]
-    stamp_sets: tuple[str, ...]
-    stamp_noise: tuple[float, ...]
-    unit: Literal["stamp", "footprint"]
-    baseline_scenes: tuple[int, ...] | None
-    sep: bool
     reference: str
-    labels: tuple[float, ...]
-    sizes: tuple[str, ...]
-    draws: int
-    size: int
-    band: str
-    psf_fwhm: float | None
-    pixel_scale: float | None
-    visits: int | None
-    seed: int
-    noise: str | None
+    both_labels: bool
     bootstrap: int
-    options: tuple[str, ...]
+    config_options: tuple[str, ...]
     any_band: bool
     jobs: int
     out: Path
@@ -81,46 +60,33 @@ class Request:
 
     @property
     def with_sep(self) -> bool:
-        """Whether SExtractor's deblending is scored; it can be named as a model, which it does not need."""
-        return self.sep or _SEP in self.models
+        """Whether SExtractor's deblending is scored, a model that needs no package."""
+        return _SEP in self.models
 
-    def check(self) -> None:
-        """Find what is wrong before any work is done.
+    def make_config(self) -> LabelConfig:
+        """Make the config of the labels.
 
         Raises
         ------
         MisuseError
-            Raised for options that make no sense together.
-        CommandError
-            Raised if files are missing or in the way.
+            Raised for options that are not understood or make no sense.
         """
-        kinds = {
-            "--coadd": bool(self.coadds or self.tables),
-            "--scenes": self.scenes is not None,
-            "--parametric": self.n_parametric is not None,
-            "--dial": self.n_dial is not None,
-            "--stamps": bool(self.stamp_sets),
-        }
-        given = [name for name, one in kinds.items() if one]
-        if len(given) > 1:
-            raise MisuseError(f"{' and '.join(given)} exclude each other; evaluate them one after the other")
-        if self.tables and not self.coadds:
-            raise MisuseError("--truth goes with --coadd")
-        if self.stamp_noise and not self.stamp_sets:
-            raise MisuseError("--stamp-noise goes with --stamps")
-        if self.visits is not None and (self.coadds or self.stamp_sets or self.n_dial is not None):
-            raise MisuseError("--visits is for simulated scenes; --dial draws its own")
-        if self.psf_fwhm is not None and (self.stamp_sets or self.n_dial is not None):
-            raise MisuseError("--psf-fwhm is for simulated scenes and coadds; --dial draws its own")
-        if self.baseline_scenes is not None and (self.coadds or self.stamp_sets or self.n_dial is not None):
-            raise MisuseError("--baseline-scenes goes with --scenes and --parametric")
-        if self.labels != (5.0,) and self.stamp_sets and self.unit == "stamp":
-            raise MisuseError("stamps as a whole have one label; leave out --both-labels and --snr-min")
-        if self.coadds:
-            pair_coadds(self.coadds, self.tables, "truth")
-        for folder in self.stamp_sets:
-            if not (Path(folder) / "stamp_set.json").is_file():
-                raise CommandError(f"{folder} is not a set of stamps: it has no stamp_set.json")
+        from ..training import LabelConfig
+
+        config = LabelConfig()
+        apply_overrides(config, split_overrides(self.config_options)[1])
+        if config.noise == "both":
+            raise MisuseError("-c noise=both is for training; scores are with one of clipped and variance")
+        return config
+
+    def check_output(self) -> None:
+        """Refuse an output that could not be written, before any work is done.
+
+        Raises
+        ------
+        CommandError
+            Raised if files are in the way.
+        """
         make_output_folder(self.out)
         for name in OUTPUTS:
             if (self.out / name).exists() and not self.overwrite:
@@ -129,95 +95,96 @@ class Request:
 
 @dataclass(frozen=True)
 class _Group:
-    """Scenes of one kind and those that baselines are fitted to; none for cross-fitted ones."""
+    """Data of one section of the report, and those that baselines are fitted to; `None` to cross-fit."""
 
     name: str
-    sources: Sequence[SceneSource]
-    baseline: Sequence[SceneSource]
+    data: SceneData | StampData
+    baseline: SceneData | StampData | None
     baseline_text: str
 
 
-def _configs(request: Request) -> tuple[SceneConfig, FootprintConfig | SettingsOfRun]:
-    """Configs of the simulation and of the footprints; those of given coadds are as 'run' takes them."""
+def _find_footprints(
+    request: Request, config: LabelConfig, data: SceneData | StampData
+) -> FootprintConfig | SettingsOfRun:
+    """Settings of the footprints; those of given coadds are as 'run' takes them."""
     from ..footprints import FootprintConfig
-    from ..simulation.config import SceneConfig
-    from ..training import clipped_footprints
+    from ..training import StampData, clipped_footprints
     from ..training.stamps import stamp_footprints
 
-    scene, prefix = SceneConfig(), "footprints."
-    apply_overrides(scene, [option for option in request.options if not option.startswith(prefix)])
-    options = [option.removeprefix(prefix) for option in request.options if option.startswith(prefix)]
-    if request.coadds and request.noise is None:
+    options, _ = split_overrides(request.config_options)
+    if isinstance(data, StampData):
+        footprints = stamp_footprints()
+    elif data.is_given and config.noise is None:
         of_run = SettingsOfRun(tuple(options), None)
         of_run.check()
-        return scene, of_run
-    if request.stamp_sets:
-        footprints = stamp_footprints()
+        return of_run
     else:
-        footprints = FootprintConfig() if request.noise == "variance" else clipped_footprints()
+        footprints = FootprintConfig() if config.noise == "variance" else clipped_footprints()
     apply_overrides(footprints, options)
-    return scene, footprints
+    return footprints
 
 
-def _groups(request: Request, config: SceneConfig) -> list[_Group]:
+def _make_groups(request: Request, config: LabelConfig) -> list[_Group]:
     """What is to be scored, in the order of the report."""
-    from ..simulation import SIZE_MODELS, find_truth_scene, get_survey
-    from ..training import FileScene, randomized_scenes, simulated_scenes
+    from ..training import FileScene, LabelConfig, SceneRecipe, StampData
 
-    cross = "each footprint by a fit to the other blocks of sky of the same scenes"
-    if request.coadds:
-        files = [
-            FileScene(coadd.path, table, request.psf_fwhm, request.pixel_scale, hdu=coadd.hdu)
-            for coadd, table in pair_coadds(request.coadds, request.tables, "truth")
-        ]
-        return [_Group("coadds", files, (), cross)]
-    if request.stamp_sets:
-        return [_Group("stamps", (), (), "the training stamps of the same sets")]
-    if request.n_dial is not None:
-        dial, fit = (
-            randomized_scenes(n, seed=first + request.seed, size=request.size, band=request.band)
-            for n, first in ((request.n_dial, _FIRST_SEED), (max(request.n_dial, 8), _BASELINE_SEED))
-        )
-        return [_Group("dial", dial, fit, f"{len(fit)} other scenes of the dial")]
-    survey = get_survey(request.band)
-    if request.psf_fwhm is not None:
-        survey = dataclasses.replace(survey, fwhm=request.psf_fwhm)
-    if request.visits is not None:
-        survey = dataclasses.replace(survey, n_exposures=request.visits)
-
-    def simulate(
-        numbers: Sequence[int], n: int, size_model: str, first: int, split: str | None
-    ) -> list[SimulatedScene]:
-        scenes = simulated_scenes(
-            [find_truth_scene(number, request.truths) for number in numbers],
-            n_scenes=n,
-            size_models=[size_model],
-            draws=request.draws,
-            size=request.size,
-            seed=first + 1000 * request.seed,
-            split=split,
-        )
-        return [dataclasses.replace(scene, survey=survey, config=config) for scene in scenes]
-
+    baseline = None
+    if request.baseline:
+        baseline = open_data(request.data.select(request.baseline), config, "baseline")
+    if not request.data.data:
+        return _simulated_groups("", SceneRecipe(skies=_N_SKIES, seed=_SEED), baseline)
+    data = open_data(request.data, config, "test")
+    if isinstance(data, StampData):
+        if baseline is not None:
+            raise MisuseError("--baseline goes without sets of stamps, which have their own")
+        if data.unit == "stamp" and (request.both_labels or config.snrMin != LabelConfig().snrMin):
+            raise MisuseError("stamps as a whole have one label; leave out --both-labels and -c snrMin")
+        return [_Group("stamps", data, data.select("train"), "the training stamps of the same sets")]
+    if data.is_given:
+        if labels := [one.labels for one in data.sources if isinstance(one, FileScene) and one.labels]:
+            raise MisuseError(f"{labels[0]}: scores need true galaxies, a table STEM.truth.* or --truth")
+        cross = "each footprint by a fit to the other blocks of sky of the same scenes"
+        return [_Group("coadds", data, baseline, cross if baseline is None else _describe(baseline))]
     groups = []
-    for k, size_model in enumerate(request.sizes):
-        known = ("cosmodc2-galaxies", *SIZE_MODELS)
-        if size_model not in known:
-            hint = did_you_mean(size_model, known)
-            raise MisuseError(f"unknown --sizes {size_model!r}{hint}; there are {', '.join(known)}")
-        scored = simulate(
-            request.scenes or (),
-            request.n_parametric or 4,
-            size_model,
-            _FIRST_SEED + 100 * k,
-            request.split if request.scenes else None,
-        )
-        numbers = request.baseline_scenes or ()
-        baseline = simulate(
-            numbers, _BASELINE_SCENES, size_model, _BASELINE_SEED + 100 * k, "train" if numbers else None
-        )
-        text = f"{len(baseline)} other scenes with the same galaxies, seeing and depth"
-        groups.append(_Group(size_model, scored, baseline, text))
+    for path in request.data.data:
+        name = f"{Path(path).stem}, " if len(request.data.data) > 1 else ""
+        groups += _simulated_groups(name, SceneRecipe.read(path), baseline)
+    return groups
+
+
+def _describe(data: SceneData | StampData) -> str:
+    """What baselines were fitted to."""
+    from ..training import StampData
+
+    return "other stamps" if isinstance(data, StampData) else f"{len(data.sources)} other scenes"
+
+
+def _simulated_groups(
+    prefix: str, recipe: SceneRecipe, baseline: SceneData | StampData | None
+) -> list[_Group]:
+    """Sections of a recipe: one for each galaxy size, or one of skies that differ in all."""
+    from ..training import SceneData
+
+    parts = (
+        [recipe]
+        if recipe.vary
+        else [
+            # Other skies for each size, as far as they are drawn.
+            dataclasses.replace(recipe, sizes=(size,), seed=recipe.seed + 100 * k)
+            for k, size in enumerate(recipe.size_models)
+        ]
+    )
+    groups = []
+    for part in parts:
+        fit, text = baseline, "" if baseline is None else _describe(baseline)
+        if fit is None:
+            n = max(part.skies, _N_VARIED) if part.vary else _N_SKIES
+            others = dataclasses.replace(part, skies=n, truths=(), split=None, draws=1)
+            fit = SceneData.simulated([others], role="baseline")
+            same = "ranges of galaxies, seeing and depth" if part.vary else "galaxies, seeing and depth"
+            text = f"{len(fit.sources)} other scenes with the same {same}"
+        name = f"{prefix}{'varied' if part.vary else part.sizes[0]}"
+        groups.append(_Group(name, SceneData.simulated([part], role="test"), fit, text))
     return groups
 
 
@@ -231,7 +198,9 @@ def run_evaluation(request: Request, command: str) -> None:
     command
         The command as it was typed, for the report.
     """
-    request.check()
+    request.data.check_without_data()
+    config = request.make_config()
+    request.check_output()
 
     from .. import __version__
     from ..evaluation.baselines import SEP
@@ -241,14 +210,15 @@ def run_evaluation(request: Request, command: str) -> None:
     from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()
+    groups = _make_groups(request, config)
     named, localizers = _split_models(request)
     models = load_models(named)
     finders = make_finders(localizers, models)
     _check_reference(request, models)
-    config, footprints = _configs(request)
     sections = []
-    for group in _groups(request, config):
-        for scored in _score(request, group, models, finders, footprints):
+    for group in groups:
+        footprints = _find_footprints(request, config, group.data)
+        for scored in _score(request, config, group, models, finders, footprints):
             models = [model for model in models if model.name in scored.predictions]
             section = make_section(
                 scored,
@@ -312,25 +282,46 @@ def _skip(request: Request) -> Callable[[str], None] | None:
 
 def _score(
     request: Request,
+    config: LabelConfig,
     group: _Group,
     models: Sequence[NamedModel],
     finders: Sequence[PeakFinder],
     footprints: FootprintConfig | SettingsOfRun,
 ) -> Iterator[ScoredScenes]:
-    """Run models and baselines on scenes, with each label in turn."""
-    from ..evaluation.scored_scenes import score_scenes
+    """Run models and baselines, with each label in turn."""
+    from ..evaluation.scored_scenes import score_labelled, score_scenes
     from ..footprints import FootprintConfig
     from ..simulation.progress import stderr_progress
+    from ..training import StampData
 
-    if request.stamp_sets:
-        assert isinstance(footprints, FootprintConfig)
-        yield from _score_stamps(request, group, models, footprints)
-        return
-    first = request.labels[0]
+    labels = _BOTH_LABELS if request.both_labels else (config.snrMin,)
     settings = [footprints] if isinstance(footprints, FootprintConfig) else footprints
+    if isinstance(group.data, StampData):
+        # Stamps are labelled anew for each limit: they keep no truth that could be counted again.
+        planes = any(model.classifier.needs_planes for model in models)
+        for label in labels:
+            labelled = group.data.label(
+                settings, snr_min=label, keep_planes=planes, progress=stderr_progress("Stamps for tests")
+            )
+            fit = (
+                None
+                if group.baseline is None
+                else group.baseline.label(
+                    settings,
+                    snr_min=label,
+                    keep_planes=False,
+                    progress=stderr_progress("Stamps for baselines"),
+                )
+            )
+            scored = score_labelled(
+                group.name, labelled, models, any_band=request.any_band, skip=_skip(request)
+            )
+            yield scored.with_predictions(_baselines(request, scored.labelled, fit))
+        return
+    first = labels[0]
     scored = score_scenes(
         group.name,
-        group.sources,
+        group.data.sources,
         models,
         settings,
         finders=finders,
@@ -342,11 +333,12 @@ def _score(
     )
     for note in scored.labelled.notes:
         announce(note, err=True)
-    fit = None
-    if group.baseline:
-        fit = score_scenes(
+    others = None
+    if group.baseline is not None:
+        assert not isinstance(group.baseline, StampData)
+        others = score_scenes(
             group.name,
-            group.baseline,
+            group.baseline.sources,
             (),
             settings,
             snr_min=first,
@@ -355,58 +347,10 @@ def _score(
             processes=request.jobs,
             progress=stderr_progress("Scenes for baselines"),
         )
-    for label in request.labels:
+    for label in labels:
         one = scored.relabelled(label)
-        other = None if fit is None else fit.relabelled(label).labelled
+        other = None if others is None else others.relabelled(label).labelled
         yield one.with_predictions(_baselines(request, one.labelled, other))
-
-
-def _score_stamps(
-    request: Request, group: _Group, models: Sequence[NamedModel], footprints: FootprintConfig
-) -> Iterator[ScoredScenes]:
-    """Run models on the test stamps of sets, and baselines fitted to their training stamps."""
-    from ..evaluation.scored_scenes import score_labelled
-    from ..simulation.progress import stderr_progress
-    from ..training.stamps import label_stamps
-
-    parts = {split: _stamps(request, split) for split in ("test", "train")}
-    if not parts["test"]:
-        raise CommandError(f"no stamps for tests in {', '.join(request.stamp_sets)}")
-    planes = any(model.classifier.needs_planes for model in models)
-    for label in request.labels:
-        labelled = {
-            split: label_stamps(
-                sets,
-                footprints,
-                unit=request.unit,
-                snr_min=label,
-                keep_planes=planes and split == "test",
-                progress=stderr_progress(f"Stamps for {'baselines' if split == 'train' else split}"),
-            )
-            for split, sets in parts.items()
-            if sets
-        }
-        scored = score_labelled(
-            group.name, labelled["test"], models, any_band=request.any_band, skip=_skip(request)
-        )
-        yield scored.with_predictions(_baselines(request, scored.labelled, labelled.get("train")))
-
-
-def _stamps(request: Request, split: str) -> list[StampSet]:
-    """Stamps of one part of the sets, with noise."""
-    from ..simulation.stamps import StampSet
-    from ..training.stamps import add_noise
-
-    found: list[StampSet] = []
-    for folder in request.stamp_sets:
-        part = StampSet.read(folder).split(split)
-        if not len(part):
-            continue
-        try:
-            found += add_noise(part, request.stamp_noise)
-        except ValueError as err:
-            raise MisuseError(f"{folder}: {err}") from err
-    return found
 
 
 def _baselines(

@@ -40,7 +40,61 @@ type Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _ARCSEC = click.FloatRange(min=0.0, min_open=True)
 
-REPLACED: dict[str, dict[str, str]] = {"run": {}, "train": {}, "evaluate": {}, "simulate": {}}
+_SIMULATE = "blendid simulate --recipe skies.json"
+
+REPLACED: dict[str, dict[str, str]] = {
+    "run": {},
+    "train": {
+        "--coadd": "name coadds, folders or patterns as DATA: blendid train COADD",
+        "--butler": "name the repository as DATA: blendid train REPO --collections C",
+        "--stamps": "name the set as DATA: blendid train SET",
+        "--parametric": f"make a recipe of skies and name it as DATA: {_SIMULATE} --skies N --vary",
+        "--scenes": f"make a recipe of skies and name it as DATA: {_SIMULATE} --scenes 1,2,3,5 --vary",
+        "--truths": "set the environment variable BLENDID_DATA to the folder of the truth scenes",
+        "--dial": f"simulated skies differ in galaxies, seeing and depth by {_SIMULATE} --vary",
+        "--no-dial": f"make a recipe of skies and name it as DATA: {_SIMULATE} --skies N",
+        "--band": f"make a recipe of skies and name it as DATA: {_SIMULATE} --vary --band BAND",
+        "--sizes": f"make a recipe of skies and name it as DATA: {_SIMULATE} --sizes MODEL",
+        "--simulated-fwhm": f"make a recipe of skies and name it as DATA: {_SIMULATE} --psf-fwhm ARCSEC",
+        "--visits": f"make a recipe of skies and name it as DATA: {_SIMULATE} --visits N",
+        "--draws": f"make a recipe of skies and name it as DATA: {_SIMULATE} --draws N",
+        "--size": f"make a recipe of skies and name it as DATA: {_SIMULATE} --vary --size PIXELS",
+        "--validation-scenes": f"{_SIMULATE} --scenes 4,7,8 --vary, and --validation skies.json",
+        "--validation-share": "-c validationShare=SHARE",
+        "--folds": "-c nFolds=N",
+        "--calibration": "-c calibration=METHOD",
+        "--snr-min": "-c snrMin=SNR",
+        "--noise": "-c noise=clipped, variance or both",
+        "--stamp-noise": "-c stampNoise=SIGMA,SIGMA",
+        "--unit": "-c stampUnit=footprint",
+        "--test-stamps": "blendid evaluate SET --model PACKAGE",
+        "--coadd-dataset": "-c coaddDataset=NAME",
+        "--truth-dataset": "-c truthDataset=NAME",
+        "--log": "--checkpoints DIR, where the log and the loss curves are as well",
+    },
+    "evaluate": {
+        "--coadd": "name coadds, folders or patterns as DATA: blendid evaluate COADD --out DIR",
+        "--stamps": "name the set as DATA: blendid evaluate SET --out DIR",
+        "--parametric": f"make a recipe of skies and name it as DATA: {_SIMULATE} --skies N",
+        "--dial": f"make a recipe of skies and name it as DATA: {_SIMULATE} --skies N --vary",
+        "--scenes": f"make a recipe of skies and name it as DATA: {_SIMULATE} --scenes 0,6,9",
+        "--split": f"make a recipe of skies and name it as DATA: {_SIMULATE} --scenes 0,6,9 --split test",
+        "--baseline-scenes": f"{_SIMULATE} --scenes 1,2,3,5, and --baseline skies.json",
+        "--truths": "set the environment variable BLENDID_DATA to the folder of the truth scenes",
+        "--sizes": f"make a recipe of skies and name it as DATA: {_SIMULATE} --sizes MODEL",
+        "--draws": f"make a recipe of skies and name it as DATA: {_SIMULATE} --draws N",
+        "--size": f"make a recipe of skies and name it as DATA: {_SIMULATE} --size PIXELS",
+        "--band": f"make a recipe of skies and name it as DATA: {_SIMULATE} --band BAND",
+        "--visits": f"make a recipe of skies and name it as DATA: {_SIMULATE} --visits N",
+        "--seed": f"make a recipe of skies and name it as DATA: {_SIMULATE} --seed N",
+        "--sep": "--model sep, beside the other models",
+        "--snr-min": "-c snrMin=SNR",
+        "--noise": "-c noise=clipped or variance",
+        "--stamp-noise": "-c stampNoise=SIGMA",
+        "--unit": "-c stampUnit=footprint",
+    },
+    "simulate": {},
+}
 """Options that the last release had, by command, and what to give instead; for one release."""
 
 
@@ -140,20 +194,8 @@ butler_options = _all(
         default="",
         help="Expression that chooses among its coadds, such as \"tract = 0 AND band = 'i'\".",
     ),
-    click.option(
-        "--coadd-dataset",
-        metavar="NAME",
-        default="deep_coadd",
-        show_default=True,
-        help="Dataset type of its coadds.",
-    ),
-    click.option(
-        "--truth-dataset",
-        metavar="NAME",
-        help="Dataset type of their truth tables; by default that of the coadds with _truth appended.",
-    ),
 )
-"""What is read of a repository: ``collections``, ``where``, ``coadd_dataset`` and ``truth_dataset``."""
+"""What is read of a repository: ``collections`` and ``where``."""
 
 
 def output_folder_option(text: str, name: str = "out", *, required: bool = True) -> Decorator:

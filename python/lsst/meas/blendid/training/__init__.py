@@ -14,11 +14,15 @@ __all__ = (
     "ButlerScene",
     "DomainRanges",
     "FileScene",
+    "LabelConfig",
     "LabelledScenes",
     "Scene",
+    "SceneData",
     "SceneRecipe",
     "SceneSource",
     "SimulatedScene",
+    "StampData",
+    "TrainingConfig",
     "choose_settings",
     "clipped_footprints",
     "randomized_scenes",
@@ -38,6 +42,8 @@ __all__ = (
 )
 
 from .coadds import ButlerScene, FileScene, find_butler_scenes, read_truth
+from .config import LabelConfig, TrainingConfig
+from .data import SceneData, StampData
 from .fine_tuning import fine_tune
 from .label_tables import read_labels
 from .labelling import label_scenes

@@ -60,7 +60,11 @@ class FileScene:
     hdu
         HDU of the image, as `.images.read_image` takes it.
     zero_point
+    <<<<<<< HEAD
         AB magnitude of one unit of the pixels; by default as the file tells.
+    =======
+        AB magnitude of one image unit, for files that do not tell.
+    >>>>>>> 0c11439 (WIP)
 
     Raises
     ------
@@ -221,7 +225,7 @@ class ButlerScene:
         if not isinstance(coadd, MaskedImage) or psf_of_coadd is None:
             raise ValueError(
                 f"{name} is a {type(coadd).__name__}, not an image of lsst.images with a PSF; "
-                "write it to a file and give that with --coadd"
+                "write it to a file and name that as DATA"
             )
         psf = summarize_psf(psf_of_coadd, coadd.bbox)
         missing = [column for column in ("x", "y") if column not in truth.colnames]

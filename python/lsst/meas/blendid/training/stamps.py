@@ -77,7 +77,7 @@ def add_noise(stamp_set: StampSet, levels: Sequence[float] = ()) -> list[StampSe
     named = own if isinstance(own, list | tuple) else ()
     levels = [float(one) for one in named if isinstance(one, int | float) and one > 0.0]
     if not levels:
-        raise ValueError(f"the stamps of {stamp_set.name} have no noise; give --stamp-noise SIGMA")
+        raise ValueError(f"the stamps of {stamp_set.name} have no noise; give -c stampNoise=SIGMA")
     rows = np.arange(len(stamp_set))
     dealt = ((stamp_set.select(rows[k :: len(levels)]), level) for k, level in enumerate(levels))
     return [part.with_noise(level) for part, level in dealt if len(part)]
