@@ -28,6 +28,9 @@ from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.simulation import simulate_scene
+from lsst.meas.blendid.training import SceneRecipe
+
+SCRIPT = Path(__file__).resolve().parents[1] / "bin" / "blendid"
 
 
 def run(*args: object) -> tuple[int, str, str]:
@@ -183,8 +186,9 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
 @pytest.mark.parametrize(
     ("args", "status", "match"),
     [
-        ((), 2, "--out DIR for files, or --butler REPO"),
-        (("--out", "a", "--butler", "b"), 2, "--out DIR for files, or --butler REPO"),
+        ((), 2, "--out DIR for files, --butler REPO for a repository, or --recipe FILE"),
+        (("--out", "a", "--butler", "b"), 2, "or --recipe FILE for a file that says what to simulate; one"),
+        (("--out", "a", "--recipe", "b"), 2, "; one of them"),
         (("--out", "a", "--patches", "2"), 2, "--patches works with --butler only"),
         (("--out", "a", "--prepare"), 2, "--prepare works with --butler only"),
         (("--out", "a", "--tract", "0"), 2, "--tract works with --butler only"),
@@ -193,7 +197,7 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--butler", "a", "--collection", "a,b"), 2, "'a,b' is no name"),
         (("--butler", "a", "--skymap", "o'brien"), 2, "is no name"),
         (("--out", "a", "--center", "nan", "0"), 1, "not ra nan, dec 0"),
-        (("--out", "a", "--split", "test"), 2, "--split works with --scene or --catalog only"),
+        (("--out", "a", "--split", "test"), 2, "--split works with --scenes or --catalog only"),
         (("--out", "a", "--column", "mag_i=imag"), 2, "--column works with --catalog only"),
         (("--butler", "a", "--scene", "1", "--column", "y=Y"), 2, "--column works with --catalog only"),
         (("--out", "a", "--column", "mag_i"), 2, "'mag_i' is not of the form NAME=COLUMN"),
@@ -207,6 +211,9 @@ def test_bad_tables(tmp_path: Path, columns: dict[str, list[float]], match: str)
         (("--out", "a", "--column", "x=X", "--column", "x=Y"), 2, "x is given twice"),
         (("--butler", "a", "--overwrite"), 2, "--overwrite works with --out only"),
         (("--butler", "a", "--prepare", "--resume"), 2, "exclude each other"),
+        (("--out", "a", "--resume"), 2, "--resume works with --butler, or with --out for many images, only"),
+        (("--out", "a", "--scene", "10"), 2, "there is no scene 10; there are scenes 0 to 9"),
+        (("--out", "a", "--scenes", "1", "--catalog", "b.fits"), 2, "--scenes and --catalog exclude"),
         (("--butler", "a", "--patches", "2x2x2"), 2, "neither a number of patches"),
         (("--butler", "a", "--patches", "0"), 2, "neither a number of patches"),
         (("--butler", "a", "--size", "64", "--overlap", "33"), 1, "overlap of patches must be even"),
@@ -231,6 +238,191 @@ def test_misuse(
     assert (got, out) == (status, "")
     assert match in err and "unexpected" not in err and "Traceback" not in err
     assert contents(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "match"),
+    [
+        (
+            ("--butler", "b", "--skies", "2"),
+            "--skies makes many images, which works with --out and --recipe only",
+        ),
+        (("--butler", "b", "--scenes", "1,2"), "more than one of --scenes makes many images"),
+        (("--recipe", "r.json", "--name", "a"), "--name works with --out only"),
+        (("--recipe", "r.json", "--resume"), "--resume works with --butler"),
+        (("--recipe", "r.json", "--catalog", "a.fits"), "--catalog is for a single image"),
+        (
+            ("--out", "a", "--vary", "--center", "1", "2"),
+            "--center is for a single image and does not go with --vary",
+        ),
+        (("--out", "a", "--skies", "2", "--noise-seed", "3"), "--noise-seed is for a single image"),
+        (("--out", "a", "--skies", "2", "--config", "c.py"), "--config is for a single image"),
+        (("--out", "a", "--draws", "2", "--mode", "full"), "does not go with --draws; give -c mode=full"),
+        (("--out", "a", "--skies", "2", "--bands", "gri"), "one band, not g, r, i; give one as --band"),
+        (("--out", "a", "--vary", "--psf-fwhm", "0.8"), "--psf-fwhm does not go with --vary, which draws it"),
+        (("--out", "a", "--vary", "--visits", "8"), "--visits does not go with --vary"),
+        (("--out", "a", "--vary", "--sizes", "large"), "--sizes does not go with --vary"),
+        (("--out", "a", "--vary", "-c", "engine=galsim"), "--config-option does not go with --vary"),
+        (("--out", "a", "--skies", "2", "--sizes", "larg"), "unknown 'larg' (did you mean 'large'?)"),
+        (("--out", "a", "--skies", "2", "-c", "population.sizeScal=2"), "did you mean 'sizeScale'"),
+        (("--out", "a", "--skies", "2", "--split", "train"), "--split works with --scenes or --catalog only"),
+        (("--recipe", "r.json", "--scenes", "0,1", "--split", "train"), "scene 0 belongs to the test sky"),
+        (("--out", "a", "--skies", "0"), "0 is not in the range x>=1"),
+        (("--out", "a", "--skies", "2", "--resume", "--overwrite"), "exclude each other"),
+        (("--out", "a", "--skies", "2", "--name", ".a"), "cannot be the start of a file name"),
+        (("--recipe", ".", "--skies", "2"), "is a folder; give a file, such as skies.json"),
+    ],
+)
+def test_what_recipes_have_no_place_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], match: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(*args)
+    assert (status, out) == (2, "")
+    assert match in " ".join(err.split())
+    assert contents(tmp_path) == []
+
+
+def test_a_recipe_of_all_that_it_can_say(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "skies.json"
+    args = (
+        "--recipe",
+        path,
+        "--skies",
+        3,
+        "--scenes",
+        "1,2",
+        "--sizes",
+        "large",
+        "--sizes",
+        "1.6x",
+        "--draws",
+        2,
+    )
+    args += (
+        "--size",
+        300,
+        "--band",
+        "r",
+        "--psf-fwhm",
+        0.9,
+        "--exposures",
+        33,
+        "--seed",
+        7,
+        "--split",
+        "train",
+    )
+    args += ("-c", "population.sizeScale=2", "-c", "variation.fwhmScatter=0.05")
+    status, out, err = run(*args)
+    assert (status, err) == (0, "")
+    assert out == f"{path}: 20 images of 300 × 300 pixels to simulate\n"
+    assert SceneRecipe.read(path) == SceneRecipe(
+        skies=3,
+        truths=(1, 2),
+        sizes=("large", "1.6x"),
+        draws=2,
+        size=300,
+        band="r",
+        psf_fwhm=0.9,
+        visits=33,
+        seed=7,
+        split="train",
+        options=("population.sizeScale=2", "variation.fwhmScatter=0.05"),
+    )
+    status, _, err = run("--recipe", path, "--vary")
+    assert status == 1 and "skies.json exists; choose another --recipe or give --overwrite" in err
+    assert run("--recipe", path, "--vary", "--overwrite")[0] == 0
+    assert SceneRecipe.read(path) == SceneRecipe(vary=True)
+    # Of truth scenes alone, no other skies.
+    assert run("--recipe", path, "--scene", 1, "--overwrite")[0] == 0
+    assert SceneRecipe.read(path) == SceneRecipe(skies=0, truths=(1,))
+    assert contents(tmp_path) == ["new", "new/skies.json"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_many_images_are_those_of_the_recipe(tmp_path: Path, processes: int) -> None:
+    args = ("--out", tmp_path, "--skies", 2, "--vary", "--size", 64, "--seed", 3, "--processes", processes)
+    status, out, err = run(*args)
+    assert (status, err) == (0, "")
+    images = [tmp_path / f"varied_i_3_000{i}.fits" for i in (1, 2)]
+    assert [line.split(":")[0] for line in out.splitlines()] == [str(image) for image in images]
+    recipe = SceneRecipe.read(tmp_path / "varied_i_3.recipe.json")
+    assert recipe == SceneRecipe(skies=2, vary=True, size=64, seed=3)
+    for image, scene in zip(images, recipe.scenes(), strict=True):
+        simulated = scene.simulate()
+        np.testing.assert_array_equal(pixels(image), simulated.coadd.image.array)
+        truth = Table.read(image.with_suffix(".truth.parquet"))
+        np.testing.assert_array_equal(truth["x"], simulated.truth["x"])
+        assert truth.meta["size_model"] == simulated.truth.meta["size_model"]
+
+
+def test_truth_scenes_and_sizes_make_many_images(tmp_path: Path, shared_data: Path) -> None:
+    environment = {**os.environ, "BLENDID_DATA": str(shared_data)}
+    args = (
+        "simulate",
+        "--out",
+        tmp_path,
+        "--scenes",
+        "1,3",
+        "--split",
+        "train",
+        "--sizes",
+        "large",
+        "--size",
+        64,
+    )
+    command = [sys.executable, str(SCRIPT), *map(str, args)]
+    done = subprocess.run([*command, "--name", "t"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    metas = [Table.read(tmp_path / f"t_000{i}.truth.parquet").meta for i in (1, 2)]
+    assert [meta["source"] for meta in metas] == ["scene_01", "scene_03"]
+    assert all(meta["split"] == "train" and meta["size_model"] == "large" for meta in metas)
+    assert len(contents(tmp_path)) == 5
+
+
+def test_many_images_go_on_where_they_stopped(tmp_path: Path) -> None:
+    args = ("--out", tmp_path, "--skies", 2, "--sizes", "large", "--size", 64, "--name", "a")
+    assert run(*args)[0] == 0
+    names = contents(tmp_path)
+    assert names == [
+        "a.recipe.json",
+        *(f"a_000{i}{suffix}" for i in (1, 2) for suffix in (".fits", ".truth.parquet")),
+    ]
+    first, second = (tmp_path / f"a_000{i}.fits" for i in (1, 2))
+    before = (first.stat().st_mtime_ns, first.read_bytes(), pixels(second))
+    status, out, err = run(*args)
+    assert (status, out) == (1, "") and "exists; choose another --name or give --overwrite" in err
+    # A killed process may leave one file of two.
+    second.with_suffix(".truth.parquet").unlink()
+    status, out, err = run(*args, "--resume")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"{tmp_path}: 1 image of 2 were there\n{second}: ")
+    assert contents(tmp_path) == names
+    assert (first.stat().st_mtime_ns, first.read_bytes()) == before[:2]
+    np.testing.assert_array_equal(pixels(second), before[2])
+    status, out, err = run(*args, "--seed", 2, "--resume")
+    assert (status, out) == (1, "") and "another recipe; choose another --name, or give --overwrite" in err
+    # No image of the old recipe is left among those of the new one.
+    assert (
+        run("--out", tmp_path, "--skies", 1, "--sizes", "large", "--size", 64, "--name", "a", "--overwrite")[
+            0
+        ]
+        == 0
+    )
+    assert contents(tmp_path) == names[:3]
+    (tmp_path / "a.recipe.json").unlink()
+    status, _, err = run(*args, "--resume")
+    assert status == 1 and "of another recipe" in err
+
+
+def test_many_images_in_full(tmp_path: Path) -> None:
+    args = ("--out", tmp_path, "--skies", 1, "--sizes", "large", "--size", 48, "--visits", 2)
+    status, _, err = run(*args, "-c", "mode=full", "-j", 2)
+    assert (status, err) == (0, "")
+    scene = SceneRecipe(skies=1, sizes=("large",), size=48, visits=2, options=("mode=full",)).scenes()[0]
+    expected = scene.simulate()
+    np.testing.assert_array_equal(pixels(tmp_path / "skies_i_1_0001.fits"), expected.coadd.image.array)
 
 
 def test_into_a_new_and_an_old_repository(tmp_path: Path) -> None:
@@ -299,14 +491,23 @@ def test_full_mode_goes_on_and_refuses_other_exposures(tmp_path: Path) -> None:
     assert contents(kept) == files and not (tmp_path / "third.fits").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "args"),
+    [
+        ([f"a_{band}" for band in "ugrizy"], ("--bands", "ugrizy")),
+        ([f"a_000{i}" for i in range(1, 7)], ("--skies", 6, "--sizes", "large")),
+    ],
+    ids=["bands", "skies"],
+)
 @pytest.mark.parametrize("processes", [1, 2])
-def test_interrupt_leaves_no_half_files(tmp_path: Path, processes: int) -> None:
-    script = Path(__file__).resolve().parents[1] / "bin" / "blendid"
+def test_interrupt_leaves_no_half_files(
+    tmp_path: Path, processes: int, names: list[str], args: tuple[object, ...]
+) -> None:
     out = tmp_path / "out"
-    args = ("simulate", "--out", out, "--size", 512, "--bands", "ugrizy", "--name", "a", "-j", processes)
+    args = ("simulate", "--out", out, "--size", 512, *args, "--name", "a", "-j", processes)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, str(script), *(str(a) for a in args)],
+        [sys.executable, str(SCRIPT), *(str(a) for a in args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -316,12 +517,12 @@ def test_interrupt_leaves_no_half_files(tmp_path: Path, processes: int) -> None:
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert first.startswith(str(out / "a_u.fits"))
+    assert first.startswith(str(out / f"{names[0]}.fits"))
     assert process.returncode == 130, err
     assert "Interrupted" in err and "Traceback" not in err
     time.sleep(0.2)
-    names = contents(out)
-    assert {"a_u.fits", "a_u.truth.parquet"} <= set(names) and "a_y.fits" not in names
-    for name in names:
+    found = set(contents(out)) - {"a.recipe.json"}
+    assert {f"{names[0]}.fits", f"{names[0]}.truth.parquet"} <= found and f"{names[-1]}.fits" not in found
+    for name in found:
         assert name.endswith((".fits", ".truth.parquet"))
-        assert name.replace(".truth.parquet", ".fits") in names
+        assert name.replace(".truth.parquet", ".fits") in found

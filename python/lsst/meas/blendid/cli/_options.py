@@ -164,6 +164,11 @@ def _all(*options: Decorator) -> Decorator:
     return decorate
 
 
+def _names(name: str, alias: str) -> tuple[str, ...]:
+    """Names of an option: the second one, if it is another, is for those who know it from before."""
+    return (name,) if name == alias else (name, alias)
+
+
 image_options = _all(
     click.option(
         "--psf-fwhm",
@@ -231,10 +236,11 @@ def seed_option(text: str = "Seed of everything.") -> Decorator:
     return click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help=text)
 
 
-def visits_option(default: str = "by default those of ten years") -> Decorator:
+def visits_option(default: str = "by default those of ten years", *, alias: str = "--visits") -> Decorator:
     """Make the option ``--visits`` of a command that simulates, which gets `None` where it is not given."""
     return click.option(
-        "--visits",
+        *_names("--visits", alias),
+        "visits",
         metavar="N",
         type=click.IntRange(min=1),
         help=f"Exposures of 30 s in a simulated coadd; {default}.",
@@ -279,17 +285,20 @@ def config_option(text: str, name: str = "config_options") -> Decorator:
     return click.option("-c", "--config-option", name, metavar="K=V", multiple=True, help=text)
 
 
-def jobs_option(items: str) -> Decorator:
+def jobs_option(items: str, *, alias: str = "--jobs") -> Decorator:
     """Make the option ``--jobs`` of a command.
 
     Parameters
     ----------
     items
         What it works on, as its help begins.
+    alias
+        Another name of the option, which it had in the last release.
     """
     return click.option(
         "-j",
-        "--jobs",
+        *_names("--jobs", alias),
+        "jobs",
         metavar="N",
         type=click.IntRange(min=1),
         default=1,

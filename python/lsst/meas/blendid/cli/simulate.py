@@ -14,12 +14,24 @@ __all__ = ("simulate",)
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .._suggest import did_you_mean
 from ._common import common_options
-from ._options import config_option
+from ._options import (
+    SceneNumbers,
+    config_file_option,
+    config_option,
+    jobs_option,
+    output_folder_option,
+    overwrite_option,
+    seed_option,
+    visits_option,
+)
+
+_LAST_SCENE = 9
 
 
 def _parse_patches(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -69,21 +81,50 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     return value
 
 
+def _check_scenes(ctx: click.Context, param: click.Parameter, value: tuple[int, ...]) -> tuple[int, ...]:
+    """Refuse numbers that no truth scene has."""
+    for number in value:
+        if not 0 <= number <= _LAST_SCENE:
+            raise click.BadParameter(f"there is no scene {number}; there are scenes 0 to {_LAST_SCENE}")
+    return value
+
+
 @click.command()
-@click.option(
-    "-o",
-    "--out",
-    "directory",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Write FITS files and truth tables into this folder; made if need be.",
-)
+@output_folder_option("Write FITS files and truth tables into this folder", "directory", required=False)
 @click.option(
     "--butler",
     "repository",
     metavar="REPO",
     type=click.Path(path_type=Path),
     help="Write coadds of overlapping patches into this Butler repository; made if need be.",
+)
+@click.option(
+    "--recipe",
+    "recipe_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write only what to simulate: a small file of skies that 'blendid train' and 'blendid evaluate' "
+    "simulate when they read it.",
+)
+@click.option(
+    "--skies",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Make many images: N skies of the model of cosmoDC2; by default 16 if --vary, --draws or --recipe "
+    "asks for many, and no --scenes.",
+)
+@click.option(
+    "--vary",
+    is_flag=True,
+    help="Draw each sky with galaxies, seeing and depth of its own: sizes from those of cosmoDC2 to three "
+    "times as large, 0.6 to 1.4 arcsec, 10 to 400 visits.",
+)
+@click.option(
+    "--draws",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Draw each truth scene, and without --vary each sky, N times, with other shapes and noise; by "
+    "default once.",
 )
 @click.option(
     "--catalog",
@@ -103,11 +144,14 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     "one: 'half_light_radius=R50 [arcmin]'. Repeat for more columns.",
 )
 @click.option(
+    "--scenes",
     "--scene",
-    type=click.IntRange(0, 9),
-    metavar="N",
-    help="Positions and fluxes of truth scene N (0 to 9) of Buchanan et al. 2022, from the folder "
-    "$BLENDID_DATA.",
+    "scenes",
+    type=SceneNumbers("1,2,3,5"),
+    default=(),
+    callback=_check_scenes,
+    help="Positions and fluxes of truth scenes (0 to 9) of Buchanan et al. 2022, from the folder "
+    "$BLENDID_DATA; of one an image, of several many.",
 )
 @click.option(
     "--split",
@@ -124,10 +168,10 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
 @click.option(
     "--sizes",
     metavar="MODEL",
-    default="cosmodc2-galaxies",
-    show_default=True,
+    multiple=True,
     help="Sizes and shapes that the catalogue does not give: cosmodc2, 1.6x, large (nearer to those of real "
-    "galaxies), or cosmodc2-galaxies (drawn together with everything else).",
+    "galaxies), or cosmodc2-galaxies (drawn together with everything else; default).  Repeat to draw each "
+    "of many skies with several; for many the default is cosmodc2, 1.6x and large.",
 )
 @click.option(
     "--bands",
@@ -170,17 +214,13 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     is_flag=True,
     help="With --butler: write the catalogues only, and leave the coadds to pipetask or bps.",
 )
-@click.option("--resume", is_flag=True, help="With --butler: leave coadds that are there as they are.")
+@click.option(
+    "--resume", is_flag=True, help="With --butler or many images: leave those that are there as they are."
+)
 @click.option(
     "--mode", type=click.Choice(["fast", "full"]), help="Draw coadds at once, or exposure by exposure."
 )
-@click.option(
-    "--exposures",
-    "n_exposures",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Exposures of 30 s in a coadd; by default those of ten years.",
-)
+@visits_option(alias="--exposures")
 @click.option(
     "--psf-fwhm",
     metavar="ARCSEC",
@@ -194,42 +234,26 @@ def _parse_name(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the exposures of mode full here, and go on from those that are there.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of everything.")
+@seed_option()
 @click.option(
     "--noise-seed", type=click.IntRange(min=0), help="Seed of the noise, for several draws of one sky."
 )
-@click.option(
-    "-j",
-    "--processes",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Processes that share the work, with --prepare those of pipetask; the pixels do not depend on it.",
+@jobs_option(
+    "Images (in mode full exposures, with --prepare quanta of pipetask), the same pixels for any number,",
+    alias="--processes",
 )
-@click.option(
-    "--config",
-    "config_files",
-    metavar="FILE",
-    multiple=True,
-    help="File with overrides of SceneConfig; it is Python code that is run.",
-)
+@config_file_option("SceneConfig")
 @config_option("Override of one field of SceneConfig, such as population.sizeScale=2; applied last.")
 @click.option(
     "--name", metavar="NAME", help="With --out: start of the file names; by default from the options."
 )
-@click.option("--overwrite", is_flag=True, help="With --out: replace files of that name.")
+@overwrite_option("Replace files of that name, and all images of a series of that name.")
 @common_options
 def simulate(
+    *,
     directory: Path | None,
     repository: Path | None,
-    catalog: str | None,
-    columns: dict[str, str],
-    scene: int | None,
-    split: str | None,
-    center: tuple[float, float] | None,
-    sizes: str,
-    bands: tuple[str, ...],
-    size: int,
+    recipe_file: Path | None,
     patches: tuple[int, int] | None,
     overlap: int | None,
     skymap: str | None,
@@ -237,17 +261,9 @@ def simulate(
     collection: str | None,
     prepare: bool,
     resume: bool,
-    mode: str | None,
-    n_exposures: int | None,
-    psf_fwhm: float | None,
-    exposure_folder: Path | None,
-    seed: int,
-    noise_seed: int | None,
-    processes: int,
-    config_files: tuple[str, ...],
-    config_options: tuple[str, ...],
     name: str | None,
     overwrite: bool,
+    **options: Any,
 ) -> None:
     """Make coadds with known galaxies.
 
@@ -257,70 +273,77 @@ def simulate(
     patch and band into a Butler repository, as deep_coadd and deep_coadd_truth.
     Nothing that exists is replaced, unless by --overwrite.
 
+    With --skies, --vary, --draws, several --scenes or several --sizes, --out
+    gets many images, NAME_0001.fits and so on, for 'blendid train DIR' to learn
+    from, and --recipe a file of a few lines that stands for the same pixels.
+
     \b
     Examples:
       blendid simulate --out scenes
       blendid simulate --out scenes --size 1024 --sizes large --seed 7 --bands gri
       blendid simulate --out scenes -c population.sizeScale=2 -c variation.fwhmScatter=0.05
-      blendid simulate --out scenes --psf-fwhm 0.9 --exposures 50
-      blendid simulate --out scenes --mode full --exposures 10 -j 4 --exposure-folder kept
-      BLENDID_DATA=data blendid simulate --out scenes --scene 0
+      blendid simulate --out scenes --psf-fwhm 0.9 --visits 50
+      blendid simulate --out scenes --mode full --visits 10 -j 4 --exposure-folder kept
+      BLENDID_DATA=data blendid simulate --out scenes --scenes 0
       blendid simulate --out scenes --catalog mine.fits --column mag_i=imag
+      blendid simulate --out skies --skies 16 --vary -j 4
+      blendid simulate --recipe skies.json --skies 16 --vary
       blendid simulate --butler repo --patches 3x2 --bands ugrizy -j 4
       blendid simulate --butler repo --patches 10x10 --bands ugrizy --prepare
     """  # noqa: D301
-    if (directory is None) == (repository is None):
-        raise click.UsageError("give --out DIR for files, or --butler REPO for a repository")
-    if scene is not None and catalog is not None:
-        raise click.UsageError("--scene and --catalog exclude each other")
-    if scene is None and catalog is None:
-        _refuse("--scene or --catalog", split=split)
-    if catalog is None:
-        _refuse("--catalog", column=columns or None)
+    outputs = [output for output in (directory, repository, recipe_file) if output is not None]
+    if len(outputs) != 1:
+        raise click.UsageError(
+            "give --out DIR for files, --butler REPO for a repository, or --recipe FILE for a file that says "
+            "what to simulate; one of them"
+        )
+
+    from ._simulate import Request, simulate_files, simulate_into_butler, simulate_skies, write_recipe
+
+    request = Request(**options)
+    many = "--recipe" if recipe_file is not None else request.asks_for_many
+    if request.scenes and request.catalog is not None:
+        raise click.UsageError("--scenes and --catalog exclude each other")
+    if not request.scenes and request.catalog is None:
+        _refuse("--scenes or --catalog", split=request.split)
+    if request.catalog is None:
+        _refuse("--catalog", column=request.columns or None)
     if repository is None:
         _refuse("--butler", patches=patches, overlap=overlap, skymap=skymap, tract=tract)
-        _refuse("--butler", collection=collection, prepare=prepare, resume=resume)
+        _refuse("--butler", collection=collection, prepare=prepare)
+        if not (directory is not None and many):
+            _refuse("--butler, or with --out for many images,", resume=resume)
     else:
         _refuse("--out", name=name, overwrite=overwrite)
+        if many:
+            raise click.UsageError(f"{many} makes many images, which works with --out and --recipe only")
+    if recipe_file is not None:
+        _refuse("--out", name=name)
     if prepare and resume:
         raise click.UsageError("--prepare and --resume exclude each other")
-
-    from ._simulate import Request, simulate_files, simulate_into_butler
-
-    request = Request(
-        catalog=catalog,
-        columns=columns,
-        scene=scene,
-        split=split,
-        center=center,
-        sizes=sizes,
-        bands=bands,
-        size=size,
-        mode=mode,
-        n_exposures=n_exposures,
-        psf_fwhm=psf_fwhm,
-        exposure_folder=exposure_folder,
-        seed=seed,
-        noise_seed=noise_seed,
-        processes=processes,
-        config_files=config_files,
-        config_options=config_options,
-    )
-    if directory is not None:
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other")
+    if many:
+        request.check_many(many)
+    if recipe_file is not None:
+        write_recipe(request, recipe_file, overwrite=overwrite)
+    elif directory is not None and many:
+        simulate_skies(request, directory, name=name, overwrite=overwrite, resume=resume)
+    elif directory is not None:
         simulate_files(request, directory, name=name, overwrite=overwrite)
-        return
-    assert repository is not None
-    simulate_into_butler(
-        request,
-        repository,
-        n_patches=patches or (1, 1),
-        overlap=2 * (size // 32) if overlap is None else overlap,
-        skymap=skymap,
-        tract=tract or 0,
-        collection=collection or "simulated",
-        prepare=prepare,
-        resume=resume,
-    )
+    else:
+        assert repository is not None
+        simulate_into_butler(
+            request,
+            repository,
+            n_patches=patches or (1, 1),
+            overlap=2 * (request.size // 32) if overlap is None else overlap,
+            skymap=skymap,
+            tract=tract or 0,
+            collection=collection or "simulated",
+            prepare=prepare,
+            resume=resume,
+        )
 
 
 def _refuse(needed: str, **options: object) -> None:

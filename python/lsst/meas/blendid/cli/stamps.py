@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from ._common import CommandError, MisuseError, common_options, make_output_folder
+from ._options import jobs_option, overwrite_option, seed_option
 
 if TYPE_CHECKING:
     from ..simulation.stamps import StampSet
@@ -47,10 +48,8 @@ def stamps() -> None:
 def _out[F: Callable[..., Any]](function: F) -> F:
     """Add the options of every set."""
     for option in (
-        click.option("--overwrite", is_flag=True, help="Replace a set of that name."),
-        click.option(
-            "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of everything."
-        ),
+        overwrite_option("Replace a set of that name."),
+        seed_option(),
         click.option(
             "-o",
             "--out",
@@ -82,17 +81,6 @@ def _sizes[F: Callable[..., Any]](train: int, validation: int, test: int) -> Cal
         return function
 
     return decorate
-
-
-def _processes[F: Callable[..., Any]](function: F) -> F:
-    return click.option(
-        "-j",
-        "--processes",
-        type=click.IntRange(min=1),
-        default=1,
-        show_default=True,
-        help="Number of processes; the pixels are the same for any.",
-    )(function)
 
 
 def _noise[F: Callable[..., Any]](function: F) -> F:
@@ -136,7 +124,7 @@ def _cosmos[F: Callable[..., Any]](*, required: bool, text: str) -> Callable[[F]
     "--sizes", metavar="MODEL", default="1.6x", show_default=True, help="Sizes of the model galaxies."
 )
 @_noise
-@_processes
+@jobs_option("Stamps, with the same pixels for any number,", alias="--processes")
 @common_options
 def blendhunter(
     folder: Path,
@@ -147,7 +135,7 @@ def blendhunter(
     sizes: str,
     levels: tuple[float, ...],
     realisations: int,
-    processes: int,
+    jobs: int,
     seed: int,
     overwrite: bool,
 ) -> None:
@@ -165,7 +153,7 @@ def blendhunter(
         cosmos=cosmos,
         size_model=sizes,
         seed=seed,
-        processes=processes,
+        processes=jobs,
         progress=stderr_progress("Stamps"),
     )
     _write(stamp_set, folder, overwrite, start, levels, realisations)
@@ -176,7 +164,7 @@ def blendhunter(
 @_sizes(0, 0, 20000)
 @_cosmos(required=True, text="Catalogue of real galaxies that GalSim reads, the whole of COSMOS or a part.")
 @_noise
-@_processes
+@jobs_option("Stamps, with the same pixels for any number,", alias="--processes")
 @common_options
 def blendhunter_real(
     folder: Path,
@@ -186,7 +174,7 @@ def blendhunter_real(
     cosmos: Path,
     levels: tuple[float, ...],
     realisations: int,
-    processes: int,
+    jobs: int,
     seed: int,
     overwrite: bool,
 ) -> None:
@@ -203,7 +191,7 @@ def blendhunter_real(
         cosmos,
         {"train": n_train, "validation": n_validation, "test": n_test},
         seed=seed,
-        processes=processes,
+        processes=jobs,
         progress=stderr_progress("Stamps"),
     )
     _write(stamp_set, folder, overwrite, start, levels, realisations)
