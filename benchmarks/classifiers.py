@@ -6,10 +6,10 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The shipped models on sky that nobody trained on, paired with a reference that knows the universe.
+"""The shipped models on sky that nobody trained on, paired with a reference that knows the sizes.
 
 For each model of galaxy sizes the reference, boosted trees on 49 features, is trained on renders of
-the training sky in that universe alone, and so are baselines. The shipped models are told nothing. All
+the training sky with those sizes alone, and so are baselines. The shipped models are told nothing. All
 see the same test footprints (scenes 0, 6 and 9); differences are paired and bootstrapped over 512²
 blocks of sky. Then the same models at seeing 1.0″ and at a quarter of the depth.
 
@@ -104,7 +104,7 @@ def load(
 
 
 def unfitted() -> dict[str, BlendClassifier]:
-    """Models that are fitted in each universe."""
+    """Models that are fitted to each size of galaxies."""
     # As of the boosted trees of the other baselines: with those few renders more trees fit their noise.
     trees = TreeSettings(n_trees=150, learning_rate=0.06, n_leaves=15, min_samples=40)
     reference = FeaturesSettings(features=REFERENCE_FEATURES, trees=trees)
@@ -126,7 +126,7 @@ def read_shipped(folder: Path | None) -> dict[str, BlendClassifier]:
 
 
 def requirements(size_model: str, table: dict[str, dict[str, float]]) -> list[tuple[str, float, str, bool]]:
-    """What is required in one universe: name, what was reached, what is asked for, and whether it is met."""
+    """What is required: name, what was reached, what is asked for, and whether it is met."""
     rows: list[tuple[str, float, str, bool]] = []
 
     def check(name: str, value: float, wanted: str, met: bool) -> None:
@@ -206,10 +206,10 @@ def predict(models: dict[str, BlendClassifier], test: LabelledScenes) -> dict[st
     return {name: split_probabilities(m.probabilities(test.samples))[0] for name, m in models.items()}
 
 
-def run_universe(
+def run_sizes(
     size_model: str, shipped: dict[str, BlendClassifier], args: argparse.Namespace
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Fit the reference and score all in one universe at the usual seeing and depth."""
+    """Fit the reference and score all at one size of galaxies, at the usual seeing and depth."""
     fitted = unfitted()
     train = load("train", size_model, args.train_draws, list(fitted.values()), args)
     for model in fitted.values():
@@ -246,9 +246,9 @@ def run_condition(
 
 
 def summarize(results: dict[str, dict[str, dict[str, float]]]) -> list[str]:
-    """Mean change of the cross-entropy of each model over the universes, and whether it is what is wanted."""
+    """Mean change of the cross-entropy of each model over the sizes, and whether it is what is wanted."""
     tables = [results[name] for name in SIZE_MODELS if name in results]
-    lines = ["", "Change of the cross-entropy against the reference, mean over the universes:"]
+    lines = ["", "Change of the cross-entropy against the reference, mean over the sizes:"]
     for name in tables[0] if tables else ():
         if all(name in table for table in tables) and name != REFERENCE:
             change = np.mean([100.0 * (table[name]["ce"] / table[REFERENCE]["ce"] - 1.0) for table in tables])
@@ -284,7 +284,7 @@ def main() -> int:
     try:
         shipped = read_shipped(args.models)
         for size_model in args.sizes:
-            results[size_model], found = run_universe(size_model, shipped, args)
+            results[size_model], found = run_sizes(size_model, shipped, args)
             lines += ["", *found]
         lines += summarize(results)
         for title in CONDITIONS if args.condition_draws else ():

@@ -10,7 +10,7 @@
 
 The network of Buchanan et al. 2022 with cutouts of norm one (its PCA 8 + logistic regression too) and
 with cutouts that keep the signal-to-noise ratio, and the modern network without and with features.
-All learn from the same scenes of many universes and stop early on the validation scenes, where they
+All learn from the same randomised scenes and stop early on the validation scenes, where they
 are scored: class-balanced cross-entropy, slope of the calibration and AUC of footprints with one peak
 for each model of galaxy sizes.  Speed is that of predictions for a scene of 2048 x 2048 pixels, from
 its footprints on, in processor seconds of one thread, the start of Keras aside.
@@ -110,7 +110,7 @@ def main() -> None:
     )
     validation = label_scenes(scenes, (clipped_footprints(),), prepare=prepare)
     timed = label_scenes(scenes[:1], (clipped_footprints(),)).samples
-    universe = np.array([SIZES.index(scene.size_model) for scene in scenes])[validation.samples.scene_index]
+    which = np.array([SIZES.index(scene.size_model) for scene in scenes])[validation.samples.scene_index]
     print(f"{len(train.counts)} footprints to learn from, {len(validation.counts)} for validation")
     print(f"{'':22}" + "".join(f"{size:>24}" for size in SIZES) + f"{f'{len(timed)} footprints':>18}")
     figures: dict[str, dict[str, object]] = {}
@@ -121,7 +121,7 @@ def main() -> None:
         p, _ = split_probabilities(model.predict(validation.samples))
         columns, numbers = [], {}
         for i, size in enumerate(SIZES):
-            rows = universe == i
+            rows = which == i
             scores = score(p[rows], validation.counts[rows])
             one = score_one_peak(p[rows], validation.counts[rows], validation.samples.n_peaks[rows])
             numbers[size] = [scores.cross_entropy, scores.calibration_slope, one.auc]

@@ -8,7 +8,7 @@
 
 """How many galaxies: log scores of P(N), and the bias of the expected number, on sky that nobody trained on.
 
-For each model of galaxy sizes classifiers are fitted to renders of the training sky in that universe, with
+For each model of galaxy sizes classifiers are fitted to renders of the training sky with those sizes, with
 five classes (``direct``) and as hierarchies of yes-or-no questions (``hierarchy``), which is what a
 classifier with two classes can have; the counts of peaks with their confusion stand beside them. The
 shipped models are told nothing. All see the same footprints.
@@ -78,7 +78,7 @@ def load(
 
 
 def unfitted() -> dict[str, BlendClassifier]:
-    """Classifiers that are fitted in each universe: each direct and as a hierarchy."""
+    """Classifiers that are fitted to each size of galaxies: each direct and as a hierarchy."""
     trees = TreeSettings(n_trees=150, learning_rate=0.06, n_leaves=15, min_samples=40)
     models: dict[str, BlendClassifier] = {
         "5 sigma peaks, with their confusion": PeaksClassifier(settings=PeaksSettings())
@@ -110,10 +110,10 @@ def score(p_n: np.ndarray, expected: np.ndarray, counts: np.ndarray, weights: np
     }
 
 
-def run_universe(
+def run_sizes(
     size_model: str, shipped: dict[str, BlendClassifier], args: argparse.Namespace
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Fit and score all in one universe; print the tables."""
+    """Fit and score all at one size of galaxies; print the tables."""
     fitted = {} if args.no_fit else unfitted()
     if fitted:
         train = load("train", size_model, args.train_draws, list(fitted.values()), args)
@@ -186,7 +186,7 @@ def main() -> int:
     results, lines = {}, []
     try:
         for size_model in args.sizes:
-            results[size_model], found = run_universe(size_model, shipped, args)
+            results[size_model], found = run_sizes(size_model, shipped, args)
             lines += ["", *found]
     except FileNotFoundError as err:
         print(

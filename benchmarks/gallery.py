@@ -208,7 +208,7 @@ def colours(scenes: Sequence[SimulatedCoadd], weights: Sequence[float]) -> np.nd
 def population() -> Figure:
     """What can be changed about the objects."""
     sheet = Sheet(2, 3, 400, 400)
-    dials = {
+    populations = {
         ("as they are", ""): {},
         ("sizes × 2", "sizeScale=2"): {"sizeScale": 2.0},
         ("counts × 2", "countsScale=2"): {"countsScale": 2.0},
@@ -220,7 +220,7 @@ def population() -> Figure:
             "sizeScale": 2.0,
         },
     }
-    for (title, note), fields in dials.items():
+    for (title, note), fields in populations.items():
         scene = make(size=(200, 200), seed=SEEDS["population"], config=scene_config(population=fields))
         show(sheet.add(title, note), scene)
     return sheet.figure

@@ -9,7 +9,7 @@
 """A model for one coadd beside one model for all: what ``blendid train --like`` wins.
 
 A coadd is simulated at other seeing and depth than those of the survey.  One model is trained on
-scenes like it (``--like``), another one on as many scenes of all universes (the dial), or is
+scenes like it (``--like``), another one on as many randomised scenes, or is
 given as a package.  Both are scored on the validation sky of Buchanan et al. 2022, with that seeing and
 depth and galaxies of several sizes, which neither is told.  Differences are paired, their errors from a
 bootstrap over blocks of 512 x 512 pixels.
@@ -43,7 +43,7 @@ from lsst.meas.blendid.training import (
     train_classifier,
 )
 
-SEEDS = {"coadd": 7_000, "like": 7_001, "dial": 7_002, "test": 7_100}
+SEEDS = {"coadd": 7_000, "like": 7_001, "randomized": 7_002, "test": 7_100}
 SIZES = ("cosmodc2", "1.6x", "large")
 
 
@@ -95,7 +95,9 @@ def main() -> None:
     )
     train = {
         "like": label("like", list(like_scenes(coadd, args.scenes, seed=SEEDS["like"])), "variance"),
-        "dial": label("dial", list(randomized_scenes(args.scenes, seed=SEEDS["dial"])), "both"),
+        "randomized": label(
+            "randomized", list(randomized_scenes(args.scenes, seed=SEEDS["randomized"])), "both"
+        ),
     }
     test = {
         sizes: label(
@@ -138,14 +140,14 @@ def main() -> None:
             results.setdefault(name, {})[sizes] = dataclasses.asdict(found) | {"one_peak_auc": one.auc}
             line += f"{found.cross_entropy:18.3f}{found.auc:8.3f}{one.auc:8.3f}{found.calibration_slope:8.2f}"
         print(line)
-    print("\nlike - dial, cross-entropy at even prior, with its 95 % interval")
+    print("\nlike - randomized, cross-entropy at even prior, with its 95 % interval")
     for name in names:
         for sizes, labelled in test.items():
-            like, dial = f"{name}, like", f"{name}, dial"
-            pair = {key: predictions[sizes][key] for key in (like, dial)}
-            both = compare(labelled, pair, reference=dial, bootstrap=args.draws)
+            like, other = f"{name}, like", f"{name}, randomized"
+            pair = {key: predictions[sizes][key] for key in (like, other)}
+            both = compare(labelled, pair, reference=other, bootstrap=args.draws)
             gap = both[like].differences["cross_entropy"]
-            results[f"{name}: like - dial, {sizes}"] = [gap.value, gap.low, gap.high]
+            results[f"{name}: like - randomized, {sizes}"] = [gap.value, gap.low, gap.high]
             print(f"{name:12}{sizes:10}{gap.value:+.4f}  ({gap.low:+.4f} to {gap.high:+.4f})")
     if args.json is not None:
         args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -6,14 +6,14 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""What a few labelled footprints of another universe win back.
+"""What a few labelled footprints of other galaxies win back.
 
 A model is trained on galaxies of the sizes of cosmoDC2 at 0.7 arcsec and 100 exposures, and
 applied to galaxies of the sizes of those in HST images at 1.0 arcsec.  Then footprints of one
-coadd of that universe are labelled, chosen at random, and the model goes on from them
+coadd of those galaxies are labelled, chosen at random, and the model goes on from them
 (``blendid train --from``).  Beside it: the model as it was, its probabilities calibrated anew on
 these labels and nothing else, a model trained on these labels from nothing, and one trained on
-whole scenes of that universe.  Scores are those of the validation sky of Buchanan et al. 2022;
+whole scenes of those galaxies.  Scores are those of the validation sky of Buchanan et al. 2022;
 the error is that of the mean over draws of the labelled footprints.
 
     python benchmarks/transfer.py --truths ../shared/data --classifier logistic
@@ -157,12 +157,12 @@ def main() -> None:
         "--truths", help="folder that holds buchanan2022/scene_00.fits (default: $BLENDID_DATA)"
     )
     parser.add_argument("--classifier", action="append", help="classifier; repeat for several (logistic)")
-    parser.add_argument("--source-scenes", type=int, default=12, help="scenes of the first universe")
-    parser.add_argument("--pool-scenes", type=int, default=12, help="scenes of the other universe")
+    parser.add_argument("--source-scenes", type=int, default=12, help="scenes of the first kind")
+    parser.add_argument("--pool-scenes", type=int, default=12, help="scenes of the other kind")
     parser.add_argument("--test-scenes", type=int, default=3, help="scenes to score on")
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 300, 1000], help="numbers of labels")
     parser.add_argument("--draws", type=int, default=8, help="draws of the labelled footprints")
-    parser.add_argument("--sizes", default="large", help="galaxy sizes of the other universe")
+    parser.add_argument("--sizes", default="large", help="galaxy sizes of the other kind")
     parser.add_argument("--fwhm", type=float, default=1.0, help="its seeing, arcsec")
     parser.add_argument("--json", type=Path, help="write the scores there")
     args = parser.parse_args()
@@ -170,7 +170,7 @@ def main() -> None:
     classes = [classifier_registry[name] for name in names]
     nominal = get_survey("i")
     other = dataclasses.replace(nominal, fwhm=args.fwhm)
-    universes = {
+    kinds = {
         "source": ("train", "cosmodc2", nominal, args.source_scenes),
         "pool": ("train", args.sizes, other, args.pool_scenes),
         "test": ("validation", args.sizes, other, args.test_scenes),
@@ -178,7 +178,7 @@ def main() -> None:
     preparers = [cls(settings=cls.SettingsClass()) for cls in classes]
     labelled = {}
     start = time.perf_counter()
-    for name, (split, sizes, survey, n) in universes.items():
+    for name, (split, sizes, survey, n) in kinds.items():
         scenes = scenes_of(split, sizes, survey, n, SEEDS[name], args.truths)
         labelled[name] = label_scenes(
             scenes,

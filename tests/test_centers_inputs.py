@@ -86,7 +86,7 @@ def test_inputs_stay_when_images_are_forgotten() -> None:
     assert np.array_equal(labels[1], samples.results[1].footprints.labels)
 
 
-def test_context_tells_the_universe() -> None:
+def test_context_tells_what_is_in_an_image() -> None:
     rng = np.random.default_rng(3)
     labels = np.zeros((60, 60), int)
     peaks = []

@@ -159,7 +159,7 @@ def test_members_are_averaged(data: LabelledSamples) -> None:
 
 def test_fine_tuning_goes_on_from_a_model(fitted: FeaturesClassifier, data: LabelledSamples) -> None:
     samples, counts = make_samples(12, seed=6)
-    # Another universe: half of what was blended is called so.
+    # Other labels: half of what was blended is called so.
     rng = np.random.default_rng(0)
     fewer = np.where((counts > 1) & (rng.random(counts.size) < 0.5), 1, counts)
     tuned = FeaturesClassifier.from_package(fitted.to_package())

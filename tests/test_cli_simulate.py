@@ -285,35 +285,11 @@ def test_what_recipes_have_no_place_for(
 
 def test_a_recipe_of_all_that_it_can_say(tmp_path: Path) -> None:
     path = tmp_path / "new" / "skies.json"
-    args = (
-        "--recipe",
-        path,
-        "--skies",
-        3,
-        "--scenes",
-        "1,2",
-        "--sizes",
-        "large",
-        "--sizes",
-        "1.6x",
-        "--draws",
-        2,
+    options = (
+        "--skies 3 --scenes 1,2 --sizes large --sizes 1.6x --draws 2 --size 300 --band r --psf-fwhm 0.9 "
     )
-    args += (
-        "--size",
-        300,
-        "--band",
-        "r",
-        "--psf-fwhm",
-        0.9,
-        "--exposures",
-        33,
-        "--seed",
-        7,
-        "--split",
-        "train",
-    )
-    args += ("-c", "population.sizeScale=2", "-c", "variation.fwhmScatter=0.05")
+    options += "--exposures 33 --seed 7 --split train -c population.sizeScale=2 -c variation.fwhmScatter=0.05"
+    args = ("--recipe", path, *options.split())
     status, out, err = run(*args)
     assert (status, err) == (0, "")
     assert out == f"{path}: 20 images of 300 × 300 pixels to simulate\n"
@@ -359,19 +335,8 @@ def test_many_images_are_those_of_the_recipe(tmp_path: Path, processes: int) -> 
 
 def test_truth_scenes_and_sizes_make_many_images(tmp_path: Path, shared_data: Path) -> None:
     environment = {**os.environ, "BLENDID_DATA": str(shared_data)}
-    args = (
-        "simulate",
-        "--out",
-        tmp_path,
-        "--scenes",
-        "1,3",
-        "--split",
-        "train",
-        "--sizes",
-        "large",
-        "--size",
-        64,
-    )
+    options = "--scenes 1,3 --split train --sizes large --size 64"
+    args = ("simulate", "--out", tmp_path, *options.split())
     command = [sys.executable, str(SCRIPT), *map(str, args)]
     done = subprocess.run([*command, "--name", "t"], env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -404,12 +369,7 @@ def test_many_images_go_on_where_they_stopped(tmp_path: Path) -> None:
     status, out, err = run(*args, "--seed", 2, "--resume")
     assert (status, out) == (1, "") and "another recipe; choose another --name, or give --overwrite" in err
     # No image of the old recipe is left among those of the new one.
-    assert (
-        run("--out", tmp_path, "--skies", 1, "--sizes", "large", "--size", 64, "--name", "a", "--overwrite")[
-            0
-        ]
-        == 0
-    )
+    assert run(*args, "--skies", 1, "--overwrite")[0] == 0
     assert contents(tmp_path) == names[:3]
     (tmp_path / "a.recipe.json").unlink()
     status, _, err = run(*args, "--resume")

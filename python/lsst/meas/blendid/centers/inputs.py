@@ -8,8 +8,8 @@
 
 """What the centre network sees of an image and of its footprints.
 
-Planes are pixels; the context is a few numbers that tell which universe an image shows; scalars are a
-few numbers of each footprint.
+Planes are pixels; the context is a few numbers that tell what galaxies, seeing and depth an image has;
+scalars are a few numbers of each footprint.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SCALAR_NAMES = (
 """Numbers of a footprint, areas in PSF sigma²."""
 
 _LEVELS = ((6.0, 10.0), (10.0, 20.0), (20.0, 60.0))
-"""Significances of the footprints whose sizes tell the universe: faint, middle and bright ones."""
+"""Significances of the footprints whose sizes tell those of galaxies: faint, middle and bright ones."""
 _SKY_RANGE = (-0.2, 0.5)
 """Sky levels beyond are taken as these: an image that is mostly footprints has hardly any sky."""
 _FEWEST = 10
@@ -196,7 +196,7 @@ def number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarray:
-    """Measure which universe an image shows.
+    """Measure what galaxies, seeing and depth an image has.
 
     Parameters
     ----------

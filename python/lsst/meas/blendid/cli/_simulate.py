@@ -100,7 +100,7 @@ class Request:
         MisuseError
             Raised if there is such an option.
         """
-        of_one = {
+        of_one: dict[str, object] = {
             "--catalog": self.catalog,
             "--center": self.center,
             "--mode": self.mode,
@@ -114,7 +114,7 @@ class Request:
                 raise MisuseError(f"{option} is for a single image and does not go with {many}{instead}")
         if len(self.bands) > 1:
             raise MisuseError(f"{many} works with one band, not {', '.join(self.bands)}; give one as --band")
-        drawn = {
+        drawn: dict[str, object] = {
             "--sizes": self.sizes or None,
             "--psf-fwhm": self.psf_fwhm,
             "--visits": self.visits,

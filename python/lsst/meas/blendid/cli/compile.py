@@ -149,7 +149,7 @@ def warm_up() -> None:
             options = ["--size", str(_SIZE), "--out", folder]
             main(["simulate", *options], standalone_mode=False)
             main(
-                ["simulate", *options, "--mode", "full", "--exposures", "2", "--seed", "2"],
+                ["simulate", *options, "--mode", "full", "--visits", "2", "--seed", "2"],
                 standalone_mode=False,
             )
 

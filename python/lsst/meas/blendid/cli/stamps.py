@@ -45,23 +45,18 @@ def stamps() -> None:
     """  # noqa: D301
 
 
-def _out[F: Callable[..., Any]](function: F) -> F:
+def _out(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every set."""
-    for option in (
-        overwrite_option("Replace a set of that name."),
-        seed_option(),
-        click.option(
-            "-o",
-            "--out",
-            "folder",
-            metavar="DIR",
-            required=True,
-            type=click.Path(path_type=Path),
-            help="Folder to write; it becomes the set, and must not exist.",
-        ),
-    ):
-        function = option(function)
-    return function
+    out = click.option(
+        "-o",
+        "--out",
+        "folder",
+        metavar="DIR",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Folder to write; it becomes the set, and must not exist.",
+    )
+    return out(seed_option()(overwrite_option("Replace a set of that name.")(function)))
 
 
 def _sizes[F: Callable[..., Any]](train: int, validation: int, test: int) -> Callable[[F], F]:
