@@ -59,6 +59,8 @@ class DataOptions:
     psf_fwhm: float | None
     pixel_scale: float | None
     zero_point: float | None
+    are_others: bool = False
+    """Whether these are other data than those that the command is about, whose options may be of no use."""
 
     @property
     def describes_images(self) -> bool:
@@ -85,7 +87,7 @@ class DataOptions:
 
     def select(self, data: Sequence[str]) -> DataOptions:
         """Take other data, whose tables lie beside them."""
-        return replace(self, data=tuple(data), tables=(), labels=())
+        return replace(self, data=tuple(data), tables=(), labels=(), are_others=True)
 
 
 def data_options(*, labels: bool) -> Decorator:
@@ -130,7 +132,7 @@ def data_options(*, labels: bool) -> Decorator:
         @functools.wraps(function)
         def call(**values: Any) -> None:
             values = {"labels": (), **values}
-            mine = {one.name: values.pop(one.name) for one in fields(DataOptions)}
+            mine = {one.name: values.pop(one.name) for one in fields(DataOptions) if one.name in values}
             function(data=DataOptions(**mine), **values)
 
         decorated: Callable[..., None] = call
@@ -215,7 +217,7 @@ def _check_kind(o: DataOptions, kind: str, like: CoaddProperties | None) -> None
             [_COADDS],
         ),
     ):
-        if given and kind not in kinds:
+        if given and kind not in kinds and not o.are_others:
             raise MisuseError(f"{names}, and {', '.join(o.data)} is {kind}")
     if o.tables and o.labels:
         raise MisuseError("--truth and --labels exclude each other")
