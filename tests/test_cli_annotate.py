@@ -95,8 +95,9 @@ def test_limits_are_those_of_the_options(
     "name", ["coadd.blend.parquet", "coadd.blend_peak.parquet", "coadd.blend_spans.parquet"]
 )
 def test_tables_are_named_by_any_of_their_files(files: tuple[Path, Path], tmp_path: Path, name: str) -> None:
-    assert run(files[0], files[1].parent / name, "--out", tmp_path / "out.fits")[0] == 0
-    assert (tmp_path / "out.fits").exists()
+    output = tmp_path / "new" / "out.fits"
+    assert run(files[0], files[1].parent / name, "--out", output)[0] == 0
+    assert output.exists()
 
 
 def test_compressed_files(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -141,9 +142,9 @@ def test_an_older_file_is_replaced_on_request(files: tuple[Path, Path], tmp_path
         (("merged.fits", "merged.fits", "--out", "o.fits"), 2, "is none of the tables of 'blendid run'"),
         (("none.fits", "tables/coadd", "--out", "o.fits"), 1, "none.fits: no such file; check the path"),
         (
-            ("merged.fits", "tables/coadd", "--out", "no/o.fits"),
+            ("merged.fits", "tables/coadd", "--out", "merged.fits/o.fits"),
             1,
-            "folder no of --out is not there; make it",
+            "output folder merged.fits cannot be written (is a file)",
         ),
         (
             ("merged.fits", "tables/coadd", "--out", "o.fits", "--min-probability", "0.4"),

@@ -561,11 +561,28 @@ def test_failure_while_writing_leaves_nothing(
         (("--config-option", "classifiers.peaks.priorBlended=1"), 2, "priorBlended"),
         (("--config-option", "classifiers['peaks'].doCalibrate=maybe"), 2, "doCalibrate"),
         (("--config-option", "footprints.thresholdValue='a'"), 2, "thresholdValue"),
+        (
+            ("--config-option", "footprints=3"),
+            2,
+            "footprints is a group of fields; name one of them, as fo",
+        ),
+        (
+            ("--config-option", "classifiers.peaks=3"),
+            2,
+            "classifiers.peaks is a group of fields; name one",
+        ),
+        (("--config-option", "classifiers=nonsense"), 2, "Unknown key 'nonsense'"),
+        (
+            ("--config-option", "localizer.minProbability=0.5"),
+            2,
+            "no localizer runs; choose one with --loc",
+        ),
         (("--config-option", "primaryClassifier=nonsense"), 1, "the config does not work"),
         (("--config-option", "useLegacyCoadd=True"), 2, "useLegacyCoadd works in pipelines only"),
         (("--config-option", "useButlerModelPackages=True"), 2, "useButlerModelPackages works in pipelines"),
         (("--config-option", "useSkyMap=True"), 2, "useSkyMap works in pipelines only"),
         (("--config", "nonsense.py"), 1, "config file nonsense.py: no such file"),
+        (("--config", "."), 1, "config file .: is a folder; give a file"),
         (("--model", "nonsense"), 1, "nonsense"),
         (("--psf-fwhm", "-1"), 2, "'--psf-fwhm': -1.0 is not in the range x>0.0"),
         (("--psf-fwhm", "inf"), 1, "PSF FWHM is inf arcsec"),
@@ -584,6 +601,24 @@ def test_bad_options(
     assert match in err
     assert "unexpected" not in err
     assert not (tmp_path / "out").exists() or names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("option", ["classifiers=peaks", "classifiers.names=peaks", "classifiers=['peaks']"])
+def test_what_runs_can_be_chosen_by_option(option: str) -> None:
+    """A single name is a name and not its letters, and one may say none as for the options of the command."""
+    config = make_config(options=[option, "primaryClassifier=peaks", "localizer=none"])
+    assert list(config.classifiers.names) == ["peaks"] and config.localizer.name is None
+    both = make_config(
+        options=["classifiers=peaks, features", "primaryClassifier=peaks", "localizer.name=peaks"]
+    )
+    assert set(both.classifiers.names) == {"peaks", "features"} and both.localizer.name == "peaks"
+
+
+def test_errors_of_config_files_are_told_as_python_tells_them(tmp_path: Path) -> None:
+    path = tmp_path / "config.py"
+    path.write_text("config.maxPeaks = many\n")
+    with pytest.raises(CommandError, match=r"config.py: NameError: name 'many' is not defined$"):
+        make_config(files=[str(path)])
 
 
 def test_classifier_that_has_no_model(tmp_path: Path) -> None:

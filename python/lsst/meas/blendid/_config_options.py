@@ -12,7 +12,7 @@ from __future__ import annotations
 
 __all__ = ("ConfigOptionError", "apply_option", "describe_field_error", "split_option")
 
-from lsst.pex.config import Config, FieldValidationError, ListField
+from lsst.pex.config import Config, ConfigChoiceField, ConfigField, Field, FieldValidationError, ListField
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from ._suggest import did_you_mean
@@ -38,9 +38,19 @@ def apply_option(config: Config, option: str, *, field: str | None = None) -> No
     validated.
     """
     name, value = split_option(option)
+    # What runs of a registry is its value; ``names`` is that of one that several may be chosen from.
     field = name if field is None else field
+    registry = field.removesuffix(".names").removesuffix(".name")
+    if isinstance(_find_field(config, registry), ConfigChoiceField):
+        field = registry
+    kind = _find_field(config, field)
+    if isinstance(kind, ConfigField):
+        example = next(iter(kind.dtype._fields), "FIELD")
+        raise ConfigOptionError(
+            f"config option {option!r}: {name} is a group of fields; name one of them, as {name}.{example}"
+        )
     overrides = ConfigOverrides()
-    overrides.addValueOverride(field, _parse_list(config, field, value))
+    overrides.addValueOverride(field, _parse_names(kind, value))
     try:
         overrides.applyTo(config)
     except AttributeError as err:
@@ -65,15 +75,22 @@ def _suggest_field(config: Config, field: str) -> str:
     return ""
 
 
-def _parse_list(owner: Config, field: str, value: str) -> str | list[str]:
-    """Take names or numbers separated by commas for a list, as which plain text would be its letters."""
+def _find_field(owner: Config, field: str) -> Field | None:
+    """Find the definition of a field, `None` if there is no such field."""
     *path, last = field.split(".")
     holder: object = owner
     for name in path:
         holder = getattr(holder, name, None)
-    kind = getattr(holder, "_fields", {}).get(last)
+    return getattr(holder, "_fields", {}).get(last)
+
+
+def _parse_names(kind: Field | None, value: str) -> str | list[str]:
+    """Take names or numbers separated by commas for a list, as which plain text would be its letters."""
     text = value.strip()
-    if not isinstance(kind, ListField) or text.startswith(("[", "(")):
+    if isinstance(kind, ConfigChoiceField) and not kind.multi:
+        return "None" if text.lower() == "none" else value
+    if not isinstance(kind, ListField | ConfigChoiceField) or text.startswith(("[", "(")):
         return value
     parts = [part.strip() for part in text.split(",")] if text else []
-    return parts if kind.itemtype is str else f"[{', '.join(parts)}]"
+    are_names = isinstance(kind, ConfigChoiceField) or kind.itemtype is str
+    return parts if are_names else f"[{', '.join(parts)}]"

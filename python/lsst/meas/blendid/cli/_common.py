@@ -56,33 +56,14 @@ class MisuseError(click.ClickException):
 
 @dataclass
 class Settings:
-    """Options that every command takes.
-
-    Parameters
-    ----------
-    debug
-        Whether a failure shows its traceback.
-    verbose
-        Whether to tell what is done.
-    """
+    """Options that every command takes: whether to show tracebacks, and whether to tell what is done."""
 
     debug: bool = False
     verbose: bool = False
 
 
 def get_settings(ctx: click.Context | None = None) -> Settings:
-    """Common options of the running command.
-
-    Parameters
-    ----------
-    ctx
-        Its context; the current one by default.
-
-    Returns
-    -------
-    settings
-        The options, changed in place while they are parsed.
-    """
+    """Common options of the running command, or of a context, changed in place while they are parsed."""
     return (ctx or click.get_current_context()).find_root().ensure_object(Settings)
 
 
@@ -111,16 +92,9 @@ class _TerminalHandler(logging.Handler):
 
 @contextmanager
 def show_log(logger_name: str, prefix: str, write: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Show what a task logs on standard error: warnings, and with ``--verbose`` all it tells.
+    """Show what a logger is told on standard error: warnings, and with ``--verbose`` all of it.
 
-    Parameters
-    ----------
-    logger_name
-        Name of its logger.
-    prefix
-        The input that it works on, put before each message if not empty.
-    write
-        Called with each line; by default it is printed to standard error.
+    Lines begin with ``prefix`` if it is not empty, and go to ``write`` if that is given.
     """
     logger = logging.getLogger(logger_name)
     handler = _TerminalHandler(prefix, write or partial(announce, err=True))
@@ -137,18 +111,7 @@ def show_log(logger_name: str, prefix: str, write: Callable[[str], None] | None 
 
 
 def common_options[F: Callable[..., Any]](function: F) -> F:
-    """Add ``--debug`` and ``--verbose`` to a command.
-
-    Parameters
-    ----------
-    function
-        Function of the command, which does not see them.
-
-    Returns
-    -------
-    function
-        The same, decorated.
-    """
+    """Add ``--debug`` and ``--verbose`` to a command, whose function does not see them."""
     for option in (
         click.option(
             "--debug",
@@ -171,18 +134,7 @@ def common_options[F: Callable[..., Any]](function: F) -> F:
 
 
 def describe_error(err: BaseException) -> str:
-    """Describe an exception in one line.
-
-    Parameters
-    ----------
-    err
-        The exception.
-
-    Returns
-    -------
-    text
-        Its message; with its class if the message alone would not tell.
-    """
+    """Describe an exception in one line: by its message, and by its class if that alone would not tell."""
     # Errors of pex_config go on for several lines about where fields are defined.
     text = " ".join(str(err).split("\nFor more information")[0].split())
     if isinstance(err, OSError) and err.strerror:
@@ -202,18 +154,7 @@ def describe_error(err: BaseException) -> str:
 
 
 def check_name(name: str) -> None:
-    """Refuse the name of a file that not every library can open.
-
-    Parameters
-    ----------
-    name
-        The name.
-
-    Raises
-    ------
-    MisuseError
-        Raised if it is not UTF-8.
-    """
+    """Refuse, as misuse, the name of a file that is not UTF-8, which not every library can open."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -224,15 +165,7 @@ def check_name(name: str) -> None:
 def make_output_folder(path: Path) -> None:
     """Make a folder for output, if need be, and see whether files can be written to it.
 
-    Parameters
-    ----------
-    path
-        The folder.
-
-    Raises
-    ------
-    CommandError
-        Raised, before any work is done, if it cannot be used.
+    Raises `CommandError`, before any work is done, if not.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -244,15 +177,7 @@ def make_output_folder(path: Path) -> None:
 
 
 def announce(text: str, *, err: bool = False) -> None:
-    """Print a line while a progress bar may stand on the terminal.
-
-    Parameters
-    ----------
-    text
-        The line.
-    err
-        Print to standard error.
-    """
+    """Print a line while a progress bar may stand on the terminal."""
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     click.echo(text, err=err)
@@ -262,19 +187,7 @@ def announce(text: str, *, err: bool = False) -> None:
 def progress_bar[T](items: Iterable[T], label: str, length: int | None = None) -> Iterator[Iterable[T]]:
     """Show progress on standard error if that is a terminal and there is more than one item.
 
-    Parameters
-    ----------
-    items
-        What is worked through.
-    label
-        What is done to them.
-    length
-        How many they are, if they cannot tell.
-
-    Yields
-    ------
-    items
-        The same, counted while they are iterated.
+    The items come back as they are; ``length`` is how many, if they cannot tell.
     """
     if not sys.stderr.isatty() or length == 1:
         yield items
@@ -294,13 +207,7 @@ _PAUSE = 0.2
 
 @contextmanager
 def show_stages(name: str) -> Iterator[None]:
-    """Show the stage of the work on an image, and a time left, if standard error is a terminal.
-
-    Parameters
-    ----------
-    name
-        Name of the image.
-    """
+    """Show the stage of the work on an image, and a time left, if standard error is a terminal."""
     # Of several processes none has the line for itself.
     if not sys.stderr.isatty() or multiprocessing.parent_process() is not None:
         yield

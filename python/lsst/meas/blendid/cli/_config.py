@@ -12,13 +12,14 @@ from __future__ import annotations
 
 __all__ = ("apply_file", "apply_options", "find_implicit_classifiers", "make_config", "validate_config")
 
+import os
 import re
 from collections.abc import Collection, Sequence
 
 from lsst.pex.config import Config
 from lsst.pipe.base.configOverrides import ConfigOverrides
 
-from .._config_options import ConfigOptionError, apply_option, split_option
+from .._config_options import ConfigOptionError, apply_option, describe_field_error, split_option
 from .._files import irregular_kind
 from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
@@ -36,7 +37,7 @@ _PIPELINE_FIELDS = {
 """Fields that only choose what is read from a Butler, and what makes them void without one."""
 
 _OF_CLASSIFIER = re.compile(
-    r"classifiers(?:\.(?P<attribute>[\w-]+)|\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])\.(?P<rest>.+)"
+    r"classifiers(?:\.(?P<attribute>[\w-]+)|\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])(?:\.(?P<rest>.+))?"
 )
 """Name of a field of a classifier's config."""
 _OF_LOCALIZER = re.compile(r"localizer(?:\[(?P<quote>['\"])(?P<key>[\w-]+)(?P=quote)\])?\.(?P<rest>.+)")
@@ -159,19 +160,9 @@ def _choose_localizer(config: BlendIdentificationConfig, name: str) -> None:
 def find_implicit_classifiers(
     config: BlendIdentificationConfig, *, classifiers: Sequence[str], models: Sequence[str]
 ) -> tuple[str, ...]:
-    """Find the classifiers that run by default only, beside one that the user named.
+    """Find the classifiers of a config that run by default only, beside one that the user named.
 
-    Parameters
-    ----------
-    config
-        What `make_config` made.
-    classifiers, models
-        As it was given them.
-
-    Returns
-    -------
-    names
-        Classifiers that must not keep the others from running.
+    They must not keep the named ones from running.  The other arguments are those of `make_config`.
     """
     usual = set(BlendIdentificationConfig().classifiers.names)
     named = [package for _, package in map(_read_model, models) if package.kind == "classifier"]
@@ -181,20 +172,12 @@ def find_implicit_classifiers(
 
 
 def apply_file(config: Config, file: str) -> None:
-    """Apply a file of overrides, Python code that is run with ``config``.
+    """Apply a file of overrides, Python code that is run with ``config``, which is changed in place.
 
-    Parameters
-    ----------
-    config
-        Changed in place.
-    file
-        Path of the file.
-
-    Raises
-    ------
-    CommandError
-        Raised if the file cannot be read, or fails in any way.
+    Raises `CommandError` if the file cannot be read, or fails in any way.
     """
+    if os.path.isdir(file):
+        raise CommandError(f"config file {file}: is a folder; give a file")
     if kind := irregular_kind(file):
         raise CommandError(f"config file {file}: is {kind}, which may have no end; give a file")
     overrides = ConfigOverrides()
@@ -206,22 +189,11 @@ def apply_file(config: Config, file: str) -> None:
     except SystemExit as err:  # Not an Exception, and it would end the command without a word.
         raise CommandError(f"config file {file}: ends the program (sys.exit); remove that") from err
     except Exception as err:  # The file is code and may fail in any way.
-        raise CommandError(f"config file {file}: {type(err).__name__}: {describe_error(err)}") from err
+        raise CommandError(f"config file {file}: {type(err).__name__}: {describe_field_error(err)}") from err
 
 
 def validate_config(config: Config) -> None:
-    """See whether a config works.
-
-    Parameters
-    ----------
-    config
-        The config.
-
-    Raises
-    ------
-    CommandError
-        Raised if it does not.
-    """
+    """See whether a config works; raises `CommandError` if not."""
     try:
         config.validate()
     except ValueError as err:
@@ -229,21 +201,11 @@ def validate_config(config: Config) -> None:
 
 
 def apply_options(config: Config, options: Sequence[str]) -> None:
-    """Apply overrides of single fields, which runs no code.
+    """Apply overrides ``field=value`` in place, parsed as ``pipetask`` does, which runs no code.
 
-    A field of a classifier is ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.
-
-    Parameters
-    ----------
-    config
-        Changed in place.
-    options
-        Overrides ``field=value``.
-
-    Raises
-    ------
-    MisuseError
-        Raised if one has no ``=``, names no field or has an impossible value.
+    Lists may be written without brackets and quotes, separated by commas.  A field of a classifier is
+    ``classifiers.NAME.FIELD`` or, as in Python, ``classifiers['NAME'].FIELD``.  Raises `MisuseError` for what
+    is none.
     """
     for option in options:
         try:
@@ -255,14 +217,16 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
 
 def _find_owner(config: Config, field: str) -> tuple[Config, str]:
     """Config that a field belongs to and its name there; overrides cannot step into a registry themselves."""
-    match = _OF_LOCALIZER.fullmatch(field)
+    match = None if field == "localizer.name" else _OF_LOCALIZER.fullmatch(field)
     if match is not None and isinstance(config, BlendIdentificationConfig):
         name = match["key"] or config.localizer.name
-        if name is None or name not in localizer_registry:
+        if name is None:
+            raise MisuseError(f"config option {field!r}: no localizer runs; choose one with --localizer")
+        if name not in localizer_registry:
             known = ", ".join(sorted(localizer_registry))
             raise MisuseError(f"config option {field!r}: there is no such localizer; known are {known}")
         return config.localizer[name], match["rest"]
-    match = _OF_CLASSIFIER.fullmatch(field)
+    match = None if field == "classifiers.names" else _OF_CLASSIFIER.fullmatch(field)
     if match is None or not isinstance(config, BlendIdentificationConfig):
         return config, field
     name = match["attribute"] or match["key"]
@@ -270,6 +234,11 @@ def _find_owner(config: Config, field: str) -> tuple[Config, str]:
         known = ", ".join(sorted(classifier_registry))
         hint = did_you_mean(name, classifier_registry)
         raise MisuseError(f"config option {field!r}: unknown classifier {name!r}{hint}; known are {known}")
+    if match["rest"] is None:
+        example = next(iter(config.classifiers[name]._fields))
+        raise MisuseError(
+            f"config option {field!r}: {field} is a group of fields; name one of them, as {field}.{example}"
+        )
     return config.classifiers[name], match["rest"]
 
 

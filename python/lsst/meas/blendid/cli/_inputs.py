@@ -58,10 +58,8 @@ class ImageInput:
     ----------
     name
         What it is called in messages: the path, with the HDU if that was given with it.
-    path
-        Path or URI of the file.
-    hdu
-        HDU to read, as `..images.read_image` takes it.
+    path, hdu
+        The file, or its URI, and the HDU to read, as `..images.read_image` takes them.
     stem
         Start of the names of what is written about it; no two images have the same.
     """
@@ -80,22 +78,9 @@ class ImageInput:
 
 
 def parse_hdu(text: str | None) -> int | str | tuple[str, int] | None:
-    """Read the designation of an HDU: an index, an ``EXTNAME``, or ``EXTNAME,EXTVER``.
+    """Read the designation of an HDU as astropy takes it: an index, an ``EXTNAME``, or ``EXTNAME,EXTVER``.
 
-    Parameters
-    ----------
-    text
-        What the user gave, if anything.
-
-    Returns
-    -------
-    hdu
-        The HDU as astropy takes it.
-
-    Raises
-    ------
-    MisuseError
-        Raised if it is a section of an image, which cannot be read.
+    A section of an image is misuse: it cannot be read.
     """
     if text is None:
         return None
@@ -113,22 +98,7 @@ def parse_hdu(text: str | None) -> int | str | tuple[str, int] | None:
 def split_hdu(argument: str) -> tuple[str, int | str | tuple[str, int] | None]:
     """Take the HDU off a name like ``image.fits[1]`` or ``image.fits[SCI,2]``.
 
-    Parameters
-    ----------
-    argument
-        Path or URI.  A file that has just this name is meant as a whole.
-
-    Returns
-    -------
-    path
-        Path or URI without the HDU.
-    hdu
-        The HDU, if there was one.
-
-    Raises
-    ------
-    MisuseError
-        Raised as by `parse_hdu`.
+    A file that has just this name is meant as a whole.
     """
     match = _HDU.match(argument)
     if match is None or os.path.lexists(os.path.expanduser(argument)):
@@ -140,22 +110,9 @@ def split_hdu(argument: str) -> tuple[str, int | str | tuple[str, int] | None]:
 
 
 def parse_plane(text: str | None) -> PlaneSource:
-    """Read where a variance, a mask or a PSF is.
+    """Read where a variance, a mask or a PSF is, as `..images.read_image` takes it.
 
-    Parameters
-    ----------
-    text
-        What the user gave: an HDU, a file, also with an HDU in brackets, or ``none``.
-
-    Returns
-    -------
-    source
-        As `..images.read_image` takes it.
-
-    Raises
-    ------
-    MisuseError
-        Raised as by `parse_hdu`.
+    The text is an HDU, a file, also with an HDU in brackets, or ``none``.
     """
     from ..images import PlaneFile
 
@@ -170,37 +127,24 @@ def parse_plane(text: str | None) -> PlaneSource:
 
 
 def find_inputs(arguments: Sequence[str], hdu: str | None = None) -> list[ImageInput]:
-    """Find the images that a user means.
+    """Find the images that a user means, in the order given, those of a folder or pattern by name, each once.
 
-    Parameters
-    ----------
-    arguments
-        Files, URIs, folders (the FITS files in them), patterns that the shell has not expanded; a file may
-        be followed by an HDU in brackets.
-    hdu
-        HDU to read where none is given so.
+    Arguments are files, URIs, folders (the FITS files in them) and patterns that the shell has not expanded;
+    a file may be followed by an HDU in brackets, ``hdu`` is that of the others.  Where several files have one
+    stem, it is preceded by the names of the folders that tell them apart.
 
-    Returns
-    -------
-    images
-        The images in the order given, those of a folder or pattern by name, each once.  Where several
-        files have one stem, it is preceded by the names of the folders that tell them apart.
-
-    Raises
-    ------
-    MisuseError
-        Raised if a folder has no FITS file, a name is not UTF-8, or an HDU is none.
+    Raises `MisuseError` if a folder has no FITS file, a name is not UTF-8, or an HDU is none.
     """
     default = parse_hdu(hdu)
     found: dict[tuple[str, object], ImageInput] = {}
     for argument in arguments:
-        path, own = split_hdu(argument)
+        path, bracketed = split_hdu(argument)
         for file in _expand(path):
             check_name(file)
-            name = file if own is None else f"{file}{argument[len(path) :]}"
-            chosen = default if own is None else own
+            name = file if bracketed is None else f"{file}{argument[len(path) :]}"
+            chosen = default if bracketed is None else bracketed
             key = (file if "://" in file else os.path.realpath(os.path.expanduser(file)), chosen)
-            found.setdefault(key, ImageInput(name, file, chosen, _stem(file, own)))
+            found.setdefault(key, ImageInput(name, file, chosen, _stem(file, bracketed)))
     return _with_unique_stems(list(found.values()))
 
 
@@ -274,15 +218,7 @@ def _folders(path: str) -> list[str]:
 
 @dataclass(frozen=True)
 class TablesInput:
-    """The three tables that ``blendid run`` wrote of an image.
-
-    Parameters
-    ----------
-    directory, stem
-        Their folder and the start of their names.
-    format
-        Their format; `None` for the one that they are found in.
-    """
+    """The three tables that ``blendid run`` wrote of an image; without format, in any."""
 
     directory: Path
     stem: str
@@ -294,22 +230,7 @@ class TablesInput:
         return self.directory / self.stem
 
     def read(self) -> BlendTables:
-        """Read them.
-
-        Returns
-        -------
-        tables
-            The tables.
-
-        Raises
-        ------
-        FileNotFoundError
-            Raised if one of them is missing.
-        MisuseError
-            Raised if they are there in several formats.
-        CommandError
-            Raised, with their name, if they are damaged.
-        """
+        """Read them; if there are several formats that is misuse, and damage is told with their name."""
         from ..table_files import TABLE_FORMATS, read_tables, table_paths
 
         found = [table_paths(self.directory, self.stem, format)[0] for format in TABLE_FORMATS]
@@ -326,22 +247,10 @@ class TablesInput:
 
 
 def find_tables(argument: str) -> TablesInput:
-    """Find the tables that a user means.
+    """Find the tables, ``DIR/STEM``, one of the three, or a folder with those of one image.
 
-    Parameters
-    ----------
-    argument
-        ``DIR/STEM``, one of the three files, or a folder that has those of one image only.
-
-    Returns
-    -------
-    tables
-        The tables, which need not exist.
-
-    Raises
-    ------
-    MisuseError
-        Raised if it is a folder with tables of several images or of none, or a file that is no table.
+    They need not exist.  Raises `MisuseError` for a folder with tables of several images or of none, and for
+    a file that is no table.
     """
     path = Path(os.path.expanduser(argument))
     if (match := _TABLE.fullmatch(path.name)) is not None:

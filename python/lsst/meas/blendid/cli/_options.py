@@ -99,13 +99,7 @@ REPLACED: dict[str, dict[str, str]] = {
 
 
 class CommandWithHints(click.Command):
-    """A command that says what has replaced an option which it no longer has.
-
-    Parameters
-    ----------
-    replaced
-        What to do instead, by option, as the end of a sentence: ``"give the files as DATA: …"``.
-    """
+    """A command that says what has replaced an option which it no longer has: ``replaced``, by option."""
 
     def __init__(self, *args: Any, replaced: Mapping[str, str], **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -122,13 +116,7 @@ class CommandWithHints(click.Command):
 
 
 class SceneNumbers(click.ParamType):
-    """Numbers of scenes separated by commas.
-
-    Parameters
-    ----------
-    example
-        Numbers that an error names.
-    """
+    """Numbers of scenes separated by commas; errors name an example."""
 
     name = "N,N,…"
 
@@ -204,17 +192,7 @@ butler_options = _all(
 
 
 def output_folder_option(text: str, name: str = "out", *, required: bool = True) -> Decorator:
-    """Make the option ``--out`` of a command that writes files of several names.
-
-    Parameters
-    ----------
-    text
-        Help: what goes into the folder.
-    name
-        Parameter of the function of the command.
-    required
-        Whether it must be given.
-    """
+    """Make the option ``--out`` of a command that writes files of several names into a folder."""
     return click.option(
         "-o",
         "--out",
@@ -273,27 +251,14 @@ def config_file_option(config: str) -> Decorator:
 
 
 def config_option(text: str, name: str = "config_options") -> Decorator:
-    """Make the option ``--config-option`` of a command, which gets a tuple of ``K=V``.
-
-    Parameters
-    ----------
-    text
-        Help: what config it is of, with an example.
-    name
-        Parameter of the function of the command.
-    """
+    """Make the option ``--config-option`` of a command, which gets a tuple of ``K=V`` as ``name``."""
     return click.option("-c", "--config-option", name, metavar="K=V", multiple=True, help=text)
 
 
 def jobs_option(items: str, *, alias: str = "--jobs") -> Decorator:
-    """Make the option ``--jobs`` of a command.
+    """Make the option ``--jobs`` of a command, whose help begins with what it works on.
 
-    Parameters
-    ----------
-    items
-        What it works on, as its help begins.
-    alias
-        Another name of the option, which it had in the last release.
+    ``alias`` is another name, which the option had in the last release.
     """
     return click.option(
         "-j",

@@ -40,15 +40,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What the user wants written.
-
-    Parameters
-    ----------
-    format
-        Format of the tables (`..table_files.TABLE_FORMATS`).
-    regions, segmentation, report
-        Whether there are to be regions for DS9, a label image and a page to look at.
-    """
+    """What to write beside the tables, and their format."""
 
     format: str = "parquet"
     regions: bool = False
@@ -56,13 +48,7 @@ class OutputOptions:
     report: bool = False
 
     def check(self) -> None:
-        """See, before any work is done, whether all that is needed is installed.
-
-        Raises
-        ------
-        CommandError
-            Raised if it is not.
-        """
+        """See, before any work is done, whether all that is needed is installed."""
         missing = [name for name in ("jinja2", "matplotlib") if importlib.util.find_spec(name) is None]
         if self.report and missing:
             raise CommandError(
@@ -79,14 +65,12 @@ class RunOptions:
     ----------
     directory
         Folder of the tables.
-    config
-        Arguments of `._config.make_config`.
-    reading
-        Arguments of `..images.read_image`.
-    zero_point
-        AB magnitude of one unit of the pixels, instead of what the files tell.
+    config, reading
+        Arguments of `._config.make_config` and of `..images.read_image`.
     settings
         Common options of commands.
+    zero_point
+        AB magnitude of one unit of the pixels, instead of what the files tell.
     outputs
         What to write beside the tables, and their format.
     catalog
@@ -104,17 +88,10 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Line:
-    """A line for the user.
+    """A line for the user, perhaps with the name of the image that it is about.
 
-    Parameters
-    ----------
-    text
-        What it says.
-    kind
-        ``"out"`` and ``"err"`` are shown on standard output and error, ``"once"`` only the first time,
-        ``"note"`` too, with the image that it was about and later how many more there are.
-    image
-        Name of the image of a note.
+    Kinds ``"out"`` and ``"err"`` are shown on standard output and error, ``"once"`` only the first time,
+    ``"note"`` too, with the image that it was about and later how many more there are.
     """
 
     text: str
@@ -124,17 +101,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of an image.
-
-    Parameters
-    ----------
-    image
-        Its name.
-    failed
-        Whether there are no tables of it.
-    lines
-        What there is to say that was not said yet.
-    """
+    """What became of an image, with what there is to say that was not said yet."""
 
     image: str
     failed: bool
@@ -148,13 +115,7 @@ class Reporter:
         self._shown: Counter[tuple[str, str]] = Counter()
 
     def show(self, line: Line) -> None:
-        """Show a line.
-
-        Parameters
-        ----------
-        line
-            The line.
-        """
+        """Show a line."""
         if line.kind in ("once", "note"):
             self._shown[line.kind, line.text] += 1
             if self._shown[line.kind, line.text] > 1 and not (line.kind == "note" and get_settings().verbose):
@@ -190,14 +151,8 @@ def loading() -> Iterator[None]:
 class ImageRunner:
     """Finds and classifies the footprints of images and writes their tables.
 
-    It can be sent to another process, where it makes its tasks anew.
-
-    Parameters
-    ----------
-    options
-        What to do.
-    tell
-        Called with each line; by default they are given with the result.
+    It can be sent to another process, where it makes its tasks anew.  Lines are told by ``tell``, or given
+    with the result.
     """
 
     def __init__(self, options: RunOptions, tell: Callable[[Line], None] | None = None) -> None:
@@ -234,19 +189,7 @@ class ImageRunner:
     ) -> BlendIdentificationTask:
         """Return the task for one kind of image, made once.
 
-        Parameters
-        ----------
-        has_variance
-            Whether they have a variance plane.
-        has_sky
-            Whether the sky background may still be in them.
-        left_out
-            Classifiers that do not run.
-
-        Returns
-        -------
-        task
-            The task.
+        Images may have a variance plane, and the sky may still be in them; some classifiers may be left out.
         """
         key = has_variance, has_sky, left_out
         if key not in self._tasks:
@@ -287,18 +230,7 @@ class ImageRunner:
         self._said[key] = lines
 
     def __call__(self, image: ImageInput) -> ImageResult:
-        """Work on one image; what goes wrong is told and does not stop the others.
-
-        Parameters
-        ----------
-        image
-            The image.
-
-        Returns
-        -------
-        result
-            What became of it.
-        """
+        """Work on one image; what goes wrong is told and does not stop the others."""
         if click.get_current_context(silent=True) is None:  # In another process.
             with click.Context(click.Command("run"), obj=self._options.settings):
                 return self(image)
@@ -403,30 +335,7 @@ def _write_outputs(
     pixel_scale: float | None,
     seconds: float,
 ) -> str:
-    """Write what there is to write of one image.
-
-    Parameters
-    ----------
-    options
-        What to write.
-    directory, stem
-        Folder and start of the names of the files.
-    source
-        The image.
-    struct
-        What the task made of it.
-    name
-        What the image is called.
-    pixel_scale
-        Pixel size in arcsec as the user gave it; by default that of the WCS.
-    seconds
-        How long it took to read and classify the image.
-
-    Returns
-    -------
-    names
-        The files, in the notation of a shell.
-    """
+    """Write what there is to write of one image; the names of the files, in the notation of a shell."""
     from ..product_files import write_regions, write_segmentation
     from ..table_files import write_tables
     from ..tables import BlendTables

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import click
 
-from ._common import CommandError, MisuseError, common_options
+from ._common import CommandError, MisuseError, common_options, make_output_folder
 from ._inputs import find_tables
 
 _PROBABILITY = click.FloatRange(0.0, 1.0)
@@ -120,6 +120,7 @@ def annotate(
             raise MisuseError(f"{option} changes nothing without {needed}; leave it out, or add that")
     found = find_tables(tables)
     _check_output(output, catalog, found.directory, overwrite)
+    make_output_folder(output.parent)
 
     from ..source_catalogs import PeakEditConfig, annotate_catalog_file, read_catalog
 
@@ -143,8 +144,6 @@ def annotate(
 def _check_output(output: Path, catalog: Path, tables: Path, overwrite: bool) -> None:
     """Refuse to write where something is that should stay."""
     if not os.path.lexists(output):
-        if not output.parent.is_dir():
-            raise CommandError(f"folder {output.parent} of --out is not there; make it")
         return
     inputs = [catalog, *tables.glob("*.blend*.*")] if tables.is_dir() else [catalog]
     if any(path.exists() and output.exists() and path.samefile(output) for path in inputs):

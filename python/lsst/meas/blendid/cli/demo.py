@@ -361,15 +361,7 @@ def _print_summary(section: Section, tables: _Tables) -> None:
 
 
 class DemoFolder:
-    """Folder that a demo writes to.
-
-    Parameters
-    ----------
-    path
-        The folder.
-    names
-        Names of the files and folders that a demo makes in it.
-    """
+    """Folder that a demo writes to, and the names of the files and folders that it makes there."""
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._path = path
@@ -377,19 +369,10 @@ class DemoFolder:
         self._made: list[Path] = []
 
     def prepare(self, overwrite: bool) -> None:
-        """Make the folder, with nothing in it but the marker.
+        """Make the folder, with nothing in it but the marker; an earlier demo is removed if it may be.
 
-        Parameters
-        ----------
-        overwrite
-            Whether to remove what an earlier demo left.
-
-        Raises
-        ------
-        MisuseError
-            Raised if the folder holds things that must not be removed.
-        CommandError
-            Raised if it cannot be made or written.
+        Raises `MisuseError` if it holds things that must not be removed, `CommandError` if it cannot be
+        written.
         """
         path, marker = self._path, self._path / MARKER
         try:

@@ -106,8 +106,8 @@ def show(
 
     chosen = list(dict.fromkeys(footprints)) or choose_footprints(read, number or _NUMBER).tolist()
     pixels, xy0, source = _read_pixels(read, found.directory, image)
-    figure = footprint_cards(pixels, _noise(read, pixels), xy0, read, chosen)
     make_output_folder(path.parent)
+    figure = footprint_cards(pixels, _noise(read, pixels), xy0, read, chosen)
     with atomic_path(path) as temporary:
         format = path.suffix.lower().removeprefix(".")
         metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[format]
