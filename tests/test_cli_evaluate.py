@@ -321,12 +321,15 @@ def test_coadds_of_a_butler_repository(tmp_path: Path) -> None:
 
 def test_misuse(tmp_path: Path, small: tuple[object, ...]) -> None:
     out = ("--out", tmp_path / "out")
-    assert "each coadd needs its truth" in fails(2, *out, "a.fits")
-    line = fails(2, *out, "a.fits", "--truth", "a.csv", "--truth", "b.csv")
+    bare = tmp_path / "a.fits"
+    assert "no such file" in fails(1, *out, bare)
+    bare.write_bytes(b"")
+    assert "each coadd needs its truth" in fails(2, *out, bare)
+    line = fails(2, *out, bare, "--truth", "a.csv", "--truth", "b.csv")
     assert "1 coadd and 2 --truth; each coadd needs its truth" in line
     assert "go with DATA" in fails(2, *out, "--truth", "a.csv")
     assert "blendid simulate --recipe" in fails(2, *out, "--visits", 3)
-    assert "DATA of several kinds" in fails(2, *out, *small, "a.fits", "--collections", "a")
+    assert "DATA of several kinds" in fails(2, *out, *small, "a", "--collections", "a")
     assert "is for training" in fails(2, *out, *small, "-c", "noise=both")
     assert "is none of peaks-i-1, 5σ peaks" in fails(
         2, *out, *small, "--model", "peaks-i-1", "--reference", "x"

@@ -165,7 +165,9 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         (("--classifier", "logistic"), 2, "--classifier and --out"),
         (("--classifier", "nonsense", "--out", "m.blendid"), 2, "unknown classifier 'nonsense'"),
         (("--classifier", "logistic", "--out", "m.txt"), 2, "ends with .blendid"),
-        ((*BASE, "a"), 2, "each coadd needs its truth"),
+        ((*BASE, "a"), 1, "a: no such file or folder"),
+        ((*BASE, "no*.fits"), 1, "no*.fits: no file fits this pattern"),
+        ((*BASE, "bare.fits"), 2, "each coadd needs its truth"),
         ((*BASE, "skies.json", "set"), 2, "skies.json is a recipe of skies, set is a set of stamps"),
         ((*BASE, "skies.json", "--truth", "b"), 2, "go with coadds, and skies.json is a recipe of skies"),
         ((*BASE, "skies.json", "--psf-fwhm", "1"), 2, "go with coadds (simulated skies get theirs by"),
@@ -176,8 +178,8 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "--where", "a"), 2, "go with DATA that they are about"),
         ((*BASE, "--like", "a"), 1, "a: no such file"),
         ((*BASE, "--zero-point", "27"), 2, "go with DATA that they are about"),
-        ((*BASE, "a", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
-        ((*BASE, "a", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
+        ((*BASE, "bare.fits", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
+        ((*BASE, "bare.fits", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
         ((*BASE, "damaged.json"), 1, "damaged.json"),
         ((*BASE, "set", "--validation", "skies.json"), 2, "goes without sets of stamps"),
         ((*BASE, "skies.json", "--validation", "set"), 2, "stamps go with a model of stamps"),
@@ -197,7 +199,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ),
         ((*BASE, "--set", "nonsense=1"), 2, "--set nonsense: there is no such setting"),
         (
-            ("--classifier", "logistic", "--out", "m.blendid", "a", "--truth", "b"),
+            ("--classifier", "logistic", "--out", "m.blendid", "bare.fits", "--truth", "b"),
             1,
             "a: no such file",
         ),
@@ -209,6 +211,7 @@ def test_train_with_bad_options(
     monkeypatch.chdir(tmp_path)
     write_skies(tmp_path, skies=2, size=SIZE)
     toy_stamps(9, size=25).with_noise(20.0).write(tmp_path / "set")
+    (tmp_path / "bare.fits").write_bytes(b"")
     (tmp_path / "repo").mkdir()
     (tmp_path / "repo" / "butler.yaml").write_text("")
     (tmp_path / "damaged.json").write_text('{"kind": "blendid-scene-recipe", "format": 1, "skies": "two"}')
@@ -331,7 +334,7 @@ def test_bad_stamps_are_named(tmp_path: Path, stamp_sets: tuple[Path, Path]) -> 
     one_part.select(np.asarray(one_part.stamps["split"]).astype(str) == "test").write(tmp_path / "tests")
     for args, status, match in (
         ((clean,), 1, "have no noise; give -c stampNoise=SIGMA"),
-        ((tmp_path / "none",), 2, "each coadd needs its truth"),
+        ((tmp_path / "none",), 1, "no such file or folder"),
         ((tmp_path / "tests",), 1, "no stamps for train"),
         ((noisy, "-c", "stampNoise=0"), 2, "0"),
         ((noisy, "-c", "noise=clipped"), 2, "goes without sets of stamps"),

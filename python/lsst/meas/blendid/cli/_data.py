@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._common import CommandError, MisuseError
-from ._inputs import ImageInput, find_inputs
+from ._inputs import ImageInput, find_inputs, split_hdu
 from ._options import Decorator, butler_options, image_options
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def open_data(
     MisuseError
         Raised if they are of several kinds, or options do not go with their kind.
     CommandError
-        Raised if there are no stamps for it.
+        Raised if one does not exist, or there are no stamps for it.
     ValueError
         Raised if they cannot be read, or are of sky that is kept for something else.
     """
@@ -201,7 +201,14 @@ def _find_kind(text: str, o: DataOptions) -> str:
         return _RECIPE
     is_root = (path / "butler.yaml").is_file() or path.name == "butler.yaml"
     # A repository can also be a label or a URI, which collections tell.
-    return _BUTLER if is_root or o.collections else _COADDS
+    if is_root or o.collections:
+        return _BUTLER
+    file, _ = split_hdu(text)
+    local = os.path.expanduser(file)
+    if "://" not in file and not os.path.lexists(local) and not glob.glob(local, recursive=True):
+        reason = "no file fits this pattern" if glob.has_magic(local) else "no such file or folder"
+        raise CommandError(f"{text}: {reason}")
+    return _COADDS
 
 
 def _check_kind(o: DataOptions, kind: str, like: CoaddProperties | None) -> None:
