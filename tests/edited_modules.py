@@ -26,12 +26,11 @@ EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ('        "psf_sigma": ', '"new_field": "New.",'),
         ('    out["psf_sigma"] = ', '    out["new_field"] = 6.0; '),
     ),
-    "classifiers._facts": (('    "log_area": ', '"new_fact": lambda s: s.area,'),),
+    "features.facts": (('    "log_area": ', '"new_fact": lambda s: s.area,'),),
     "classifiers.count_model": (('    "log_peaks": ', '"new_of_tail": lambda s: s.area,'),),
     "centers.inputs": (
         ('    "psf_sigma",', '"new_of_image",'),
-        ('    "log_area",', '"new_of_footprint",'),
-        ('        "log_area": ', '"new_of_footprint": variance,'),
+        ('    "log_area",', '"new_fact",'),
     ),
     "centers.candidates": (
         ('    "center_p1",', '"center_new",'),

@@ -26,10 +26,9 @@ from lsst.meas.blendid.classifiers import (
     classifier_registry,
     paper_settings,
 )
-from lsst.meas.blendid.classifiers._cnn_config import CnnTrainingSettings
-from lsst.meas.blendid.classifiers._cnn_inputs import VIEWS, Scaling, read_inputs, turn, turn_at_random
+from lsst.meas.blendid.classifiers._cnn_inputs import VIEWS, Scaling, turn, turn_at_random
 from lsst.meas.blendid.classifiers._cnn_networks import build_modern_network, build_paper_network
-from lsst.meas.blendid.classifiers.cnn import _hold_out
+from lsst.meas.blendid.classifiers.cnn import CnnTrainingSettings, _hold_out
 from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.model_settings import SettingsError
@@ -177,7 +176,7 @@ def test_package_gives_the_same_numbers(
 
 def test_prediction_is_that_of_keras(modern: CnnClassifier, others: LabelledSamples) -> None:
     samples = others.samples
-    inputs = read_inputs(samples, modern.settings)
+    inputs = modern._read(samples)
     feed = [inputs.images.astype(np.float32), modern._scaling.apply(inputs.features)]
     network = modern._build(0)
     set_arrays(network, learned_weights(modern))
@@ -189,7 +188,7 @@ def test_prediction_is_that_of_keras(modern: CnnClassifier, others: LabelledSamp
 
 
 def test_views_are_averaged(modern: CnnClassifier, others: LabelledSamples) -> None:
-    inputs = read_inputs(others.samples, modern.settings)
+    inputs = modern._read(others.samples)
     each = [modern._run(modern._network, inputs, (view,)) for view in VIEWS[:4]]
     assert np.abs(each[0] - each[1]).max() > 1e-4
     config = CnnConfig()
@@ -212,7 +211,7 @@ def test_views_are_the_symmetries_of_a_square() -> None:
 
 def test_channels_of_the_modern_network(toys: LabelledSamples) -> None:
     samples = toys.samples
-    images = read_inputs(samples, make_settings()).images
+    images = CnnClassifier(settings=make_settings())._read(samples).images
     assert images.shape == (len(samples), 17, 17, 3) and images.dtype == np.float16
     np.testing.assert_allclose(images[..., 0], samples.cutouts(make_settings().cutout), rtol=1e-3, atol=1e-3)
     # The toy has one image for both, and noise of one.

@@ -24,8 +24,8 @@ from lsst.meas.blendid.classifiers import (
     split_probabilities,
 )
 from lsst.meas.blendid.classifiers._logistic_fits import standardize
-from lsst.meas.blendid.classifiers.logistic import FEATURES, FEATURES_VERSION
 from lsst.meas.blendid.cutouts import CutoutSettings
+from lsst.meas.blendid.features.facts import FACT_NAMES, FACTS_VERSION
 from lsst.meas.blendid.model_package import ModelPackageError
 from lsst.meas.blendid.model_settings import SettingsError
 from lsst.meas.blendid.samples import FootprintSamples
@@ -60,10 +60,10 @@ def test_probabilities_are_those_of_scikit_learn() -> None:
 def test_regression_on_its_own_inputs_is_that_of_scikit_learn() -> None:
     classifier, samples, counts = make_fitted()
     inputs = classifier.inputs(samples)
-    assert inputs.shape == (len(samples), 16 + len(FEATURES))
+    assert inputs.shape == (len(samples), 16 + len(FACT_NAMES))
     np.testing.assert_allclose(inputs.mean(axis=0), 0.0, atol=1e-6)
     np.testing.assert_allclose(inputs.std(axis=0), 1.0, atol=1e-6)
-    assert list(classifier.settings.features) == list(FEATURES)
+    assert list(classifier.settings.features) == list(FACT_NAMES)
     reference = LogisticRegression(C=1.0, tol=1e-6, max_iter=10_000).fit(inputs, np.minimum(counts, 4))
     np.testing.assert_allclose(classifier.predict(samples), reference.predict_proba(inputs), atol=1e-4)
 
@@ -133,9 +133,9 @@ def test_class_whose_weights_are_all_zero_is_refused() -> None:
 
 def test_model_of_other_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     package = make_fitted()[0].to_package("old")
-    assert package.inputs["version"] == FEATURES_VERSION
+    assert package.inputs["version"] == FACTS_VERSION
     LogisticClassifier.from_package(package)
-    monkeypatch.setattr(LogisticClassifier, "inputs_version", FEATURES_VERSION + 1)
+    monkeypatch.setattr(LogisticClassifier, "inputs_version", FACTS_VERSION + 1)
     with pytest.raises(ModelPackageError, match=r"version \d of the inputs of 'logistic'.*train it anew"):
         LogisticClassifier.from_package(package)
 

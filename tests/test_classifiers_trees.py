@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lsst.meas.blendid.classifiers._tree_tuning import tune_trees
 from lsst.meas.blendid.classifiers.trees import (
     TREE_ARRAYS,
     TreeSettings,
@@ -23,6 +22,7 @@ from lsst.meas.blendid.classifiers.trees import (
     nested_probabilities,
     predict_trees,
     raw_scores,
+    tune_trees,
     validate_trees,
 )
 from sklearn.ensemble import HistGradientBoostingClassifier

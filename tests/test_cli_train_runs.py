@@ -31,7 +31,7 @@ from lsst.meas.blendid.classifiers import (
     PeaksClassifier,
     classifier_registry,
 )
-from lsst.meas.blendid.classifiers._count_table import CountTableSettings
+from lsst.meas.blendid.classifiers.peaks import CountTableSettings
 from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.footprints import detect
 from lsst.meas.blendid.images import read_image

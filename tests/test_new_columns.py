@@ -65,9 +65,9 @@ def test_new_columns_change_nothing_of_the_shipped_models(tmp_path: Path) -> Non
 def main(path: str) -> None:
     """In the other process: look at the edited modules, and write what the models say."""
     from lsst.meas.blendid.centers import CENTER_COLUMNS, CONTEXT_NAMES, SCALAR_NAMES
-    from lsst.meas.blendid.classifiers._facts import FACT_NAMES
     from lsst.meas.blendid.classifiers.count_model import TAIL_COLUMNS
     from lsst.meas.blendid.features import FEATURE_NAMES, measure_features
+    from lsst.meas.blendid.features.facts import FACT_NAMES
     from lsst.meas.blendid.localizers import OBJECT_COLUMNS
 
     for names, new in (

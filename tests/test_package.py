@@ -57,7 +57,7 @@ ALLOWED_IMPORTS = {
     "features": _DATA | {"features"},
     "networks": _DATA | {"networks"},
     "centers": _DATA | {"centers", "networks", "features"},
-    "plugin_registry": set(),
+    "plugin_registry": {"model_package"},
     "trained_plugin": _DATA,
     "classifiers": _CLASSIFIERS,
     "localizers": _LOCALIZERS,

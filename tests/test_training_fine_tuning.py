@@ -25,7 +25,7 @@ from lsst.meas.blendid.classifiers import (
     classifier_registry,
     split_probabilities,
 )
-from lsst.meas.blendid.classifiers._count_table import CountTableSettings
+from lsst.meas.blendid.classifiers.peaks import CountTableSettings
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.metrics import score
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError

@@ -14,8 +14,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from lsst.meas.blendid.classifiers import split_probabilities
-from lsst.meas.blendid.classifiers.registry import classifier_registry
+from lsst.meas.blendid.classifiers import classifier_registry, split_probabilities
 from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.training import train_classifier

@@ -19,6 +19,9 @@ from typing import Any
 
 from lsst.pex.config import Config, Registry
 
+from ._suggest import did_you_mean
+from .model_package import ModelPackage, ModelPackageError
+
 
 class PluginRegistry[Plugin](Registry):
     """Classes by name: those of this package, and those behind entry points of other packages.
@@ -69,6 +72,52 @@ class PluginRegistry[Plugin](Registry):
     def __len__(self) -> int:
         self._load_plugins()
         return super().__len__()
+
+    def describe_unknown(self, name: str) -> str:
+        """Say that there is no plugin of a name, and what somebody may have meant.
+
+        Parameters
+        ----------
+        name
+            The unknown name.
+
+        Returns
+        -------
+        text
+            The beginning of a message, without a full stop.
+        """
+        return f"unknown {self.what} {name!r}{did_you_mean(name, self)}; known are {', '.join(sorted(self))}"
+
+    def find(self, package: ModelPackage) -> type[Plugin]:
+        """Find the class that a model is one of.
+
+        Parameters
+        ----------
+        package
+            The trained model.
+
+        Returns
+        -------
+        plugin
+            Its class.
+
+        Raises
+        ------
+        ModelPackageError
+            Raised if it is a model of something else, or its class is not installed.
+        """
+        name = package.classifier
+        if package.kind != self.what:
+            raise ModelPackageError(
+                f"model {package.source} is one of the {package.kind} {name!r}; one of a {self.what} is "
+                "needed"
+            )
+        if name not in self:
+            raise ModelPackageError(
+                f"model {package.source} needs the {self.what} {name!r}, which is not there"
+                f"{did_you_mean(name, self)}: install the package that it comes with"
+            )
+        return self[name]
 
     def register_entry_points(
         self, entry_points: Iterable[importlib.metadata.EntryPoint] | None = None

@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..features.facts import measure_facts
 from ..footprints import DetectionResult
 from ..model_package import point_source_depth
 from ..samples import FootprintSamples, SceneContext
@@ -64,7 +65,7 @@ SCALAR_NAMES = (
     "log_peaks",
     "one_peak",
 )
-"""Numbers of a footprint, areas in PSF sigma²."""
+"""Numbers of a footprint, of `.features.facts.FACTS`."""
 
 _LEVELS = ((6.0, 10.0), (10.0, 20.0), (20.0, 60.0))
 """Significances of the footprints whose sizes tell those of galaxies: faint, middle and bright ones."""
@@ -266,19 +267,7 @@ def compute_scalars(samples: FootprintSamples) -> np.ndarray:
     scalars : `numpy.ndarray`, shape (n, 7), float32
         Numbers of `SCALAR_NAMES`; they are finite.
     """
-    variance = np.square(samples.psf_sigma)
-    n_peaks = np.asarray(samples.n_peaks)
-    columns = {
-        "log_area": np.log10(np.maximum(samples.area, 1) / variance),
-        "log_area_detected": np.log10(np.maximum(samples.area_detected, 1) / variance),
-        # fmax, because a footprint without peaks has NaN.
-        "log_significance": np.log10(np.fmax(samples.max_significance, 1.0)),
-        "log_second_significance": np.log10(np.fmax(samples.second_significance, 1.0)),
-        "n_peaks": np.minimum(n_peaks, 5),
-        "log_peaks": np.log10(np.maximum(n_peaks, 1)),
-        "one_peak": n_peaks <= 1,
-    }
-    return np.column_stack([columns[name] for name in SCALAR_NAMES]).astype(np.float32)
+    return measure_facts(samples, SCALAR_NAMES).astype(np.float32)
 
 
 def standardize(

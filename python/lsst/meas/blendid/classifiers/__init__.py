@@ -49,7 +49,15 @@ __all__ = (
     "split_probabilities",
 )
 
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, split_probabilities
+from .base import (
+    ENTRY_POINT_GROUP,
+    N_CLASSES,
+    BlendClassifier,
+    BlendClassifierConfig,
+    classifier_registry,
+    find_classifier,
+    split_probabilities,
+)
 from .centers import CentersClassifier, CentersConfig, CentersSettings
 from .cnn import CnnClassifier, CnnConfig, CnnSettings, paper_settings
 from .ensemble import EnsembleClassifier, EnsembleConfig, EnsembleSettings
@@ -59,6 +67,5 @@ from .hierarchy import HierarchyClassifier, HierarchySettings
 from .logistic import LogisticClassifier, LogisticConfig, LogisticSettings
 from .muygps import MuyGpsClassifier, MuyGpsConfig, MuyGpsSettings
 from .peaks import PeaksClassifier, PeaksConfig, PeaksSettings
-from .registry import ENTRY_POINT_GROUP, classifier_registry, find_classifier
 from .sep_peaks import SepClassifier, SepSettings
 from .trees import TreeSettings

@@ -23,7 +23,7 @@ __all__ = (
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,7 +32,6 @@ from ..cutouts import CutoutSettings, extract_cutouts
 from ..features import measure_features
 from ..footprints import DetectionResult
 from ..samples import FootprintSamples
-from ._cnn_config import CnnSettings
 
 CHANNELS = {"buchanan2022": 1, "modern": 3}
 """Number of images of each footprint."""
@@ -121,30 +120,31 @@ def make_images(result: DetectionResult, architecture: str, cutout: CutoutSettin
     return np.clip(np.stack(planes, axis=-1), -limit, limit).astype(np.float16)
 
 
-def read_inputs(samples: FootprintSamples, settings: CnnSettings) -> CnnInputs:
+def read_inputs(
+    samples: FootprintSamples, architecture: str, cutout: CutoutSettings, features: Sequence[str]
+) -> CnnInputs:
     """Collect what a network sees; the samples keep it.
 
     Parameters
     ----------
     samples
         The n footprints.
-    settings
-        The network.
+    architecture, cutout, features
+        As of `.cnn.CnnSettings`.
 
     Returns
     -------
     inputs
         Images and features.
     """
-    architecture, cutout = settings.architecture, settings.cutout
     images = samples.compute(
         ("cnn", architecture, cutout),
         lambda result, _context: make_images(result, architecture, cutout),
         np.zeros((0, cutout.size, cutout.size, CHANNELS[architecture]), dtype=np.float16),
     )
-    if not settings.features:
+    if not features:
         return CnnInputs(images, np.zeros((len(samples), 0), dtype=np.float32))
-    return CnnInputs(images, measure_features(samples, settings.features))
+    return CnnInputs(images, measure_features(samples, features))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,18 +13,31 @@ from __future__ import annotations
 __all__ = (
     "fit_centred",
     "fit_forms",
-    "softmax",
+    "fit_line",
     "standardize",
     "usable_scale",
 )
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
 
 from ..labels import N_CLASSES
 
+_SLOPE_SPREAD = 0.3
+"""Standard deviation of the slope about 1 that is expected before any label is seen."""
+
+_SHIFT_SPREAD = 1.5
+"""The same of the shift about 0."""
+
 _ABSENT = -60.0
 """Logit of a class that training never saw: a probability of about 1e-26."""
+_STRENGTHS = tuple(10.0 ** np.arange(-1.0, 4.5, 0.5))
+"""Penalties to choose from: precisions of a Gaussian prior of the changes, on standardised inputs."""
+_FREE_STRENGTH = 0.1
+"""Penalty of what differs most between data, and is left nearly free: the intercepts, which go with the
+shares of the classes, and a common factor on all old coefficients, which goes with how well they separate."""
+_FOLDS = 5
+"""Parts of the cross-validation."""
 
 
 def fit_forms(
@@ -75,23 +88,6 @@ def fit_forms(
     return coefficients, intercepts
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Turn logits of classes into probabilities.
-
-    Parameters
-    ----------
-    logits : `numpy.ndarray`, shape (n, 5)
-        Logits, up to a constant for each row.
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5)
-        Rows that sum to 1.
-    """
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
-    return odds / odds.sum(axis=1, keepdims=True)
-
-
 def standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find what columns have to be shifted and divided by to have mean 0 and scatter 1.
 
@@ -124,17 +120,6 @@ def usable_scale(center: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """
     # A column that is one number has a scatter of rounding errors alone, which may be those of float32.
     return np.where(scale <= 1e-6 * np.maximum(np.abs(center), 1.0), 1.0, scale)
-
-
-_STRENGTHS = tuple(10.0 ** np.arange(-1.0, 4.5, 0.5))
-"""Penalties to choose from: precisions of a Gaussian prior of the changes, on standardised inputs."""
-
-_FREE_STRENGTH = 0.1
-"""Penalty of what differs most between data, and is left nearly free: the intercepts, which go with the
-shares of the classes, and a common factor on all old coefficients, which goes with how well they separate."""
-
-_FOLDS = 5
-"""Parts of the cross-validation."""
 
 
 def fit_centred(
@@ -250,3 +235,33 @@ def _fit(
     )
     delta, stretch = found.x[:-1].reshape(shape), found.x[-1]
     return ((1.0 + stretch) * old + delta[:-1], old_intercepts + delta[-1]), found.x
+
+
+def fit_line(
+    logit: np.ndarray, label: np.ndarray, weights: np.ndarray, *, with_slope: bool
+) -> tuple[float, float]:
+    """Slope and shift of a logit with the greatest posterior probability, by Newton steps."""
+    slope, shift = 1.0, 0.0
+    precision = np.array([1.0 / _SLOPE_SPREAD**2, 1.0 / _SHIFT_SPREAD**2])
+
+    def loss(a: float, b: float) -> float:
+        value = a * logit + b
+        nll = np.sum(weights * (np.logaddexp(0.0, value) - label * value))
+        return float(nll + 0.5 * precision @ np.square([a - 1.0, b]))
+
+    design = np.stack([logit if with_slope else np.zeros_like(logit), np.ones_like(logit)])
+    current = loss(slope, shift)
+    for _ in range(100):
+        p = expit(slope * logit + shift)
+        gradient = design @ (weights * (p - label)) + precision * [slope - 1.0, shift]
+        hessian = (design * (weights * p * (1.0 - p))) @ design.T + np.diag(precision)
+        step = np.linalg.solve(hessian, gradient)
+        factor = 1.0
+        while (new := loss(slope - factor * step[0], shift - factor * step[1])) > current and factor > 1e-6:
+            factor *= 0.5
+        slope, shift = slope - factor * step[0], shift - factor * step[1]
+        if current - new < 1e-10 * max(abs(current), 1.0):
+            break
+        current = new
+    # A model that is worse than none is not turned upside down.
+    return max(slope, 0.05), shift

@@ -36,12 +36,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
+from scipy.special import expit, softmax
 
 from .._arrays import check_array
 from ..labels import N_CLASSES
 from ..model_settings import ModelSettings, setting
-from ._logistic_fits import fit_forms, softmax, standardize, usable_scale
+from ._logistic_fits import fit_forms, standardize, usable_scale
 from ._tree_scores import BLENDED, EMPTY, SEVERAL
 from .fitting import prior_correction
 from .trees import TREE_ARRAYS, TreeSettings, average_trees, fit_trees, raw_scores, validate_trees
@@ -194,7 +194,8 @@ def _fit_regression(
 
 def _predict_regression(arrays: dict[str, np.ndarray], inputs: np.ndarray) -> np.ndarray:
     """P(N) of shape (n, 5)."""
-    return softmax(((inputs - arrays["center"]) / arrays["scale"]) @ arrays["slopes"] + arrays["intercepts"])
+    logits = ((inputs - arrays["center"]) / arrays["scale"]) @ arrays["slopes"] + arrays["intercepts"]
+    return softmax(logits, axis=1)
 
 
 def _check_regression(arrays: dict[str, np.ndarray], n_inputs: int) -> dict[str, np.ndarray]:
@@ -278,7 +279,7 @@ def _fit_join(joined: np.ndarray, answers: np.ndarray, n_answers: int, regulariz
 
 def _apply_join(form: np.ndarray, joined: np.ndarray) -> np.ndarray:
     """Probabilities of the answers, shape (n, answers)."""
-    return softmax(joined @ form[:-1] + form[-1])
+    return softmax(joined @ form[:-1] + form[-1], axis=1)
 
 
 def _join_all(

@@ -16,6 +16,9 @@ group ``lsst.meas.blendid.classifiers``.
 from __future__ import annotations
 
 __all__ = (
+    "ENTRY_POINT_GROUP",
+    "classifier_registry",
+    "find_classifier",
     "N_CLASSES",
     "BlendClassifier",
     "BlendClassifierConfig",
@@ -37,12 +40,13 @@ from ..calibration import (
     move_prior,
     replace_blended,
 )
+from ..features.facts import FACT_NAMES, measure_facts
 from ..labels import N_CLASSES
 from ..model_package import ModelPackage
 from ..model_settings import ModelSettings
+from ..plugin_registry import PluginRegistry
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
-from ._facts import FACT_NAMES, measure_facts
 from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
 from .fitting import FitOptions, LabelledSamples
 
@@ -450,3 +454,19 @@ class BlendClassifier(TrainedPlugin, ABC):
         """Note the shares of the classes that the probabilities refer to."""
         share = np.bincount(np.minimum(counts, N_CLASSES - 1), minlength=N_CLASSES) / len(counts)
         self._prior = {"n": [round(float(s), 6) for s in share], "blended": round(float(share[2:].sum()), 6)}
+
+
+ENTRY_POINT_GROUP = "lsst.meas.blendid.classifiers"
+"""Entry-point group of classifiers; the name of an entry point is that of the classifier, its object
+a subclass of `BlendClassifier`."""
+
+classifier_registry: PluginRegistry[BlendClassifier] = PluginRegistry(
+    "classifier",
+    BlendClassifier,  # type: ignore[type-abstract]
+    BlendClassifierConfig,
+    ENTRY_POINT_GROUP,
+)
+"""Classifiers that tell whether a footprint is blended, by name."""
+
+find_classifier = classifier_registry.find
+"""Find the classifier that a model is one of (`.plugin_registry.PluginRegistry.find`)."""

@@ -58,9 +58,8 @@ from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import import_keras
 from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
-from .base import BlendClassifier, BlendClassifierConfig
+from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples, prior_correction
-from .registry import classifier_registry
 
 
 class CentersConfig(BlendClassifierConfig):

@@ -15,47 +15,169 @@ numbers that describe the footprint and its field.
 
 from __future__ import annotations
 
-__all__ = ("CnnClassifier", "CnnConfig", "CnnSettings", "paper_settings")
+__all__ = (
+    "CnnClassifier",
+    "CnnConfig",
+    "CnnSettings",
+    "CnnTrainingSettings",
+    "paper_settings",
+)
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lsst.pex.config import registerConfigurable
+from lsst.pex.config import ChoiceField, registerConfigurable
 
-from ..features import FEATURES_VERSION
-from ..model_settings import ModelSettings
+from ..cutouts import CutoutSettings
+from ..features import CONTEXT_FEATURES, FEATURE_NAMES, FEATURES_VERSION, REFERENCE_FEATURES
+from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import fit_network, get_arrays, import_keras, read_variable, set_arrays
 from ..networks.checkpoint import fingerprint
 from ..samples import FootprintSamples
-from ._cnn_config import CnnConfig, CnnSettings, CnnTrainingSettings, paper_settings
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
 from ._cnn_networks import (
+    PAPER_SIZE,
     CutoutNetwork,
     build_modern_network,
     build_paper_network,
     modern_shapes,
     paper_shapes,
 )
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples, prior_correction
-from .registry import classifier_registry
 
+_LEAST_SIZE = 16
+"""Least side of the modern network's cutouts, pixels."""
 _IMAGES_VERSION = 1
 """Counted up when the same config gives other images."""
-
 _PREFIX = "weights_"
 """Put before the names of weights in a package."""
-
 _HELD_OUT = 0.1
 """Share of the images that are held out for early stopping if there is no validation."""
-
 _TUNING_RATE = 0.1
 """Factor on the learning rate when a trained network is adapted."""
-
 _TUNING_STEPS = 8
 """Least steps of an epoch then."""
+
+
+class CnnConfig(BlendClassifierConfig):
+    """Config of `CnnClassifier`."""
+
+    views: ChoiceField[int] = ChoiceField(
+        doc="How many flips and turns of a cutout a probability is the mean of.",
+        dtype=int,
+        default=1,
+        optional=False,
+        allowed={1: "As it is.", 2: "And turned by 180 degrees.", 4: "All flips.", 8: "All flips and turns."},
+    )
+
+    def setDefaults(self) -> None:
+        super().setDefaults()
+        self.modelPackage = "cnn-i-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnTrainingSettings(ModelSettings):
+    """How a network is trained; nothing of it changes the form of the weights."""
+
+    dropout: float = setting(
+        0.2,
+        "Share of the outputs of dense layers that are dropped in training.",
+        at_least=0.0,
+        at_most=0.9,
+    )
+    augment: bool = setting(True, "Whether cutouts are flipped and turned at random.")
+    balance: bool = setting(
+        False,
+        "Whether blended and other footprints have the same weight.  Probabilities are moved back to the "
+        "natural shares.",
+    )
+    batch_size: int = setting(200, "Footprints in a step.", at_least=1)
+    epochs: int = setting(12, "Number of epochs at most.", at_least=1)
+    patience: int = setting(
+        4, "Stop after so many epochs that did not lower the cross-entropy of the validation.", at_least=1
+    )
+    learning_rate: float = setting(1e-3, "Learning rate of Adam, at the start.", more_than=0.0)
+    schedule: str = setting(
+        "cosine",
+        "How the learning rate changes: not at all (constant), or it falls to zero as half a cosine over the "
+        "epochs (cosine).",
+        choices=("constant", "cosine"),
+    )
+    storage: str = setting(
+        "float16",
+        "Numbers that weights are kept as: half precision, half the size, or single precision.",
+        choices=("float16", "float32"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CnnSettings(ModelSettings):
+    """Settings of `CnnClassifier`."""
+
+    old_names: ClassVar[Mapping[str, str | None]] = {
+        "batchSize": "training.batch_size",
+        "learningRate": "training.learning_rate",
+        "views": None,
+    } | {
+        name: f"training.{name}"
+        for name in ("augment", "balance", "dropout", "epochs", "patience", "schedule", "storage")
+    }
+
+    architecture: str = setting(
+        "modern",
+        "Which network: that of Buchanan et al. 2022 on cutouts of 23x23 pixels, P(blended) (buchanan2022), "
+        "or a smaller one on cutouts with smoothed image and mask, and on features, P(N) (modern).",
+        choices=("buchanan2022", "modern"),
+    )
+    cutout: CutoutSettings = setting(
+        CutoutSettings(size=33, normalization="asinh", zero_outside=False), "How cutouts are made."
+    )
+    features: tuple[str, ...] = setting(
+        (*REFERENCE_FEATURES, *CONTEXT_FEATURES),
+        "Numbers that the modern network takes beside cutouts, of those in FEATURE_DOCS.",
+        choices=FEATURE_NAMES,
+        unique=True,
+    )
+    width: int = setting(
+        16,
+        "Kernels of the first convolution of the modern network; the other layers are in proportion.",
+        at_least=1,
+    )
+    training: CnnTrainingSettings = setting(CnnTrainingSettings(), "How the network is trained.")
+
+    def check(self) -> None:
+        if self.architecture == "buchanan2022":
+            if self.cutout.size != PAPER_SIZE or len(self.features):
+                raise SettingsError(
+                    f"architecture 'buchanan2022' takes cutouts of {PAPER_SIZE} pixels and no features: set "
+                    f"cutout.size={PAPER_SIZE} and features= as well (from Python: paper_settings()), or "
+                    "choose 'modern'"
+                )
+        elif self.cutout.size < _LEAST_SIZE:
+            raise SettingsError(
+                f"cutout.size is {self.cutout.size}; architecture 'modern' needs at least {_LEAST_SIZE}"
+            )
+
+
+def paper_settings() -> CnnSettings:
+    """Make the settings of the network and the training of Buchanan et al. 2022.
+
+    Returns
+    -------
+    settings
+        The settings.  The cutouts keep the absolute signal-to-noise ratio, which those of the paper, of norm
+        one (``normalization="l2"``), did not.
+    """
+    return CnnSettings(
+        architecture="buchanan2022",
+        cutout=CutoutSettings(size=PAPER_SIZE, normalization="asinh"),
+        features=(),
+        training=CnnTrainingSettings(augment=False, schedule="constant"),
+    )
 
 
 @registerConfigurable("cnn", classifier_registry)
@@ -118,12 +240,17 @@ class CnnClassifier(BlendClassifier):
         images = np.ascontiguousarray(images, dtype=np.float32)
         return [images, self._scaling.apply(features)] if len(self.settings.features) else images
 
+    def _read(self, samples: FootprintSamples) -> CnnInputs:
+        """What the network sees of n footprints."""
+        settings: CnnSettings = self.settings
+        return read_inputs(samples, settings.architecture, settings.cutout, settings.features)
+
     def check_fit(self, *, goes_on: bool = False) -> None:
         # Whether there is a backend shows only when it is imported, which will be needed anyhow.
         import_keras()
 
     def prepare(self, samples: FootprintSamples) -> bool:
-        read_inputs(samples, self.settings)
+        self._read(samples)
         return True
 
     # Training.
@@ -151,11 +278,11 @@ class CnnClassifier(BlendClassifier):
         training: CnnTrainingSettings = self.settings.training
         counts = labelled.counts
         keras = import_keras()
-        inputs = read_inputs(labelled.samples, self.settings)
+        inputs = self._read(labelled.samples)
         train = np.flatnonzero(inputs.finite())
         held_out: tuple[CnnInputs, np.ndarray] | None = None
         if validation is not None:
-            others = read_inputs(validation.samples, self.settings)
+            others = self._read(validation.samples)
             good = np.flatnonzero(others.finite())
             if not len(good):
                 raise ValueError("none of the validation footprints is usable: use other validation scenes")
@@ -297,7 +424,7 @@ class CnnClassifier(BlendClassifier):
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         self._learned()
-        inputs = read_inputs(samples, self.settings)
+        inputs = self._read(samples)
         good = inputs.finite()
         p = np.full((len(samples), self._n_outputs), np.nan)
         p[good] = self._run(

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import softmax
 
 from .._arrays import check_array
+from ..features.facts import FACTS
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
-from ._facts import FEATURES
-from ._logistic_fits import fit_forms, softmax, standardize
+from ._logistic_fits import fit_forms, standardize
 
 FIRST_OF_TAIL: int = N_CLASSES - 1
 """Least number of the last class of P(N)."""
@@ -63,7 +64,7 @@ def _of_image(samples: FootprintSamples, values: np.ndarray, rows: np.ndarray, u
     return means[scene]
 
 
-_log_area, _log_peaks = FEATURES["log_area"], FEATURES["log_peaks"]
+_log_area, _log_peaks = FACTS["log_area"], FACTS["log_peaks"]
 
 TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     "log_peaks": _log_peaks,
@@ -326,7 +327,8 @@ class ShareModel:
         known = np.isfinite(logits).all(axis=1) & np.isfinite(p_blended)
         p_n = np.full(logits.shape, np.nan)
         p = np.asarray(p_blended, dtype=np.float64)[known, None]
-        p_n[known] = np.hstack([(1.0 - p) * softmax(logits[known, :2]), p * softmax(logits[known, 2:])])
+        rest, several = (softmax(logits[known, part], axis=1) for part in (slice(0, 2), slice(2, None)))
+        p_n[known] = np.hstack([(1.0 - p) * rest, p * several])
         return p_n
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,17 +32,15 @@ from lsst.pex.config import ChoiceField, registerConfigurable
 from .._package_format import array_to_bytes
 from ..calibration import CALIBRATION_METHODS, fit_calibration
 from ..features import FEATURE_NAMES, FEATURES_VERSION, measure_features
+from ..features.facts import FACTS_VERSION, measure_facts
 from ..footprints import DetectionResult
 from ..model_package import ModelPackage, ModelPackageError, RangeViolation
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples, SceneContext
-from ._facts import FEATURES_VERSION as FACTS_VERSION
-from ._facts import measure_facts
 from ._members import merge_flags, pack_members, unpack_members
 from ._stack import StackInputs, StackSettings, fit_stack, member_columns, predict_stack, validate_stack
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, classifier_registry, find_classifier
 from .fitting import FitOptions, LabelledSamples
-from .registry import classifier_registry, find_classifier
 
 _PRESENT = ("settings", "config", "columns", "prior", "calibration", "counts")
 """What of a package is the state of the model; the rest tells where it came from."""

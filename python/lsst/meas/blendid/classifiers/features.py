@@ -34,10 +34,8 @@ from ..features import (
 from ..labels import N_CLASSES
 from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
-from ._tree_tuning import tune_trees
-from .base import BlendClassifier, BlendClassifierConfig
-from .fitting import FitOptions, LabelledSamples, prior_correction
-from .registry import classifier_registry
+from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
+from .fitting import FitOptions, LabelledSamples, natural_factors
 from .trees import (
     TREE_ARRAYS,
     TreeSettings,
@@ -46,6 +44,7 @@ from .trees import (
     nested_probabilities,
     predict_trees,
     raw_scores,
+    tune_trees,
     validate_trees,
 )
 
@@ -221,23 +220,5 @@ def _undo_weights(
     """Take the probabilities of a fit with weights to the natural shares."""
     if weights is None:
         return trees
-    factors = _match_shares(raw_scores(trees, x), prior_correction(counts, weights), counts)
-    return trees | {"class_factors": factors}
-
-
-def _match_shares(scores: np.ndarray, factors: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Change factors on the odds of classes until the mean probabilities are the shares of the classes.
-
-    Bayes' theorem alone corrects a fit with weights only as far as the fit follows the data.
-    """
-    share = np.bincount(np.minimum(counts, N_CLASSES - 1), minlength=N_CLASSES) / counts.size
-    there = share > 0.0
-    factors = np.array(factors, dtype=np.float64)
-    for _ in range(200):
-        mean = nested_probabilities(scores, factors).mean(axis=0)
-        if np.abs(mean - share).max() < 1e-6:
-            break
-        factors[there] *= share[there] / mean[there]
-        # Only their ratios matter.
-        factors /= factors[there].max()
-    return factors
+    p_n = nested_probabilities(raw_scores(trees, x))
+    return trees | {"class_factors": natural_factors(p_n, counts, weights)}

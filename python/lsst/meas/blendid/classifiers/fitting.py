@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FitOptions", "LabelledSamples", "prior_correction")
+__all__ = ("FitOptions", "LabelledSamples", "natural_factors", "prior_correction")
 
 import dataclasses
 import math
@@ -23,6 +23,12 @@ import numpy as np
 
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
+
+_SHARE_ERROR = 1e-9
+"""Largest difference of a mean probability from the share of its class."""
+
+_MOST_STEPS = 200
+"""Steps after which a correction is as good as it gets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +235,26 @@ def prior_correction(counts: np.ndarray, weights: np.ndarray | None) -> np.ndarr
     if np.any((plain > 0.0) & ~(weighted > 0.0)):
         missing = ", ".join(map(str, np.flatnonzero((plain > 0.0) & ~(weighted > 0.0))))
         raise ValueError(f"all footprints with N = {missing} have weight 0; give some of them a weight")
-    there = plain > 0.0
+    known = plain > 0.0
     factors = np.ones(N_CLASSES)
-    factors[there] = plain[there] / plain.sum() / (weighted[there] / weighted.sum())
+    factors[known] = plain[known] / plain.sum() / (weighted[known] / weighted.sum())
+    return factors
+
+
+def natural_factors(p_n: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Factors on the odds of N, (5,), that take P(N) of a weighted fit, (n, 5), to the natural shares.
+
+    A fit without weights has mean probabilities that are the shares of the classes at its maximum; one with
+    weights has them after Bayes' theorem (`prior_correction`) only as far as its form is true.
+    """
+    share = np.bincount(np.minimum(counts, N_CLASSES - 1), minlength=N_CLASSES) / len(counts)
+    known, factors = share > 0.0, prior_correction(counts, weights)
+    for _ in range(_MOST_STEPS):
+        p = p_n * factors
+        mean = (p / p.sum(axis=1, keepdims=True)).mean(axis=0)
+        if np.abs(mean - share).max() < _SHARE_ERROR:
+            break
+        factors[known] *= share[known] / mean[known]
+        # Only their ratios matter.
+        factors /= factors[known].max()
     return factors

@@ -31,9 +31,8 @@ from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples
 from ._members import merge_flags, pack_members, unpack_members
-from .base import BlendClassifier, BlendClassifierConfig, split_probabilities
+from .base import BlendClassifier, BlendClassifierConfig, classifier_registry, split_probabilities
 from .fitting import FitOptions, LabelledSamples
-from .registry import classifier_registry
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,23 +16,23 @@ appended to the components.  scikit-learn fits; prediction is plain NumPy.
 
 from __future__ import annotations
 
-__all__ = ("FEATURES", "FEATURES_VERSION", "LogisticClassifier", "LogisticConfig", "LogisticSettings")
+__all__ = ("LogisticClassifier", "LogisticConfig", "LogisticSettings")
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from scipy.special import softmax
 
 from lsst.pex.config import registerConfigurable
 
 from ..cutouts import CutoutSettings
+from ..features.facts import FACT_NAMES, FACTS_VERSION, measure_facts
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..samples import FootprintSamples
-from ._facts import FEATURES, FEATURES_VERSION
-from ._logistic_fits import fit_centred, fit_forms, softmax, standardize
-from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig
-from .fitting import FitOptions, LabelledSamples, prior_correction
-from .registry import classifier_registry
+from ._logistic_fits import fit_centred, fit_forms, standardize
+from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, classifier_registry
+from .fitting import FitOptions, LabelledSamples, natural_factors
 
 
 class LogisticConfig(BlendClassifierConfig):
@@ -50,18 +50,9 @@ class LogisticSettings(ModelSettings):
     cutout: CutoutSettings = setting(CutoutSettings(), "How cutouts are made.")
     n_components: int = setting(16, "Number of principal components.", at_least=1)
     features: tuple[str, ...] = setting(
-        (
-            "log_area",
-            "log_area_detected",
-            "log_significance",
-            "log_second_significance",
-            "n_peaks",
-            "log_peaks",
-            "one_peak",
-            "sky_level",
-        ),
-        f"Numbers appended to the components; any of {', '.join(FEATURES)}.",
-        choices=FEATURES,
+        FACT_NAMES,
+        f"Numbers appended to the components; any of {', '.join(FACT_NAMES)}.",
+        choices=FACT_NAMES,
         unique=True,
     )
     regularization: float = setting(
@@ -91,7 +82,7 @@ class LogisticClassifier(BlendClassifier):
     SettingsClass: ClassVar[type[ModelSettings]] = LogisticSettings
     name: ClassVar[str] = "logistic"
     positive: ClassVar[tuple[str, ...]] = ("input_scale",)
-    inputs_version: ClassVar[int] = FEATURES_VERSION
+    inputs_version: ClassVar[int] = FACTS_VERSION
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         pixels, k = self.settings.cutout.size**2, self.settings.n_components
@@ -111,8 +102,8 @@ class LogisticClassifier(BlendClassifier):
 
     def _append_features(self, scores: np.ndarray, samples: FootprintSamples) -> np.ndarray:
         """Scores of the components and features side by side: float64 of shape (n, inputs)."""
-        columns = [FEATURES[name](samples) for name in self.settings.features]
-        return np.column_stack([np.asarray(scores, dtype=np.float64), *columns])
+        facts = measure_facts(samples, self.settings.features)
+        return np.column_stack([np.asarray(scores, dtype=np.float64), facts])
 
     def _fit(
         self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions
@@ -145,8 +136,8 @@ class LogisticClassifier(BlendClassifier):
             inputs = (inputs - center) / scale
             coefficients, intercepts = fit_forms(inputs, classes, self.settings.regularization, weights)
             if weights is not None:
-                intercepts = intercepts + np.log(prior_correction(classes, weights))
-                intercepts = _match_shares(inputs @ coefficients, intercepts, classes)
+                p_n = softmax(inputs @ coefficients + intercepts, axis=1)
+                intercepts = intercepts + np.log(natural_factors(p_n, classes, weights))
         use[use] = finite
         self._state = {
             "pixel_mean": mean,
@@ -184,8 +175,8 @@ class LogisticClassifier(BlendClassifier):
                 seed=options.seed,
             )
             if weights is not None:
-                intercepts = intercepts + np.log(prior_correction(classes, weights))
-                intercepts = _match_shares(inputs @ coefficients, intercepts, classes)
+                p_n = softmax(inputs @ coefficients + intercepts, axis=1)
+                intercepts = intercepts + np.log(natural_factors(p_n, classes, weights))
         options.say(f"logistic: {len(classes)} footprints, penalty {strength:g} towards the model")
         self._record_prior(train.counts[finite])
         self._state = old | {"coefficients": coefficients, "intercepts": intercepts}
@@ -219,24 +210,7 @@ class LogisticClassifier(BlendClassifier):
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         state = self._learned()
-        return softmax(self.inputs(samples) @ state["coefficients"] + state["intercepts"])
+        return softmax(self.inputs(samples) @ state["coefficients"] + state["intercepts"], axis=1)
 
     def find_flags(self, samples: FootprintSamples) -> dict[str, np.ndarray]:
         return super().find_flags(samples) | samples.cutout_flags(self.settings.cutout)
-
-
-def _match_shares(logits: np.ndarray, intercepts: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Shift intercepts until the mean probabilities are the shares of the classes.
-
-    A fit without weights has this property at its maximum; one with weights has
-    it only as far as its form is true, after the correction by Bayes' theorem.
-    """
-    share = np.bincount(classes, minlength=N_CLASSES) / len(classes)
-    there = share > 0.0
-    for _ in range(200):
-        mean = softmax(logits + intercepts).mean(axis=0)
-        if np.abs(mean - share).max() < 1e-9:
-            break
-        intercepts = intercepts.copy()
-        intercepts[there] += np.log(share[there] / mean[there])
-    return intercepts

@@ -59,9 +59,8 @@ from ._muygps_fit import (
 from ._muygps_inputs import InputMap
 from ._muygps_neighbors import NeighborIndex
 from ._muygps_posterior import MaternTable, find_posterior
-from .base import BlendClassifier, BlendClassifierConfig
+from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples
-from .registry import classifier_registry
 
 
 class MuyGpsConfig(BlendClassifierConfig):

@@ -35,8 +35,8 @@ from .._sep import (
 from ..footprints import DetectionResult
 from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples, SceneContext
-from ._count_table import CountTableClassifier, CountTableSettings
-from .registry import classifier_registry
+from .base import classifier_registry
+from .peaks import CountTableClassifier, CountTableSettings
 
 _SUB_OBJECTS = 1 << 16
 """At a low threshold whole groups of galaxies are one object at first, which has many parts."""

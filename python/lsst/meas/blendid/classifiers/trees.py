@@ -5,6 +5,7 @@
 #
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
+
 """Gradient-boosted trees as plain arrays.
 
 scikit-learn's histogram gradient boosting fits them (Friedman 2001, Annals of Statistics 29, 1189; Ke et
@@ -29,6 +30,7 @@ __all__ = (
     "predict_binary",
     "predict_trees",
     "raw_scores",
+    "tune_trees",
     "validate_trees",
 )
 
@@ -40,6 +42,7 @@ import numpy as np
 
 from ..labels import N_CLASSES
 from ..model_settings import ModelSettings, setting
+from ._logistic_fits import fit_line
 from ._tree_scores import (
     BLENDED,
     EMPTY,
@@ -53,6 +56,9 @@ from ._tree_scores import (
     raw_scores,
     validate_trees,
 )
+
+_BITS = 12
+"""Binary digits that features are rounded to before trees are fitted: sixteen times as fine as the bins."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +83,6 @@ class TreeSettings(ModelSettings):
 
 type _Trees = list[tuple[int, np.ndarray]]
 """Score that a tree adds to, and its nodes as scikit-learn has them."""
-
-
-_BITS = 12
-"""Binary digits that features are rounded to before trees are fitted: sixteen times as fine as the bins."""
 
 
 def _rounded(x: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -406,3 +408,68 @@ def average_trees(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndar
     joined["tree_start"] = np.concatenate([*starts, sizes[-1:]]).astype(np.int64)
     joined["baseline"] = np.mean([member["baseline"] for member in members], axis=0)
     return members[0] | joined
+
+
+def _fold_factors(arrays: dict[str, np.ndarray], x: np.ndarray) -> dict[str, np.ndarray]:
+    """Move factors on the odds of classes into the baseline, so that tuning starts from their probabilities.
+
+    What they do to the logit of being blended differs a little from footprint to footprint; this takes
+    the mean.
+    """
+    factors = arrays["class_factors"]
+    if np.all(factors == 1.0):
+        return arrays
+    scores = raw_scores(arrays, x)
+    blended = np.clip(nested_probabilities(scores, factors)[:, 2:].sum(axis=1), 1e-12, 1.0 - 1e-12)
+    baseline = np.array(arrays["baseline"], dtype=np.float64)
+    baseline[BLENDED] += np.mean(np.log(blended / (1.0 - blended)) - scores[:, BLENDED])
+    baseline[EMPTY] += np.log(factors[0] / factors[1])
+    baseline[SEVERAL:] += np.log(factors[2:])
+    return arrays | {"baseline": baseline, "class_factors": np.ones_like(factors)}
+
+
+def tune_trees(
+    arrays: dict[str, np.ndarray],
+    x: np.ndarray,
+    classes: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Move the scores of trees to other footprints.
+
+    The logit of being blended gets a slope and a shift, that of being empty a shift; how many galaxies are in
+    a blend stays.  Priors keep both near 1 and 0, so that a handful of labels does no harm.
+
+    Parameters
+    ----------
+    arrays
+        Trees to start from.
+    x : `numpy.ndarray`, shape (n, features), float32
+        Features of the new footprints.
+    classes : `numpy.ndarray`, shape (n,), int
+        Numbers of galaxies in them.
+    weights : `numpy.ndarray`, shape (n,), optional
+        Weights.
+
+    Returns
+    -------
+    arrays
+        Trees with other leaves and another baseline, without factors on the odds of classes.
+    """
+    arrays = _fold_factors(arrays, x)
+    scores = raw_scores(arrays, x)
+    classes = np.minimum(classes, N_CLASSES - 1)
+    weights = np.ones(classes.size) if weights is None else np.asarray(weights, dtype=np.float64)
+    slope, shift = fit_line(scores[:, BLENDED], (classes > 1).astype(float), weights, with_slope=True)
+    rest = classes < 2
+    _, shift_empty = fit_line(
+        scores[rest, EMPTY], (classes[rest] == 0).astype(float), weights[rest], with_slope=False
+    )
+    baseline = np.array(arrays["baseline"], dtype=np.float64)
+    baseline[BLENDED] = slope * baseline[BLENDED] + shift
+    baseline[EMPTY] += shift_empty
+    score = np.repeat(arrays["tree_score"], np.diff(arrays["tree_start"]))
+    chosen = (arrays["node_feature"] < 0) & (score == BLENDED)
+    value = np.array(arrays["node_value"], dtype=np.float32)
+    value[chosen] *= np.float32(slope)
+    return arrays | {"node_value": value, "baseline": baseline}

@@ -33,11 +33,17 @@ __all__ = (
     "tilt_probabilities",
 )
 
-from .base import BlendLocalizer, BlendLocalizerConfig, Positions
+from .base import (
+    ENTRY_POINT_GROUP,
+    BlendLocalizer,
+    BlendLocalizerConfig,
+    Positions,
+    find_localizer,
+    localizer_registry,
+)
 from .centers import CentersLocalizer, CentersLocalizerConfig, CentersLocalizerSettings
 from .consistency import expected_counts, several_mean, tilt_probabilities
 from .locating import locate_peaks, merge_peaks
 from .objects import OBJECT_COLUMNS
 from .peaks import PeaksLocalizer, PeaksLocalizerConfig
-from .registry import ENTRY_POINT_GROUP, find_localizer, localizer_registry
 from .regression import RegressionLocalizer, RegressionLocalizerConfig, RegressionLocalizerSettings

@@ -15,7 +15,15 @@ is there.  Packages can add their own: a subclass of `BlendLocalizer` behind an 
 
 from __future__ import annotations
 
-__all__ = ("BlendLocalizer", "BlendLocalizerConfig", "BlendLocalizerSettings", "Positions")
+__all__ = (
+    "ENTRY_POINT_GROUP",
+    "localizer_registry",
+    "find_localizer",
+    "BlendLocalizer",
+    "BlendLocalizerConfig",
+    "BlendLocalizerSettings",
+    "Positions",
+)
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -28,6 +36,7 @@ from lsst.pex.config import Field, RangeField
 
 from ..classifiers import FitOptions, LabelledSamples
 from ..model_settings import ModelSettings, setting
+from ..plugin_registry import PluginRegistry
 from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
 
@@ -194,3 +203,19 @@ class BlendLocalizer(TrainedPlugin, ABC):
             Mean of N given N >= 4.  Here that of independent peaks.
         """
         return mean
+
+
+ENTRY_POINT_GROUP = "lsst.meas.blendid.localizers"
+"""Entry-point group of localisers; the name of an entry point is that of the localiser, its object
+a subclass of `BlendLocalizer`."""
+
+localizer_registry: PluginRegistry[BlendLocalizer] = PluginRegistry(
+    "localizer",
+    BlendLocalizer,  # type: ignore[type-abstract]
+    BlendLocalizerConfig,
+    ENTRY_POINT_GROUP,
+)
+"""Localisers that tell where objects are, by name."""
+
+find_localizer = localizer_registry.find
+"""Find the localiser that a model is one of (`.plugin_registry.PluginRegistry.find`)."""

@@ -26,9 +26,8 @@ from ..classifiers import CentersClassifier
 from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
-from .base import BlendLocalizerConfig
+from .base import BlendLocalizerConfig, localizer_registry
 from .object_localizer import ObjectLocalizer, ObjectLocalizerSettings
-from .registry import localizer_registry
 
 
 class CentersLocalizerConfig(BlendLocalizerConfig):

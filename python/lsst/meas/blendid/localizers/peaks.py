@@ -23,9 +23,8 @@ from lsst.pex.config import registerConfigurable
 
 from ..centers import CONTEXT_NAMES
 from ..samples import FootprintSamples
-from .base import BlendLocalizerConfig
+from .base import BlendLocalizerConfig, localizer_registry
 from .object_localizer import ObjectLocalizer
-from .registry import localizer_registry
 
 
 class PeaksLocalizerConfig(BlendLocalizerConfig):

@@ -33,9 +33,8 @@ from ..classifiers import FitOptions, LabelledSamples, LogisticClassifier
 from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
-from .base import BlendLocalizerConfig
+from .base import BlendLocalizerConfig, localizer_registry
 from .object_localizer import ObjectLocalizer, ObjectLocalizerSettings
-from .registry import localizer_registry
 
 _MOST = 3
 """Most objects whose coordinates are regressed."""

@@ -21,7 +21,6 @@ __all__ = (
     "set_arrays",
 )
 
-from ._backend import MissingKerasError, import_keras
+from .backend import MissingKerasError, get_arrays, import_keras, read_variable, set_arrays
 from .checkpoint import CheckpointError
 from .loop import TrainingError, fit_network
-from .weights import get_arrays, read_variable, set_arrays

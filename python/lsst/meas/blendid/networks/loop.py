@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from .backend import read_variable
 from .checkpoint import Checkpoint, read_checkpoint, require_shapes, restore, write_checkpoint
-from .weights import read_variable
 
 
 class TrainingError(ArithmeticError):

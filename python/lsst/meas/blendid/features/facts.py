@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("FACT_NAMES", "FEATURES", "FEATURES_VERSION", "measure_facts")
+__all__ = ("FACT_NAMES", "FACTS", "FACTS_VERSION", "measure_facts")
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ import numpy as np
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
 
-FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
+FACTS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     # Areas in units of the PSF's, so that another seeing shifts them less.
     "log_area": lambda s: np.log10(np.maximum(s.area, 1.0) / np.square(s.psf_sigma)),
     "log_area_detected": lambda s: np.log10(np.maximum(s.area_detected, 1.0) / np.square(s.psf_sigma)),
@@ -34,15 +34,15 @@ FEATURES: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
 }
 """Numbers of each footprint, of shape (n,)."""
 
-FACT_NAMES: tuple[str, ...] = tuple(FEATURES)
+FACT_NAMES: tuple[str, ...] = tuple(FACTS)
 """All of them."""
 
-FEATURES_VERSION = 2
-"""Counted up whenever one of `FEATURES` changes its meaning: a model fits one
+FACTS_VERSION = 2
+"""Counted up whenever one of `FACTS` changes its meaning: a model fits one
 version only."""
 
 
 def measure_facts(samples: FootprintSamples, names: Sequence[str] = FACT_NAMES) -> np.ndarray:
-    """Put `FEATURES` of n footprints side by side, float64 of shape (n, names)."""
-    columns = [FEATURES[name](samples) for name in names]
+    """Put `FACTS` of n footprints side by side, float64 of shape (n, names)."""
+    columns = [FACTS[name](samples) for name in names]
     return np.column_stack([np.zeros((len(samples), 0)), *columns])
