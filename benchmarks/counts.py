@@ -89,7 +89,7 @@ def unfitted() -> dict[str, BlendClassifier]:
     ):
         models[f"{name}, direct"] = classifier_registry[name](settings=settings)
         models[f"{name}, hierarchy"] = HierarchyClassifier(
-            settings=HierarchySettings(member=name), member_settings=settings
+            settings=HierarchySettings(member=name, member_settings=settings)
         )
     return models
 

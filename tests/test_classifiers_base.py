@@ -187,7 +187,7 @@ def test_packages_of_format_1_are_read(name: str) -> None:
 def test_settings_of_another_release_are_named(change: dict[str, object], match: str) -> None:
     package = make_fitted("logistic")[0].to_package("m")
     package.metadata["settings"] |= change
-    with pytest.raises(ModelPackageError, match=f"{match}.*Upgrade lsst-meas-blendid or train it anew"):
+    with pytest.raises(ModelPackageError, match=f"{match}.*Upgrade lsst-meas-blendid or the plugin"):
         LogisticClassifier.from_package(package)
 
 
@@ -239,6 +239,33 @@ def test_unusable_arrays_are_refused(name: str) -> None:
     )
     with pytest.raises(ModelPackageError, match="unusable arrays"):
         type(classifier).from_package(cut)
+
+
+def test_columns_of_a_newer_release_are_named() -> None:
+    package = make_fitted("peaks")[0].to_package("m")
+    package.metadata["columns"] = {"facts": ["log_areas"]}
+    match = r"no column 'log_areas' of facts \(did you mean 'log_area'\?\)\. Upgrade lsst-meas-blendid"
+    with pytest.raises(ModelPackageError, match=match):
+        PeaksClassifier.from_package(package)
+
+
+@pytest.mark.parametrize("name", ["peaks", "logistic"])
+def test_a_fit_that_fails_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, samples, counts = make_fitted(name)
+    classifier.fit_counts(LabelledSamples(samples=samples, counts=counts))
+    classifier.fit_calibration(samples, np.minimum(counts, 1) + (counts > 2))
+    before, package = classifier.probabilities(samples), classifier.to_package("m").to_bytes()
+
+    def fail(counts: np.ndarray) -> None:
+        raise MemoryError
+
+    # The last step of a fit.
+    monkeypatch.setattr(classifier, "_record_prior", fail)
+    half = LabelledSamples(samples=samples, counts=counts).select(np.arange(len(counts)) % 2 == 0)
+    with pytest.raises(MemoryError):
+        classifier.fit(half)
+    np.testing.assert_array_equal(classifier.probabilities(samples), before)
+    assert classifier.to_package("m").to_bytes() == package
 
 
 def test_flag_outside_the_trained_range() -> None:

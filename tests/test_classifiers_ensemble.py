@@ -21,10 +21,12 @@ import pytest
 from lsst.meas.blendid.classifiers import (
     BlendClassifier,
     EnsembleClassifier,
+    EnsembleConfig,
     EnsembleSettings,
     LabelledSamples,
     LogisticClassifier,
     PeaksClassifier,
+    PeaksConfig,
     _stack,
     split_probabilities,
 )
@@ -412,6 +414,38 @@ def test_descriptions_of_members_are_used() -> None:
     classifier.fit(LabelledSamples(samples=samples, counts=counts))
     p, _ = split_probabilities(classifier.probabilities(samples))
     assert score(p, counts).balanced_accuracy > 0.99
+
+
+class AroundConfig(PeaksConfig):
+    """Config of a classifier that looks at turned images."""
+
+    views = EnsembleConfig.views
+
+
+class AroundClassifier(PeaksClassifier):
+    """Has views."""
+
+    ConfigClass = AroundConfig
+
+
+def test_members_have_the_views_of_the_ensemble() -> None:
+    """Whether they were given or read, so that the stackers see in use what they were fitted to."""
+    members = make_members()
+    around = AroundClassifier(package=members["peaks"].to_package())
+    config = EnsembleConfig()
+    config.views = 4
+    classifier = EnsembleClassifier(config, settings=make_settings(), members=members | {"peaks": around})
+    assert classifier.members["peaks"].config.views == 4
+    assert around.config.views == 1
+    samples, _ = make_scenes(1)
+    np.testing.assert_array_equal(classifier.members["peaks"].predict(samples), around.predict(samples))
+
+
+def test_unknown_members_are_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"^members: unknown classifier 'centres' \(did you mean 'centers'"
+    ):
+        EnsembleSettings(members=("centres", "features"))
 
 
 def test_fine_tuning_calibrates_anew(fitted: EnsembleClassifier) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from lsst.meas.blendid.classifiers import (
 )
 from lsst.meas.blendid.classifiers.hierarchy import QUESTIONS, combine_answers
 from lsst.meas.blendid.classifiers.trees import TreeSettings
+from lsst.meas.blendid.cutouts import CutoutSettings
 from lsst.meas.blendid.features import REFERENCE_FEATURES
 from lsst.meas.blendid.model_package import ModelPackage, ModelPackageError
 from lsst.meas.blendid.model_settings import ModelSettings, SettingsError
@@ -95,7 +97,7 @@ def make_labelled(n_side: int, *, seed: int = 0) -> LabelledSamples:
 
 
 def make_untrained(member: str = "logistic", member_settings: ModelSettings = MEMBER) -> HierarchyClassifier:
-    return HierarchyClassifier(settings=HierarchySettings(member=member), member_settings=member_settings)
+    return HierarchyClassifier(settings=HierarchySettings(member=member, member_settings=member_settings))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,35 @@ def test_package_holds_the_members(fitted: HierarchyClassifier, data: LabelledSa
     package.metadata["members"] = {"several": fitted.to_package().metadata}
     with pytest.raises(ModelPackageError, match="lacks member 'several'"):
         HierarchyClassifier.from_package(package)
+
+
+def test_a_model_is_prepared_as_its_members_were(data: LabelledSamples) -> None:
+    """Its settings are those of the members, so that a copy without any computes what they need of pixels."""
+    settings = LogisticSettings(n_components=6, cutout=CutoutSettings(size=15))
+    classifier = make_untrained(member_settings=settings)
+    classifier.fit(data)
+    package = ModelPackage.from_bytes(classifier.to_package("toy").to_bytes())
+    again = HierarchyClassifier.settings_from_package(package)
+    assert again.member_settings == settings
+    samples, _ = make_samples(6, seed=9)
+    expected = classifier.predict(samples)
+    samples, _ = make_samples(6, seed=9)
+    assert HierarchyClassifier(settings=again).prepare(samples)
+    bare = samples.without_images()
+    np.testing.assert_array_equal(HierarchyClassifier.from_package(package).predict(bare), expected)
+
+
+def test_fine_tuning_needs_nothing_of_the_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keras", None)
+    classifier = HierarchyClassifier(settings=HierarchySettings(member="cnn"))
+    with pytest.raises(ImportError):
+        classifier.check_fit()
+    classifier.check_fit(goes_on=True)
+
+
+def test_settings_of_another_member_are_refused() -> None:
+    with pytest.raises(SettingsError, match="^member_settings are no MuyGpsSettings"):
+        HierarchySettings(member="muygps", member_settings=LogisticSettings())
 
 
 def test_questions_with_few_answers_get_their_share(data: LabelledSamples) -> None:
@@ -210,7 +241,7 @@ def test_fine_tuning_calibrates_anew(fitted: HierarchyClassifier, data: Labelled
 @pytest.mark.parametrize(
     ("member", "match"),
     [
-        ("nothing", "^member: there is no classifier 'nothing'"),
+        ("logistics", "^member: unknown classifier .logistics. .did you mean .logistic."),
         ("hierarchy", "does not learn from labels"),
         ("ensemble", "does not learn from labels"),
         ("centers", "does not learn from labels"),

@@ -192,6 +192,7 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "--from", "peaks-i-1"), 2, "is a model of the classifier 'peaks', not 'logistic'"),
         (("--from", "peaks-i-1"), 2, "--from and --out"),
         ((*BASE, "--config-option", "nonsense=1"), 2, "'nonsense=1': settings of a classifier are given by"),
+        ((*BASE, "-c", "nComponents=5"), 2, "are given by --set n_components=5"),
         (
             ("--classifier", "features", "--out", "m.blendid", "-c", "iterations=100"),
             2,

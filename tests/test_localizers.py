@@ -225,7 +225,9 @@ def test_map_of_another_model_is_refused(tmp_path, monkeypatch: pytest.MonkeyPat
     config = CentersLocalizerConfig()
     package = ModelPackage.read(config.modelPackage)
     other = ModelPackage(package.classifier, package.metadata | {"map": "0" * 32}, package.arrays)
-    with pytest.raises(ModelPackageError, match="trained with the map of another model than 'centers-i-1'"):
+    # Another model of the map is the remedy, and not another fit.
+    match = "^model 'centers-localizer-i-1' was trained with the map .* 'centers-i-1'; name that one in map"
+    with pytest.raises(ModelPackageError, match=match):
         CentersLocalizer(config, package=other)
     config.mapPackage = "peaks-i-1"
     with pytest.raises(ModelPackageError, match="is a model of classifier 'peaks'; name one"):

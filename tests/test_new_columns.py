@@ -73,7 +73,7 @@ def main(path: str) -> None:
     for names, new in (
         (CENTER_COLUMNS, "center_new"),
         (CONTEXT_NAMES, "new_of_image"),
-        (SCALAR_NAMES, "new_of_footprint"),
+        (SCALAR_NAMES, "new_fact"),
         (FACT_NAMES, "new_fact"),
         (tuple(TAIL_COLUMNS), "new_of_tail"),
         (OBJECT_COLUMNS, "is_new"),

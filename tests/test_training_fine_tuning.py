@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from lsst.meas.blendid.classifiers import (
+    EnsembleClassifier,
     FitOptions,
     LabelledSamples,
     LogisticClassifier,
@@ -42,6 +43,7 @@ from lsst.meas.blendid.training import (
     settings_of_model,
     train_classifier,
 )
+from lsst.meas.blendid.training.fine_tuning import check_tunable
 from lsst.meas.blendid.training.label_tables import UNKNOWN, describe_rows, explain_losses, match_labels
 from lsst.meas.blendid.training.log import find_versions
 from lsst.meas.blendid.training.validation import split_halves, validate
@@ -360,3 +362,14 @@ def test_settings_of_the_training_may_differ_from_those_of_the_start(monkeypatch
     assert tuned.calibration is None and tuned.package is None
     with pytest.raises(ModelPackageError, match=r"^width: other settings .* none, only steps, can be set"):
         fine_tune(start, few, settings=_Settings(width=5))
+
+
+def test_a_trained_ensemble_has_its_members() -> None:
+    """Others, which no package keeps the names of, are refused."""
+    start = ModelPackage.read("ensemble-i-1")
+    settings = EnsembleClassifier.settings_from_package(start)
+    assert check_tunable(start, settings) == settings
+    with pytest.raises(
+        ModelPackageError, match="^member_packages: other settings than those that .*ensemble-i-1"
+    ):
+        check_tunable(start, dataclasses.replace(settings, member_packages=("centers-i-1", "features-i-1")))

@@ -25,6 +25,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from ._suggest import did_you_mean
 
 _NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
@@ -173,10 +175,32 @@ class ModelSettings:
         """
         values: dict[str, Any] = {}
         for key, value in config.items():
-            name = cls.old_names.get(key, re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower())
+            name = cls._present_name(key)
             if name is not None:
                 _put(values, name, value)
         return cls.from_dict(values)
+
+    @classmethod
+    def _present_name(cls, key: str) -> str | None:
+        """Name of what was a field of a config, which there need not be; `None` for one that is gone."""
+        return cls.old_names.get(key, re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower())
+
+    @classmethod
+    def find_renamed(cls, key: str) -> str | None:
+        """Find the setting that was the field of a config once.
+
+        Parameters
+        ----------
+        key
+            Name of the field as pex_config had it, ``cutout.zeroOutside`` for one.
+
+        Returns
+        -------
+        name
+            Name of the setting; `None` if there is none.
+        """
+        name = cls._present_name(key)
+        return name if name in {known for known, _, _ in list_settings(cls)} else None
 
     def with_options(self, options: Sequence[str]) -> Self:
         """Change settings as the command line does.
@@ -204,6 +228,10 @@ class ModelSettings:
             name, separator, text = option.partition("=")
             if not separator:
                 raise SettingsError(f"setting {_shorten(option)} is not NAME=VALUE")
+            if group := [one for one in known if one.startswith(f"{name}.")]:
+                raise SettingsError(
+                    f"{name} is a group of settings, which are {', '.join(group)}: give one of these"
+                )
             if name not in known:
                 raise SettingsError(_unknown(name, known))
             _put(values, name, _parse(name, text, known[name]))
@@ -229,7 +257,7 @@ class ModelSettings:
 
 
 def list_settings(cls: type[ModelSettings]) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
-    """List the settings that there are.
+    """List the settings that there are, but for those that only a Python program gives.
 
     Parameters
     ----------
@@ -248,6 +276,9 @@ def list_settings(cls: type[ModelSettings]) -> Iterator[tuple[str, Any, dataclas
     types = _find_types(cls)
     for field in dataclasses.fields(cls):
         kind = types[field.name]
+        if field.default is None:
+            # One that only a Python program gives has no text.
+            continue
         if isinstance(field.default, ModelSettings):
             # Defaults of a group may be others than those of its class.
             for name, inner, one in list_settings(type(field.default)):
@@ -294,19 +325,27 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 
+def _name_of(kind: Any) -> str:
+    """Name of a type, such as ``ModelSettings | None``."""
+    return getattr(kind, "__name__", str(kind))
+
+
 def _convert(name: str, value: Any, kind: Any) -> Any:
     """Give a value its type, or refuse it."""
+    if isinstance(value, np.generic):
+        # A NumPy scalar is as good as the number of Python.
+        value = value.item()
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise SettingsError(f"{name} is {_shorten(value)}, not a list")
         return tuple(_convert(name, one, typing.get_args(kind)[0]) for one in value)
     if isinstance(value, bool) is not (kind is bool):
-        raise SettingsError(f"{name} is {_shorten(value)}, not {_NAMES.get(kind, kind.__name__)}")
+        raise SettingsError(f"{name} is {_shorten(value)}, not {_NAMES.get(kind) or _name_of(kind)}")
     if kind is float and isinstance(value, int):
         # An integer may be too large for it.
         value = float(value) if abs(value) < 10**300 else math.inf
     if not isinstance(value, kind):
-        raise SettingsError(f"{name} is {_shorten(value)}, not {_NAMES.get(kind, kind.__name__)}")
+        raise SettingsError(f"{name} is {_shorten(value)}, not {_NAMES.get(kind) or _name_of(kind)}")
     return value
 
 

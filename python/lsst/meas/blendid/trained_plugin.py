@@ -10,9 +10,10 @@
 
 from __future__ import annotations
 
-__all__ = ("TrainedPlugin", "TrainedPluginConfig")
+__all__ = ("TrainedPlugin", "TrainedPluginConfig", "UnknownColumnError")
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -28,6 +29,10 @@ from .samples import FootprintSamples, SceneContext
 
 if TYPE_CHECKING:
     from .footprints import DetectionResult
+
+
+class UnknownColumnError(ValueError):
+    """A model looks at a column that this release does not have: a newer one made it."""
 
 
 class TrainedPluginConfig(Config):
@@ -120,7 +125,8 @@ class TrainedPlugin:
         if package is not None:
             self._load(package)
 
-    def _load(self, package: ModelPackage) -> None:
+    def _check_package(self, package: ModelPackage) -> None:
+        """Refuse the model of another plugin, or of other inputs."""
         if (package.kind, package.classifier) != (self.kind, self.name):
             own = repr(self.name) if package.kind == self.kind else f"the {self.kind} {self.name!r}"
             raise ModelPackageError(
@@ -133,16 +139,38 @@ class TrainedPlugin:
                 f"{package.source} was trained on version {version} of the inputs of {self.name!r}, "
                 f"this release has version {self.inputs_version}: train it anew or use an older release"
             )
+
+    def _load(self, package: ModelPackage) -> None:
+        """Take what a package holds."""
+        self._check_package(package)
         self.settings = self.settings_from_package(package)
         self._prior = dict(package.metadata["prior"])
         try:
             self.columns = self._choose_columns(package.metadata.get("columns"))
             self._set_metadata(package.metadata)
             self._set_state(package.arrays)
+        except ModelPackageError:
+            # Of another model that this one needs, with its own remedy.
+            raise
+        except UnknownColumnError as err:
+            raise ModelPackageError(
+                f"{package.source}: {err}. Upgrade lsst-meas-blendid or train it anew"
+            ) from None
         except KeyError as err:
             raise ModelPackageError(f"{package.source} lacks array {err}; train it anew") from None
         except ValueError as err:
             raise ModelPackageError(f"{package.source} has unusable arrays ({err}); train it anew") from None
+
+    @contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """What fails within leaves everything as it was, calibration and learned arrays included."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
 
     def _choose_columns(self, named: object) -> dict[str, tuple[str, ...]]:
         """Columns that a package names.  One made before packages did looks at all that there were then."""
@@ -155,7 +183,7 @@ class TrainedPlugin:
                 raise ValueError(f"its columns of {group} are not a list of different names")
             if unknown := [str(name) for name in names if name not in self.known_columns[group]]:
                 near = did_you_mean(unknown[0], self.known_columns[group])
-                raise ValueError(f"this release has no column {shorten(unknown[0])} of {group}{near}")
+                raise UnknownColumnError(f"this release has no column {shorten(unknown[0])} of {group}{near}")
         return {group: tuple(named[group]) for group in self.known_columns}
 
     @classmethod
@@ -184,7 +212,7 @@ class TrainedPlugin:
         except SettingsError as err:
             raise ModelPackageError(
                 f"{package.source} has settings that {cls.__name__} does not: {err}. Upgrade "
-                "lsst-meas-blendid or train it anew"
+                "lsst-meas-blendid or the plugin that it comes from, or train it anew"
             ) from None
 
     def check_fit(self, *, goes_on: bool = False) -> None:

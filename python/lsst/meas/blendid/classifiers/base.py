@@ -213,10 +213,11 @@ class BlendClassifier(TrainedPlugin, ABC):
             Raised if the labels have one class only, or too few footprints are usable.
         """
         train.require_both()
-        self.calibration = self.tail_model = self.share_model = self.package = None
-        self.history = {}
-        used = self._fit(train, validation, FitOptions() if options is None else options)
-        self._record_prior(train.counts if used is None else train.counts[used])
+        with self._unchanged_on_error():
+            self.calibration = self.tail_model = self.share_model = self.package = None
+            self.history = {}
+            used = self._fit(train, validation, FitOptions() if options is None else options)
+            self._record_prior(train.counts if used is None else train.counts[used])
 
     @abstractmethod
     def _fit(
@@ -261,16 +262,11 @@ class BlendClassifier(TrainedPlugin, ABC):
         """
         self._learned()
         train.require_both()
-        before = self.history, self.calibration
-        self.history, self.calibration = {}, None
-        try:
+        with self._unchanged_on_error():
+            self.history, self.calibration = {}, None
             self._fine_tune(train, validation, FitOptions() if options is None else options)
-        except BaseException:
-            # The model stays what it was.
-            self.history, self.calibration = before
-            raise
-        # It is another model now.
-        self.package = None
+            # It is another model now.
+            self.package = None
 
     def _fine_tune(
         self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions

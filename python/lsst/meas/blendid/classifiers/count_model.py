@@ -29,6 +29,7 @@ from .._arrays import check_array
 from ..features.facts import FACTS
 from ..labels import N_CLASSES
 from ..samples import FootprintSamples
+from ..trained_plugin import UnknownColumnError
 from ._logistic_fits import fit_forms, standardize
 
 FIRST_OF_TAIL: int = N_CLASSES - 1
@@ -213,7 +214,9 @@ class TailModel:
         """
         columns = description.get("columns")
         if not isinstance(columns, list) or not columns or not set(map(str, columns)) <= set(TAIL_COLUMNS):
-            raise ValueError("the regression of the numbers looks at columns that this release does not have")
+            raise UnknownColumnError(
+                "the regression of the numbers looks at columns that this release does not have"
+            )
         k = len(columns)
         numbers = {
             name: _read_numbers(description, name, (k,)) for name in ("center", "scale", "low", "high")

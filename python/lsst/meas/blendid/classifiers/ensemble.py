@@ -18,6 +18,7 @@ from __future__ import annotations
 
 __all__ = ("EnsembleClassifier", "EnsembleConfig", "EnsembleSettings")
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -112,6 +113,9 @@ class EnsembleSettings(ModelSettings):
     def check(self) -> None:
         if "ensemble" in self.members:
             raise SettingsError("members: an ensemble cannot be a member of itself")
+        for name in self.members:
+            if name not in classifier_registry:
+                raise SettingsError(f"members: {classifier_registry.describe_unknown(name)}")
 
 
 @registerConfigurable("ensemble", classifier_registry)
@@ -123,7 +127,8 @@ class EnsembleClassifier(BlendClassifier):
     config, settings, package
         As of `BlendClassifier`.
     members
-        Trained members by name, for a fit; those of ``settings.member_packages`` if `None`.
+        Trained members by name, for a fit; those of ``settings.member_packages`` if `None`.  They average
+        over as many views as ``config.views`` says, whatever their own configs do.
 
     Raises
     ------
@@ -154,9 +159,10 @@ class EnsembleClassifier(BlendClassifier):
         self._layout = np.zeros(0, dtype=np.int64)
         super().__init__(config, settings=settings, package=package)
         if self.package is None:
-            own = self.settings
-            given = dict(members) if members is not None else self._read_members(own.member_packages)
-            self._members = {name: given[name] for name in own.members if name in given}
+            given = self._read_members(self.settings.member_packages) if members is None else members
+            self._members = {
+                name: self._with_views(given[name]) for name in self.settings.members if name in given
+            }
 
     def _read_members(self, packages: Sequence[str]) -> dict[str, BlendClassifier]:
         """Trained members from packages of their own."""
@@ -168,12 +174,17 @@ class EnsembleClassifier(BlendClassifier):
                     f"{package.source} is a model of classifier {package.classifier!r}, which is none of the "
                     f"members {', '.join(self.settings.members)}"
                 )
-            found[package.classifier] = self._make_member(package)
+            found[package.classifier] = find_classifier(package).from_package(package)
         return found
 
     def _make_member(self, package: ModelPackage) -> BlendClassifier:
-        member = find_classifier(package).from_package(package)
+        return self._with_views(find_classifier(package).from_package(package))
+
+    def _with_views(self, member: BlendClassifier) -> BlendClassifier:
+        """The same model with the views of the ensemble: what stackers learn from is what they will see."""
         if "views" in member.config.toDict():
+            member = copy.copy(member)
+            member.config = member.config.copy()
             member.config.views = self.config.views
         return member
 
@@ -202,16 +213,14 @@ class EnsembleClassifier(BlendClassifier):
             )
 
     def _load(self, package: ModelPackage) -> None:
+        self._check_package(package)
         self._members, self._digest = {}, None
-        for name, member in unpack_members(package, self._member_names(package)).items():
+        names = self.settings_from_package(package).members
+        for name, member in unpack_members(package, names).items():
             if member.classifier != name:
                 raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
             self._members[name] = self._make_member(member)
         super()._load(package)
-
-    def _member_names(self, package: ModelPackage) -> Sequence[str]:
-        """Names of the members of a model, before it is known to be one of an ensemble."""
-        return self.settings_from_package(package).members if package.classifier == self.name else ()
 
     def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
         package = super().to_package(name, **metadata)

@@ -106,16 +106,23 @@ class HierarchySettings(ModelSettings):
     """Settings of `HierarchyClassifier`."""
 
     member: str = setting("logistic", "Classifier that answers the questions, with its default settings.")
+    member_settings: ModelSettings | None = setting(
+        None,
+        "Other settings of it; only from Python.  A trained hierarchy has its members inside, and theirs.",
+        stored=False,
+    )
 
     def check(self) -> None:
         if self.member not in classifier_registry:
-            raise SettingsError(f"member: there is no classifier {self.member!r}")
+            raise SettingsError(f"member: {classifier_registry.describe_unknown(self.member)}")
         member = classifier_registry[self.member]
         if self.member in ("hierarchy", "ensemble") or member.needs_centers:
             raise SettingsError(
                 f"member: {self.member!r} does not learn from labels of footprints alone and cannot answer "
                 "questions about them; take one that does, such as 'muygps'"
             )
+        if self.member_settings is not None and type(self.member_settings) is not member.SettingsClass:
+            raise SettingsError(f"member_settings are no {member.SettingsClass.__name__}")
 
 
 @registerConfigurable("hierarchy", classifier_registry)
@@ -126,8 +133,6 @@ class HierarchyClassifier(BlendClassifier):
     ----------
     config, settings, package
         As of `BlendClassifier`.
-    member_settings
-        Settings of the members, for a fit; the default ones if `None`.
     """
 
     SettingsClass: ClassVar[type[ModelSettings]] = HierarchySettings
@@ -141,24 +146,33 @@ class HierarchyClassifier(BlendClassifier):
         *,
         settings: ModelSettings | None = None,
         package: ModelPackage | None = None,
-        member_settings: ModelSettings | None = None,
     ) -> None:
         self._members: dict[str, BlendClassifier] = {}
         self._shares: dict[str, float] = {}
         """Share of yes, for questions that no classifier could be taught."""
-        self._member_settings = member_settings
         super().__init__(config, settings=settings, package=package)
 
     def _new_member(self) -> BlendClassifier:
         cls = classifier_registry[self.settings.member]
-        return cls(settings=self._member_settings or cls.SettingsClass())
+        return cls(settings=self.settings.member_settings or cls.SettingsClass())
 
     def check_fit(self, *, goes_on: bool = False) -> None:
-        self._new_member().check_fit(goes_on=goes_on)
+        # Fine-tuning calibrates what the members say; none of them is fitted.
+        if not goes_on:
+            self._new_member().check_fit()
 
     def prepare(self, samples: FootprintSamples) -> bool:
-        members = list(self._members.values()) or [self._new_member()]
-        return all([member.prepare(samples) for member in members])
+        # All members have the same settings.
+        return self._new_member().prepare(samples)
+
+    @classmethod
+    def settings_from_package(cls, package: ModelPackage) -> HierarchySettings:
+        settings: HierarchySettings = super().settings_from_package(package)
+        first = unpack_members(package, ["several"])["several"]
+        if first.classifier != settings.member:
+            raise ModelPackageError(f"{package.source} lacks member 'several'; train it anew")
+        cls_of_member = classifier_registry[settings.member]
+        return dataclasses.replace(settings, member_settings=cls_of_member.settings_from_package(first))
 
     def _fit(self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions) -> None:
         # What depends on all footprints of an image has to be there before some are chosen.
@@ -199,6 +213,7 @@ class HierarchyClassifier(BlendClassifier):
         return merge_flags(flags, self._members["several"].find_flags(samples))
 
     def _load(self, package: ModelPackage) -> None:
+        self._check_package(package)
         packages = unpack_members(package, list(QUESTIONS), optional=True)
         # Members come before the rest is read: which questions have none tells what shares are there.
         member = self.settings_from_package(package).member

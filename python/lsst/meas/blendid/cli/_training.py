@@ -315,7 +315,7 @@ class ClassifierTraining(_Training):
         if not options:
             return
         name, _, value = options[0].partition("=")
-        now = self.cls.SettingsClass.old_names.get(name)
+        now = self.cls.SettingsClass.find_renamed(name)
         hint = f"--set {now}={value}" if now else "--set NAME=VALUE"
         raise MisuseError(
             f"config option {options[0]!r}: settings of a classifier are given by {hint}; --config-option is "

@@ -160,8 +160,9 @@ class BlendLocalizer(TrainedPlugin, ABC):
         """
         if train.centers is None:
             raise ValueError("the places of the galaxies are not known; give scenes with truth tables")
-        self.history, self.package = {}, None
-        self._fit(train, train.centers, FitOptions() if options is None else options)
+        with self._unchanged_on_error():
+            self.history, self.package = {}, None
+            self._fit(train, train.centers, FitOptions() if options is None else options)
 
     @abstractmethod
     def _fit(self, train: LabelledSamples, galaxies: Sequence[np.ndarray], options: FitOptions) -> None:

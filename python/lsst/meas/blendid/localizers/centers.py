@@ -108,7 +108,7 @@ class CentersLocalizer(ObjectLocalizer):
     def _set_metadata(self, metadata: dict[str, Any]) -> None:
         super()._set_metadata(metadata)
         if metadata.get("map") != self.network.digest:
-            raise ValueError(
-                f"it was trained with the map of another model than {self.config.mapPackage!r}; name that "
-                "one in mapPackage"
+            raise ModelPackageError(
+                f"model {metadata['name']!r} was trained with the map of another model than "
+                f"{self.config.mapPackage!r}; name that one in mapPackage"
             )

@@ -233,8 +233,8 @@ class RegressionLocalizer(ObjectLocalizer):
     def _set_metadata(self, metadata: dict[str, Any]) -> None:
         super()._set_metadata(metadata)
         if metadata.get("embedding") != self._digest():
-            raise ValueError(
-                "it was trained with the embedding of another model than "
+            raise ModelPackageError(
+                f"model {metadata['name']!r} was trained with the embedding of another model than "
                 f"{self.config.embeddingPackage!r}; name that one in embeddingPackage"
             )
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 __all__ = ("check_tunable", "fine_tune")
 
+import dataclasses
+
 from ..classifiers import BlendClassifier, FitOptions, find_classifier
 from ..model_package import ModelPackage, ModelPackageError
 from ..model_settings import ModelSettings
@@ -84,8 +86,10 @@ def check_tunable(start: ModelPackage, settings: ModelSettings) -> ModelSettings
         Raised if others of them differ from those of the model than may.
     """
     cls = find_classifier(start)
-    trained, wanted = cls.settings_from_package(start).to_dict(), settings.to_dict()
-    if different := [name for name in wanted if wanted[name] != trained[name] and name not in cls.tunable]:
+    trained = cls.settings_from_package(start)
+    # Also what a package does not keep, such as where the members of an ensemble lie.
+    names = [field.name for field in dataclasses.fields(settings) if field.name not in cls.tunable]
+    if different := [name for name in names if getattr(settings, name) != getattr(trained, name)]:
         free = f", only {', '.join(cls.tunable)}," if cls.tunable else ""
         raise ModelPackageError(
             f"{', '.join(different)}: other settings than those that {start.source} was trained with; of a "
