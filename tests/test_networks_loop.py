@@ -117,18 +117,6 @@ def test_loss_of_an_epoch_is_the_mean_of_its_batches(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(history["loss"], [np.mean(each[:3]), np.mean(each[3:])], rtol=1e-6)
 
 
-def test_train_step_of_the_caller_is_taken() -> None:
-    network = make_network()
-    seen = []
-
-    def step(batch: int) -> float:
-        seen.append(batch)
-        return 2.0 * batch
-
-    history = fit_network(network, lambda epoch: range(epoch, epoch + 3), epochs=2, train_step=step)
-    assert seen == [0, 1, 2, 1, 2, 3] and history == {"loss": [2.0, 4.0]}
-
-
 def test_learning_rate_is_that_of_the_epoch() -> None:
     network = make_network()
     seen = []

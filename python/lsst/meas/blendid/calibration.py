@@ -196,9 +196,7 @@ def _to_coefficients(method: str, parameters: tuple[float, ...]) -> np.ndarray:
     return np.array([1.0 / parameters[0]] if method == "temperature" else parameters)
 
 
-def fit_calibration(
-    p: np.ndarray, blended: np.ndarray, method: str = "beta", *, weights: np.ndarray | None = None
-) -> Calibration:
+def fit_calibration(p: np.ndarray, blended: np.ndarray, method: str = "beta") -> Calibration:
     """Fit a calibration by maximum likelihood (isotonic: by least squares, which is the same there).
 
     Parameters
@@ -209,33 +207,27 @@ def fit_calibration(
         Truth.
     method
         One of `CALIBRATION_METHODS`.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
 
     Returns
     -------
     calibration
-        The map; its ``blended_share`` is the weighted share of what it was fitted to.
+        The map; its ``blended_share`` is the share of what it was fitted to.
 
     Raises
     ------
     ValueError
-        Raised if there is no such method, lengths differ, a value is not a probability or not a
-        weight, or all footprints or none are blended.
+        Raised if there is no such method, lengths differ, a value is not a probability, or all
+        footprints or none are blended.
     """
     if method not in CALIBRATION_METHODS:
         raise ValueError(f"unknown calibration {method!r}; there are {', '.join(CALIBRATION_METHODS)}")
     p, blended = np.asarray(p, dtype=np.float64), np.asarray(blended, dtype=bool)
-    weights = np.ones(p.shape) if weights is None else np.asarray(weights, dtype=np.float64)
-    if p.ndim != 1 or p.shape != blended.shape or p.shape != weights.shape:
+    if p.ndim != 1 or p.shape != blended.shape:
         raise ValueError(
-            f"a calibration needs one probability, truth and weight per footprint, "
-            f"not {p.shape}, {blended.shape} and {weights.shape}"
+            f"a calibration needs one probability and truth per footprint, not {p.shape} and {blended.shape}"
         )
-    if not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
-        raise ValueError("weights of a calibration must be finite and not negative")
-    use = np.isfinite(p) & (weights > 0.0)
-    p, blended, weights = p[use], blended[use], weights[use]
+    use = np.isfinite(p)
+    p, blended = p[use], blended[use]
     if np.any((p < 0.0) | (p > 1.0)):
         raise ValueError("a calibration was given probabilities outside of [0, 1]")
     if blended.all() or not blended.any():
@@ -243,34 +235,32 @@ def fit_calibration(
             f"{np.count_nonzero(blended)} of the {len(p)} footprints to calibrate with are blended; "
             "both kinds are needed"
         )
-    share = round(float(weights @ blended / weights.sum()), 9)
-    parameters = _fit_isotonic if method == "isotonic" else _fit_logistic
-    return Calibration(method, parameters(p, blended, weights, method), share)
+    parameters = _fit_isotonic(p, blended) if method == "isotonic" else _fit_logistic(p, blended, method)
+    return Calibration(method, parameters, round(float(blended.mean()), 9))
 
 
-def _fit_isotonic(p: np.ndarray, blended: np.ndarray, weights: np.ndarray, _method: str) -> tuple[float, ...]:
+def _fit_isotonic(p: np.ndarray, blended: np.ndarray) -> tuple[float, ...]:
     from sklearn.isotonic import IsotonicRegression
 
     # The first and the last step are often all of one kind, which says no more than how few there are: by the
     # rule of succession of n footprints.
     edge = 1.0 / (len(p) + 2.0)
     regression = IsotonicRegression(y_min=edge, y_max=1.0 - edge)
-    regression.fit(p, blended.astype(np.float64), sample_weight=weights)
+    regression.fit(p, blended.astype(np.float64))
     knots = np.asarray(regression.X_thresholds_, dtype=np.float64)
     levels = np.asarray(regression.y_thresholds_, dtype=np.float64)
     return tuple(map(float, np.concatenate([knots, levels])))
 
 
-def _fit_logistic(p: np.ndarray, blended: np.ndarray, weights: np.ndarray, method: str) -> tuple[float, ...]:
+def _fit_logistic(p: np.ndarray, blended: np.ndarray, method: str) -> tuple[float, ...]:
     from scipy.optimize import minimize
 
-    terms, weights = _terms(p, method), weights / weights.sum()
-    sign = np.where(blended, 1.0, -1.0)
+    terms, sign = _terms(p, method), np.where(blended, 1.0, -1.0)
 
     def loss(coefficients: np.ndarray) -> tuple[float, np.ndarray]:
         margin = sign * (terms @ coefficients)
-        gradient = -terms.T @ (weights * sign * _logistic(-margin))
-        return float(weights @ np.logaddexp(0.0, -margin)), gradient
+        gradient = -terms.T @ (sign * _logistic(-margin)) / len(p)
+        return float(np.logaddexp(0.0, -margin).mean()), gradient
 
     start = {"temperature": [1.0], "platt": [1.0, 0.0], "beta": [1.0, 1.0, 0.0]}[method]
     n_slopes = 2 if method == "beta" else 1

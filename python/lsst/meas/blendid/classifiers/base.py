@@ -384,12 +384,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         return self.tail_model.mean(tail_inputs(samples, self.tail_model.columns))
 
     def fit_calibration(
-        self,
-        samples: FootprintSamples,
-        counts: np.ndarray,
-        *,
-        method: str = "beta",
-        weights: np.ndarray | None = None,
+        self, samples: FootprintSamples, counts: np.ndarray, *, method: str = "beta"
     ) -> Calibration:
         """Calibrate on footprints that nothing was learned from; a package takes the calibration along.
 
@@ -401,8 +396,6 @@ class BlendClassifier(TrainedPlugin, ABC):
             Number of galaxies in each.
         method
             One of `.calibration.CALIBRATION_METHODS`.
-        weights : `numpy.ndarray`, shape (n,), optional
-            Weights of the footprints.
 
         Returns
         -------
@@ -417,7 +410,7 @@ class BlendClassifier(TrainedPlugin, ABC):
             Raised if there is no such method, lengths differ, or all footprints or none are blended.
         """
         blended, _ = split_probabilities(self.predict(samples))
-        self.calibration = fit_calibration(blended, np.asarray(counts) > 1, method, weights=weights)
+        self.calibration = fit_calibration(blended, np.asarray(counts) > 1, method)
         return self.calibration
 
     def _natural_share(self) -> float | None:

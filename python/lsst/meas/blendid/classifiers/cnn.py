@@ -350,11 +350,8 @@ class CnnClassifier(BlendClassifier):
             report=options.report,
         )
         # What predicts is what a package keeps.
-        weights_now = get_arrays(model, half=training.storage == "float16")
-        self._take(
-            {"prior_factors": self._prior_factors, **self._scaling.to_arrays()}
-            | {_PREFIX + name: array for name, array in weights_now.items()}
-        )
+        weights_now = get_arrays(model, prefix=_PREFIX, half=training.storage == "float16")
+        self._take({"prior_factors": self._prior_factors, **self._scaling.to_arrays(), **weights_now})
         used = np.zeros(len(counts), dtype=bool)
         used[train] = True
         return used

@@ -41,6 +41,9 @@ _LEAST_TAIL = 50
 _PENALTY = 1e-3
 """L2 penalty of the Poisson regression, on standardised columns and the mean loss."""
 
+_REGULARIZATION = 0.03
+"""Inverse strength of the L2 penalty of the shares of N, on standardised inputs; many say the same."""
+
 _LEAST_MEAN = 1e-3
 """Mean of N - 4 if all have four."""
 
@@ -260,8 +263,6 @@ class ShareModel:
         inputs: np.ndarray,
         counts: np.ndarray,
         weights: np.ndarray | None = None,
-        *,
-        regularization: float = 0.03,
     ) -> Self | None:
         """Fit two logistic regressions, one to the blended footprints and one to the others.
 
@@ -273,8 +274,6 @@ class ShareModel:
             Numbers of galaxies.
         weights : `numpy.ndarray`, shape (n,), optional
             Weights.
-        regularization
-            Inverse strength of the L2 penalty, on standardised inputs; many say the same.
 
         Returns
         -------
@@ -298,7 +297,7 @@ class ShareModel:
         with threadpool_limits(limits=1):
             for rows, columns in ((~blended, slice(0, 2)), (blended, slice(2, None))):
                 own = None if weight is None else weight[rows]
-                slopes, constants = fit_forms(x[rows], classes[rows], regularization, own)
+                slopes, constants = fit_forms(x[rows], classes[rows], _REGULARIZATION, own)
                 coefficients[:-1, columns], coefficients[-1, columns] = slopes[:, columns], constants[columns]
         return cls(center, scale, coefficients)
 

@@ -34,7 +34,6 @@ def fit_network(
     validate: Callable[[], Mapping[str, float]] | None = None,
     monitor: str | None = None,
     patience: int | None = None,
-    train_step: Callable[[Any], float] | None = None,
     learning_rate: Callable[[int], float] | None = None,
     folder: Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -52,7 +51,7 @@ def fit_network(
         A compiled Keras model; any backend.
     batches
         Gives the batches of an epoch, counted from 0: tuples of inputs, targets and, if there are
-        any, weights of samples, or whatever ``train_step`` takes.
+        any, weights of samples.
     epochs
         Number of epochs at most.
     validate
@@ -62,8 +61,6 @@ def fit_network(
         where it was smallest; those of the last epoch if `None`.
     patience
         Stop after so many epochs that brought no smaller one; never if `None`.
-    train_step
-        Learns from a batch and returns its loss; ``model.train_on_batch`` if `None`.
     learning_rate
         Learning rate of an epoch; that of the optimiser if `None`.
     folder
@@ -108,7 +105,7 @@ def fit_network(
     while state.epoch < epochs and not _is_over(state, monitor, patience):
         if learning_rate is not None:
             model.optimizer.learning_rate = learning_rate(state.epoch)
-        numbers = {"loss": _run_epoch(model, batches(state.epoch), train_step)}
+        numbers = {"loss": _run_epoch(model, batches(state.epoch))}
         if not np.isfinite(numbers["loss"]):
             raise TrainingError(
                 f"the loss of epoch {state.epoch + 1} is {numbers['loss']}: "
@@ -142,12 +139,9 @@ def _is_over(state: Checkpoint, monitor: str | None, patience: int | None) -> bo
     return monitor is not None and patience is not None and state.epoch - state.best_epoch >= patience
 
 
-def _run_epoch(model: Any, batches: Iterable[Any], train_step: Callable[[Any], float] | None) -> float:
+def _run_epoch(model: Any, batches: Iterable[Any]) -> float:
     """Learn from the batches of an epoch; mean of their losses."""
-    if train_step is None:
-        losses = [float(model.train_on_batch(*batch, return_dict=True)["loss"]) for batch in batches]
-    else:
-        losses = [float(train_step(batch)) for batch in batches]
+    losses = [float(model.train_on_batch(*batch, return_dict=True)["loss"]) for batch in batches]
     if not losses:
         raise ValueError("an epoch has no batches: there is nothing to learn from")
     return float(np.mean(losses))
