@@ -196,11 +196,17 @@ def test_scenes_from_files(tmp_path: Path, labelled: LabelledScenes) -> None:
     rows = slice(*labelled.samples.offsets[:2])
     np.testing.assert_array_equal(found.counts, labelled.counts[rows])
     assert found.samples.contexts[0].band == "i" and found.samples.contexts[0].zero_point == 31.4
-    assert FileScene(image, truth, zero_point=27.5).load().context.zero_point == 27.5
+    scene = FileScene(image, truth, zero_point=27.5).load()
+    assert scene.context.zero_point == 27.5
+    # Its sky is known by its truth, so that draws of one are not taken for others.
+    assert scene.sky == SimulatedScene(size=(400, 400), seed=1).load().sky == "parametric-1"
     # Without S/N it is made from the fluxes and the sky noise.
     table = read_truth(truth)
     table.remove_column("snr")
     table.write(tmp_path / "b.ecsv")
+    table.meta.clear()
+    table.write(tmp_path / "d.ecsv")
+    assert FileScene(image, tmp_path / "d.ecsv").load().sky == str(image)
     again = label_scenes([FileScene(image, tmp_path / "b.ecsv")], [clipped_footprints()])
     assert np.mean(again.counts == found.counts) > 0.97
     table.remove_column("flux")

@@ -33,6 +33,7 @@ from ..labels import matched_snr
 from ..samples import SceneContext
 from .label_tables import as_numbers, check_rows, read_labels, read_table
 from .scenes import Scene
+from .simulated import name_sky
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -118,7 +119,8 @@ class FileScene:
             facts["truth"] = Path(self.truth).name
         return Scene(
             name=str(self.image),
-            sky=str(self.image),
+            # Draws and bands of one simulated sky are the same sky.
+            sky=name_sky(truth.meta) or str(self.image),
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,

@@ -6,7 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""A small file that stands for many simulated skies: what to draw, and the seed that draws it again."""
+"""Small files that stand for many simulated skies: what to draw, and the seed that draws it again."""
 
 from __future__ import annotations
 

@@ -15,15 +15,16 @@ __all__ = (
     "CoaddProperties",
     "DomainRanges",
     "SimulatedScene",
-    "randomized_scenes",
     "like_scenes",
     "measure_coadd",
+    "name_sky",
+    "randomized_scenes",
     "simulated_scenes",
 )
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,8 +132,7 @@ class SimulatedScene:
         coadd = simulated.coadd
         return Scene(
             name=f"{source}-{size_model}-{self.seed}",
-            # A parametric sky is another one for every seed.
-            sky=f"{source}-{self.seed}" if source == "parametric" else source,
+            sky=name_sky(simulated.truth.meta) or source,
             masked_image=coadd,
             psf=summarize_psf(coadd.psf, coadd.bbox),
             truth=simulated.truth,
@@ -147,6 +147,26 @@ class SimulatedScene:
             }
             | ({"settings": settings} if settings else {}),
         )
+
+
+def name_sky(meta: Mapping[str, Any]) -> str | None:
+    """Name the piece of sky that a simulated truth table is of, whatever sizes, noise and band it has.
+
+    Parameters
+    ----------
+    meta
+        Metadata of the table.
+
+    Returns
+    -------
+    sky
+        The name; `None` if the table was not simulated here.
+    """
+    if not {"source", "seed", "noise_seed"} <= set(meta):
+        return None
+    source = str(meta["source"])
+    # A parametric sky is another one for every seed.
+    return f"{source}-{meta['seed']}" if source == "parametric" else source
 
 
 def simulated_scenes(
