@@ -23,25 +23,9 @@ def check_array(
     positive: bool = False,
     missing: bool = False,
 ) -> None:
-    """Refuse an array of another shape or with numbers that make no sense.
+    """Raise a ValueError for an array of another shape, or with numbers that are not finite in float32.
 
-    Parameters
-    ----------
-    name
-        Name for the error.
-    array : `numpy.ndarray`
-        The array.
-    shape
-        What its shape has to be.
-    positive
-        All numbers have to be positive.
-    missing
-        Numbers may be NaN, which stands for one that is not there.
-
-    Raises
-    ------
-    ValueError
-        Raised if the shape is another one, or a number is not finite in single precision or not positive.
+    They have to be ``positive`` if asked; NaN may stand for a ``missing`` one.
     """
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, not {shape}")

@@ -45,36 +45,12 @@ LEAST_SHOWN = 0.1
 
 
 def are_shown(probability: Any, is_inferred: Any) -> Any:
-    """Tell which peaks are shown among many.
-
-    Parameters
-    ----------
-    probability : `numpy.ndarray`, shape (n,)
-        Probabilities that a galaxy is there; NaN where there is none.
-    is_inferred : `numpy.ndarray`, shape (n,), bool
-        Whether each peak was inferred.
-
-    Returns
-    -------
-    shown : `numpy.ndarray`, shape (n,), bool
-        All detected ones, and those inferred ones that are not too improbable.
-    """
+    """Tell which of n peaks are shown among many: detected ones, and likely enough inferred ones."""
     return ~is_inferred | (probability >= LEAST_SHOWN)
 
 
 def probability_color(probability: float) -> str:
-    """Give the colour of a probability.
-
-    Parameters
-    ----------
-    probability
-        Between 0 and 1, or NaN.
-
-    Returns
-    -------
-    color
-        As ``#rrggbb``.
-    """
+    """Give the colour of a probability, or of NaN, as ``#rrggbb``."""
     for (low, first), (high, second) in zip(PROBABILITY_STOPS, PROBABILITY_STOPS[1:], strict=False):
         if low <= probability <= high:
             part = (probability - low) / (high - low)

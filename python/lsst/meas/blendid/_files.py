@@ -24,25 +24,10 @@ from pathlib import Path
 def atomic_paths(paths: Sequence[str | os.PathLike[str]]) -> Iterator[tuple[Path, ...]]:
     """Write several files under temporary names and rename them together, all of them or none.
 
-    Parameters
-    ----------
-    paths
-        Files to write; those that exist are replaced.
-
-    Yields
-    ------
-    temporary
-        Where to write each, in a hidden folder beside it.  On success the
-        files are renamed; on failure they are removed, and what existed
-        before is left as it was, or put back where it was replaced already.
-        Only an end of the process between two renames leaves some new and
-        some old files.
-
-    Raises
-    ------
-    OSError
-        Raised if a file cannot be made or replaced; the error names the file
-        that was asked for.
+    Yields where to write each, in a hidden folder beside it.  On success the files are renamed; on failure
+    they are removed, and what existed before is left as it was, or put back where it was replaced already.
+    Only an end of the process between two renames leaves some new and some old files.  Raises an OSError
+    that names the file that cannot be made or replaced.
     """
     targets = [Path(path) for path in paths]
     with ExitStack() as stack:
@@ -87,34 +72,15 @@ def _put_back(old: Path, target: Path) -> None:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write one file under a temporary name and rename it when complete.
-
-    Parameters
-    ----------
-    path
-        As for `atomic_paths`.
-
-    Yields
-    ------
-    temporary
-        As for `atomic_paths`.
-    """
+    """Write one file under a temporary name, which is yielded, and rename it when complete."""
     with atomic_paths([path]) as (temporary,):
         yield temporary
 
 
 def irregular_kind(path: str | os.PathLike[str]) -> str | None:
-    """Tell whether a path is something that may be read without end, or waits for a writer.
+    """Tell whether a path may be read without end, or waits for a writer.
 
-    Parameters
-    ----------
-    path
-        The path.
-
-    Returns
-    -------
-    kind
-        ``"a device"``, ``"a pipe"`` or ``"a socket"``; `None` for files, folders and what does not exist.
+    ``"a device"``, ``"a pipe"`` or ``"a socket"``; `None` for files, folders and what does not exist.
     """
     try:
         mode = os.stat(path).st_mode

@@ -50,17 +50,9 @@ _V3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 
 
 def portable_target(features: str) -> str:
-    """Name the target that code is compiled for if other processors shall run it too.
+    """Name the processor, as LLVM does, that code is compiled for if others shall run it too.
 
-    Parameters
-    ----------
-    features
-        What this processor has, as LLVM tells it: ``+fma,-avx512f,…``.
-
-    Returns
-    -------
-    target
-        LLVM's name of a processor.
+    ``features`` is what this one has, as LLVM tells it: ``+fma,-avx512f,…``.
     """
     return "x86-64-v3" if {f"+{name}" for name in _V3} <= set(features.split(",")) else "generic"
 
@@ -119,20 +111,7 @@ class KernelCache:
         return str(named or beside)
 
     def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
-        """Find the code for types of arguments.
-
-        Parameters
-        ----------
-        sig
-            The types.
-        target_context
-            What numba compiles for.
-
-        Returns
-        -------
-        result
-            The code, ready to be called; None if there is none that fits.
-        """
+        """Find the code for types of arguments, ready to be called; `None` if there is none that fits."""
         if not self._enabled:
             return None
         target_context.refresh()
@@ -150,15 +129,7 @@ class KernelCache:
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep the code for types of arguments where that is possible.
-
-        Parameters
-        ----------
-        sig
-            The types.
-        data
-            The code.
-        """
+        """Keep the code for types of arguments where that is possible."""
         if not self._enabled or data.library.has_dynamic_globals:
             return
         target = data.codegen.magic_tuple()
@@ -242,18 +213,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def njit(**options: Any) -> Callable[[_Function], _Function]:
-    """Compile a function with `numba.njit`, cached where that is possible.
-
-    Parameters
-    ----------
-    **options
-        Options of `numba.njit` other than ``cache``.
-
-    Returns
-    -------
-    decorator
-        Decorator of a function.
-    """
+    """Compile a function with `numba.njit` and its options other than ``cache``, cached where possible."""
 
     def decorate(function: _Function) -> _Function:
         if not is_supported():

@@ -14,16 +14,5 @@ __all__ = ("pipeline_uri",)
 
 
 def pipeline_uri(name: str = "blendid.yaml") -> str:
-    """Name a pipeline as ``pipetask`` and ``bps`` find it wherever the package is installed.
-
-    Parameters
-    ----------
-    name
-        File name in ``pipelines/``.
-
-    Returns
-    -------
-    uri
-        What is given after ``-p``.
-    """
+    """Name a pipeline of ``pipelines/`` as ``pipetask`` and ``bps`` find it wherever the package is."""
     return f"resource://lsst.meas.blendid/pipelines/{name}"

@@ -37,33 +37,12 @@ class LostProcessError(RuntimeError):
 def map_in_order[Job, Result](
     function: Callable[[Job], Result], jobs: Sequence[Job], processes: int
 ) -> Iterator[Result]:
-    """Yield the results of jobs in the order of the jobs.
+    """Yield the results of jobs, done in several processes, in the order of the jobs; in this one for 1.
 
-    Parameters
-    ----------
-    function
-        Called with each job. It goes to each process once.
-    jobs
-        What to do.
-    processes
-        Number of processes; with 1 jobs are done in this one.
-
-    Yields
-    ------
-    result
-        Result of each job.
-
-    Raises
-    ------
-    LostProcessError
-        Raised if a process ends before its job is done, as when memory runs out.
-
-    Notes
-    -----
-    When the caller stops early, also by Ctrl-C, the other processes are stopped
-    in the middle of their jobs. They stop too when this process is killed. A new
-    process imports the main module of the program again, which must do nothing
-    by being imported, as with all of `multiprocessing`.
+    When the caller stops early, also by Ctrl-C, the other processes are stopped in the middle of their jobs.
+    They stop too when this process is killed.  A new process imports the main module of the program again,
+    which must do nothing by being imported, as with all of `multiprocessing`; the function goes to each once.
+    Raises `LostProcessError` if a process ends before its job is done, as when memory runs out.
     """
     if processes <= 1 or len(jobs) <= 1:
         for job in jobs:

@@ -39,18 +39,7 @@ class MissingSepError(ImportError):
 
 
 def import_sep() -> Any:
-    """Import SEP where it is needed.
-
-    Returns
-    -------
-    module
-        The module ``sep``.
-
-    Raises
-    ------
-    MissingSepError
-        Raised if it is not installed.
-    """
+    """Import SEP where it is needed, or raise `MissingSepError`."""
     try:
         import sep
     except ImportError as err:
@@ -72,35 +61,11 @@ def extract(
     pixels: int | None = None,
     segmentation: bool = False,
 ) -> Any:
-    """Run SEP's detection with multi-threshold deblending.
+    """Run SEP's detection with multi-threshold deblending on an image (ny, nx) without background.
 
-    Parameters
-    ----------
-    image : `numpy.ndarray`, shape (ny, nx)
-        Image without background.
-    threshold
-        Detection threshold per pixel, in units of the noise.
-    noise
-        Noise of a pixel, image units.
-    min_area
-        Least number of pixels.
-    levels, contrast
-        Number of deblending levels and least share of the flux for an object to be split.
-    sub_objects, pixels
-        Limits of SEP for this run: most objects that one may be split into, most pixels over the
-        threshold; those that are set if `None`.
-    segmentation
-        Whether to give the segmentation map, too.
-
-    Returns
-    -------
-    objects
-        SEP's table of objects; or that and the segmentation map.
-
-    Raises
-    ------
-    MissingSepError
-        Raised if SEP is not installed.
+    The threshold is in units of the noise; ``sub_objects`` and ``pixels`` are limits of SEP for this run:
+    most objects that one may be split into, most pixels over the threshold.  Gives SEP's table of objects,
+    with ``segmentation`` beside the segmentation map.
     """
     sep = import_sep()
     limits = sep.get_sub_object_limit(), sep.get_extract_pixstack()

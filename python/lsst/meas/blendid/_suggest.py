@@ -17,20 +17,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Suggest the name that is most like an unknown one.
-
-    Parameters
-    ----------
-    name
-        The unknown name.
-    known
-        Those that there are.
-
-    Returns
-    -------
-    hint
-        Text to put right behind the name in an error; empty if none is like it.
-    """
+    """Suggest the known name that is most like an unknown one, as the end of a message; empty if none is."""
     lower: dict[str, str] = {}
     for one in known:
         lower.setdefault(one.lower(), one)

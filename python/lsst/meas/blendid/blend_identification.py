@@ -424,13 +424,13 @@ class BlendIdentificationTask(PipelineTask):
             plugins[asked[-1]] = localizer
         outside: dict[str, TrainedPlugin] = {}
         for name, plugin in plugins.items():
-            own = plugin.find_flags(samples)
-            if own.get("outside_model_range", np.zeros(0, dtype=bool)).any():
+            found = plugin.find_flags(samples)
+            if found.get("outside_model_range", np.zeros(0, dtype=bool)).any():
                 outside[name] = plugin
             if name in asked:
                 if self._footprint_differences(plugin):
-                    own["outside_model_range"] = np.ones(len(samples), dtype=bool)
-                for key, values in own.items():
+                    found["outside_model_range"] = np.ones(len(samples), dtype=bool)
+                for key, values in found.items():
                     flags[key] = flags[key] | values if key in flags else values
         if outside:
             self.log.warning(

@@ -207,10 +207,10 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
             _require_models(f"localizer['{localizer}']", sources)
 
 
-def _list_sources(own: Any) -> dict[str, str]:
+def _list_sources(config: Any) -> dict[str, str]:
     """Models that the config of a classifier or localiser names, by field."""
-    by_band = {f"modelPackages['{band}']": source for band, source in own.modelPackages.items()}
-    named = {"modelPackage": own.modelPackage, **by_band}
+    by_band = {f"modelPackages['{band}']": source for band, source in config.modelPackages.items()}
+    named = {"modelPackage": config.modelPackage, **by_band}
     return {field: source for field, source in named.items() if source}
 
 

@@ -241,9 +241,9 @@ def cut_stamp(
     if variance is None:
         weights[inside] = use / detection.noise.sigma**2
     else:
-        own = np.asarray(variance, dtype=np.float32)[rows, columns]
-        use &= np.isfinite(own) & (own > 0.0)
-        weights[inside] = np.divide(1.0, own, out=np.zeros_like(own), where=use)
+        pixel_variance = np.asarray(variance, dtype=np.float32)[rows, columns]
+        use &= np.isfinite(pixel_variance) & (pixel_variance > 0.0)
+        weights[inside] = np.divide(1.0, pixel_variance, out=np.zeros_like(pixel_variance), where=use)
     return BlendStamp(image, weights, detection.psf.image.astype(np.float32), x0, y0)
 
 

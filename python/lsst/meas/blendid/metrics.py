@@ -313,18 +313,10 @@ class BlendScorer:
         self._one_ranking = _Ranking(p[self._one_peak], self._blended[self._one_peak])
 
     def __call__(self, weights: np.ndarray) -> dict[str, float]:
-        """Score.
+        """Score, with the number of times (n,) that each footprint counts; NaN where one kind is missing.
 
-        Parameters
-        ----------
-        weights : `numpy.ndarray`, shape (n,)
-            Number of times that each footprint counts, from 0.
-
-        Returns
-        -------
-        scores
-            By the names of `.evaluation.comparison.METRICS`; NaN where one kind is missing.  The
-            expected calibration error is not among them: a resample adds noise to it.
+        By the names of `.evaluation.comparison.METRICS`, but for the expected calibration error, to which a
+        resample adds noise.
         """
         w = weights[self._occupied]
         w_blended, w_single = w * self._truth, w * ~self._truth

@@ -212,12 +212,12 @@ def read_tables(directory: str | os.PathLike[str], stem: str, format: str | None
         if the three were not written together.
     """
     if format is None:
-        there = [known for known in TABLE_FORMATS if table_paths(directory, stem, known)[0].exists()]
-        if len(there) > 1:
+        existing = [known for known in TABLE_FORMATS if table_paths(directory, stem, known)[0].exists()]
+        if len(existing) > 1:
             raise ValueError(
-                f"tables {stem} are in {directory} as {' and as '.join(there)}; choose one with format="
+                f"tables {stem} are in {directory} as {' and as '.join(existing)}; choose one with format="
             )
-        format = there[0] if there else TABLE_FORMATS[0]
+        format = existing[0] if existing else TABLE_FORMATS[0]
     paths = table_paths(directory, stem, format)
     first, second, third = (_read(path, format) for path in paths)
     # Tables that a Butler wrote have none.

@@ -48,23 +48,7 @@ class LegacyCoadd(NamedTuple):
 
 
 def from_legacy_exposure(exposure: Exposure) -> LegacyCoadd:
-    """Convert an `lsst.afw.image.Exposure`.
-
-    Parameters
-    ----------
-    exposure
-        Coadd as the DRP pipelines of 2026 keep it.
-
-    Returns
-    -------
-    coadd
-        Image, PSF and zero point.
-
-    Raises
-    ------
-    UnusablePsfError
-        Raised if the PSF is defined nowhere in the image.
-    """
+    """Convert an `lsst.afw.image.Exposure`, or raise `UnusablePsfError` if its PSF is defined nowhere."""
     bbox = Box.from_legacy(exposure.getBBox())
     wcs = exposure.getWcs()
     projection = (
@@ -87,26 +71,11 @@ def from_legacy_exposure(exposure: Exposure) -> LegacyCoadd:
 
 
 def from_legacy_psf(psf: Psf, bbox: Box) -> PointSpreadFunction | np.ndarray:
-    """Convert an `lsst.afw.detection.Psf` of any class.
+    """Convert an `lsst.afw.detection.Psf` of any class for an image with a box of parent pixels.
 
-    Parameters
-    ----------
-    psf
-        PSF of an image.
-    bbox
-        Parent pixels of the image.
-
-    Returns
-    -------
-    psf : `lsst.images.psfs.PointSpreadFunction` or `numpy.ndarray`
-        Its cells or its Gaussian if it is made of them, else its kernels at places of a 3×3 grid, shape (n,
-        odd, odd), without those where it is not defined, such as places of a coadd without inputs; the one
-        at its average position if it is defined at none of them.
-
-    Raises
-    ------
-    UnusablePsfError
-        Raised if it is defined nowhere.
+    Its cells or its Gaussian if it is made of them, else its kernels at places of a 3×3 grid, shape (n, odd,
+    odd), without those where it is not defined, such as places of a coadd without inputs; the one at its
+    average position if it is defined at none of them.  Raises `UnusablePsfError` if it is defined nowhere.
     """
     # By name: the packages of PSFs that an image does not have need not be there.
     classes = {cls.__name__ for cls in type(psf).__mro__}
@@ -156,26 +125,10 @@ def _sample_kernels(psf: Psf, bbox: Box) -> np.ndarray:
 
 
 def read_legacy_psf(path: str, bbox: Box) -> PointSpreadFunction | np.ndarray:
-    """Read the PSF of an exposure in a file by lsst.afw.
+    """Read the PSF of an exposure in a file by lsst.afw, as of `from_legacy_psf`.
 
-    Parameters
-    ----------
-    path
-        FITS file written by lsst.afw.
-    bbox
-        Parent pixels of the image in it.
-
-    Returns
-    -------
-    psf
-        As of `from_legacy_psf`.
-
-    Raises
-    ------
-    ImportError
-        Raised if lsst.afw does not import.
-    UnusablePsfError
-        Raised if the file has no PSF that lsst.afw can read, or one that is defined nowhere.
+    Raises an ImportError if lsst.afw does not import, `UnusablePsfError` if the file has no PSF that lsst.afw
+    can read, or one that is defined nowhere.
     """
     from lsst.afw.image import ExposureFitsReader
     from lsst.pex.exceptions import Exception as LegacyError

@@ -63,19 +63,7 @@ def _collect(catalog: SourceCatalog) -> tuple[list[Footprint], np.ndarray]:
 
 
 def read_source_catalog(catalog: SourceCatalog) -> CatalogFootprints:
-    """Return the footprints and peaks of a catalogue as arrays.
-
-    Parameters
-    ----------
-    catalog : `lsst.afw.table.SourceCatalog`
-        The catalogue.
-
-    Returns
-    -------
-    footprints
-        The same as `.source_catalogs.CatalogFile.footprints` gives for the
-        catalogue in a file.
-    """
+    """Give the footprints and peaks of a catalogue as `.source_catalogs.CatalogFile` does for a file."""
     found, of = _collect(catalog)
     spans, peaks = [], []
     for number, footprint in enumerate(found):
@@ -102,15 +90,7 @@ def read_source_catalog(catalog: SourceCatalog) -> CatalogFootprints:
 
 
 class CatalogAnnotator:
-    """Writes annotations into catalogues of one schema.
-
-    Parameters
-    ----------
-    schema : `lsst.afw.table.Schema`
-        Schema of the records.
-    peak_schema : `lsst.afw.table.Schema`, optional
-        Schema of the peaks; that of a detection if not given.
-    """
+    """Writes annotations into catalogues of one schema of records and one, or the usual one, of peaks."""
 
     def __init__(self, schema: Schema, peak_schema: Schema | None = None) -> None:
         from lsst.afw.detection import PeakTable
@@ -132,15 +112,7 @@ class CatalogAnnotator:
         return self._peak_mapper.getOutputSchema()
 
     def make_empty(self) -> tuple[SourceCatalog, PeakCatalog]:
-        """Make catalogues without rows, by which pipelines pass schemas on.
-
-        Returns
-        -------
-        records : `lsst.afw.table.SourceCatalog`
-            Of annotated records.
-        peaks : `lsst.afw.detection.PeakCatalog`
-            Of annotated peaks.
-        """
+        """Make catalogues of records and peaks without rows, by which pipelines pass schemas on."""
         from lsst.afw.detection import PeakCatalog
         from lsst.afw.table import SourceCatalog
 
@@ -151,27 +123,13 @@ class CatalogAnnotator:
         for mapper in self._peak_mappers:
             if mapper.getInputSchema() == schema:
                 return mapper
-        own = {one.name for one in PEAK_FIELDS}
-        mapper = _make_mapper(schema, self._peak_minimal, PEAK_FIELDS, own.__contains__)
+        replaced = {one.name for one in PEAK_FIELDS}
+        mapper = _make_mapper(schema, self._peak_minimal, PEAK_FIELDS, replaced.__contains__)
         self._peak_mappers.append(mapper)
         return mapper
 
     def annotate(self, catalog: SourceCatalog, annotation: Annotation) -> SourceCatalog:
-        """Write an annotation.
-
-        Parameters
-        ----------
-        catalog : `lsst.afw.table.SourceCatalog`
-            The catalogue; it is not changed.
-        annotation
-            What it is told.
-
-        Returns
-        -------
-        annotated : `lsst.afw.table.SourceCatalog`
-            A catalogue with more columns, and other peaks if these are asked
-            for.
-        """
+        """Give a catalogue with the columns of an annotation, and other peaks if these are asked for."""
         from lsst.afw.table import SourceCatalog, SourceTable
 
         table = SourceTable.make(self.schema)
@@ -242,10 +200,10 @@ def _make_mapper(
 
     mapper = SchemaMapper(schema, True)
     mapper.addMinimalSchema(minimal, True)
-    there = set(minimal.getNames())
+    minimal_names = set(minimal.getNames())
     for item in schema:
         name = item.field.getName()
-        if name not in there and not is_replaced(name):
+        if name not in minimal_names and not is_replaced(name):
             mapper.addMapping(item.key)
     output = mapper.editOutputSchema()
     for one in new:

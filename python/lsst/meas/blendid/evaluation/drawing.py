@@ -373,14 +373,14 @@ class PeakMarks:
     def from_list(cls, peaks: PeakList, row: int) -> PeakMarks:
         """Take the peaks of one footprint of a list."""
         first, last = np.searchsorted(peaks.footprint, [row, row + 1])
-        own, n = slice(first, last), int(last - first)
+        rows, n = slice(first, last), int(last - first)
         inferred, covariance = peaks.is_inferred, peaks.covariance
         return cls(
-            peaks.x[own],
-            peaks.y[own],
-            peaks.probability[own],
-            np.zeros(n, dtype=bool) if inferred is None else inferred[own],
-            np.full((n, 3), np.nan) if covariance is None else covariance[own],
+            peaks.x[rows],
+            peaks.y[rows],
+            peaks.probability[rows],
+            np.zeros(n, dtype=bool) if inferred is None else inferred[rows],
+            np.full((n, 3), np.nan) if covariance is None else covariance[rows],
         )
 
     def select(self, rows: np.ndarray) -> PeakMarks:
@@ -411,13 +411,13 @@ def draw_peaks(axes: Axes, marks: PeakMarks, *, size: float, linewidth: float = 
 
     halo = [withStroke(linewidth=linewidth + 1.1, foreground="#10151b")]
     for inferred, marker, color in ((False, "o", DETECTED_PEAK), (True, "D", INFERRED_PEAK)):
-        own = marks.select(marks.is_inferred == inferred)
-        if len(own):
+        some = marks.select(marks.is_inferred == inferred)
+        if len(some):
             axes.scatter(
-                own.x,
-                own.y,
+                some.x,
+                some.y,
                 # Diamonds of the same size look larger than rings.
-                s=((0.8 if inferred else 1.0) * size * own.scale) ** 2,
+                s=((0.8 if inferred else 1.0) * size * some.scale) ** 2,
                 marker=marker,
                 facecolors="none",
                 edgecolors=color,

@@ -165,8 +165,8 @@ def _find_rows(blend: Table, footprint_ids: Sequence[int]) -> list[int]:
     for number in footprint_ids:
         found = np.flatnonzero(ids == number)
         if not len(found):
-            there = f"there are {ids.min()} to {ids.max()}" if len(ids) else "there is none at all"
-            raise ValueError(f"there is no footprint {number}; {there}")
+            known = f"there are {ids.min()} to {ids.max()}" if len(ids) else "there is none at all"
+            raise ValueError(f"there is no footprint {number}; {known}")
         rows.append(int(found[0]))
     if not rows:
         raise ValueError("no footprint was given to draw")
@@ -176,13 +176,13 @@ def _find_rows(blend: Table, footprint_ids: Sequence[int]) -> list[int]:
 def _title(tables: BlendTables, row: int) -> tuple[str, str]:
     """What a card is called, and what else there is to say."""
     entry = tables.blend[row]
-    own = tables.blend_peak[np.asarray(tables.blend_peak["footprint_id"]) == entry["footprint_id"]]
-    n_inferred = int(np.count_nonzero(own["is_inferred"]))
+    peaks = tables.blend_peak[np.asarray(tables.blend_peak["footprint_id"]) == entry["footprint_id"]]
+    n_inferred = int(np.count_nonzero(peaks["is_inferred"]))
     p = float(entry["p_blended"])
     heading = f"#{entry['footprint_id']}"
     heading += f"   P(blend) = {p:.2f}" if np.isfinite(p) else "   not classified"
-    parts = [f"{len(own) - n_inferred} detected", f"{n_inferred} inferred"] if n_inferred else []
-    total = len(own)
+    parts = [f"{len(peaks) - n_inferred} detected", f"{n_inferred} inferred"] if n_inferred else []
+    total = len(peaks)
     text = f"{total} peak{'' if total == 1 else 's'}" + (f" ({', '.join(parts)})" if parts else "")
     if np.isfinite(float(entry["n_expected"])):
         text += f",  {float(entry['n_expected']):.2f} galaxies expected"
@@ -231,11 +231,11 @@ def _draw_card(
 
 def _outline(axes: Axes, labels: np.ndarray, number: int, window: Window, p: float) -> None:
     """Draw the outline of a footprint in its colour and those of others faintly."""
-    own = np.where(labels == number, 1, 0)
+    shown = np.where(labels == number, 1, 0)
     others = np.where(labels != number, labels, 0)
     nothing = np.full(int(others.max(initial=0)) + 1, np.nan)
     draw_outlines(axes, others, window[:2], nothing, linewidth=0.7, alpha=0.5)
-    draw_outlines(axes, own, window[:2], np.array([np.nan, p]), linewidth=1.8)
+    draw_outlines(axes, shown, window[:2], np.array([np.nan, p]), linewidth=1.8)
 
 
 def _label_peaks(axes: Axes, marks: PeakMarks, size: float, window: Window, panel: float) -> None:
@@ -249,9 +249,9 @@ def _label_peaks(axes: Axes, marks: PeakMarks, size: float, window: Window, pane
     right = (marks.x >= np.mean(marks.x)) | (marks.x < window[0] + room)
     right &= marks.x < window[2] - room
     for side in (True, False):
-        own = [k for k in rows[np.argsort(marks.y[rows], kind="stable")] if right[k] == side]
-        heights = _spread_out(scale * (marks.y[own] - window[1]), _LINE)
-        for k, height in zip(own, heights, strict=True):
+        beside = [k for k in rows[np.argsort(marks.y[rows], kind="stable")] if right[k] == side]
+        heights = _spread_out(scale * (marks.y[beside] - window[1]), _LINE)
+        for k, height in zip(beside, heights, strict=True):
             reach = 0.5 * size * float(marks.scale[k]) + 2.5
             axes.annotate(
                 f"{marks.probability[k]:.2f}",

@@ -156,12 +156,12 @@ def _draw_stamp(axes: Axes, stamp: Stamp) -> None:
     size = stamp.image.shape[0]
     window = (stamp.xy0[0], stamp.xy0[1], stamp.xy0[0] + size - 1, stamp.xy0[1] + size - 1)
     show_image(axes, asinh_stretch(stamp.image, stamp.noise, high=_WHITE), window)
-    own = np.where(stamp.labels == stamp.footprint_id, 1, 0)
+    shown = np.where(stamp.labels == stamp.footprint_id, 1, 0)
     others = np.where(stamp.labels != stamp.footprint_id, stamp.labels, 0)
     draw_outlines(
         axes, others, stamp.xy0, np.full(others.max(initial=0) + 1, np.nan), linewidth=0.6, alpha=0.5
     )
-    draw_outlines(axes, own, stamp.xy0, np.array([np.nan, stamp.probability]), linewidth=1.6)
+    draw_outlines(axes, shown, stamp.xy0, np.array([np.nan, stamp.probability]), linewidth=1.6)
     halo = [withStroke(linewidth=2.0, foreground="#10151b")]
     if stamp.peaks is not None:
         draw_peaks(axes, stamp.peaks, size=9.0)
@@ -250,8 +250,8 @@ def _marks(chosen: Chosen) -> PeakMarks:
     samples = chosen.scored.labelled.samples
     scene = int(samples.scene_index[chosen.row])
     footprints, row = samples.results[scene].footprints, chosen.row - int(samples.offsets[scene])
-    own = footprints.peaks[footprints.peak_start[row] : footprints.peak_start[row + 1]]
-    return PeakMarks.from_positions(own["f_x"], own["f_y"])
+    places = footprints.peaks[footprints.peak_start[row] : footprints.peak_start[row + 1]]
+    return PeakMarks.from_positions(places["f_x"], places["f_y"])
 
 
 def _pick(candidates: Sequence[tuple[float, Chosen]], count: int) -> list[Chosen]:

@@ -279,22 +279,11 @@ class PeakScorer:
     def __call__(
         self, weights: np.ndarray | None = None, *, purity: float | None = None, errors_only: bool = False
     ) -> dict[str, float]:
-        """Score the peaks.
+        """Score the peaks by the keys of `PEAK_METRICS`; NaN for what these peaks do not tell.
 
-        Parameters
-        ----------
-        weights : `numpy.ndarray`, shape (n,), optional
-            How often each footprint counts.
-        purity
-            Purity at which completeness and offsets are stated; all peaks count if it is `None`, or if they
-            have no probabilities.
-        errors_only
-            Leave out what a resample has no use for: the expected calibration error.
-
-        Returns
-        -------
-        scores
-            By the keys of `PEAK_METRICS`; NaN for what these peaks do not tell.
+        ``weights`` (n,) are how often each footprint counts.  Completeness and offsets are stated at a
+        purity; all peaks count without one, or if they have no probabilities.  ``errors_only`` leaves out
+        what a resample has no use for: the expected calibration error.
         """
         w = np.ones(len(self.counts)) if weights is None else np.asarray(weights, dtype=np.float64)
         of_peaks, of_galaxies = w[self.peaks.footprint], w[self.galaxies.footprint]

@@ -80,15 +80,15 @@ def footprint_overlay(
     value = probability[np.asarray(peaks["footprint_id"])]
     inside = marks.are_inside(window) & are_shown(marks.probability, marks.is_inferred)
     detected = inside & ~marks.is_inferred
-    own = marks.select(detected)
+    dots = marks.select(detected)
     axes.scatter(
-        own.x,
-        own.y,
+        dots.x,
+        dots.y,
         c=value[detected],
         cmap=probability_colormap(),
         vmin=0.0,
         vmax=1.0,
-        s=5.0 * (scale * own.scale) ** 2,
+        s=5.0 * (scale * dots.scale) ** 2,
         linewidths=0.5,
         edgecolors="#10151b",
         plotnonfinite=True,

@@ -39,27 +39,12 @@ def add_source(  # pragma: no cover - compiled
     model: np.ndarray,
     slopes: np.ndarray,
 ) -> None:
-    """Add a source to a model, and write its derivatives.
+    """Add a source to a model (n,), and write its derivatives, (6, n) with a shape or (3, n) without.
 
-    Along a row of pixels a Gaussian is a product of factors whose ratio is
-    constant, so that it takes two exponentials a row and two products a pixel.
-
-    Parameters
-    ----------
-    rows
-        Runs of pixels: y, x of the first, length, index of the first, int64 ``(m, 4)``.
-    p
-        Flux, x, y and the shape xx, xy, yy [pixel²], float64 ``(6,)``.
-    psf
-        Moments xx, xy, yy of the PSF [pixel²].
-    parts
-        Share, multiple of the shape and multiple of the PSF moments of each Gaussian ``(k, 3)``.
-    extended
-        Derivatives by the shape too?
-    model
-        Added to, ``(n,)``.
-    slopes
-        Derivatives by the parameters, written, ``(≥ 6 or 3, n)``.
+    ``rows`` are runs of pixels: y, x of the first, length, index of the first, int64 (m, 4); ``p`` is flux,
+    x, y and the shape xx, xy, yy [pixel²]; ``psf`` moments xx, xy, yy of the PSF [pixel²]; ``parts`` share,
+    multiple of the shape and of the PSF moments of each Gaussian (k, 3).  Along a row of pixels a Gaussian is
+    a product of factors whose ratio is constant: two exponentials a row and two products a pixel.
     """
     n = model.size
     flux, cx, cy = p[0], p[1], p[2]
@@ -115,21 +100,9 @@ def add_source(  # pragma: no cover - compiled
 
 @njit(nogil=True)
 def _solve_spd(a: np.ndarray, b: np.ndarray, m: int, x: np.ndarray) -> bool:  # pragma: no cover - compiled
-    """Solve a x = b for a positive definite matrix by Cholesky factors, which replace the lower half of a.
+    """Solve a x = b in m unknowns by Cholesky factors, which replace the lower half of a.
 
-    Parameters
-    ----------
-    a
-        Matrix, its first ``m`` rows and columns are used; overwritten.
-    b, x
-        Right side and solution.
-    m
-        Number of equations.
-
-    Returns
-    -------
-    solved
-        `False` if the matrix is not positive definite.
+    Tells whether the matrix is positive definite; if not, there is no solution.
     """
     for i in range(m):
         for j in range(i + 1):
@@ -251,37 +224,13 @@ def fit_sources(  # pragma: no cover - compiled
     normal: np.ndarray,
     right: np.ndarray,
 ) -> float:
-    """Fit one or two sources by Levenberg–Marquardt steps.
+    """Fit one or two sources by Levenberg–Marquardt steps; gives χ², NaN if it is not finite.
 
-    Parameters
-    ----------
-    rows
-        Runs of pixels, as for `add_source`.
-    data, root
-        Values and roots of their weights, float64 ``(n,)``.
-    p
-        Parameters of the sources, start and result, float64 ``(s, 6)``.
-    extended
-        Which sources have a shape, bool ``(s,)``.
-    psf, galaxy, point
-        Moments of the PSF, and the Gaussians of an extended source and of a point source.
-    reach
-        Largest distance of a centre from the origin, in x and in y [pixel].
-    max_steps
-        Most evaluations after the first.
-    tolerance
-        Improvement of χ² at which to stop.
-    residual, slopes
-        Weighted residuals ``(n,)`` and derivatives ``(m, n)`` at the result, written.
-    trial_residual, trial_slopes
-        Scratch of the same shapes.
-    normal, right
-        Normal matrix and right side at the result, written, ``(12, 12)`` and ``(12,)``.
-
-    Returns
-    -------
-    chi2
-        χ² of the result; NaN if it is not finite.
+    ``data`` and ``root`` are values and roots of their weights (n,) on ``rows`` (`add_source`); ``p`` (s, 6)
+    is start and result, ``extended`` (s,) which sources have a shape.  Centres stay within ``reach`` pixels
+    of the origin; the fit ends after ``max_steps``, or where χ² gains less than ``tolerance``.  Written are
+    the weighted residuals (n,) and derivatives (m, n) at the result, scratch of the same shapes, and the
+    normal matrix (12, 12) with its right side (12,).
     """
     n = data.size
     n_sources = p.shape[0]
@@ -349,18 +298,7 @@ def fit_sources(  # pragma: no cover - compiled
 
 
 def scan_kernel(sigma: float) -> np.ndarray:
-    """Make a Gaussian, to be multiplied in x and y to a point source.
-
-    Parameters
-    ----------
-    sigma
-        Width [pixel].
-
-    Returns
-    -------
-    kernel
-        Values at -r…r, sum 1, float64 ``(2 r + 1,)``.
-    """
+    """Make a Gaussian of width sigma [pixel] at -r … r, sum 1, to be multiplied in x and y: (2 r + 1,)."""
     radius = max(1, int(np.ceil(2.5 * sigma)))
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return kernel / kernel.sum()
@@ -405,29 +343,10 @@ def scan_residual(  # pragma: no cover - compiled
 
     With J the derivatives of the model, W the weights, r the residual and t a
     source of unit flux: flux = tᵀWr / b and S/N = tᵀWr / √b, where
-    b = tᵀWt − tᵀWJ (JᵀWJ)⁻¹ JᵀWt.
+    b = tᵀWt − tᵀWJ (JᵀWJ)⁻¹ JᵀWt.  Residuals (n,) and the m derivatives are weighted.
 
-    Parameters
-    ----------
-    rows
-        Runs of pixels: y, x of the first, length, index of the first, int64 ``(k, 4)``.
-    root
-        Roots of the weights ``(n,)``.
-    residual, slopes
-        Weighted residuals ``(n,)`` and derivatives ``(≥ m, n)``.
-    m
-        Number of derivatives.
-    normal
-        Their normal matrix.
-    kernel
-        Profile of a point source in one coordinate.
-
-    Returns
-    -------
-    snr, x, y, flux
-        The best positive source; NaN without any.
-    negative_snr
-        S/N of the most significant negative one, as a positive number.
+    Gives S/N, x, y and flux of the best positive source, NaN without any, and the S/N of the most significant
+    negative one, as a positive number.
     """
     radius = kernel.size // 2
     x0, x1 = rows[0, 1], rows[0, 1]

@@ -31,18 +31,7 @@ type Record = Any
 
 
 def flatten_columns(group: Group) -> dict[str, str]:
-    """List the columns of a group.
-
-    Parameters
-    ----------
-    group
-        The group.
-
-    Returns
-    -------
-    columns
-        Descriptions by name.
-    """
+    """List the columns of a group: descriptions by name."""
     columns: dict[str, str] = {}
     for field, described in group.items():
         columns |= {field: described} if isinstance(described, str) else described
@@ -50,18 +39,7 @@ def flatten_columns(group: Group) -> dict[str, str]:
 
 
 def record_type(group: Group) -> np.dtype:
-    """Make the type of a record of float32 columns.
-
-    Parameters
-    ----------
-    group
-        The columns.
-
-    Returns
-    -------
-    dtype
-        A field for each; one with several columns is an array, but a scalar if it has only one.
-    """
+    """Make the type of a record of float32 columns: a field for each, an array for one of several columns."""
     fields: list[tuple[str, type[np.float32], tuple[int, ...]]] = []
     for field, described in group.items():
         several = 1 if isinstance(described, str) else len(described)
@@ -70,51 +48,16 @@ def record_type(group: Group) -> np.dtype:
 
 
 def as_table(records: np.ndarray) -> np.ndarray:
-    """View records of float32 columns as a table.
-
-    Parameters
-    ----------
-    records : `numpy.ndarray`, shape (n, ...)
-        Records, contiguous; several of a row lie side by side.
-
-    Returns
-    -------
-    table : `numpy.ndarray`, shape (n, columns), float32
-        The same memory.
-    """
+    """View contiguous records of n rows, several of a row side by side, as a table, float32 (n, columns)."""
     width = records.itemsize // 4 * int(np.prod(records.shape[1:], dtype=np.int64))
     return records.view(np.float32).reshape(len(records), width)
 
 
 def join_records(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Put records side by side as a table.
-
-    Parameters
-    ----------
-    parts
-        Records as for `as_table`, of the same n rows.
-
-    Returns
-    -------
-    table : `numpy.ndarray`, shape (n, columns), float32
-        The columns of all.
-    """
+    """Put records of the same n rows side by side as a table, float32 (n, columns)."""
     return np.hstack([as_table(part) for part in parts])
 
 
 def name_columns(columns: Mapping[str, str], table: np.ndarray) -> np.ndarray:
-    """View a table as records whose fields are its columns.
-
-    Parameters
-    ----------
-    columns
-        Descriptions by name, in the order of the table.
-    table : `numpy.ndarray`, shape (n, columns), float32
-        As from `as_table` or `join_records`.
-
-    Returns
-    -------
-    records : `numpy.ndarray`, shape (n,)
-        The same memory.
-    """
+    """View a table, float32 (n, columns), as n records whose fields are its columns, in their order."""
     return table.view(record_type(columns)).reshape(len(table))

@@ -150,8 +150,8 @@ def _gaussian_of(
     for j in range(2):
         windowed = 0.5 * (trace + spread) if j == 0 else 0.5 * (trace - spread)
         precision = 1.0 / max(windowed, 0.05) - 1.0 / (window * window)
-        own = 1.0 / precision if precision > 1.0 / 16.0 else 16.0
-        lengths[j] = 1.0 / (max(own, 1.0) + 1.0)
+        unwindowed = 1.0 / precision if precision > 1.0 / 16.0 else 16.0
+        lengths[j] = 1.0 / (max(unwindowed, 1.0) + 1.0)
     c, s = axis[0], axis[1]
     inverse[0] = c * c * lengths[0] + s * s * lengths[1]
     inverse[1] = s * s * lengths[0] + c * c * lengths[1]
@@ -288,22 +288,7 @@ def _star_profile(psf: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def measure_core(planes: Planes, main: MainPeaks, psf: np.ndarray) -> np.ndarray:
-    """Measure the surroundings of main peaks.
-
-    Parameters
-    ----------
-    planes
-        Images with n footprints.
-    main
-        The brightest place of each.
-    psf : `numpy.ndarray`
-        Image of the PSF, odd sides.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `CORE_COLUMNS`.
-    """
+    """Measure the surroundings of main peaks, with the image of the PSF: records (n,) of `CORE_COLUMNS`."""
     in_windows = np.zeros((main.x.size, len(_WINDOWS)), record_type(_WINDOW))
     residuals = np.zeros(main.x.size, record_type(_RESIDUALS))
     _measure(

@@ -169,20 +169,7 @@ def _measure(
 
 
 def measure_geometry(result: DetectionResult, planes: Planes) -> np.ndarray:
-    """Measure the shapes of footprints.
-
-    Parameters
-    ----------
-    result
-        An image with its n footprints.
-    planes
-        Its images.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `GEOMETRY_COLUMNS`.
-    """
+    """Measure the shapes of footprints: records (n,) of `GEOMETRY_COLUMNS`."""
     detected = result.footprints.area_detected.astype(np.float64)
     out = np.zeros(len(detected), record_type(GEOMETRY_COLUMNS))
     _measure(planes.labels, planes.spans, planes.first, detected, planes.sigma, out)
@@ -190,18 +177,7 @@ def measure_geometry(result: DetectionResult, planes: Planes) -> np.ndarray:
 
 
 def measure_neighbors(result: DetectionResult) -> np.ndarray:
-    """Measure how near and how dense other footprints are.
-
-    Parameters
-    ----------
-    result
-        An image with its n footprints.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `NEIGHBOR_COLUMNS`.
-    """
+    """Measure how near and how dense other footprints are: records (n,) of `NEIGHBOR_COLUMNS`."""
     from scipy.spatial import cKDTree
 
     footprints, sigma = result.footprints, float(result.psf.sigma)

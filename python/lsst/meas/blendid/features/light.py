@@ -253,20 +253,7 @@ def _measure(
 
 
 def measure_light(planes: Planes, main: MainPeaks) -> np.ndarray:
-    """Measure fluxes, moments, concentration and asymmetry.
-
-    Parameters
-    ----------
-    planes
-        Images with n footprints.
-    main
-        The brightest place of each footprint.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `LIGHT_COLUMNS`.
-    """
+    """Measure fluxes, moments, concentration and asymmetry: records (n,) of `LIGHT_COLUMNS`."""
     out = np.zeros(main.x.size, record_type(_FIELDS))
     _measure(
         planes.pixels,
@@ -373,20 +360,7 @@ def _measure_levels(
 
 
 def measure_isophotes(planes: Planes, main: MainPeaks) -> np.ndarray:
-    """Measure isophotes.
-
-    Parameters
-    ----------
-    planes
-        Images with n footprints.
-    main
-        The brightest place of each footprint.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `ISOPHOTE_COLUMNS`.
-    """
+    """Measure isophotes: records (n,) of `ISOPHOTE_COLUMNS`."""
     out = np.zeros((main.x.size, len(_FRACTIONS)), record_type(_ISOPHOTE))
     if main.x.size == 0:
         return name_columns(ISOPHOTE_COLUMNS, as_table(out))

@@ -192,22 +192,7 @@ def _refine(plane: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # p
 
 
 def measure_peaks(result: DetectionResult, planes: Planes) -> tuple[np.ndarray, MainPeaks]:
-    """Find and compare peaks.
-
-    Parameters
-    ----------
-    result
-        An image with its n footprints.
-    planes
-        Its images.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n,)
-        Records of `PEAK_COLUMNS`.
-    main
-        The brightest place of each footprint.
-    """
+    """Find and compare peaks: records (n,) of `PEAK_COLUMNS`, and the brightest place of each footprint."""
     footprints = result.footprints
     n = len(footprints)
     start = footprints.peak_start

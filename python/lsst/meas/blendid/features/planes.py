@@ -136,39 +136,12 @@ def _kernel_size(width: float) -> int:
 
 
 def plane_margin(sigma: float) -> int:
-    """Compute how far around a pixel its neighbourhood in the planes depends on the image.
-
-    Parameters
-    ----------
-    sigma
-        Width of the PSF [pixel].
-
-    Returns
-    -------
-    margin
-        Half the widest kernel, and one more for the neighbouring pixels.
-    """
+    """Rows around a pixel that its neighbourhood in the planes depends on: half the widest kernel and one."""
     return _kernel_size(max(_WIDTHS) * sigma) // 2 + 1
 
 
 def make_planes(result: DetectionResult) -> Planes:
-    """Make the images that features are measured on.
-
-    Parameters
-    ----------
-    result
-        An image with its footprints.
-
-    Returns
-    -------
-    planes
-        The images.
-
-    Raises
-    ------
-    ValueError
-        Raised if the noise of the image is not positive.
-    """
+    """Make the images that features are measured on, or raise a ValueError if the noise is not positive."""
     noise = result.noise.sigma
     if not (np.isfinite(noise) and noise > 0.0):
         raise ValueError(f"pixel noise is {noise}; features need it positive")
@@ -203,20 +176,10 @@ def make_planes(result: DetectionResult) -> Planes:
 
 
 def split_into_strips(result: DetectionResult, margin: int) -> Iterator[DetectionResult]:
-    """Cut an image into strips of whole footprints.
+    """Cut an image into strips of whole footprints, with ``margin`` rows above and below these.
 
-    Parameters
-    ----------
-    result
-        An image with footprints, numbered by their first row; if they are not, it comes back whole.
-    margin
-        Rows that each strip has above and below its footprints.
-
-    Yields
-    ------
-    strip
-        Image and footprints of each strip, in order, each footprint in one of them; without label image and
-        other images.
+    Each footprint is in one of them, in order; they have no label image and no other images.  If footprints
+    are not numbered by their first row, the image comes back whole.
     """
     top = result.footprints.bbox[:, 1]
     if top.size == 0 or np.any(np.diff(top) < 0):

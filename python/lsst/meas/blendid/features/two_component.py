@@ -68,18 +68,7 @@ class PsfMixture:
     scales: np.ndarray
 
     def draw(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Evaluate at offsets from the centre.
-
-        Parameters
-        ----------
-        x, y
-            Offsets [pixel], arrays of one shape.
-
-        Returns
-        -------
-        values
-            Flux per pixel, for a total flux of 1.
-        """
+        """Evaluate at offsets from the centre [pixel]: flux per pixel, for a total flux of 1."""
         xx, xy, yy = self.moments
         det = xx * yy - xy * xy
         q = (yy * x * x - 2.0 * xy * x * y + xx * y * y) / det
@@ -93,19 +82,7 @@ class PsfMixture:
 def _adaptive_moments(image: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: float) -> np.ndarray:
     """Moments xx, xy, yy of the Gaussian that matches an image about the origin (Hirata & Seljak 2003).
 
-    Parameters
-    ----------
-    image
-        Kernel ``(ny, nx)``.
-    x, y
-        Offsets of its pixels.
-    sigma
-        First guess of the width.
-
-    Returns
-    -------
-    moments
-        xx, xy, yy; those of a round Gaussian of width ``sigma`` where there is no solution.
+    Those of a round Gaussian of width ``sigma``, the first guess, where there is no solution.
     """
     moments = np.array([sigma * sigma, 0.0, sigma * sigma])
     for _ in range(100):
@@ -126,19 +103,9 @@ def _adaptive_moments(image: np.ndarray, x: np.ndarray, y: np.ndarray, sigma: fl
 
 
 def fit_psf_mixture(image: np.ndarray, sigma: float) -> PsfMixture:
-    """Fit a sum of three Gaussians to a PSF by Gauss–Newton steps.
+    """Fit a sum of three Gaussians to a PSF, sum 1 and odd sides, by Gauss–Newton steps.
 
-    Parameters
-    ----------
-    image
-        Kernel with sum 1 and odd sides, centred on its middle pixel, float ``(ny, nx)``.
-    sigma
-        Width of it [pixel], the first guess.
-
-    Returns
-    -------
-    mixture
-        The fit; a single Gaussian of width ``sigma`` where none converges.
+    It is a single Gaussian of width ``sigma`` [pixel], the first guess, where none converges.
     """
     image = np.asarray(image, dtype=np.float64)
     y, x = np.indices(image.shape, dtype=np.float64)

@@ -63,25 +63,10 @@ class Scale:
 
 
 def find_scale(image: np.ndarray, variance: np.ndarray | None) -> Scale:
-    """Find the scale of an image.
+    """Find the scale of an image (ny, nx) from its median variance, where that is the source of the noise.
 
-    Parameters
-    ----------
-    image
-        Image ``(ny, nx)`` in any unit.
-    variance
-        Its variance where it is the source of the noise, else `None`.
-
-    Returns
-    -------
-    scale : `Scale`
-        From the median variance, or else the median difference of neighbouring pixels that differ at all,
-        which neither sources nor padding move.
-
-    Raises
-    ------
-    NoUsablePixelsError
-        If the noise is too large or too small for single precision.
+    Otherwise from the median difference of neighbouring pixels that differ at all, which neither sources nor
+    padding move.  Raises `NoUsablePixelsError` if the noise is too large or too small for single precision.
     """
     noise = float("nan")
     if variance is not None:

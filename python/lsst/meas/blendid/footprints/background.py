@@ -24,23 +24,10 @@ from .._jit import njit
 
 
 def fill_missing(values: np.ndarray, n_rings: int) -> np.ndarray:
-    """Continue the values of boxes into those without one.
+    """Continue the values of boxes (ny, nx) into those without one, NaN, ring after ring.
 
-    Boxes are filled ring after ring, each with the plane through the known
-    ones of the 5×5 around it (level in a direction in which these do not
-    extend), so that a gradient continues under a mask.
-
-    Parameters
-    ----------
-    values
-        Values, NaN where one is missing but not everywhere, ``(ny, nx)``.
-    n_rings
-        How many rings to fill so; boxes beyond get the median.
-
-    Returns
-    -------
-    filled
-        Values without NaN, ``(ny, nx)``.
+    Each gets the plane through the known ones of the 5×5 around it (level in a direction in which these do
+    not extend), so that a gradient continues under a mask; boxes beyond ``n_rings`` get the median.
     """
     known = ~np.isnan(values)
     median = float(np.median(values[known]))
@@ -279,26 +266,11 @@ def _akima_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _akima_pieces(x: np.ndarray, y: np.ndarray, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cubics of Akima's spline, one a piece between knots and one beyond each end.
+    """Cubics of Akima's spline through values (n, k) at increasing knots (k,), for pixels 0 … n_pixels - 1.
 
-    Beyond the ends the value, slope and curvature at the end continue, as in `lsst.afw.math.Interpolate`.
-
-    Parameters
-    ----------
-    x
-        Knots, increasing, ``(k,)``.
-    y
-        Values, ``(n, k)``.
-    n_pixels
-        The spline is wanted at 0 … n_pixels - 1.
-
-    Returns
-    -------
-    coefficients
-        Of powers 0 … 3 of the distance from the first pixel of the piece,
-        ``(n, k + 1, 4)``.
-    starts
-        First pixel of each piece and ``n_pixels``, int64 ``(k + 2,)``.
+    One a piece between knots and one beyond each end, where value, slope and curvature continue, as in
+    `lsst.afw.math.Interpolate`.  Gives the coefficients (n, k + 1, 4) of powers 0 … 3 of the distance from
+    the first pixel of the piece, and these first pixels with ``n_pixels``, int64 (k + 2,).
     """
     slope = _akima_slopes(x, y)
     c = np.zeros((y.shape[0], x.size + 1, 4))

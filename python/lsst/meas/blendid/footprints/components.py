@@ -112,21 +112,9 @@ def _find_runs(
 
 
 def find_runs(values: np.ndarray, threshold: float, factor: float = 1.0) -> Runs:
-    """Find runs of pixels at or over a threshold.
+    """Find runs of pixels of an image (ny, nx) times a factor at or over a threshold, in single precision.
 
-    Parameters
-    ----------
-    values
-        Image, float32 ``(ny, nx)``; NaN is under any threshold.
-    threshold
-        The threshold, compared in single precision.
-    factor
-        Factor on the image, in single precision too.
-
-    Returns
-    -------
-    runs : `Runs`
-        The runs.
+    NaN is under any threshold.
     """
     start, x0, x1 = _find_runs(values, threshold, factor)
     return Runs(start, x0, x1, (values.shape[0], values.shape[1]))
@@ -172,21 +160,7 @@ def _label_runs(start: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.n
 
 
 def label_runs(runs: Runs) -> tuple[np.ndarray, int]:
-    """Number the 8-connected components of runs.
-
-    Parameters
-    ----------
-    runs
-        The runs.
-
-    Returns
-    -------
-    labels
-        Component of each run, int32 ``(m,)``, 1-based in raster order of the
-        components' first pixels.
-    n
-        Number of components.
-    """
+    """Number the 8-connected components of runs: int32 (m,), 1-based in raster order, and how many."""
     return _label_runs(runs.start, runs.x0, runs.x1)
 
 
@@ -202,20 +176,7 @@ def _paint_runs(
 
 
 def paint_runs(runs: Runs, values: np.ndarray) -> np.ndarray:
-    """Paint runs into an image.
-
-    Parameters
-    ----------
-    runs
-        The runs.
-    values
-        Value of each run, int32 ``(m,)``.
-
-    Returns
-    -------
-    image
-        int32 ``(ny, nx)``, 0 outside the runs.
-    """
+    """Paint the value of each run, int32 (m,), into an image, int32 (ny, nx), 0 outside of the runs."""
     out = np.zeros(runs.shape, np.int32)
     _paint_runs(runs.start, runs.x0, runs.x1, values, out)
     return out
@@ -233,29 +194,9 @@ def select_components(
 ) -> tuple[Runs, np.ndarray, int, dict[str, int | float | str]]:
     """Leave out components that are too small or nowhere significant enough.
 
-    Parameters
-    ----------
-    runs
-        Detected pixels.
-    component
-        1-based component of each run, int32 ``(m,)``.
-    n_components
-        Number of components.
-    values
-        Image that was thresholded, float32 ``(ny, nx)``.
-    min_pixels
-        Least number of pixels.
-    include_threshold
-        Least value of a component's best pixel; not asked if `None`.
-    factor
-        Positive factor on the image, as for `find_runs`.
-
-    Returns
-    -------
-    runs, component, n_components
-        Those that remain, numbered anew in the same order.
-    dropped
-        How many components were left out and why.
+    ``component`` has that of each run, int32 (m,), from 1; ``values``, the image that was thresholded times
+    ``factor``, have to reach ``include_threshold`` in one pixel, if it is given.  Gives the runs that remain
+    with their components, numbered in the same order, their number, and how many were left out and why.
     """
     pixels = np.bincount(component, weights=runs.length, minlength=n_components + 1)
     large = pixels >= min_pixels
@@ -279,34 +220,12 @@ def select_components(
 
 
 def growth_radius(sigma: float, n_sigma: float) -> int:
-    """Growth in pixels as `SourceDetectionTask` rounds it (`int`).
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation of the PSF [pixel].
-    n_sigma
-        Growth in units of ``sigma``.
-    """
+    """Growth by ``n_sigma`` PSF sigmas in pixels, rounded as `SourceDetectionTask` does."""
     return int(n_sigma * sigma + 0.5)
 
 
 def stencil_half_widths(radius: int, isotropic: bool = True) -> np.ndarray:
-    """Half-widths of the rows of a stencil.
-
-    Parameters
-    ----------
-    radius
-        Radius [pixel].
-    isotropic
-        A disc, dx² + dy² ≤ radius², if true; otherwise a diamond,
-        |dx| + |dy| ≤ radius.
-
-    Returns
-    -------
-    half_widths
-        Half-width of row ``dy - radius``, int64 ``(2 * radius + 1,)``.
-    """
+    """Half-widths of the rows of a disc, or else a diamond, |dx| + |dy| ≤ radius: int64 (2 radius + 1,)."""
     dy = np.arange(-radius, radius + 1)
     if not isotropic:
         return radius - np.abs(dy)
@@ -355,20 +274,7 @@ def _grow_runs(
 
 
 def grow_runs(runs: Runs, half_widths: np.ndarray) -> Runs:
-    """Dilate runs by a stencil, within the image.
-
-    Parameters
-    ----------
-    runs
-        The runs.
-    half_widths
-        Stencil, from `stencil_half_widths`.
-
-    Returns
-    -------
-    grown : `Runs`
-        Runs of the dilated region.
-    """
+    """Dilate runs by a stencil (`stencil_half_widths`), within the image."""
     if half_widths.size == 1:
         return runs
     start, x0, x1 = _grow_runs(runs.start, runs.x0, runs.x1, half_widths, runs.shape[1])
@@ -376,44 +282,18 @@ def grow_runs(runs: Runs, half_widths: np.ndarray) -> Runs:
 
 
 def grow_merged(runs: Runs, half_widths: np.ndarray) -> tuple[Runs, np.ndarray]:
-    """Grow runs; those that touch then, corners included, belong together.
+    """Grow runs by a stencil; those that touch then, corners included, belong together.
 
-    Parameters
-    ----------
-    runs
-        Detected pixels.
-    half_widths
-        Stencil, from `stencil_half_widths`.
-
-    Returns
-    -------
-    grown : `Runs`
-        The grown runs.
-    labels
-        Footprint of each, int32 ``(m,)``: 1-based in raster order of first
-        pixels.
+    Gives the grown runs and the footprint of each, int32 (m,), from 1 in raster order of first pixels.
     """
     grown = grow_runs(runs, half_widths)
     return grown, label_runs(grown)[0]
 
 
 def grow_apart(runs: Runs, component: np.ndarray, half_widths: np.ndarray) -> np.ndarray:
-    """Grow components that stay apart where they meet.
+    """Grow components that stay apart where they meet: component of each pixel, int32 (ny, nx).
 
-    Parameters
-    ----------
-    runs
-        Detected pixels.
-    component
-        1-based component of each run, int32 ``(m,)``.
-    half_widths
-        Stencil, from `stencil_half_widths`.
-
-    Returns
-    -------
-    labels
-        Component of each pixel, int32 ``(ny, nx)``; one that several reach
-        goes to the component with the nearest detected pixel.
+    A pixel that several reach goes to the component, int32 (m,) of each run, with the nearest detected pixel.
     """
     seeds = paint_runs(runs, component)
     if len(runs) == 0:

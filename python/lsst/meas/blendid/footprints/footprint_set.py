@@ -10,7 +10,15 @@
 
 from __future__ import annotations
 
-__all__ = ("PEAK_DTYPE", "FootprintSet", "cover_grid", "labels_to_spans", "spans_to_labels", "sum_in_spans")
+__all__ = (
+    "PEAK_DTYPE",
+    "FootprintSet",
+    "cover_grid",
+    "labels_to_spans",
+    "spans_contain",
+    "spans_to_labels",
+    "sum_in_spans",
+)
 
 import dataclasses
 from dataclasses import dataclass
@@ -114,21 +122,7 @@ def _sum_in_spans(image: np.ndarray, spans: np.ndarray, x0: int, y0: int, out: n
 
 
 def sum_in_spans(footprints: FootprintSet, image: np.ndarray) -> np.ndarray:
-    """Sum the pixels of each footprint, without a label image.
-
-    Parameters
-    ----------
-    footprints
-        The n footprints of an image.
-    image
-        Image, or pixels to count, ``(ny, nx)``.
-
-    Returns
-    -------
-    sums
-        Sum over the pixels of each footprint in raster order, float64
-        ``(n,)``; their number if the image is bool.
-    """
+    """Sum an image (ny, nx) over the pixels of each footprint in raster order, float64 (n,); count a mask."""
     sums = np.zeros(len(footprints))
     _sum_in_spans(np.asarray(image), footprints.spans, *footprints.xy0, sums)
     return sums
@@ -144,23 +138,37 @@ def _cover_grid(spans: np.ndarray, x0: int, y0: int, step: int, out: np.ndarray)
 
 
 def cover_grid(footprints: FootprintSet, step: int) -> np.ndarray:
-    """Tell which of every ``step``-th pixel along both axes lie in footprints.
-
-    Parameters
-    ----------
-    footprints
-        The footprints.
-    step
-        Distance of the pixels, of which the first is that of the image.
-
-    Returns
-    -------
-    covered
-        As ``labels[::step, ::step] > 0``, bool.
-    """
+    """Tell where pixels of a grid lie in footprints, as ``labels[::step, ::step] > 0`` does."""
     covered = np.zeros(tuple(-(-n // step) for n in footprints.shape), dtype=bool)
     _cover_grid(footprints.spans, *footprints.xy0, step, covered)
     return covered
+
+
+def spans_contain(spans: np.ndarray, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether each of some footprints has a pixel, bool (k,), by its number and pixel, integer (k,) each.
+
+    Spans are footprint, y, x0, x1 (inclusive), integer (m, 4), sorted by footprint, y and x0.
+    """
+    spans = spans.astype(np.int64)
+    ids, x, y = (np.asarray(values).astype(np.int64) for values in (ids, x, y))
+    inside = np.zeros(ids.size, dtype=bool)
+    if not len(spans):
+        return inside
+    # Within the range of the spans, so that footprint, row and column make one number in their order.
+    low, high = spans[:, 1:].min(axis=0), spans[:, 1:].max(axis=0)
+    known = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[2])
+    height, width = high[0] - low[0] + 1, high[2] - low[1] + 1
+
+    def number(ids: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return (ids * height + (y - low[0])) * width + (x - low[1])
+
+    first = number(*spans[:, :3].T)
+    span = np.searchsorted(first, number(ids[known], y[known], x[known]), side="right") - 1
+    found = spans[np.maximum(span, 0)]
+    inside[known] = (
+        (span >= 0) & (found[:, 0] == ids[known]) & (found[:, 1] == y[known]) & (x[known] <= found[:, 3])
+    )
+    return inside
 
 
 def labels_to_spans(labels: np.ndarray, xy0: tuple[int, int] = (0, 0)) -> np.ndarray:
@@ -461,7 +469,7 @@ class FootprintSet:
         ids = columns["footprint_id"]
         if ids.size and (ids.min() < 1 or ids.max() > len(self)):
             raise ValueError(f"a peak has a footprint_id outside 1…{len(self)}")
-        inside = self._contain(ids, columns["i_x"], columns["i_y"])
+        inside = spans_contain(self.spans, ids, columns["i_x"], columns["i_y"])
         if not inside.all():
             i = int(np.argmin(inside))
             raise ValueError(
@@ -471,8 +479,8 @@ class FootprintSet:
         columns = columns[order]
         start = np.searchsorted(columns["footprint_id"], np.arange(1, len(self) + 2))
         named = "peak_id" in (peaks.dtype.names or ())
-        own = peaks["peak_id"][order].astype(np.int64) if named else None
-        return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64), peak_ids=own)
+        given_ids = peaks["peak_id"][order].astype(np.int64) if named else None
+        return dataclasses.replace(self, peaks=columns, peak_start=start.astype(np.int64), peak_ids=given_ids)
 
     def with_ids(self, ids: np.ndarray) -> FootprintSet:
         """Give the footprints the identifiers of a catalogue.
@@ -524,27 +532,6 @@ class FootprintSet:
         number = np.full(column.shape, outside, dtype=np.int64)
         number[inside] = labels[row[inside].astype(np.int64), column[inside].astype(np.int64)]
         return number
-
-    def _contain(self, ids: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether each of some footprints has a pixel (parent coordinates), bool ``(k,)``."""
-        inside = np.zeros(ids.size, dtype=bool)
-        if not len(self.spans):
-            return inside
-        # Within the range of the spans, so that footprint, row and column make one number in their order.
-        low, high = self.spans[:, 1:].min(axis=0).astype(np.int64), self.spans[:, 1:].max(axis=0)
-        known = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[2])
-        width, height = int(high[2] - low[1] + 1), int(high[0] - low[0] + 1)
-
-        def number(ids: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-            return (ids.astype(np.int64) * height + (y - low[0])) * width + (x - low[1])
-
-        first = number(*self.spans[:, :3].T)
-        span = np.searchsorted(first, number(ids[known], y[known], x[known]), side="right") - 1
-        found = self.spans[np.maximum(span, 0)]
-        inside[known] = (
-            (span >= 0) & (found[:, 0] == ids[known]) & (found[:, 1] == y[known]) & (x[known] <= found[:, 3])
-        )
-        return inside
 
     def without_labels(self) -> FootprintSet:
         """Drop the label image, most of the memory.

@@ -131,31 +131,14 @@ def clipped_statistics(
     margin: int = 0,
     n_iterations: int | None = None,
 ) -> ClippedStatistics:
-    """Clip iteratively at 3 sigma around the mean.
+    """Clip the pixels of an image, float32 (ny, nx), iteratively at 3 sigma around the mean.
 
-    The first centre and width are the median and the scaled interquartile
-    range, each later one the mean and the standard deviation of what is left,
-    as `lsst.afw.math.makeStatistics` does with three iterations. The values
-    are held in a histogram of 8192 bins of about 0.006 sigma, so that the
-    image is read once.
-
-    Parameters
-    ----------
-    image
-        Image, float32 ``(ny, nx)``, finite wherever it is not skipped.
-    skip
-        True for pixels to leave out, bool ``(ny, nx)``.
-    margin
-        Width of the border to leave out [pixel].
-    n_iterations
-        Number of clipping steps; until nothing changes if `None`.
-
-    Returns
-    -------
-    statistics : `ClippedStatistics`
-        Statistics of the remaining pixels; all NaN, and ``n`` 0, if there is
-        no pixel. The widths are 0 if more than half of the pixels have one
-        value, the median.
+    The first centre and width are the median and the scaled interquartile range, each later one the mean and
+    the standard deviation of what is left, as `lsst.afw.math.makeStatistics` does with three iterations; by
+    default it goes on until nothing changes.  The values are held in a histogram of 8192 bins of about 0.006
+    sigma, so that the image is read once.  Pixels of the mask ``skip`` and a border of ``margin`` pixels are
+    left out.  All is NaN, and ``n`` 0, if there is no pixel; the widths are 0 if more than half of the pixels
+    have one value, the median.
     """
     sample = _sample(image, skip, margin)
     if sample.size == 0:
@@ -243,41 +226,13 @@ def estimate_noise(
     ratio: np.ndarray | None = None,
     near_skip: np.ndarray | None = None,
 ) -> NoiseEstimate:
-    """Estimate the noise that a threshold is a multiple of.
+    """Estimate the noise that a threshold is a multiple of, or raise `NoNoiseError` where it has no width.
 
-    Parameters
-    ----------
-    image
-        Background-subtracted image, float32 ``(ny, nx)``.
-    smoothed
-        The smoothed image, float32 ``(ny, nx)``.
-    variance
-        Variance plane ``(ny, nx)``, where it is the source of the noise.
-    smoothed_variance
-        From `smooth_variance`, likewise.
-    skip
-        Pixels to leave out, bool ``(ny, nx)``; `None` if there are none.
-    kernel
-        One-dimensional smoothing kernel.
-    config
-        Settings.
-    ratio
-        From `divide_by_root`, if it is at hand.
-    near_skip
-        ``skip`` dilated by the square kernel, if it is at hand.
+    From a background-subtracted image, the smoothed one and, where they are the source of the noise, their
+    variances (ny, nx), one number for a variance that is the same everywhere; ``skip`` are pixels to leave
+    out.  ``ratio`` (`divide_by_root`) and ``near_skip`` (``skip`` dilated by the kernel) save work where they
+    are at hand.
 
-    Returns
-    -------
-    noise : `NoiseEstimate`
-        The noise.
-
-    Raises
-    ------
-    NoNoiseError
-        If the noise that the config asks for cannot be measured.
-
-    Notes
-    -----
     Undetected sources raise the scatter of the smoothed image more than that
     of the pixels, since they are as wide as the kernel. In four simulated
     ten-year coadds (white noise under the galaxies of three cosmoDC2 fields
@@ -370,20 +325,7 @@ def _median_sigmas(
 
 
 def check_scatter(image: np.ndarray, skip: np.ndarray | None) -> None:
-    """Check that an image has noise, before a background makes one of a constant.
-
-    Parameters
-    ----------
-    image
-        Image, float32 ``(ny, nx)``.
-    skip
-        Pixels to leave out, bool ``(ny, nx)``; `None` if there are none.
-
-    Raises
-    ------
-    NoNoiseError
-        If more than half of the pixels have one value.
-    """
+    """Raise `NoNoiseError` if most pixels have one value, of which a background would make noise."""
     statistics = clipped_statistics(image, skip)
     if statistics.sigma == 0.0:
         raise _no_noise(statistics)

@@ -147,32 +147,12 @@ def find_peaks(
     use_maximum: bool = True,
     holes: np.ndarray | None = None,
 ) -> Peaks:
-    """Find the pixels without a greater one among their eight neighbours.
+    """Find the pixels of components without a greater one among their eight neighbours, in no order.
 
-    Parameters
-    ----------
-    runs
-        Detected pixels.
-    component
-        1-based component of each run, int32 ``(m,)``.
-    n_components
-        Number of components.
-    image
-        Image to find peaks in, float32 ``(ny, nx)``, finite.
-    margin
-        No peaks within this many pixels of the edge of the image, at least 1.
-    use_maximum
-        Give a component without a peak, for instance one that rises towards
-        the edge, its highest pixel.
-    holes
-        True for pixels within the image that were not searched, bool ``(ny,
-        nx)``; there is no peak beside one. None of them if `None`.
-
-    Returns
-    -------
-    peaks : `Peaks`
-        Peaks in no particular order, not refined. Of neighbours with equal values only the
-        first in raster order can be one.
+    ``component`` has that of each run, int32 (m,), from 1.  None lies within ``margin`` pixels of the edge of
+    the image, float32 (ny, nx), or beside one of its ``holes``, pixels that were not searched.  With
+    ``use_maximum`` a component without a peak, such as one that rises towards the edge, has its highest
+    pixel.  Of neighbours with equal values only the first in raster order can be one.
     """
     c, x, y = _find_peaks(
         runs.start,
@@ -189,25 +169,12 @@ def find_peaks(
 
 
 def refine_peaks(peaks: Peaks, image: np.ndarray) -> Peaks:
-    """Refine the positions of peaks below a pixel.
+    """Refine the positions of peaks below a pixel, to within half a pixel; not on the edge of the image.
 
     The summit of the quadratic that fits the logarithm of the 3×3 pixels
     around, which is exact for a Gaussian; of their values where one of them is
     not positive. A summit more than half a pixel away along an axis, or none,
     is replaced by the summits of the parabolas along x and y.
-
-    Parameters
-    ----------
-    peaks
-        Peaks.
-    image
-        Image that they were found in, float32 ``(ny, nx)``.
-
-    Returns
-    -------
-    refined : `Peaks`
-        The same peaks with ``fx`` and ``fy`` within half a pixel of the
-        pixel's centre; the centre itself on the image's edge.
     """
     ny, nx = image.shape
     x, y = peaks.x, peaks.y
@@ -250,39 +217,12 @@ def replace_peaks(
     config: FootprintConfig,
     holes: np.ndarray | None = None,
 ) -> Peaks:
-    """Find the peaks of footprints with several anew, over a temporary local background.
+    """Find the peaks of footprints with several again, over a temporary local background.
 
-    The background is that of the image before smoothing, objects included but
-    for clipping, from which bad pixels and the border are left out. A
-    footprint without a peak over it keeps its brightest.
-
-    Parameters
-    ----------
-    peaks
-        Peaks of the smoothed image.
-    image, smoothed
-        Image before and after smoothing, float32 ``(ny, nx)``; the latter is
-        overwritten.
-    bad
-        Pixels without a value, bool ``(ny, nx)``.
-    runs
-        Detected pixels.
-    component
-        1-based component of each run, int32 ``(m,)``.
-    noise_of
-        Gives the noise of the smoothed image at pixels from their x and y.
-    radius
-        Half-width of the smoothing kernel [pixel].
-    config
-        Settings.
-    holes
-        As for `.peaks.find_peaks`.
-
-    Returns
-    -------
-    peaks : `Peaks`
-        Peaks of footprints with at most ``nPeaksMaxSimple``, unchanged, and
-        the new ones of the others, with values over the background.
+    The background is that of the image before smoothing, objects included but for clipping, from which bad
+    pixels and the border are left out; ``smoothed`` is overwritten.  Peaks of footprints with at most
+    ``nPeaksMaxSimple`` stay, and a footprint without a peak over its background keeps its brightest.
+    ``noise_of`` gives the noise of the smoothed image at x and y; ``radius`` is half the kernel's width.
     """
     skip = bad.copy()
     for edge in border_slices(radius):
@@ -320,32 +260,9 @@ def measure_given(
 ) -> FootprintSet:
     """Measure the peaks of given footprints, and how many of their pixels are over the threshold.
 
-    Parameters
-    ----------
-    given
-        Footprints of the image.
-    smoothed
-        The smoothed image, float32 ``(ny, nx)``.
-    over
-        Its pixels over the threshold.
-    noise_at
-        Noise of the smoothed image at pixels x and y of the array.
-    exponent
-        Binary exponent of what the image was divided by.
-    xy0
-        Parent coordinates of the first pixel.
-
-    Returns
-    -------
-    footprints
-        The same footprints; their peaks have the values of this image and are
-        sorted by them.  A position that is a whole pixel, as lsst.afw gives
-        it, is refined below a pixel.
-
-    Raises
-    ------
-    ValueError
-        If they are those of an image of another size or place.
+    The peaks get the values of the smoothed image (ny, nx), which was divided by 2 to the power of
+    ``exponent``, and are sorted by them; a position that is a whole pixel, as lsst.afw gives it, is refined
+    below a pixel.  Raises a ValueError if the footprints are those of an image of another size or place.
     """
     xy0 = (int(xy0[0]), int(xy0[1]))
     if given.shape != smoothed.shape or given.xy0 != xy0:

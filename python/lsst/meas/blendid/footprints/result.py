@@ -218,24 +218,9 @@ class DetectionResult:
 
 
 def select_footprints(result: DetectionResult, rows: np.ndarray) -> DetectionResult:
-    """Keep some of the footprints of an image; the images stay as they are.
+    """Keep some footprints of an image, by a flag for each, bool (n,); they are renumbered in the same order.
 
-    Parameters
-    ----------
-    result
-        Image with n footprints, with or without label image.
-    rows : `numpy.ndarray`, shape (n,), bool
-        The footprints to keep.
-
-    Returns
-    -------
-    result
-        The same with these footprints, numbered anew in the same order.
-
-    Raises
-    ------
-    ValueError
-        Raised if there is not one flag for each footprint.
+    The images stay as they are; the footprints may lack a label image.
     """
     old = result.footprints
     rows = np.asarray(rows)

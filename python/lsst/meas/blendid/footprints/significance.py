@@ -36,38 +36,12 @@ if TYPE_CHECKING:
 
 
 def kernel_size(sigma: float, n_sigma: float = 7.0) -> int:
-    """Full width of the smoothing kernel, as `SourceDetectionTask` computes it.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation of the Gaussian [pixel].
-    n_sigma
-        Full width in units of ``sigma``.
-
-    Returns
-    -------
-    size
-        Odd number of pixels.
-    """
+    """Full width of the smoothing kernel, an odd number of pixels, as `SourceDetectionTask` computes it."""
     return (int(sigma * n_sigma + 0.5) // 2) * 2 + 1
 
 
 def gaussian_kernel(sigma: float, size: int) -> np.ndarray:
-    """Gaussian sampled at pixel centres, with sum 1.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation [pixel].
-    size
-        Odd number of pixels.
-
-    Returns
-    -------
-    kernel
-        One-dimensional kernel, float64 ``(size,)``.
-    """
+    """Gaussian of width sigma [pixel] sampled at the centres of an odd number of pixels, sum 1: (size,)."""
     x = np.arange(size) - size // 2
     kernel = np.exp(-0.5 * (x / sigma) ** 2)
     return kernel / kernel.sum()
@@ -116,20 +90,9 @@ def _smooth(image: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
 
 
 def smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolve an image with the outer square of a symmetric kernel.
+    """Convolve an image, float32 (ny, nx), with a symmetric kernel (size,) in x and y.
 
-    Parameters
-    ----------
-    image
-        Image, float32 ``(ny, nx)``, finite.
-    kernel
-        Symmetric one-dimensional kernel of odd size, ``(size,)``.
-
-    Returns
-    -------
-    smoothed
-        Convolved image, float32 ``(ny, nx)``; 0 in the border of half a
-        kernel, where it does not fit.
+    It is 0 in the border of half a kernel, where the kernel does not fit.
     """
     out = np.empty(image.shape, np.float32)
     _smooth(image, kernel.astype(np.float32), out)
@@ -138,20 +101,7 @@ def smooth(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 @njit(nogil=True)
 def dilate_square(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Dilate a mask by a square.
-
-    Parameters
-    ----------
-    mask
-        Bool ``(ny, nx)``.
-    radius
-        Half of the side of the square, which is ``2 * radius + 1``.
-
-    Returns
-    -------
-    dilated
-        True within ``radius`` in both x and y of a true pixel.
-    """
+    """Dilate a mask, bool (ny, nx), by a square of side ``2 * radius + 1``."""
     ny, nx = mask.shape
     out = np.zeros((ny, nx), np.bool_)
     until = np.full(nx, -1, np.int64)  # last row reached from above, in each column
@@ -187,21 +137,8 @@ def border_slices(radius: int) -> list[tuple[slice, slice]]:
 def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.ndarray) -> np.ndarray | float:
     """Variance of the smoothed image if the noise of its pixels is independent.
 
-    Parameters
-    ----------
-    variance
-        Variance of each pixel ``(ny, nx)``.
-    bad
-        Pixels without a meaningful variance, bool ``(ny, nx)``; `None` if
-        there are none.
-    kernel
-        One-dimensional smoothing kernel, ``(size,)``.
-
-    Returns
-    -------
-    smoothed
-        float32 ``(ny, nx)``, 0 in the border; a number if the variance is the
-        same in all pixels, which saves a convolution.
+    float32 (ny, nx), 0 in the border and without what bad pixels would add; a number if the variance is the
+    same in all pixels, which saves a convolution.
     """
     # The first row decides in most cases, without a pass over the image.
     first = variance[0, 0]
@@ -214,20 +151,7 @@ def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.nda
 
 
 def eligible_pixels(bad: np.ndarray, radius: int) -> np.ndarray:
-    """Pixels at least a half-kernel away from bad ones and the edge.
-
-    Parameters
-    ----------
-    bad
-        Pixels without a value, bool ``(ny, nx)``.
-    radius
-        Half-width of the smoothing kernel [pixel].
-
-    Returns
-    -------
-    eligible
-        Bool ``(ny, nx)``.
-    """
+    """Pixels at least a half-kernel of ``radius`` pixels away from bad ones and the edge: bool (ny, nx)."""
     near = dilate_square(bad, radius) if bad.any() else np.zeros(bad.shape, dtype=bool)
     for edge in border_slices(radius):
         near[edge] = True
@@ -245,25 +169,9 @@ def _smooth_divided(image: np.ndarray, bad: np.ndarray, kernel: np.ndarray, expo
 def make_smoothed(
     image: np.ndarray, bad: np.ndarray, kernel: np.ndarray, exponent: int, *, rows: slice = slice(None)
 ) -> np.ndarray:
-    """Smooth an image, with 0 where a pixel is not eligible.
+    """Smooth some rows of a background-subtracted image: float32, 0 where a pixel is not eligible.
 
-    Parameters
-    ----------
-    image
-        Background-subtracted image, bad pixels 0, float32 ``(ny, nx)``.
-    bad
-        Pixels without a value, bool ``(ny, nx)``.
-    kernel
-        One-dimensional smoothing kernel, ``(size,)``.
-    exponent
-        Binary exponent of what the image is divided by meanwhile.
-    rows
-        Rows that are wanted.
-
-    Returns
-    -------
-    smoothed
-        These rows, float32 ``(ny, nx)``.
+    The image is divided by 2 to the power of ``exponent`` meanwhile, in whose unit squares have a finite sum.
     """
     first, last, _ = rows.indices(image.shape[0])
     # Rows within the reach of the kernel count too.
@@ -281,22 +189,10 @@ def make_significance(
     noise: NoiseEstimate,
     correct: bool,
 ) -> np.ndarray:
-    """Signal to noise of each pixel of the smoothed image, from the image itself.
+    """Signal to noise of each smoothed pixel, from the image itself: NaN where it is not eligible.
 
-    Parameters
-    ----------
-    image, bad, kernel, exponent
-        As for `make_smoothed`.
-    variance
-        Variance of each pixel of the divided image ``(ny, nx)``, if it is the
-        source of the noise.
-    noise, correct
-        As for `significance_image`, of the divided image.
-
-    Returns
-    -------
-    significance
-        float32 ``(ny, nx)``, NaN where a pixel is not eligible.
+    The variance (ny, nx), where that is the source of the noise, and ``noise`` are those of the image divided
+    by 2 to the power of ``exponent``.
     """
     significance = _smooth_divided(image, bad, kernel, exponent)
     smoothed_variance = None
@@ -319,22 +215,7 @@ def _divide_by_root(image: np.ndarray, variance: np.ndarray, factor: float, out:
 def divide_by_root(
     image: np.ndarray, variance: np.ndarray, factor: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Divide an image by the root of its variance.
-
-    Parameters
-    ----------
-    image, variance
-        Image and variance, float32 ``(ny, nx)``.
-    factor
-        Factor on the image.
-    out
-        Where the result goes, which may be the image; a new array if `None`.
-
-    Returns
-    -------
-    ratio
-        float32 ``(ny, nx)``; 0 where the variance is 0.
-    """
+    """Divide an image times a factor by the root of its variance, float32 (ny, nx); 0 where that is 0."""
     out = np.empty(image.shape, np.float32) if out is None else out
     _divide_by_root(image, variance, factor, out)
     return out
@@ -347,27 +228,10 @@ def significance_image(
     correct: bool,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Signal to noise of each pixel of the smoothed image.
+    """Signal to noise of each pixel of the smoothed image, float32 (ny, nx).
 
-    Parameters
-    ----------
-    smoothed
-        Smoothed image, float32 ``(ny, nx)``.
-    smoothed_variance
-        Its variance, where it differs from pixel to pixel.
-    noise
-        Noise estimate.
-    correct
-        Whether the variance is to be corrected for correlated noise; the
-        number in ``noise`` already is.
-    out
-        Where the result goes, which may be ``smoothed``; a new array if
-        `None`.
-
-    Returns
-    -------
-    significance
-        float32 ``(ny, nx)``.
+    ``correct`` is whether a variance that differs from pixel to pixel is corrected for correlated noise; the
+    number in ``noise`` already is.
     """
     if isinstance(smoothed_variance, np.ndarray):
         return divide_by_root(smoothed, smoothed_variance, 1.0 / (noise.correlation if correct else 1.0), out)
@@ -381,20 +245,7 @@ def noise_at(
     noise: NoiseEstimate,
     correct: bool,
 ) -> np.ndarray:
-    """Noise of the smoothed image at pixels.
-
-    Parameters
-    ----------
-    x, y
-        Pixels, integer ``(k,)``.
-    smoothed_variance, noise, correct
-        As for `significance_image`.
-
-    Returns
-    -------
-    sigma
-        float64 ``(k,)``.
-    """
+    """Noise of the smoothed image at pixels x and y (k,), float64 (k,), as for `significance_image`."""
     if isinstance(smoothed_variance, np.ndarray):
         scale = noise.correlation if correct else 1.0
         return np.sqrt(smoothed_variance[y, x].astype(float)) * scale

@@ -106,24 +106,10 @@ class AfwArchive:
         return None if found is None else found[0]
 
     def read_psf(self, box: Box) -> PointSpreadFunction | np.ndarray:
-        """Read the PSF.
+        """Read the PSF, valid in a box of parent pixels: the model, or its image (odd, odd).
 
-        Parameters
-        ----------
-        box
-            Parent pixels of the image, where the PSF is valid.
-
-        Returns
-        -------
-        psf
-            The model, or its image of shape (odd, odd).
-
-        Raises
-        ------
-        LegacyPsfError
-            Raised if it is one that only lsst.afw reads.
-        UnreadablePsfError
-            Raised if there is none, or it is damaged.
+        Raises `LegacyPsfError` if it is one that only lsst.afw reads, `UnreadablePsfError` if there is none
+        or it is damaged.
         """
         found = self._find("PSF")
         if found is None:
@@ -182,13 +168,7 @@ class AfwArchive:
         raise LegacyPsfError(f"its PSF is a KernelPsf of a {found[0]}")
 
     def read_calibration(self) -> float | None:
-        """Read the mean of the photometric calibration.
-
-        Returns
-        -------
-        mean
-            nJy for one unit of the pixels, as far as the file tells it.
-        """
+        """Read the mean of the photometric calibration: nJy for one unit of the pixels, if the file tells."""
         found = self._find("PHOTOCALIB")
         if found is not None and found[0] == "PhotoCalib" and len(found[1]):
             return float(found[1]["calibrationMean"][0])
@@ -199,13 +179,7 @@ class AfwArchive:
         return None
 
     def read_band(self) -> str | None:
-        """Read the short name of the band.
-
-        Returns
-        -------
-        band
-            From the filter label: its band, or what its physical filter tells.
-        """
+        """Read the band from the filter label: its short name, or what its physical filter tells."""
         found = self._find("FILTER")
         if found is not None and found[0] == "FilterLabel" and len(found[1]):
             row = found[1][0]
@@ -256,30 +230,10 @@ def read_afw(
     psf_source: PsfSource,
     open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
 ) -> InputImage:
-    """Read an exposure or masked image.
+    """Read an exposure or masked image, with the PSF of the file unless the user gave another.
 
-    Parameters
-    ----------
-    hdu_list
-        The open file.
-    name
-        Its name, for messages.
-    psf_source
-        Where the PSF comes from; by default the file.
-    open_file
-        Opens another file by its path.
-
-    Returns
-    -------
-    image
-        The image in parent pixels, mask planes under their names of
-        lsst.images.
-
-    Raises
-    ------
-    ReadError
-        Raised if the planes do not fit together, or the PSF is missing or
-        needs lsst.afw, which does not import.
+    ``name`` is for messages; ``open_file`` opens another file by its path.  Raises `ReadError` if the planes
+    do not fit together, or the PSF is missing or needs lsst.afw, which does not import.
     """
     notes = Notes()
     planes = _find_planes(hdu_list)

@@ -101,17 +101,9 @@ class _Plane:
 
 
 def find_role(hdu: Any) -> str | None:
-    """Tell by its name what an HDU is beside a science image.
+    """Tell by its name what an HDU is beside a science image; `None` if nothing of it.
 
-    Parameters
-    ----------
-    hdu
-        Image HDU.
-
-    Returns
-    -------
-    role
-        ``"variance"``, ``"error"``, ``"inverse variance"``, ``"weight"`` or ``"mask"``; `None` for others.
+    ``"variance"``, ``"error"``, ``"inverse variance"``, ``"weight"`` or ``"mask"``.
     """
     if (role := _UTYPES.get(str(hdu.header.get("UTYPE", "")).strip())) is not None:
         return role
@@ -135,40 +127,12 @@ def read_companions(
     open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
     bad: np.ndarray,
 ) -> Companions:
-    """Read what belongs to an image, and say what was taken.
+    """Read what belongs to an image (ny, nx) in an HDU, and note what was taken and what was not.
 
-    Parameters
-    ----------
-    hdu_list
-        The open file.
-    science
-        HDU of the image.
-    array : `numpy.ndarray`, shape (ny, nx)
-        Its pixels.
-    name
-        Name of the file, for messages.
-    notes
-        Told what was taken and what was not.
-    sources
-        What the user gave, by role (``"variance"``, ``"error"``, ``"weight"``, ``"mask"``).
-    mask_bits
-        Bits of the mask that count; by default all.
-    automatic
-        Whether to look for HDUs with the usual names where the user gave nothing.
-    open_file
-        Context manager that opens another file by its path.
-    bad : `numpy.ndarray`, shape (ny, nx)
-        Pixels that are known to have no data.
-
-    Returns
-    -------
-    companions
-        Variance and bad pixels.
-
-    Raises
-    ------
-    ReadError
-        Raised if the user gave something that cannot be used.
+    ``sources`` is what the user gave, by role (``"variance"``, ``"error"``, ``"weight"``, ``"mask"``); HDUs
+    with the usual names are looked for where nothing was given if ``automatic``.  ``mask_bits`` are those of
+    the mask that count, by default all; ``bad`` (ny, nx) are pixels that are known to have no data.  Raises
+    `ReadError` if the user gave something that cannot be used.
     """
     given = {role: source for role, source in sources.items() if source is not None}
     noise = [role for role in _NOISE_ROLES if given.get(role, False) is not False]
@@ -388,26 +352,10 @@ _CHANCE = 2.87e-7
 
 
 def counting_variance(array: np.ndarray, bad: np.ndarray, psf_sigma: float, notes: Notes) -> float | None:
-    """Variance of a pixel of sparse photon counts.
+    """Variance of a pixel of sparse photon counts (ny, nx); `None` if these are none.
 
-    With some photons in the area of a PSF, their number is far from Gaussian; the variance is that of the
-    Gaussian that reaches 5 sigma as seldom as the photons of the sky do.
-
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx)
-        Pixels.
-    bad : `numpy.ndarray`, shape (ny, nx)
-        Pixels without data.
-    psf_sigma
-        Width of the PSF, pixels.
-    notes
-        Told what was assumed.
-
-    Returns
-    -------
-    variance
-        Variance of each pixel; `None` if these are no sparse counts.
+    With some photons in the area of a PSF of width ``psf_sigma`` [pixel], their number is far from Gaussian;
+    the variance is that of the Gaussian that reaches 5 sigma as seldom as the photons of the sky do.
     """
     good = array[~bad]
     if good.size == 0 or not np.count_nonzero(good == 0) > _ZERO_SHARE * good.size:

@@ -129,13 +129,7 @@ def _read_scamp(header: astropy.io.fits.Header, notes: Notes) -> astropy.io.fits
 def _project(
     wcs: astropy.wcs.WCS, header: astropy.io.fits.Header, box: Box, notes: Notes
 ) -> SkyProjection[Any]:
-    """Turn a WCS into a projection that agrees with it.
-
-    Raises
-    ------
-    ValueError
-        Raised if there is none.
-    """
+    """Turn a WCS into a projection that agrees with it, or raise a ValueError if there is none."""
     x, y = _grid(box, 3)
     sky = _positions(wcs, x, y)
     if not np.isfinite(sky.ra.deg).all():
@@ -246,14 +240,9 @@ def _root_area(sky: SkyCoord) -> float:
 def _to_icrs(wcs: astropy.wcs.WCS, header: astropy.io.fits.Header) -> astropy.wcs.WCS:
     """Express a celestial WCS in ICRS, which `SkyProjection` takes it to be in.
 
-    Another frame that is turned against ICRS moves the reference point and
-    turns the native pole of the projection.
-
-    Raises
-    ------
-    ValueError
-        Raised if the result is off by more than 5 mas: frames that are not
-        just turned (FK4), or projections without a single reference point.
+    Another frame that is turned against ICRS moves the reference point and turns the native pole of the
+    projection.  Raises a ValueError if the result is off by more than 5 mas: frames that are not just turned
+    (FK4), or projections without a single reference point.
     """
     frame = wcs_to_celestial_frame(wcs)
     if isinstance(frame, ICRS):
@@ -301,18 +290,9 @@ _LETTER = re.compile(r"([ugrizy])(?:'|p|_prime)?")
 
 
 def parse_band(text: str) -> str | None:
-    """Tell a band of Rubin from the name of a filter.
+    """Tell a band of Rubin from the name of a filter, as ``r``, ``DECam i``, ``HSC-R`` or ``i.MP9702``.
 
-    Parameters
-    ----------
-    text
-        Name of a filter, as ``r``, ``DECam i``, ``HSC-R``, ``i.MP9702`` or ``r_57``.  Large letters
-        alone are those of Johnson, Cousins and Bessell and are no bands here, but for ``Y``.
-
-    Returns
-    -------
-    band
-        One of ugrizy; `None` if it is none of them.
+    Large letters alone are those of Johnson, Cousins and Bessell and are no bands here, but for ``Y``.
     """
     text = text.strip().strip('"')
     if text == "Y":

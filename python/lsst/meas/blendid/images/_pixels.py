@@ -61,28 +61,10 @@ _SPELLINGS = {
 
 
 def native_array(hdu: Any, what: str, name: str) -> np.ndarray:
-    """Pixels of an HDU as a two-dimensional array in native byte order.
+    """Copy the pixels of an HDU as an array (ny, nx) in native byte order, without axes of length one.
 
-    Axes of length one are dropped.
-
-    Parameters
-    ----------
-    hdu
-        Image HDU of astropy.
-    what
-        What the HDU is, for messages.
-    name
-        Name of the file, for messages.
-
-    Returns
-    -------
-    array : `numpy.ndarray`, shape (ny, nx)
-        A copy, independent of the file.
-
-    Raises
-    ------
-    ReadError
-        Raised if there are no pixels or too many axes.
+    ``what`` and ``name`` are HDU and file for messages.  Raises `ReadError` if there are no pixels or too
+    many axes.
     """
     data = hdu.data
     if data is None or data.size == 0:
@@ -107,18 +89,7 @@ def unit_variance(image: Image) -> Image:
 
 
 def squeezed_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Drop axes of length one as long as more than two are left.
-
-    Parameters
-    ----------
-    shape
-        Shape of an array.
-
-    Returns
-    -------
-    shape
-        Shape of the same pixels.
-    """
+    """Drop axes of length one of a shape as long as more than two are left."""
     sides = list(shape)
     while len(sides) > 2 and 1 in sides:
         sides.remove(1)
@@ -126,27 +97,7 @@ def squeezed_shape(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def find_hdu(hdu_list: astropy.io.fits.HDUList, key: HduKey, name: str) -> Any:
-    """Find an image HDU.
-
-    Parameters
-    ----------
-    hdu_list
-        The open file.
-    key
-        What the user gave.
-    name
-        Name of the file, for messages.
-
-    Returns
-    -------
-    hdu
-        The HDU.
-
-    Raises
-    ------
-    ReadError
-        Raised if there is none, or it is a table.
-    """
+    """Find an image HDU by what the user gave, or raise `ReadError` if there is none, or it is a table."""
     try:
         hdu = hdu_list[key]
     except (IndexError, KeyError) as err:
@@ -168,42 +119,16 @@ def _quote(key: HduKey) -> str:
 
 
 def show_hdu(key: HduKey) -> str:
-    """Write an HDU as a user gives it.
-
-    Parameters
-    ----------
-    key
-        The HDU.
-
-    Returns
-    -------
-    text
-        As ``SCI,2``.
-    """
+    """Write an HDU as a user gives it, as ``SCI,2``."""
     return ",".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def make_image(
     array: np.ndarray, box: Box, unit: u.UnitBase | None, projection: SkyProjection[Any] | None
 ) -> Image:
-    """Wrap pixels of any number type into an image of floats.
+    """Wrap pixels (ny, nx) of any number type into an image of floats of a box of parent pixels.
 
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx)
-        Pixels; integers become 32-bit floats, or 64-bit where these would
-        round them.
-    box
-        Parent pixels that they cover.
-    unit
-        Their unit.
-    projection
-        Their sky projection.
-
-    Returns
-    -------
-    image
-        The image.
+    Integers become 32-bit floats, or 64-bit where these would round them.
     """
     if array.dtype.kind != "f":
         array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
@@ -233,23 +158,9 @@ def parse_unit(text: Any) -> u.UnitBase | None:
 def pixel_flux_factor(
     unit: u.UnitBase | None, pixel_scale: float | None, notes: Notes
 ) -> tuple[u.UnitBase | None, float]:
-    """Turn a surface brightness into the flux density of a pixel.
+    """Turn a surface brightness into the flux density of a pixel of a scale [arcsec], and note it.
 
-    Parameters
-    ----------
-    unit
-        Unit of the pixels.
-    pixel_scale
-        Pixel size in arcsec, if known.
-    notes
-        Told if there is something to turn.
-
-    Returns
-    -------
-    unit
-        Unit of the pixels times the factor.
-    factor
-        1 for anything else.
+    Gives the unit of the pixels times the factor, and the factor, 1 for anything else.
     """
     if unit is None or not unit.is_equivalent(u.MJy / u.sr):
         return unit, 1.0
@@ -280,23 +191,8 @@ def read_origin(header: astropy.io.fits.Header) -> tuple[int, int]:
 def check_pixels(image: InputImage, name: str) -> InputImage:
     """Refuse an image that nothing can be measured on.
 
-    Parameters
-    ----------
-    image
-        The image.
-    name
-        Name of the file, for messages.
-
-    Returns
-    -------
-    image
-        The same image.
-
-    Raises
-    ------
-    ReadError
-        Raised if no pixel is finite, or if finite pixels that are not masked as
-        ``NO_DATA`` have negative variance.
+    Raises `ReadError` if no pixel is finite, or if finite pixels that are not masked as ``NO_DATA`` have
+    negative variance.
     """
     masked = image.masked_image
     if masked.image.array.size == 0:

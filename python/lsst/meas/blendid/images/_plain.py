@@ -67,21 +67,9 @@ _EXTREME = 20.0
 
 
 def find_blank(array: np.ndarray, header: Any) -> np.ndarray | None:
-    """Find pixels that have the value that the header gives to those without data.
+    """Find pixels (ny, nx) that have the value that the header gives to those without data.
 
     Astropy turns them into NaN, but for unsigned integers.
-
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx)
-        Pixels.
-    header
-        Header as it is in the file.
-
-    Returns
-    -------
-    blank : `numpy.ndarray`, shape (ny, nx) or `None`
-        Which pixels have it.
     """
     raw = header.get("BLANK", header.get("ZBLANK"))
     if array.dtype.kind != "u" or isinstance(raw, bool) or not isinstance(raw, int):
@@ -92,22 +80,7 @@ def find_blank(array: np.ndarray, header: Any) -> np.ndarray | None:
 
 
 def find_padding(array: np.ndarray, bad: np.ndarray, notes: Notes) -> np.ndarray:
-    """Find areas that are filled with a constant.
-
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx)
-        Pixels of any number type.
-    bad : `numpy.ndarray`, shape (ny, nx)
-        Pixels that are known to have no data.
-    notes
-        Told what was found.
-
-    Returns
-    -------
-    padding : `numpy.ndarray`, shape (ny, nx)
-        Which pixels are padding.
-    """
+    """Find areas of pixels (ny, nx) of any type that are filled with a constant, and note them."""
     padding = np.zeros(array.shape, dtype=bool)
     step = max(1, math.isqrt(array.size // _SAMPLE))
     sample = array[::step, ::step][~bad[::step, ::step]]
@@ -196,34 +169,10 @@ def read_plain(
 ) -> InputImage:
     """Read one HDU as an image, and what belongs to it.
 
-    Parameters
-    ----------
-    hdu_list
-        The open file.
-    name
-        Its name, for messages.
-    psf
-        Where the PSF comes from.
-    hdu
-        HDU of the image; by default one that is named as such, else the first two-dimensional one.
-    planes
-        Variance, error, weight and mask, as the user gave them.
-    mask_bits
-        Bits of the mask that count; by default all.
-    automatic
-        Whether to take other HDUs by their usual names.
-    open_file
-        Opens another file by its path.
-
-    Returns
-    -------
-    image
-        The image; pixels that are not finite, masked, or padding, are masked as ``NO_DATA``.
-
-    Raises
-    ------
-    ReadError
-        Raised if there is no such image, or the PSF is missing.
+    By default that which is named as an image, else the first two-dimensional one; ``planes`` are variance,
+    error, weight and mask as the user gave them, others are taken by their usual names if ``automatic``.
+    Pixels that are not finite, masked, or padding, are masked as ``NO_DATA``.  Raises `ReadError` if there is
+    no such image, or the PSF is missing.
     """
     notes = Notes()
     chosen = _choose(hdu_list, name, hdu)

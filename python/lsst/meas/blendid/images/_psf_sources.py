@@ -40,26 +40,9 @@ _RIM = 0.02
 
 
 def prepare_psf(array: np.ndarray, name: str, notes: Notes) -> np.ndarray:
-    """Make a kernel of the image of a PSF.
+    """Make a kernel, sum 1 and odd sides, of the image of a PSF: its centre in that of the middle pixel.
 
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx)
-        Image of the PSF, with the pixels of the image that it belongs to.
-    name
-        Where it is from, for messages.
-    notes
-        Told what was done.
-
-    Returns
-    -------
-    psf : `numpy.ndarray`, shape (odd, odd)
-        The PSF in the middle of the middle pixel, with sum 1.
-
-    Raises
-    ------
-    ReadError
-        Raised if it is no image of a PSF.
+    ``name`` is for messages, and what was done is noted.  Raises `ReadError` if it is no image of a PSF.
     """
     psf = array.astype(np.float64)
     if not np.isfinite(psf).all():
@@ -131,30 +114,10 @@ def _centre(psf: np.ndarray) -> tuple[float, float]:
 def make_psf(
     name: str, psf_fwhm: float, pixel_scale: float | None, sky: SkyPlacement, notes: Notes
 ) -> np.ndarray:
-    """Image of a Kolmogorov PSF convolved with the pixel.
+    """Draw a Kolmogorov PSF of a seeing [arcsec] convolved with the pixel: sum 1, odd sides.
 
-    Parameters
-    ----------
-    name
-        Name of the file, for messages.
-    psf_fwhm
-        Full width at half maximum of the seeing in arcsec.
-    pixel_scale
-        Pixel size in arcsec as given by the user, instead of that of the WCS.
-    sky
-        What the WCS says.
-    notes
-        Appended to if the two differ.
-
-    Returns
-    -------
-    psf : `numpy.ndarray`, shape (odd, odd)
-        Kernel with sum 1.
-
-    Raises
-    ------
-    ReadError
-        Raised if there is no pixel size or the width in pixels is absurd.
+    ``pixel_scale`` [arcsec] is the user's, taken instead of that of the WCS; a difference is noted.  Raises
+    `ReadError` if there is no pixel size or the width in pixels is absurd.
     """
     wcs_scale = sky.pixel_scale
     scale = pixel_scale if pixel_scale is not None else wcs_scale
@@ -204,32 +167,10 @@ class PsfSource:
         hdu_list: astropy.io.fits.HDUList | None,
         open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
     ) -> np.ndarray | None:
-        """Read or make the PSF.
+        """Read or make the PSF of a box of pixels: a kernel of sum 1 and odd sides, `None` if there is none.
 
-        Parameters
-        ----------
-        name
-            Name of the file of the image, for messages.
-        box
-            Pixels of the image.
-        sky
-            Where they lie on the sky.
-        notes
-            Told what was done.
-        hdu_list
-            The open file, if its HDU ``PSF`` may be taken where the user gave nothing.
-        open_file
-            Opens another file by its path.
-
-        Returns
-        -------
-        psf : `numpy.ndarray`, shape (odd, odd), or `None`
-            Kernel with sum 1; none if there is none.
-
-        Raises
-        ------
-        ReadError
-            Raised if what was given cannot be used.
+        The HDU ``PSF`` of an open file is taken where the user gave nothing; what was done is noted.  Raises
+        `ReadError` if what was given cannot be used.
         """
         if self.fwhm is not None:
             return make_psf(name, self.fwhm, self.pixel_scale, sky, notes)

@@ -68,31 +68,10 @@ def read_lsst_images(
     header: astropy.io.fits.Header,
     open_file: Callable[[str], AbstractContextManager[astropy.io.fits.HDUList]],
 ) -> InputImage:
-    """Read any masked image that lsst.images has a schema for.
+    """Read any masked image that lsst.images has a schema for; a coadd or visit image keeps its class.
 
-    Parameters
-    ----------
-    path
-        Path of the file.
-    name
-        Its name, for messages.
-    psf_source
-        Where the PSF comes from; by default the file.
-    header
-        Primary header, which may tell the band.
-    open_file
-        Opens another file by its path.
-
-    Returns
-    -------
-    image
-        The image; a coadd or visit image keeps its class.
-
-    Raises
-    ------
-    ReadError
-        Raised if the file holds something else than a masked image, or the
-        PSF is missing.
+    ``psf_source`` is where the PSF comes from, by default the file; the primary header may tell the band.
+    Raises `ReadError` if the file holds something else than a masked image, or the PSF is missing.
     """
     # A stream, as a path would be taken for a URI.
     with _open_stream(path) as stream:

@@ -158,13 +158,7 @@ def _gaussian_sigma(image: np.ndarray) -> float:
 
 
 def _widths(stack: np.ndarray) -> np.ndarray:
-    """Determinant radii of a stack of images ``(n, ny, nx)`` of sum 1.
-
-    Raises
-    ------
-    ValueError
-        If one has none, or too small a one.
-    """
+    """Determinant radii of a stack of images (n, ny, nx) of sum 1; a ValueError if one has none."""
     sigmas = _adaptive_sigmas(stack)
     for i in np.flatnonzero(~(sigmas > _SAMPLED_SIGMA)):
         fitted = _gaussian_sigma(stack[i])

@@ -61,18 +61,7 @@ class Entry:
 
 
 def split_header(header: str) -> list[Entry]:
-    """Split a header into its entries.
-
-    Parameters
-    ----------
-    header
-        Text of the header, up to ``END`` or beyond.
-
-    Returns
-    -------
-    entries
-        The entries before ``END``.
-    """
+    """Split the text of a header into its entries before ``END``."""
     grouped: list[tuple[str, list[str]]] = []
     for start in range(0, len(header), _CARD):
         card = header[start : start + _CARD]
@@ -89,92 +78,29 @@ def split_header(header: str) -> list[Entry]:
 
 
 def join_entries(entries: Iterable[Entry]) -> bytes:
-    """Put a header together.
-
-    Parameters
-    ----------
-    entries
-        Its entries, without ``END``.
-
-    Returns
-    -------
-    header
-        The header, filled up to a multiple of 2880 bytes.
-    """
+    """Put a header together from its entries without ``END``, filled up to a multiple of 2880 bytes."""
     text = "".join(card for entry in entries for card in entry.cards) + "END".ljust(_CARD)
     return text.ljust(-(-len(text) // _BLOCK) * _BLOCK).encode("ascii")
 
 
 def find_value(entries: Sequence[Entry], keyword: str) -> object:
-    """Return the value of a keyword, `None` if it is not there.
-
-    Parameters
-    ----------
-    entries
-        Entries of a header.
-    keyword
-        The keyword.
-
-    Returns
-    -------
-    value
-        Value of the first entry.
-    """
+    """Return the value of the first entry with a keyword, `None` if there is none."""
     return next((entry.value for entry in entries if entry.keyword == keyword), None)
 
 
 def format_integer(keyword: str, value: int, comment: str) -> Entry:
-    """Make an entry with an integer.
-
-    Parameters
-    ----------
-    keyword, value, comment
-        What it says; the keyword has at most eight characters.
-
-    Returns
-    -------
-    entry
-        The entry.
-    """
+    """Make an entry with an integer; the keyword has at most eight characters."""
     return Entry(keyword, (f"{keyword:<8}= {value:>{_VALUE}} / {comment}"[:_CARD].ljust(_CARD),))
 
 
 def with_integer(entry: Entry, value: int) -> Entry:
-    """Replace the integer of an entry; its comment stays.
-
-    Parameters
-    ----------
-    entry
-        An entry with an integer in the fixed format.
-    value
-        The new one.
-
-    Returns
-    -------
-    entry
-        The entry.
-    """
+    """Replace the integer of an entry in the fixed format; its comment stays."""
     (card,) = entry.cards
     return Entry(entry.keyword, (f"{card[:10]}{value:>{_VALUE}}{card[10 + _VALUE :]}",))
 
 
 def format_string(keyword: str, text: str, comment: str = "") -> Entry:
-    """Make an entry with a text, on as many cards as it needs.
-
-    Parameters
-    ----------
-    keyword
-        The keyword, at most eight characters.
-    text
-        The text; what is not ASCII becomes question marks.
-    comment
-        A comment, for a text of one card.
-
-    Returns
-    -------
-    entry
-        The entry.
-    """
+    """Make an entry with a text, on as many cards as it needs; what is not ASCII becomes question marks."""
     text = text.encode("ascii", "replace").decode("ascii")
     cards = []
     for first, part in _continue_text(text):
@@ -202,21 +128,6 @@ def _continue_text(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def renumber(entry: Entry, prefix: str, number: int) -> Entry:
-    """Give an entry about a column, such as ``TTYPE3``, another number.
-
-    Parameters
-    ----------
-    entry
-        The entry.
-    prefix
-        Its keyword without the number.
-    number
-        The new number.
-
-    Returns
-    -------
-    entry
-        The entry.
-    """
+    """Give an entry about a column, such as ``TTYPE3``, another number."""
     keyword = f"{prefix}{number}"
     return Entry(keyword, (f"{keyword:<8}{entry.cards[0][8:]}", *entry.cards[1:]))

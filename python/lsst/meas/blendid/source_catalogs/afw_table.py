@@ -426,11 +426,11 @@ def _sort_entries(
         else:
             rest.append(entry)
     fields = []
-    for (is_flag, number), own in about.items():
-        name = next((e.value for prefix, e in own if prefix in ("TTYPE", "TFLAG")), None)
+    for (is_flag, number), entries_of in about.items():
+        name = next((e.value for prefix, e in entries_of if prefix in ("TTYPE", "TFLAG")), None)
         if not isinstance(name, str):
             raise CatalogError(f"{what} has no name for its {'flag' if is_flag else 'column'} {number}")
-        fields.append((is_flag, number, AfwField(name.strip(), is_flag, tuple(own))))
+        fields.append((is_flag, number, AfwField(name.strip(), is_flag, tuple(entries_of))))
     for kind in (False, True):
         order = [number for is_flag, number, _ in fields if is_flag is kind]
         shift = 0 if kind or flag_column != 1 else 1

@@ -218,12 +218,12 @@ def _make_record_values(
 ) -> dict[str, np.ndarray]:
     """Values of the columns of records."""
     known, n = join.row >= 0, len(join.row)
-    own = {f"{PREFIX}flag_{name}": values for name, values in own_flags.items()}
+    ours = {f"{PREFIX}flag_{name}": values for name, values in own_flags.items()}
     values: dict[str, np.ndarray] = {}
     for one in RECORD_FIELDS:
         column = one.name.removeprefix(PREFIX)
-        if one.name in own:
-            values[one.name] = own[one.name]
+        if one.name in ours:
+            values[one.name] = ours[one.name]
         elif one.dtype == "bool":
             values[one.name] = np.zeros(n, dtype=bool)
             if tables is not None and column in tables.blend.colnames:

@@ -160,10 +160,10 @@ class CatalogFile:
         """Footprint of each record, -1 for none, and the archive's identifier of each footprint."""
         if not {"id", "parent"} <= set(self.records.names):
             raise CatalogError(f"{self.name}: its records are no sources; give a SourceCatalog of lsst.afw")
-        own = np.zeros(len(self), np.int64)
+        archive_id = np.zeros(len(self), np.int64)
         if self.index is not None and FOOTPRINT_COLUMN in self.records.names:
-            own = self.records.column(FOOTPRINT_COLUMN).astype(np.int64)
-        unique, first, inverse = np.unique(own, return_index=True, return_inverse=True)
+            archive_id = self.records.column(FOOTPRINT_COLUMN).astype(np.int64)
+        unique, first, inverse = np.unique(archive_id, return_index=True, return_inverse=True)
         order = np.argsort(first)
         order = order[unique[order] != 0]
         rank = np.full(len(unique), -1, np.int64)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..footprints import PEAK_DTYPE, FootprintSet, spans_to_labels
+from ..footprints.footprint_set import spans_contain
 from .afw_table import CatalogError
 
 CATALOG_PEAK_DTYPE = np.dtype(
@@ -143,25 +144,7 @@ class CatalogFootprints:
             Bool ``(k,)``.
         """
         order = np.lexsort((self.spans[:, 2], self.spans[:, 1], self.spans[:, 0]))
-        spans = self.spans[order].astype(np.int64)
-        inside = np.zeros(len(footprint), dtype=bool)
-        if not len(spans):
-            return inside
-        low, high = spans[:, 1:].min(axis=0), spans[:, 1:].max(axis=0)
-        x, y, footprint = (np.asarray(v).astype(np.int64) for v in (x, y, footprint))
-        known = (y >= low[0]) & (y <= high[0]) & (x >= low[1]) & (x <= high[2])
-        height, width = high[0] - low[0] + 1, high[2] - low[1] + 1
-        starts = (spans[:, 0] * height + spans[:, 1] - low[0]) * width + spans[:, 2] - low[1]
-        wanted = (footprint[known] * height + y[known] - low[0]) * width + x[known] - low[1]
-        place = np.searchsorted(starts, wanted, side="right") - 1
-        found = spans[np.maximum(place, 0)]
-        inside[known] = (
-            (place >= 0)
-            & (found[:, 0] == footprint[known])
-            & (found[:, 1] == y[known])
-            & (x[known] <= found[:, 3])
-        )
-        return inside
+        return spans_contain(self.spans[order], footprint, x, y)
 
 
 @dataclass(frozen=True)
@@ -276,12 +259,12 @@ def make_footprint_set(
     inside[inside] = (labels[y[inside], x[inside]] == table["footprint_id"][inside]) & (
         table["footprint_id"][inside] > 0
     )
-    own = records[order - 1]
+    record = records[order - 1]
     footprints = FootprintSet.from_labels(labels, xy0=xy0, peaks=table[inside])
     gone = n_inside == 0
     return GivenFootprints(
-        footprints.with_ids(catalog.record_id[own]),
-        record=own,
+        footprints.with_ids(catalog.record_id[record]),
+        record=record,
         n_outside=int(gone.sum()),
         n_cut=int(np.sum(~gone & (n_inside < n_all))),
         n_covered=int(np.sum(~gone) - len(order)),
@@ -329,25 +312,12 @@ class PeakLayout:
     def rearrange(
         self, table: int, n_rows: int, footprint: np.ndarray, row: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Put other rows into the place of those that the footprints of a table have.
+        """Put other rows into the place of those that the footprints of a table with ``n_rows`` have.
 
-        Parameters
-        ----------
-        table
-            The table.
-        n_rows
-            Number of its rows.
-        footprint, row
-            The rows that footprints of the table shall have, sorted by
-            footprint, int64 ``(n,)``; those from ``n_rows`` on are new.
-
-        Returns
-        -------
-        rows
-            All rows of the new table: footprints follow each other as before,
-            and rows that none has stay where they were.
-        start, count
-            First row and number of rows of the footprints of this table.
+        ``footprint`` and ``row`` are the rows that its footprints shall have, sorted by footprint, int64
+        (n,); those from ``n_rows`` on are new.  Gives all rows of the new table, in which footprints follow
+        each other as before and rows that none has stay where they were, and first row and number of rows of
+        the footprints of this table.
         """
         mine = np.flatnonzero(self.table == table)
         first = np.searchsorted(footprint, mine, side="left")

@@ -75,13 +75,14 @@ def find_failed_children(
         diverged[group[values > max_chi2]] = True
         failed |= diverged[group]
     if flux is not None:
-        own = _sum_bands(flux, n, "flux")
+        child_flux = _sum_bands(flux, n, "flux")
         if footprint_flux is None:
-            total = np.bincount(group, weights=np.nan_to_num(own, posinf=0.0, neginf=0.0), minlength=n)[group]
+            finite = np.nan_to_num(child_flux, posinf=0.0, neginf=0.0)
+            total = np.bincount(group, weights=finite, minlength=n)[group]
         else:
             total = _sum_bands(footprint_flux, n, "footprint_flux")
         with np.errstate(invalid="ignore"):
-            failed |= (own < min_share * total) | np.isinf(own)
+            failed |= (child_flux < min_share * total) | np.isinf(child_flux)
     elif footprint_flux is not None:
         raise ValueError("footprint_flux is of no use without flux")
     return failed & is_child

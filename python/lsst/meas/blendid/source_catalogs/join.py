@@ -131,20 +131,9 @@ def join_tables(footprints: CatalogFootprints, tables: BlendTables) -> CatalogJo
 
 
 def count_shared_pixels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count the pixels that footprints of two sets share.
+    """Count the pixels that footprints of two sets share: pairs i, j with their number, int64.
 
-    Parameters
-    ----------
-    first, second
-        Columns footprint, y, x0, x1 (inclusive), int64 ``(m, 4)``; those of
-        the second do not overlap each other.
-
-    Returns
-    -------
-    i, j
-        Pairs of footprints that share pixels, int64.
-    n
-        Their number, int64.
+    Spans are footprint, y, x0, x1 (inclusive), int64 (m, 4); those of the second do not overlap each other.
     """
     none = np.zeros(0, np.int64)
     if not len(first) or not len(second):
@@ -205,15 +194,15 @@ def _join_pixels(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of records by the pixels that footprints share, and whether they are the same."""
     number, other, n = shared
-    own = footprints.area
+    catalog_area = footprints.area
     best = np.full(footprints.n_footprints, -1, np.int64)
     same = np.zeros(footprints.n_footprints, dtype=bool)
     order = np.lexsort((other, -n, number))
     _, first = np.unique(number[order], return_index=True)
     few = order[first]
-    enough = n[few] >= _LEAST_OVERLAP * np.minimum(own[number[few]], area[other[few]])
+    enough = n[few] >= _LEAST_OVERLAP * np.minimum(catalog_area[number[few]], area[other[few]])
     best[number[few][enough]] = other[few][enough]
-    exact = (n == own[number]) & (n == area[other])
+    exact = (n == catalog_area[number]) & (n == area[other])
     same[number[exact]] = True
     has = (footprints.footprint >= 0) & footprints.is_parent & ~footprints.is_repeated
     row = np.where(has, best[footprints.footprint] if len(best) else -1, -1)
@@ -246,12 +235,12 @@ class _Peaks:
         given = np.stack([self._rows, np.asarray(self._table["peak_id"], np.int64)], axis=1)
         found = np.full(len(peaks), -1, np.int64)
         found[mine] = _find_pairs(given, wanted)
-        there = np.zeros(len(self._table), dtype=bool)
-        there[found[found >= 0]] = True
+        is_found = np.zeros(len(self._table), dtype=bool)
+        is_found[found[found >= 0]] = True
         # Counters of both may run from 1.
         one, two = self._places(("i_x", "i_y"), np.int64)
         same = (one[found] == two).all(axis=1) | peaks["is_moved"] | peaks["is_inferred"]
-        if not there[~self._is_inferred].all() or not same[found >= 0].all():
+        if not is_found[~self._is_inferred].all() or not same[found >= 0].all():
             return None
         return found
 
@@ -259,16 +248,16 @@ class _Peaks:
         """Rows of detected peaks at the same place."""
         peaks, mine = self._footprints.peaks, self._mine
         found = np.full(len(peaks), -1, np.int64)
-        detected, own = np.flatnonzero(~self._is_inferred), mine[~peaks["is_inferred"][mine]]
+        detected, given = np.flatnonzero(~self._is_inferred), mine[~peaks["is_inferred"][mine]]
         places, others = self._places(("f_x", "f_y"), float)
-        one, two = _match_nearest(places[detected], others[own], _MATCH_RADIUS)
-        found[own[two]] = detected[one]
-        least = _LEAST_MATCHED * min(len(detected), len(own))
-        if len(detected) and len(own) and (len(one) < least or not n_shared):
+        one, two = _match_nearest(places[detected], others[given], _MATCH_RADIUS)
+        found[given[two]] = detected[one]
+        least = _LEAST_MATCHED * min(len(detected), len(given))
+        if len(detected) and len(given) and (len(one) < least or not n_shared):
             raise CatalogError(
                 f"the tables belong to another catalogue: only {len(one)} of their {len(detected)} detected "
-                f"peaks lie within {_MATCH_RADIUS:g} pixels of one of the catalogue's {len(own)}; give those "
-                "of the same coadd"
+                f"peaks lie within {_MATCH_RADIUS:g} pixels of one of the catalogue's {len(given)}; give "
+                "those of the same coadd"
             )
         return found
 
@@ -305,10 +294,10 @@ class _Peaks:
         owner = np.full(int(self._rows.max()) + 1, -1, np.int64)
         known = np.flatnonzero((row >= 0) & (row < len(owner)))
         owner[row[known]] = footprints.footprint[known]
-        own = owner[self._rows[inferred]]
-        inside = own >= 0
-        inside[inside] = footprints.contain(own[inside], x[inside], y[inside])
-        place[inside] = own[inside]
+        candidates = owner[self._rows[inferred]]
+        inside = candidates >= 0
+        inside[inside] = footprints.contain(candidates[inside], x[inside], y[inside])
+        place[inside] = candidates[inside]
         parents = np.zeros(footprints.n_footprints, dtype=bool)
         has = (footprints.footprint >= 0) & footprints.is_parent & ~footprints.is_repeated
         parents[footprints.footprint[has]] = True

@@ -268,8 +268,8 @@ class _Editor:
         probable = inferred[inferred["probability"] > config.minAddProbability]
         unsure = np.zeros(len(peaks), dtype=bool)
         for i, peak in enumerate(peaks):
-            own = probable[probable["footprint"] == self._footprints.peaks["footprint"][peak]]
-            places = np.stack([own["f_x"], own["f_y"]], axis=1).astype(float)
+            candidates = probable[probable["footprint"] == self._footprints.peaks["footprint"][peak]]
+            places = np.stack([candidates["f_x"], candidates["f_y"]], axis=1).astype(float)
             unsure[i] = not _are_apart(places, self._candidate[peak], config.minSeparation)
         return unsure
 
@@ -279,10 +279,10 @@ class _Editor:
         small = self._probability < self._config.maxDropProbability
         small &= ~self._left_alone[peaks["footprint"]]
         for number in np.unique(peaks["footprint"][small]):
-            own = np.arange(self._start[number], self._start[number + 1])
-            if small[own].all():
+            rows = np.arange(self._start[number], self._start[number + 1])
+            if small[rows].all():
                 # Equally probable ones are told apart by their order, in which the brightest is first.
-                small[own[np.argmax(self._probability[own])]] = False
+                small[rows[np.argmax(self._probability[rows])]] = False
         self._kept &= ~small
 
     def add(self) -> None:
@@ -308,43 +308,43 @@ class _Editor:
         possible = possible[np.lexsort([*(-key for key in keys), few["footprint"]])]
         area = np.prod(self._footprints.bbox[:, 2:] - self._footprints.bbox[:, :2] + 1, axis=1)
         numbers, first = np.unique(inferred["footprint"][possible], return_index=True)
-        for number, own in zip(numbers, np.split(possible, first[1:]), strict=True):
-            self._add_to(int(number), own, int(area[number]))
+        for number, rows in zip(numbers, np.split(possible, first[1:]), strict=True):
+            self._add_to(int(number), rows, int(area[number]))
 
     def _add_to(self, number: int, candidates: np.ndarray, area: int) -> None:
         """Add inferred peaks to a footprint."""
         config, inferred = self._config, self._inferred
-        own = np.arange(self._start[number], self._start[number + 1])
-        own = own[self._kept[own]]
-        detected = np.stack([self._place["f_x"][own], self._place["f_y"][own]], axis=1).astype(float)
+        rows = np.arange(self._start[number], self._start[number + 1])
+        rows = rows[self._kept[rows]]
+        detected = np.stack([self._place["f_x"][rows], self._place["f_y"][rows]], axis=1).astype(float)
         added = np.zeros((0, 2))
         for row in candidates:
             place = np.array([inferred["f_x"][row], inferred["f_y"][row]], dtype=float)
-            n = len(own) + len(added) + 1
+            n = len(rows) + len(added) + 1
             if n > config.maxPeaks or 0 < config.maxAreaTimesPeaks < area * n:
                 self._refusal[row] = "too_many"
                 continue
-            moves = self._find_moves(own, detected, place)
-            here = np.where(moves[:, np.newaxis], self._candidate[own], detected)
+            moves = self._find_moves(rows, detected, place)
+            here = np.where(moves[:, np.newaxis], self._candidate[rows], detected)
             if not _are_apart(np.concatenate([here, added]), place, config.minSeparation):
                 self._refusal[row] = "close"
                 continue
             self._refusal[row] = ""
             self._added.append(int(row))
-            self._move(own[moves])
+            self._move(rows[moves])
             detected, added = here, np.concatenate([added, place[np.newaxis]])
 
-    def _find_moves(self, own: np.ndarray, detected: np.ndarray, place: np.ndarray) -> np.ndarray:
+    def _find_moves(self, rows: np.ndarray, detected: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Which detected peaks would move if a peak were added at a place, bool; each moves once."""
         config = self._config
         if not config.doMovePeaks:
-            return np.zeros(len(own), dtype=bool)
+            return np.zeros(len(rows), dtype=bool)
         near = np.hypot(*(detected - place).T) < config.moveRadius
-        moves = near & self._can_move[own] & ~self._moved[own]
+        moves = near & self._can_move[rows] & ~self._moved[rows]
         # Not onto another peak.
-        there = np.where(moves[:, np.newaxis], self._candidate[own], detected)
+        moved_places = np.where(moves[:, np.newaxis], self._candidate[rows], detected)
         for i in np.flatnonzero(moves):
-            moves[i] = _are_apart(np.delete(there, i, axis=0), there[i], config.minSeparation)
+            moves[i] = _are_apart(np.delete(moved_places, i, axis=0), moved_places[i], config.minSeparation)
         return moves
 
     def _move(self, peaks: np.ndarray) -> None:
@@ -375,20 +375,7 @@ class _Editor:
 
 
 def find_skipped(footprints: CatalogFootprints, config: PeakEditConfig) -> np.ndarray:
-    """Find the footprints that the deblender would skip.
-
-    Parameters
-    ----------
-    footprints
-        The f footprints.
-    config
-        The limits.
-
-    Returns
-    -------
-    skipped
-        Bool ``(f,)``.
-    """
+    """Find the footprints that the deblender would skip: bool (f,)."""
     box = footprints.bbox
     sides = box[:, 2:] - box[:, :2] + 1
     area, n_peaks = np.prod(sides, axis=1), footprints.n_peaks
@@ -436,10 +423,10 @@ def _number_peaks(ids: np.ndarray, inferred_ids: np.ndarray, added: np.ndarray) 
     else those that follow the largest of the catalogue.
     """
     largest = int(ids.max(initial=0))
-    own = inferred_ids[added].astype(np.int64)
+    of_tables = inferred_ids[added].astype(np.int64)
     fit = len(inferred_ids) == 0 or (inferred_ids.min() > largest and inferred_ids.max() <= _LARGEST_ID)
     if fit and len(np.unique(inferred_ids)) == len(inferred_ids):
-        return own
+        return of_tables
     if largest + len(added) > _LARGEST_ID:
         raise CatalogError(
             f"the largest peak id of the catalogue is {largest}: none is left for added peaks, as the "
@@ -449,19 +436,7 @@ def _number_peaks(ids: np.ndarray, inferred_ids: np.ndarray, added: np.ndarray) 
 
 
 def describe_refusals(refusal: Sequence[str]) -> str:
-    """Say how many inferred peaks were not added, and why.
-
-    Parameters
-    ----------
-    refusal
-        As in `PeakPlan`.
-
-    Returns
-    -------
-    text
-        Reasons with their numbers, the most frequent first; empty if there
-        are none.
-    """
+    """Say how many inferred peaks were not added, and why, the most frequent reason first; empty if none."""
     reasons, counts = np.unique([r for r in refusal if r], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     return ", ".join(f"{counts[i]} {REFUSALS[str(reasons[i])]}" for i in order)

@@ -62,18 +62,7 @@ class CumulativeCounts:
             raise SimulationError("cumulative number counts must be positive and increase with magnitude")
 
     def __call__(self, mag: np.ndarray | float) -> np.ndarray:
-        """Cumulative counts.
-
-        Parameters
-        ----------
-        mag
-            AB magnitudes, scalar or array.
-
-        Returns
-        -------
-        counts
-            Galaxies per arcmin² brighter than that, of the same shape.
-        """
+        """Galaxies per arcmin² that are brighter than AB magnitudes, of the same shape."""
         m, logn = np.asarray(self.magnitudes), np.log10(self.counts)
         return 10.0 ** self._extrapolate(np.asarray(mag, dtype=np.float64), m, logn)
 

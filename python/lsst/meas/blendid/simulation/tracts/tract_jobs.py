@@ -110,22 +110,7 @@ def simulate_patches(
 
 
 def patch_folder(folder: str | Path, simulation: TractSimulation, patch: int) -> Path:
-    """Name the folder of the exposures of a patch.
-
-    Parameters
-    ----------
-    folder
-        Where all exposures are kept.
-    simulation
-        The tract.
-    patch
-        Number of the patch.
-
-    Returns
-    -------
-    folder
-        A folder in ``folder``.
-    """
+    """Name the folder of the exposures of a patch, in that of all exposures."""
     return Path(folder) / f"{simulation.layout.skymap}_{simulation.layout.tract}_{patch}"
 
 
