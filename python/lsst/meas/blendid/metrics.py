@@ -96,6 +96,7 @@ def _check(p: np.ndarray, blended: np.ndarray, weights: np.ndarray | None = None
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
+    # Not infinite where a model is certain: one wrong certainty would decide every mean.
     clipped = np.clip(p, EPS, 1.0 - EPS)
     return np.log(clipped / (1.0 - clipped))
 
@@ -104,6 +105,7 @@ class _Ranking:
     """Scores (n,) and truths in the order that ROC curves need, whatever the footprints weigh."""
 
     def __init__(self, p: np.ndarray, blended: np.ndarray) -> None:
+        # Equal scores are one point of the curve, whatever their order.
         values, group = np.unique(p, return_inverse=True)
         self._n_groups = len(values)
         self._group = group.ravel()
@@ -113,6 +115,7 @@ class _Ranking:
     # scikit-learn's roc_auc_score sorts anew for each resample, which takes ten times as long as all else.
     def auc(self, weights: np.ndarray) -> float:
         """Area under the curve, ties counting half; NaN if there is one kind only."""
+        # Mann & Whitney (1947): the share of pairs in the right order, counted from sums over groups of ties.
         positive = np.bincount(self._group, weights * self._blended, minlength=self._n_groups)
         negative = np.bincount(self._group, weights * ~self._blended, minlength=self._n_groups)
         below = np.cumsum(negative) - negative
@@ -121,11 +124,13 @@ class _Ranking:
 
     def recall(self, weights: np.ndarray, rate: float) -> float:
         """Recall at a false rate, a footprint counting ``weights`` times; NaN if there is one kind only."""
+        # False alarms by falling score; the threshold is the last that the rate allows.
         singles = np.cumsum(weights[self._order])
         of_blends = weights * self._blended
         total = float(of_blends.sum())
         if not singles.size or singles[-1] <= 0.0 or total <= 0.0:
             return float("nan")
+        # Rounding must not turn 1 % of 300 footprints into two.
         first = int(np.searchsorted(singles, np.floor(rate * singles[-1] + 1e-9), side="right"))
         if first >= len(singles):
             return 1.0
@@ -216,8 +221,10 @@ def _fit_line(
     # Kinds that a threshold separates can be told apart by ever steeper lines.
     if not one.size or not other.size or not (one.min() < other.max() and other.min() < one.max()):
         return _NO_LINE
+    # So that the tolerances below are those of a mean, whatever the number of footprints.
     weights = weights / weights.sum()
     share = float(weights @ blended)
+    # A resample is near all footprints: from their line two or three steps do.
     slope, intercept = start if np.isfinite(start[0]) else (0.0, float(np.log(share / (1.0 - share))))
     sign = np.where(blended, 1.0, -1.0)
 
@@ -236,6 +243,7 @@ def _fit_line(
             return _NO_LINE
         g0, g1 = float(excess.sum()), float(excess @ logit)
         up, along = (c * g0 - b * g1) / determinant, (a * g1 - b * g0) / determinant
+        # Newton's step overshoots where probabilities are near 0 or 1 and the likelihood is flat.
         while (new := log_likelihood(slope + along, intercept + up)) < value and max(
             abs(up), abs(along)
         ) > 1e-12:
@@ -280,6 +288,7 @@ def expected_calibration_error(
         return float("nan"), float("nan")
     index = np.clip((p * bins).astype(np.int64), 0, bins - 1)
     gap = np.bincount(index, weights * (blended - p), minlength=bins)
+    # Of a sum of Bernoulli truths; weights that repeat footprints do not make it more certain.
     variance = np.bincount(index, np.square(weights) * p * (1.0 - p), minlength=bins)
     return float(np.abs(gap).sum() / total), float(np.sqrt(2.0 * variance / np.pi).sum() / total)
 
@@ -338,8 +347,11 @@ class BlendScorer:
         if n_blended <= 0.0 or n_single <= 0.0:
             return scores | dict.fromkeys(balanced, float("nan"))
         # Odds at an even prior.
+        # Dividing by the odds of the prior moves probabilities to an even one (Bayes' rule for a changed
+        # prior).
         odds = n_single / n_blended * self._p / (1.0 - self._p)
         right = (odds > 1.0) == self._truth
+        # -log of the probability of the truth, written in odds so that nothing is lost near 0 and 1.
         loss = np.log1p(np.where(self._truth, 1.0 / odds, odds))
         found, kept = float(w_blended @ right) / n_blended, float(w_single @ right) / n_single
         cross_entropy = 0.5 * (float(w_blended @ loss) / n_blended + float(w_single @ loss) / n_single)

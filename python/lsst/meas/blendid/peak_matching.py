@@ -142,6 +142,7 @@ class PeakList:
             Its rows, sorted by footprint; within one detected peaks come first.
         """
         footprint = np.asarray(table["footprint_id"], dtype=np.int64) - 1
+        # Numbers of peaks go detected first, brightest first, then inferred ones.
         order = np.lexsort((np.asarray(table["peak_id"]), footprint))
 
         def column(name: str) -> np.ndarray:
@@ -179,6 +180,7 @@ class PeakList:
             return np.concatenate([getattr(part, name) for part in parts])
 
         def gather_known(name: str) -> np.ndarray | None:
+            # What one image does not tell is not known of all.
             return None if any(getattr(part, name) is None for part in parts) else gather(name)
 
         return cls(
@@ -348,6 +350,7 @@ def _match(
         first, last = start[footprint[peak]], start[footprint[peak] + 1]
         reached = False
         for g in range(first, last):
+            # Squared distances: errors of positions are about Gaussian, so that their sum is the likelihood.
             square = (x[peak] - galaxy_x[g]) ** 2 + (y[peak] - galaxy_y[g]) ** 2
             cost[g] = square if square <= limit else np.inf
             via[g] = peak
@@ -367,6 +370,8 @@ def _match(
                         cost[h] = base + square
                         via[h] = other
                         reached = True
+        # Free galaxies at the least cost, the moves of others along the way included: successive shortest
+        # paths (Kuhn 1955; Edmonds & Karp 1972), on the few peaks of one footprint.
         best = -1
         for g in range(first, last):
             if holder[g] < 0 and cost[g] < np.inf and (best < 0 or cost[g] < cost[best]):
@@ -374,6 +379,7 @@ def _match(
         if best < 0:
             continue
         finder[best] = peak
+        # Back along the way: each peak takes the galaxy that it was found by, and leaves the one it had.
         g = best
         while True:
             taker = via[g]
@@ -421,6 +427,8 @@ def match_peaks(
     m, k = len(peaks), len(galaxies)
     n = int(max(peaks.footprint.max(initial=-1), galaxies.footprint.max(initial=-1))) + 1
     start = np.searchsorted(galaxies.footprint, np.arange(n + 1)).astype(np.int64)
+    # By falling probability, so that adding improbable peaks changes no match count of the probable ones:
+    # curves of completeness are monotonic.
     priority = np.where(np.isfinite(peaks.probability), -peaks.probability, np.inf)
     order = np.lexsort((priority, peaks.footprint)).astype(np.int64)
     usable = np.isfinite(peaks.x) & np.isfinite(peaks.y)

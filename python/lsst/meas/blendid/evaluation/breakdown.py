@@ -112,6 +112,7 @@ def summarize_truth(footprints: FootprintSet, truth: Table, *, snr_min: float = 
             raise KeyError(f"the truth table has no column {name!r}; it has {', '.join(truth.colnames)}")
     x, y, snr = (_values(truth, name, np.nan) for name in ("x", "y", "snr"))
     with np.errstate(invalid="ignore"):
+        # Comparisons with NaN are false: objects without S/N do not count.
         use = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & (snr >= snr_min))
     owner = footprints.find_at(x[use], y[use])
     use, owner = use[owner > 0], owner[owner > 0] - 1
@@ -126,6 +127,7 @@ def summarize_truth(footprints: FootprintSet, truth: Table, *, snr_min: float = 
     magnitude[one] = _values(truth, "mag", np.nan)[use[first[one]]]
     bright, faint = use[first[two]], use[first[two] + 1]
     second_snr[two] = snr[faint]
+    # From the brightest: that is the peak that hides the other.
     separation[two] = np.hypot(x[bright] - x[faint], y[bright] - y[faint])
 
     def number(name: str) -> np.ndarray:
@@ -243,12 +245,14 @@ class KindScores:
 
 def _even(p: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Probabilities at an even prior, NaN where there is none; as in `.metrics.score`."""
+    # The prior is that of footprints with an object; empty ones are neither kind.
     use = np.isfinite(p) & (counts > 0)
     return move_prior(np.clip(p, EPS, 1.0 - EPS), float(np.mean(counts[use] > 1)), 0.5)
 
 
 def _means(values: np.ndarray, index: np.ndarray, n_bins: int) -> np.ndarray:
     """Mean of finite values in each bin; an index of -1 is in none."""
+    # bincount with weights is a grouped mean without a loop over bins.
     use = (index >= 0) & np.isfinite(values)
     n = np.bincount(index[use], minlength=n_bins)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -295,6 +299,7 @@ def bin_scores(
             continue
         limits = np.asarray(edges)
         n_bins = len(limits) - 1
+        # Beyond the outermost edges there is nothing or the open end of a bin.
         index = np.clip(np.searchsorted(limits, values, side="right") - 1, 0, n_bins - 1)
         index = np.where(np.isfinite(values) & (counts > 0), index, -1)
         one, more = np.where(counts == 1, index, -1), np.where(counts > 1, index, -1)
@@ -303,6 +308,7 @@ def bin_scores(
             called = np.where(np.isfinite(q), (q > 0.5).astype(np.float64), np.nan)
             recognised[name] = _means(called, more, n_bins)
             kept[name] = 1.0 - _means(called, one, n_bins)
+            # The two kinds apart, as the share of blends differs from bin to bin.
             blended_loss[name] = _means(-np.log(q), more, n_bins)
             single_loss[name] = _means(-np.log1p(-q), one, n_bins)
         found.append(

@@ -331,6 +331,7 @@ def compare(
             else f"none of the {n} footprints holds a galaxy; scores need blended and unblended ones"
         )
     x, y = labelled.samples.centroid.T
+    # The same blocks for all models: what they share cancels in differences.
     units = choose_units(x, y, labelled.sky)
     n_draws = bootstrap if units.n > 1 else 0
     weights = resampled_weights(units.index, draws=n_draws) if n_draws else None
@@ -351,8 +352,10 @@ def compare(
         samples[name] = sample(p, finite[name])
         differences: dict[str, Difference] = {}
         if reference is not None and name != reference:
+            # A model that refuses the hard footprints would win on what is left.
             common = finite[name] & finite[reference]
             one, other = (
+                # Resampling is the cost here, and most models classify the same footprints.
                 samples[key] if np.array_equal(common, finite[key]) else sample(p_of[key], common)
                 for key in (name, reference)
             )
@@ -436,6 +439,7 @@ class _Sample:
 
     def errors(self, n: int) -> dict[str, float]:
         """Errors by resamples of n units, whose scatter is about their own mean."""
+        # The variance of a bootstrap of n units about their own mean is too small by (n - 1) / n.
         return {key: float(np.nanstd(values)) * math.sqrt(n / (n - 1)) for key, values in self.draws.items()}
 
     def minus(self, other: _Sample, n: int, known: frozenset[str]) -> dict[str, Difference]:
@@ -449,10 +453,13 @@ class _Sample:
             error = math.nan
             difference = value - other.values[key]
             if key in self.draws and key in other.draws:
+                # Draw by draw: scores of two models on one resample are correlated, and errors of their
+                # difference are far smaller than those of each.
                 gap = self.draws[key] - other.draws[key]
                 if np.isfinite(gap).any():
                     error = float(np.nanstd(gap)) * math.sqrt(n / (n - 1))
             low, high = difference - reach * error, difference + reach * error
+            # At 95 %, and not where a handful of footprints of a kind decides.
             certain = key in known and (low > 0.0 or high < 0.0)
             found[key] = Difference(difference, error, low, high, certain)
         return found

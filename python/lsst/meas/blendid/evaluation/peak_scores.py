@@ -117,12 +117,15 @@ def probability_curve(
     else:
         p, is_true, weights = (values[weights > 0.0] for values in (p, is_true, weights))
     galaxy_weights = np.ones(len(found_at)) if galaxy_weights is None else galaxy_weights
+    # A threshold between equal probabilities does not exist: points are where they change.
     order = np.argsort(-p, kind="stable")
     falling = p[order]
     ends = np.flatnonzero(np.append(np.diff(falling) != 0.0, True)) if len(p) else np.zeros(0, dtype=int)
     everything = np.cumsum(weights[order])[ends]
     true = np.cumsum((weights * is_true)[order])[ends]
     found = np.sort(-found_at)
+    # Galaxies by the threshold at which they are found, which a matching per threshold would give at a
+    # hundred times the cost.
     sums = np.cumsum(np.append(0.0, galaxy_weights[np.argsort(-found_at, kind="stable")]))
     threshold = falling[ends]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -144,6 +147,7 @@ def _median(values: np.ndarray, weights: np.ndarray) -> float:
         return float("nan")
     order = np.argsort(values, kind="stable")
     reached, half = np.cumsum(weights[order]), 0.5 * float(weights.sum())
+    # Halves of floating-point sums differ in the last bit: reached exactly is within 1e-12.
     low = int(np.searchsorted(reached, half * (1.0 - 1e-12)))
     high = int(np.searchsorted(reached, half * (1.0 + 1e-12), side="right"))
     return 0.5 * float(values[order[low]] + values[order[min(high, len(values) - 1)]])
@@ -215,6 +219,7 @@ class PeakScorer:
             known = self._near.is_true & (determinant > 0.0) & (xx > 0.0)
             dx = self.peaks.x - np.append(self.galaxies.x, np.nan)[self._near.galaxy]
             dy = self.peaks.y - np.append(self.galaxies.y, np.nan)[self._near.galaxy]
+            # Mahalanobis' distance squared, which is that of chi-squared with two degrees of freedom.
             within = known & ((yy * dx**2 - 2.0 * xy * dx * dy + xx * dy**2) / determinant < ELLIPSE)
         return within, known
 
@@ -273,6 +278,7 @@ class PeakScorer:
             That probability; NaN if there is none.
         """
         curve = self.curve(weights)
+        # The last point, not the first: purity is no monotonic function of the threshold.
         good = np.flatnonzero(curve.purity >= purity)
         return float(curve.threshold[good[-1]]) if len(good) else float("nan")
 
@@ -288,6 +294,7 @@ class PeakScorer:
         w = np.ones(len(self.counts)) if weights is None else np.asarray(weights, dtype=np.float64)
         of_peaks, of_galaxies = w[self.peaks.footprint], w[self.galaxies.footprint]
         some = self.has_probabilities
+        # Under any probability, so that peaks without one count.
         threshold = -1.0
         if some and purity is not None:
             threshold = self.find_threshold(purity, w)
@@ -344,6 +351,7 @@ class PeakScorer:
         expected = np.asarray(self.facts.n_expected, dtype=np.float64)
         use = np.isfinite(expected)
         total = np.bincount(self.peaks.footprint[known], self.p[known], minlength=len(expected))
+        # By footprint, before squares are taken: the rms shows what cancels in the sum.
         difference = np.where(use, total - np.where(use, expected, 0.0), 0.0)
         weight, whole = w * use, float((w * use) @ np.where(use, expected, 0.0))
         if not whole > 0.0:

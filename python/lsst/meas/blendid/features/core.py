@@ -80,6 +80,8 @@ def _measure_window(
 ) -> None:  # pragma: no cover - compiled
     """Moments; ``second`` (3,) gets the second moments of light times window [PSF sigma²]."""
     ny, nx = labels.shape
+    # Gaussian weights bound the noise of moments, which grows without end with the aperture (Bernstein &
+    # Jarvis 2002, AJ 123, 583).
     width = window * sigma
     reach = 3.0 * width
     total = noise = 0.0
@@ -104,6 +106,8 @@ def _measure_window(
             a, b = dx * dx - dy * dy, 2.0 * dx * dy
             total += w
             noise += weight * weight
+            # Polar moments by order of rotation: m = 2 is ellipticity, 3 a triangle, 4 a cross. One star has
+            # none; a companion excites them in proportion to its distance to the power of the order.
             zr += w * dx
             zi += w * dy
             rr += w * r2
@@ -118,8 +122,10 @@ def _measure_window(
             m44i += w * 2.0 * a * b
     if noise > 0.0:
         row.snr = total / np.sqrt(noise)
+    # Light that noise alone could make has no shape worth dividing by.
     if not total > 0.5 * np.sqrt(noise):
         return
+    # A lower bound, as noise can make the second moment negative.
     size = max(rr / total, 0.05)
     row.size = size
     row.ellipticity = min(np.hypot(q2r, q2i) / total / size, 2.0)
@@ -149,6 +155,7 @@ def _gaussian_of(
     lengths = np.empty(2)
     for j in range(2):
         windowed = 0.5 * (trace + spread) if j == 0 else 0.5 * (trace - spread)
+        # Undoes the window; noise can make this negative, which stands for very wide.
         precision = 1.0 / max(windowed, 0.05) - 1.0 / (window * window)
         unwindowed = 1.0 / precision if precision > 1.0 / 16.0 else 16.0
         lengths[j] = 1.0 / (max(unwindowed, 1.0) + 1.0)
@@ -198,6 +205,7 @@ def _measure_residuals(
             v = np.float64(band[y, x])
             light += max(v, 0.0)
             exponent = 0.5 * (inverse[0] * dx * dx + inverse[1] * dy * dy + 2.0 * inverse[2] * dx * dy)
+            # e⁻²⁰ of the peak is far below the noise: exponentials are the cost of this loop.
             rest = v - peak * np.exp(-exponent) if exponent < 20.0 else v
             excess += max(rest, 0.0)
             lowest = min(lowest, rest)
@@ -212,6 +220,7 @@ def _measure_residuals(
     row.gauss_distance = np.hypot(best_x, best_y)
     row.gauss_share = excess / max(light, 1e-3)
     row.gauss_deficit = lowest
+    # A companion on the major axis is what stretched the Gaussian; a residual across it is of something else.
     row.gauss_across = abs(best_y * axis[0] - best_x * axis[1])
     row.star_residual = star_best
     row.star_distance = np.hypot(star_x, star_y)
@@ -272,6 +281,7 @@ def _measure(
 
 def _star_profile(psf: np.ndarray, sigma: float) -> np.ndarray:
     """Radial profile of the PSF smoothed by its Gaussian, 1 at the centre, in steps of sigma / 8."""
+    # Smoothed once more, since the image that it is compared with is.
     kernel = gaussian_kernel(sigma, max(kernel_size(sigma), 3))
     smoothed = np.apply_along_axis(np.convolve, 0, psf, kernel)
     smoothed = np.apply_along_axis(np.convolve, 1, smoothed, kernel)

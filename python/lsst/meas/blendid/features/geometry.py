@@ -140,6 +140,7 @@ def _measure(
             perimeter += 2
             for x in range(x0, x1 + 1):
                 perimeter += (labels[y - 1, x] != i + 1) + (labels[y + 1, x] != i + 1)
+                # From a pixel of the footprint, so that squares of coordinates lose no digits.
                 dx, dy = float(x - spans[a, 2]), float(y - y_low)
                 area += 1
                 sx += dx
@@ -162,8 +163,11 @@ def _measure(
         row.bbox_short = min(width, height) / sigma
         row.bbox_fill = area / (width * height)
         row.footprint_ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
+        # 1 for a disc, whose second moments sum to area / 2π; more for anything less compact.
         row.footprint_spread = trace * 2.0 * np.pi / area
+        # Polsby & Popper (1991); in pixels a disc has π²/16 instead of 1, since its steps count in full.
         row.compactness = 4.0 * np.pi * area / perimeter**2
+        # 1 for every shape without a dent along x or y, however it is stretched.
         row.perimeter_excess = perimeter / (2.0 * (width + height))
         row.convexity = area / _hull_area(spans, a, b)
 
@@ -186,6 +190,7 @@ def measure_neighbors(result: DetectionResult) -> np.ndarray:
     out["nearest_footprint"] = out["nearest_gap"] = _FAR
     if n < 2:
         return out
+    # In units of the PSF, as all lengths of features, so that models carry over to other seeing.
     position = (footprints.centroid - np.asarray(footprints.xy0)) / sigma
     area = footprints.area / sigma**2
     radius = np.sqrt(area / np.pi)

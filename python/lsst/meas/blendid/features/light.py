@@ -100,6 +100,8 @@ def _measure_moments(
     for k in range(a, b):
         dy = spans[k, 1] - py
         for x in range(spans[k, 2], spans[k, 3] + 1):
+            # Negative pixels would let moments of faint footprints diverge; what noise adds is the same for
+            # all.
             w = max(np.float64(band[spans[k, 1], x]), 0.0)
             dx = x - px
             area += 1
@@ -125,11 +127,14 @@ def _measure_moments(
     row.light_size = np.sqrt(0.5 * trace) / sigma
     row.light_offset = np.hypot(mx, my) / sigma
     row.footprint_offset = np.hypot(mx - gx / area, my - gy / area) / sigma
+    # Weighted by the square of the light, moments are of the bright part: a second galaxy widens them less
+    # than the halo of one.
     square = s2r / s2 - (s2x / s2) ** 2 - (s2y / s2) ** 2
     row.squared_size = np.sqrt(max(0.5 * square, 0.0)) / sigma
     if not trace > 1e-6:
         return
     row.light_ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / trace
+    # Skewness along the axis through two galaxies tells that one is fainter, kurtosis that they are apart.
     c, s = _axes(qxx, qyy, qxy)
     u2 = u3 = u4 = v2 = v3 = v4 = 0.0
     for k in range(a, b):
@@ -184,6 +189,7 @@ def _measure_asymmetry(
                 other = np.float64(band[oy, ox])
             difference = v - other
             differences += difference * difference
+            # A pixel whose partner lies outside is met once, others from both sides.
             pairs += 2 if inside else 1
             squares += v * v
             light += max(v, 0.0)
@@ -217,6 +223,7 @@ def _measure(
     n_radii = radii.size
     inside = np.zeros(n_radii)
     members = np.zeros(n_radii)
+    # Squared once here rather than a root for each pixel.
     limits = np.square(radii * sigma)
     for i in range(out.size):
         a, b = first[i], first[i + 1]
@@ -288,6 +295,7 @@ def _fill(
 ) -> None:  # pragma: no cover - compiled
     """Mark the 8-connected part that a pixel is in; ``sums`` (6,) gets its moments about that pixel."""
     sums[:] = 0.0
+    # A stack of its own: compiled code has no room for deep recursion.
     stack[0, 0], stack[0, 1] = y, x
     seen[y, x] = code
     depth = 1
@@ -332,6 +340,7 @@ def _measure_levels(
     sums = np.empty(6)
     for i in range(n):
         for j in range(n_levels):
+            # Isophotes under a least S/N are those of the noise.
             level = max(fractions[j] * peak[i], least)
             row = out[i, j]
             # What was seen at a higher level is looked at again.
@@ -346,6 +355,7 @@ def _measure_levels(
             qyy = sums[4] / sums[0] - my * my + 1.0 / 12.0
             qxy = sums[5] / sums[0] - mx * my
             row.ellipticity = np.sqrt((qxx - qyy) ** 2 + 4.0 * qxy**2) / (qxx + qyy)
+            # 1 for a disc; a neck between two galaxies raises it.
             row.spread = (qxx + qyy) * 2.0 * np.pi / sums[0]
             row.offset = np.hypot(mx + px[i] - fx[i], my + py[i] - fy[i]) / sigma
             for k in range(first[i], first[i + 1]):

@@ -137,6 +137,7 @@ def _field_numbers(result: DetectionResult, context: SceneContext, light_size: n
     out["depth"] = depth
     out["noise_correlation"] = result.noise.correlation
     out["sky_level"] = result.sky_level
+    # Per area of the PSF, so that fields of other seeing compare.
     out["density"] = 1e4 * n * sigma**2 / pixels
     out["cover"] = float(footprints.area.sum()) / pixels
     if n:
@@ -144,7 +145,10 @@ def _field_numbers(result: DetectionResult, context: SceneContext, light_size: n
     significance = np.asarray(footprints.max_significance)
     area = footprints.area_detected / sigma**2
     for low, high in _SIGNIFICANCES:
+        # Isolated objects of one range of S/N: their sizes tell the seeing and the kind of galaxies, whatever
+        # is blended.
         chosen = (n_peaks == 1) & (significance >= low) & (significance < high)
+        # Quantiles of fewer say little; NaN stands for what an image does not tell.
         if np.count_nonzero(chosen) >= _LEAST:
             for q in _QUANTILES:
                 out[f"area_{low:g}_{q}"] = np.percentile(area[chosen], q)
@@ -156,6 +160,7 @@ def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
     """All but the two-component test, float32 of shape (n, k)."""
     report_progress("features")
     parts, done = [], 0
+    # In strips, as padded planes of all scales take several times the memory of the image.
     for strip in split_into_strips(result, plane_margin(float(result.psf.sigma))):
         parts.append(_measure_alone(strip))
         done += len(strip.footprints)
@@ -198,6 +203,8 @@ def measure_features(samples: FootprintSamples, names: Sequence[str] = FEATURE_N
         )
     blocks: dict[tuple[str, ...], np.ndarray] = {}
     wanted = set(names)
+    # All of a block or nothing: what is kept serves whoever asks next, and single columns cost as much as the
+    # block.
     if wanted & set(_MEASURED):
         empty = np.zeros((0, len(_MEASURED)), dtype=np.float32)
         blocks[tuple(_MEASURED)] = samples.compute("features", _measure, empty)

@@ -157,6 +157,8 @@ def _measure_band(
                     if v >= thresholds[j]:
                         row.counts[j] += 1.0
                 j = 3
+                # Insertion into a list of three: sorting all peaks would need memory that nobody knows the
+                # size of.
                 while j > 0 and v > value[j - 1]:
                     j -= 1
                 if j < 3:
@@ -168,10 +170,12 @@ def _measure_band(
         row.first = max(value[0], 0.0)
         row.second = max(value[1], 0.0)
         row.third = max(value[2], 0.0)
+        # Without a second peak there is no valley.
         row.saddle = 1.0
         if value[1] > 0.0:
             row.ratio = value[1] / value[0]
             row.separation = np.hypot(px[1] - px[0], py[1] - py[0]) / sigma
+            # Along the straight line: the true saddle of two round profiles lies on it.
             row.saddle = _line_minimum(plane, px[0], py[0], px[1], py[1]) / value[1]
 
 

@@ -94,6 +94,7 @@ def _pad_scaled(
     for y in range(ny):
         for x in range(nx):
             value = image[y, x]
+            # One NaN would spread over the reach of every kernel.
             good = np.isfinite(value)
             out[y + pad, x + pad] = value * scale if good else np.float32(0.0)
             n_bad += not good
@@ -150,6 +151,7 @@ def make_planes(result: DetectionResult) -> Planes:
     pad = plane_margin(sigma)
     pixels = np.zeros([length + 2 * pad for length in result.image.shape], dtype=np.float32)
     has_bad = _pad_scaled(result.image, pad, 1.0 / noise, pixels)
+    # Each width once, for several bands share them.
     smoothed = {w: smooth(pixels, kernel) for w, kernel in kernels.items()}
     overlaps = {(a, b): _overlap(kernels[a], kernels[b]) ** 2 for a in kernels for b in kernels}
     bands: dict[str, np.ndarray] = {}
@@ -157,6 +159,7 @@ def make_planes(result: DetectionResult) -> Planes:
     for name, (narrow, wide) in BANDS.items():
         if wide is not None:
             out = smoothed[wide] if _WIDTHS.count(wide) == 1 else np.empty_like(pixels)
+            # Of the difference of two smoothed images of the same white noise, which are correlated.
             variance = overlaps[narrow, narrow] + overlaps[wide, wide] - 2.0 * overlaps[narrow, wide]
             _subtract(smoothed[narrow], smoothed[wide], 1.0 / np.sqrt(variance), out)
             bands[name] = out
@@ -171,6 +174,7 @@ def make_planes(result: DetectionResult) -> Planes:
     unusable = np.zeros(len(footprints), dtype=bool)
     if has_bad:
         hit = labels[pad:-pad, pad:-pad][~np.isfinite(result.image)]
+        # Their neighbours see the pixels as 0, as they see the sky.
         unusable[hit[hit > 0] - 1] = True
     return Planes(pixels, bands, labels, pad, spans, first, sigma, unusable)
 

@@ -37,6 +37,7 @@ def fill_missing(values: np.ndarray, n_rings: int) -> np.ndarray:
     for _ in range(n_rings):
         if known.all():
             return filled
+        # Weight 0 stands for unknown boxes and for those beyond the edge alike.
         padded = np.pad(filled, 2)
         weight = np.pad(known.astype(float), 2)
         # Sums over the window of 1, x, y, xx, xy, yy, v, xv, yv; filled is 0 where nothing is known.
@@ -47,11 +48,13 @@ def fill_missing(values: np.ndarray, n_rings: int) -> np.ndarray:
             w, v = weight[window], padded[window]
             sums += np.array([w, x * w, y * w, x * x * w, x * y * w, y * y * w, v, x * v, y * v])
             if max(abs(y), abs(x)) == 1:
+                # Only boxes that touch a known one are filled in this ring; the others wait for it.
                 near |= w > 0.0
         new = near & ~known
         n, sx, sy, sxx, sxy, syy, sv, sxv, syv = sums[:, new]
         mx, my, mv = sx / n, sy / n, sv / n
         moments = np.array([[sxx - n * mx * mx, sxy - n * mx * my], [sxy - n * mx * my, syy - n * my * my]])
+        # The pseudo-inverse gives no slope along a direction in which all known boxes lie on one line.
         inverse = np.linalg.pinv(moments.transpose(2, 0, 1), rcond=1e-6, hermitian=True)
         slope = np.einsum("kij,jk->ik", inverse, np.array([sxv - n * mx * mv, syv - n * my * mv]))
         filled[new] = mv - slope[0] * mx - slope[1] * my
@@ -99,6 +102,8 @@ class BackgroundMesh:
             ``image`` minus the background, float32.
         """
         ny, nx = self.shape
+        # First along y at the columns of the boxes, then along x in each row of pixels: the full spline is
+        # never held.
         columns = _evaluate_pieces(*_akima_pieces(self.centers_y, self.values.T, ny))
         coefficients, starts = _akima_pieces(self.centers_x, columns.T, nx)
         result = np.empty_like(image) if out is None else out
@@ -141,6 +146,8 @@ def _clipped_sums(
     s2 = np.float32(0.0)
     for i in range(n):
         v = values[i]
+        # By multiplication and not by a branch, which compilers turn into vector instructions; differences
+        # from a value in the middle of the data keep single precision good enough.
         inside = np.float32(1.0) if (v >= lo) & (v <= hi) else np.float32(0.0)
         d = (v - z) * inside
         count += inside
@@ -168,6 +175,8 @@ def _mesh_statistics(
             size = max(size, (edges_y[i + 1] - edges_y[i]) * (edges_x[j + 1] - edges_x[j]))
     buffer = np.empty(size, np.float32)
     scratch = np.empty(size, np.float32)
+    # Bins of 0.012 sigma, about what the median of a box of 128² pixels errs by, and interpolated: no box
+    # needs to be sorted.
     histogram = np.empty(512, np.int64)
     for i in range(n_by):
         for j in range(n_bx):
@@ -175,6 +184,8 @@ def _mesh_statistics(
             for y in range(edges_y[i], edges_y[i + 1]):
                 if use_skip:
                     for x in range(edges_x[j], edges_x[j + 1]):
+                        # Written in any case and kept by moving on, without a branch that depends on the
+                        # data.
                         buffer[n] = image[y, x]
                         n += not skip[y, x]
                 else:
@@ -190,6 +201,8 @@ def _mesh_statistics(
                 scratch[m] = buffer[k]
                 m += 1
             middle = float(_select(scratch, 0, m - 1, m // 2))
+            # The first selection has left what is below the median before it, so that quartiles are medians
+            # of halves.
             q1 = _select(scratch, 0, m // 2, m // 4)
             q3 = _select(scratch, m // 2, m - 1, (3 * m) // 4)
             mean, sigma = middle, 0.741301 * (q3 - q1)
@@ -198,6 +211,7 @@ def _mesh_statistics(
             for _ in range(n_iterations):
                 low, high = mean - 3.0 * sigma, mean + 3.0 * sigma
                 count, s1, s2 = _clipped_sums(buffer, n, low, high, middle)
+                # Nothing more is clipped; the next round would give the same.
                 if count == 0 or count == last_count:
                     break
                 last_count = count
@@ -253,12 +267,14 @@ def _akima_slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     m = np.diff(y, axis=-1) / np.diff(x)
     if x.size == 2:
         return np.concatenate([m, m], axis=-1)
+    # Two slopes beyond each end on a parabola through the last three points, as the paper has them.
     before = 2.0 * m[..., :1] - m[..., 1:2]
     after = 2.0 * m[..., -1:] - m[..., -2:-1]
     m = np.concatenate([2.0 * before - m[..., :1], before, m, after, 2.0 * after - m[..., -1:]], axis=-1)
     left = np.abs(m[..., 1:-2] - m[..., :-3])
     right = np.abs(m[..., 3:] - m[..., 2:-1])
     total = left + right
+    # Where slopes do not change on either side the weights are 0/0; the paper takes their mean.
     flat = total == 0.0
     weighted = right * m[..., 1:-2] + left * m[..., 2:-1]
     even = 0.5 * (m[..., 1:-2] + m[..., 2:-1])
@@ -279,12 +295,15 @@ def _akima_pieces(x: np.ndarray, y: np.ndarray, n_pixels: int) -> tuple[np.ndarr
     if x.size > 1:
         h = np.diff(x)
         rise = np.diff(y, axis=1) / h
+        # Hermite's cubic: values and slopes at both knots.
         c[:, 1:-1, 2] = (3.0 * rise - 2.0 * slope[:, :-1] - slope[:, 1:]) / h
         c[:, 1:-1, 3] = (slope[:, :-1] + slope[:, 1:] - 2.0 * rise) / h**2
         c[:, 0, 2] = c[:, 1, 2]
         c[:, -1, 2] = c[:, -2, 2] + 3.0 * c[:, -2, 3] * h[-1]
     first = np.concatenate([[0], np.ceil(x).astype(np.int64)])
     knots = np.concatenate([x[:1], x])
+    # From the knot to the first pixel of the piece, so that the loop over pixels counts from 0 in single
+    # precision.
     s = first - knots
     shifted = np.empty_like(c)
     shifted[..., 0] = c[..., 0] + s * (c[..., 1] + s * (c[..., 2] + s * c[..., 3]))
@@ -380,6 +399,8 @@ def estimate_background(
     )
     values = mean
     if statistic == "mode":
+        # Where mean and median differ by more than 0.3 sigma the box is crowded, and the mode would
+        # overshoot.
         values = np.where(np.abs(mean - median) < 0.3 * sigma, 2.5 * median - 1.5 * mean, median)
     # A few good pixels tell little, and not of the middle of their box.
     missing = share < 0.25 * share.max()
@@ -392,6 +413,7 @@ def estimate_background(
     return BackgroundMesh(
         values=_median_filter(values, filter_size),
         sigma=sigma,
+        # Middle of the pixels of a box, whose centres lie at integers.
         centers_y=0.5 * (edges_y[:-1] + edges_y[1:] - 1.0),
         centers_x=0.5 * (edges_x[:-1] + edges_x[1:] - 1.0),
         shape=(ny, nx),

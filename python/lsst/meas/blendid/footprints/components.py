@@ -66,6 +66,8 @@ class Runs:
     def find(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Index of the run that each of some pixels is in, int64 ``(k,)``; all of them are in one."""
         nx = self.shape[1]
+        # Runs are in raster order, so that pixel numbers of their first pixels are sorted; 64 bits, as an
+        # image may have more than 2³¹ pixels.
         first = self.y * np.int64(nx) + self.x0
         return np.searchsorted(first, np.asarray(y) * np.int64(nx) + x, side="right") - 1
 
@@ -77,6 +79,7 @@ class Runs:
 
     def select(self, keep: np.ndarray) -> Runs:
         """Only the runs where the mask ``keep`` ``(m,)`` is true (`Runs`)."""
+        # How many of the runs before each row are kept.
         start = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])[self.start]
         return Runs(start, self.x0[keep], self.x1[keep], self.shape)
 
@@ -87,9 +90,11 @@ def _find_runs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Runs with factor * values >= threshold; NaN is not."""
     ny, nx = values.shape
+    # In single precision, as SourceDetectionTask compares: a pixel exactly at the threshold is in.
     limit = np.float32(threshold)
     scale = np.float32(factor)
     start = np.zeros(ny + 1, np.int64)
+    # Counted first and written in a second pass, which takes less memory than a list that grows.
     for y in range(ny):
         row = values[y]
         count = np.int32(row[0] * scale >= limit)
@@ -102,6 +107,7 @@ def _find_runs(
         row = values[y]
         x = 0
         for i in range(start[y], start[y + 1]):
+            # By the negated comparison, so that NaN is passed over.
             while not row[x] * scale >= limit:
                 x += 1
             x0[i] = x
@@ -127,10 +133,15 @@ def _label_runs(start: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.n
     parent = np.arange(m)
     for y in range(1, start.size - 1):
         i, j = start[y - 1], start[y]
+        # Runs of both rows are sorted by column: as in merging two lists, the one that ends first has met all
+        # that it can meet. Rosenfeld & Pfaltz (1966) in terms of runs, of which there are far fewer than
+        # pixels.
         while i < start[y] and j < start[y + 1]:
+            # One pixel of play makes corners count: 8-connected.
             if x0[i] <= x1[j] + 1 and x0[j] <= x1[i] + 1:
                 a, b = i, j
                 while parent[a] != a:
+                    # Halving the path keeps trees flat without a second pass (Tarjan & van Leeuwen 1984).
                     parent[a] = parent[parent[a]]
                     a = parent[a]
                 while parent[b] != b:
@@ -147,6 +158,7 @@ def _label_runs(start: np.ndarray, x0: np.ndarray, x1: np.ndarray) -> tuple[np.n
                 j += 1
     labels = np.empty(m, np.int32)
     n = 0
+    # The root of a run comes before it, so that it has a number already.
     for i in range(m):
         a = i
         while parent[a] != a:
@@ -203,10 +215,12 @@ def select_components(
     high = np.ones(n_components + 1, dtype=bool)
     if include_threshold is not None:
         best = np.full(n_components + 1, -np.inf, dtype=np.float32)
+        # A loop in Python, as this is asked for by few configurations.
         for x0, x1, y, c in zip(runs.x0, runs.x1, runs.y, component, strict=True):
             best[c] = max(best[c], values[y, x0 : x1 + 1].max())
         high = best * np.float32(factor) >= np.float32(include_threshold)
     keep = large & high
+    # No run has component 0.
     keep[0] = False
     dropped: dict[str, int | float | str] = {
         "n_dropped_below_min_pixels": int(np.count_nonzero(~large[1:])),
@@ -229,6 +243,7 @@ def stencil_half_widths(radius: int, isotropic: bool = True) -> np.ndarray:
     dy = np.arange(-radius, radius + 1)
     if not isotropic:
         return radius - np.abs(dy)
+    # Pixels whose centres lie within the radius, as lsst.afw.geom.SpanSet.fromShape draws a disc.
     return np.floor(np.sqrt(radius**2 - dy**2)).astype(np.int64)
 
 
@@ -242,6 +257,8 @@ def _grow_runs(
     out_start = np.zeros(ny + 1, np.int64)
     out_x0 = np.empty(x0.size * half_widths.size, np.int32)
     out_x1 = np.empty(x0.size * half_widths.size, np.int32)
+    # How many widened runs begin, less those that end, at each column: their running sum is positive where
+    # any covers. The cost goes with runs and rows of the stencil, not with its area.
     steps = np.zeros(nx + 1, np.int32)
     n = 0
     for y in range(ny):
@@ -259,6 +276,7 @@ def _grow_runs(
         for x in range(first, last + 1):
             before = depth
             depth += steps[x]
+            # Left clean for the next row.
             steps[x] = 0
             if before == 0 and depth > 0:
                 out_x0[n] = x
@@ -300,6 +318,7 @@ def grow_apart(runs: Runs, component: np.ndarray, half_widths: np.ndarray) -> np
         return seeds
     from scipy.ndimage import distance_transform_edt
 
+    # Euclid's distance whatever the stencil: a pixel at the same number of steps from two goes to the nearer.
     nearest = distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
     covered = grow_runs(runs, half_widths).to_image()
     return np.where(covered, seeds[nearest[0], nearest[1]], 0).astype(np.int32)

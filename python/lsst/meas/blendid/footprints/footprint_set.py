@@ -53,12 +53,15 @@ def _scan_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         for x in range(nx):
             n = max(n, row[x])
             m += (row[x] != 0) & ((x == 0) or (row[x] != row[x - 1]))
+    # Sorted by counting: positions of each label are known before spans are written, in one more pass,
+    # without comparing.
     counts = np.zeros(n + 2, np.int64)
     for y in range(ny):
         row = labels[y]
         for x in range(nx):
             if row[x] != 0 and (x == 0 or row[x] != row[x - 1]):
                 counts[row[x] + 1] += 1
+    # Where the next span of each label goes.
     position = np.cumsum(counts)
     spans = np.empty((m, 4), np.int32)
     for y in range(ny):
@@ -94,6 +97,7 @@ def _sort_runs(
         counts[label + 1] += 1
     position = np.cumsum(counts)
     spans = np.empty((x0.size, 4), np.int32)
+    # Rows in order, so that spans of a label are sorted by y and x0 within it.
     for y in range(start.size - 1):
         for i in range(start[y], start[y + 1]):
             k = position[labels[i]]

@@ -119,6 +119,7 @@ def _histogram(
             if use_skip and skip[y, x]:
                 continue
             position = (image[y, x] - zero) * scale + offset
+            # Clipped before it is turned into an integer, which is undefined for values that do not fit.
             position = min(max(position, np.float32(0.0)), top)
             counts[int(position)] += 1
     return counts
@@ -152,6 +153,7 @@ def clipped_statistics(
     guess = float(max(_IQR_TO_SIGMA * (q3 - q1), 1e-6 * abs(median), 1e-6 * bright))
     if guess < float(np.finfo(np.float32).tiny):
         return ClippedStatistics(float(median), float(median), 0.0, 0.0, sample.size)
+    # The value that single precision holds, as the histogram is taken relative to it.
     middle = float(np.float32(median))
     mask = skip if skip is not None else np.zeros((0, 0), dtype=bool)
     width = 2.0 * _HALF_RANGE * guess / _N_BINS
@@ -168,6 +170,7 @@ def _sample(image: np.ndarray, skip: np.ndarray | None, margin: int) -> np.ndarr
     if skip is not None:
         skip = skip[inner]
         values = values[~skip[::step, ::step]]
+        # Too few for quartiles: masks can have the period of the grid.
         if values.size < 1000:
             values = image[~skip]
     return values.ravel().astype(float)
@@ -190,6 +193,7 @@ def _clip_histogram(
     p2, p16, q1, median, q3 = (
         float(v) for v in np.interp(np.array(fractions) * cumulative[-1], cumulative, edges)
     )
+    # Cumulative sums, from which the moments of any interval are two look-ups.
     sum0 = np.concatenate([[0.0], np.cumsum(inside)])
     # Moments about the median, for precision.
     sum1 = np.concatenate([[0.0], np.cumsum(inside * (centers - median))])
@@ -210,6 +214,7 @@ def _clip_histogram(
             break
     if n <= 0.0:
         return ClippedStatistics(median, median, 0.0, p16 - p2, 0)
+    # The median of what is left, not of all.
     below = float(np.interp(interval[0], edges, sum0))
     clipped_median = float(np.interp(below + 0.5 * n, sum0, edges))
     return ClippedStatistics(float(mean), clipped_median, float(sigma), p16 - p2, round(n))
@@ -260,6 +265,7 @@ def estimate_noise(
     varies = isinstance(smoothed_variance, np.ndarray)
     if ratio is None and isinstance(smoothed_variance, np.ndarray):
         ratio = divide_by_root(smoothed, smoothed_variance)
+    # Three rounds, as SourceDetectionTask does for thresholdType 'stdev'.
     smooth_pixels = clipped_statistics(
         smoothed if ratio is None else ratio,
         smoothed_skip,
@@ -275,6 +281,7 @@ def estimate_noise(
         source = "variance"
     else:
         pixels = clipped_statistics(image, skip, margin=radius)
+        # Clipping at three sigma narrows a Gaussian by a known factor, which is undone.
         sigma, expected = pixels.gaussian_sigma, pixels.gaussian_sigma * white
         source = "clipped"
         if not sigma > 0.0:

@@ -82,6 +82,7 @@ def _find_peaks(
     """
     all_searched = holes.size == 0
     ny, nx = image.shape
+    # Of a run at most every other pixel is a peak, and a component without one has its highest pixel.
     limit = n_components
     for i in range(x0.size):
         limit += (x1[i] - x0[i]) // 2 + 1
@@ -186,6 +187,7 @@ def refine_peaks(peaks: Peaks, image: np.ndarray) -> Peaks:
     offsets = np.arange(-1, 2)
     v = image[py[:, None, None] + offsets[:, None], px[:, None, None] + offsets].astype(float)
     positive = (v > 0.0).all(axis=(1, 2))
+    # The logarithm of a Gaussian is a quadratic, so that its summit is exact.
     v[positive] = np.log(v[positive])
     gx = 0.5 * (v[:, 1, 2] - v[:, 1, 0])
     gy = 0.5 * (v[:, 2, 1] - v[:, 0, 1])
@@ -193,6 +195,7 @@ def refine_peaks(peaks: Peaks, image: np.ndarray) -> Peaks:
     hyy = v[:, 2, 1] - 2.0 * v[:, 1, 1] + v[:, 0, 1]
     hxy = 0.25 * (v[:, 2, 2] - v[:, 2, 0] - v[:, 0, 2] + v[:, 0, 0])
     determinant = hxx * hyy - hxy**2
+    # A maximum has negative curvature along every direction: a saddle or a ridge has no summit.
     good = (hxx < 0.0) & (determinant > 0.0)
     safe = np.where(good, determinant, 1.0)
     dx = np.where(good, -(hyy * gx - hxy * gy) / safe, np.inf)
@@ -224,6 +227,7 @@ def replace_peaks(
     ``nPeaksMaxSimple`` stay, and a footprint without a peak over its background keeps its brightest.
     ``noise_of`` gives the noise of the smoothed image at x and y; ``radius`` is half the kernel's width.
     """
+    # The smoothed image is 0 in the border, where no background may be measured either.
     skip = bad.copy()
     for edge in border_slices(radius):
         skip[edge] = True
@@ -240,6 +244,7 @@ def replace_peaks(
     counts = np.bincount(peaks.component, minlength=n_components + 1)
     new = new.select(over & (counts[new.component] > config.nPeaksMaxSimple))
     has_new = np.bincount(new.component, minlength=n_components + 1) > 0
+    # Brightest first within each component.
     order = np.lexsort((-peaks.value, peaks.component))
     first = np.ones(order.size, dtype=bool)
     first[1:] = peaks.component[order][1:] != peaks.component[order][:-1]
@@ -270,6 +275,7 @@ def measure_given(
             f"the given footprints are those of an image of shape {given.shape} at {given.xy0}, not of shape "
             f"{smoothed.shape} at {xy0}"
         )
+    # The names of the catalogue travel with the peaks while they are sorted.
     names = PEAK_DTYPE.descr + ([] if given.peak_ids is None else [("peak_id", "i8")])
     table = np.zeros(len(given.peaks), names)
     for name in PEAK_DTYPE.names or ():

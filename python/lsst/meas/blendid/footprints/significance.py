@@ -125,6 +125,7 @@ def border_slices(radius: int) -> list[tuple[slice, slice]]:
     """Slices of the four strips along the edges of an image, ``radius`` wide; none if it is 0."""
     if radius == 0:
         return []
+    # With radius 0 the slices from -0 would be the whole image.
     every = slice(None)
     return [
         (slice(None, radius), every),
@@ -147,11 +148,13 @@ def smooth_variance(variance: np.ndarray, bad: np.ndarray | None, kernel: np.nda
     plane = np.asarray(variance, dtype=np.float32)
     if bad is not None:
         plane = np.where(bad, np.float32(0.0), plane)
+    # The variance of a weighted sum of independent pixels has squared weights.
     return smooth(plane, kernel**2)
 
 
 def eligible_pixels(bad: np.ndarray, radius: int) -> np.ndarray:
     """Pixels at least a half-kernel of ``radius`` pixels away from bad ones and the edge: bool (ny, nx)."""
+    # The kernel is square, and so is the reach of a bad pixel.
     near = dilate_square(bad, radius) if bad.any() else np.zeros(bad.shape, dtype=bool)
     for edge in border_slices(radius):
         near[edge] = True
@@ -216,6 +219,7 @@ def divide_by_root(
     image: np.ndarray, variance: np.ndarray, factor: float = 1.0, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Divide an image times a factor by the root of its variance, float32 (ny, nx); 0 where that is 0."""
+    # In one loop: NumPy would hold the root and the quotient of the whole image besides.
     out = np.empty(image.shape, np.float32) if out is None else out
     _divide_by_root(image, variance, factor, out)
     return out

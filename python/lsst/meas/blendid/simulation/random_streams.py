@@ -57,6 +57,7 @@ def check_seed(seed: int) -> None:
 
 def noise_key(seed: int, band: str) -> np.uint64:
     """Key of the noise of a band: 64 random bits."""
+    # crc32 and not hash(), which differs from one run of Python to the next.
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAM, zlib.crc32(band.encode())))
     return np.uint64(sequence.generate_state(1, np.uint64)[0])
 
@@ -72,6 +73,7 @@ def scramble[Bits: (np.uint64, np.ndarray)](state: Bits) -> Bits:
 @njit(inline="always")
 def _uniform(state: np.uint64) -> float:
     """Number between 0 and 1, both excluded."""
+    # 53 bits fill a double; the half keeps 0, whose logarithm is asked for, out.
     return (np.float64(scramble(state) >> _S11) + 0.5) * _UNIT
 
 
@@ -89,10 +91,12 @@ def add_poisson_noise(expected: np.ndarray, key: np.uint64, x0: int, y0: int) ->
     3.4.1).
     """
     for i in range(expected.shape[0]):
+        # Rows and columns go through the scrambler apart, or diagonals would share streams.
         row = scramble(key ^ scramble(np.uint64(y0 + i) * GAMMA + GAMMA))
         for j in range(expected.shape[1]):
             state = scramble(row ^ scramble(np.uint64(x0 + j) * GAMMA + _MIX_1))
             mean = expected[i, j]
+            # Takes as many uniform numbers as the result; the rejection below is not valid for small means.
             if mean < 10.0:
                 limit, product, number = math.exp(-mean), 1.0, -1
                 while product > limit or number < 0:
@@ -103,8 +107,11 @@ def add_poisson_noise(expected: np.ndarray, key: np.uint64, x0: int, y0: int) ->
                 continue
             root = math.sqrt(mean)
             if mean >= 1000.0:
+                # Box & Muller (1958), of which one of the two numbers is used: a stream is never shared with
+                # the next pixel.
                 radius = math.sqrt(-2.0 * math.log(_uniform(state + GAMMA)))
                 w = radius * math.cos(2.0 * math.pi * _uniform(state + GAMMA + GAMMA))
+                # Giles's second-order term; what it leaves is of the order of the mean to the power of -1.
                 skew = 1.0 / 3.0 + w * w / 6.0 - (w / 36.0 + w * w * w / 72.0) / root
                 expected[i, j] = math.floor(mean + root * w + skew)
                 continue
@@ -118,6 +125,7 @@ def add_poisson_noise(expected: np.ndarray, key: np.uint64, x0: int, y0: int) ->
                 v = _uniform(state)
                 near = 0.5 - abs(u)
                 k = math.floor((2.0 * a / near + b) * u + mean + 0.43)
+                # Accepted without a logarithm, most of the time.
                 if near >= 0.07 and v <= ceiling:
                     break
                 if k < 0.0 or (near < 0.013 and v > near):

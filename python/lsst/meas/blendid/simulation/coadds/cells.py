@@ -140,6 +140,7 @@ class CellConditions:
             survey,
             fwhm=self.fwhm,
             n_exposures=self.n_exposures,
+            # Magnitudes: a brighter sky is a smaller number.
             sky_brightness=survey.sky_brightness - 2.5 * math.log10(self.sky_factor),
         )
 
@@ -162,6 +163,8 @@ def conditions_of(
     """
     check_seed(seed)
     field = {name: _field(place, config.scale, seed, survey.band, i) for i, name in enumerate(_QUANTITIES)}
+    # Fields of Gaussian scatter in each component give ellipticities the Rayleigh distribution that PSFs
+    # have.
     g1, g2 = (config.ellipticityScatter * field[name] for name in ("g1", "g2"))
     fwhm = survey.fwhm * (1.0 + config.fwhmScatter * field["fwhm"])
     # The minor axis of a sheared PSF must be sampled too.
@@ -180,6 +183,8 @@ def conditions_of(
 def _field(place: tuple[float, float], scale: float, seed: int, band: str, quantity: int) -> float:
     """Evaluate the random field of a quantity: mean 0, variance 1."""
     rng = random_stream(seed, 4, zlib.crc32(band.encode()), quantity)
+    # Random waves with Gaussian wave vectors have a Gaussian correlation function (Bochner's theorem), at any
+    # place without a grid.
     waves = rng.standard_normal((_WAVES, 2)) / scale
     phase = rng.uniform(0.0, 2.0 * np.pi, _WAVES)
     value = math.sqrt(2.0 / _WAVES) * float(np.cos(waves @ np.asarray(place) + phase).sum())
@@ -242,6 +247,7 @@ def draw_cells(
         # Rounding leaves the faintest parts of a model a hair below zero.
         mean = np.maximum(part, 0.0) * local.electrons_per_njy + local.sky_electrons
         expected[cell.y, cell.x] = mean
+        # Rubin's variance planes have the noise of sources in them, those of some surveys the sky's alone.
         known = mean if config.doSourceNoiseInVariance else local.sky_electrons
         variance[cell.y, cell.x] = known / local.electrons_per_njy**2
         add_poisson_noise(mean, key, *cell.key)
@@ -288,6 +294,7 @@ def _model_image(
     for i, (cell, psf, local) in enumerate(zip(cells, psfs, surveys, strict=True)):
         psf.check_sampling(scale)
         if engine == "fourier":
+            # All galaxies are offered to each cell; those whose stamps do not reach it cost nothing.
             part = np.zeros((cell.y.stop - cell.y.start, cell.x.stop - cell.x.start))
             moved = profiles.shifted(-cell.x.start, -cell.y.start)
             draw_profiles(part, moved, profiles.stamp_sizes(psf, scale, EDGE * local.sky_sigma), psf, scale)

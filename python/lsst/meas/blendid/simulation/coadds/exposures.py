@@ -197,6 +197,7 @@ def expose(
 
     count = len(plan)
     per_njy = _one(survey).electrons_per_njy
+    # Interpolation correlates neighbours, by as much as each dither has of a fraction.
     covariance = np.zeros((3, 3))
     white = np.zeros((3, 3))
     for row in plan:
@@ -255,6 +256,8 @@ class _Camera:
         box = (BORDER - 0.5, width - BORDER - 0.5, BORDER - 0.5, height - BORDER - 0.5)
         electrons = np.zeros(self.shape, dtype=np.float32)
         # Parts of the exposure's time.
+        # By Poisson's law photons of parts of the time add up to those of the whole; memory is for those of
+        # one part.
         parts = max(1, int(np.ceil((disc.sum() + bulge.sum()) / _MAX_PHOTONS)))
         for _ in range(parts):
             x, y = shoot_photons(
@@ -267,6 +270,7 @@ class _Camera:
                 rng=rng,
             )
             sensor.collect(electrons, x, y)
+        # The sky is flat: drawing its photons one by one would only cost time.
         return (rng.poisson(sky, self.shape) + electrons).astype(np.int32)
 
 
@@ -370,6 +374,8 @@ def effective_kernel(
             mean = np.zeros_like(total)
             for width, shift_x, shift_y in zip(fwhm, dx, dy, strict=True):
                 shifts = _shift_transform(fy, shift_y)[:, None] * _shift_transform(fx, shift_x)[None, :]
+                # Kolmogorov's long-exposure transform (Fried 1966), to the power of 5/3, and the bilinear
+                # weights of its dither.
                 mean += np.exp(-k_53 * (width / KOLMOGOROV_K0_FWHM) ** (5.0 / 3.0)) * shifts
             pixel = np.sinc(fx)[None, :] * np.sinc(fy)[:, None]
             total += mean * pixel * np.exp(-0.5 * (k * diffusion) ** 2)

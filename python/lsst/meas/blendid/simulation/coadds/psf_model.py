@@ -213,10 +213,12 @@ class Modes:
         Aliases count up to the wave number, along x and along y, beyond which the transform of the PSF is
         less than ``threshold``, as in GalSim.
         """
+        # Half of the plane along x: images are real, and their transforms conjugate.
         fx, fy = np.fft.rfftfreq(n), np.fft.fftfreq(n)
         unit = 2.0 * math.pi / pixel_scale
         # In cycles per pixel from here on.
         top = psf.max_frequency(threshold) / unit
+        # How often frequencies of the PSF wrap around.
         fold = math.ceil(top - 0.5)
         index, at, values = [], [], []
         for my in range(-fold, fold + 1):
@@ -255,6 +257,7 @@ def _kernel(psf: PsfModel, pixel_scale: float, size: int) -> np.ndarray:
     # The periodic copies of the wings are three sizes away.
     n = 1 << math.ceil(math.log2(max(4 * size, 32.0 * psf.fwhm / pixel_scale)))
     modes = Modes.make(psf, n, pixel_scale, 1e-9)
+    # Sampling at pixel centres adds the aliases, as of any image.
     spectrum = modes.values.copy()
     np.add.at(spectrum, (modes.alias_index[:, 0], modes.alias_index[:, 1]), modes.alias_values)
     full = np.fft.fftshift(np.fft.irfft2(spectrum, s=(n, n)))

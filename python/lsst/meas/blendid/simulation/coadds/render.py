@@ -133,6 +133,7 @@ class Profiles:
         lens[:, 0, 1] = lens[:, 1, 0] = size * g2
         angle = np.deg2rad(column("position_angle"))
         turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1)
+        # Forms are covariance-like matrices of ellipses, which shear, turn and convolve by products and sums.
         base = lens @ turn.reshape(n, 2, 2)
         flux, bulge = column("flux"), column("bulge_fraction")
         point = np.zeros(n, dtype=bool)
@@ -144,6 +145,7 @@ class Profiles:
             (4, bulge, "bulge_radius", "bulge_axis_ratio", 1.0),
         )
         for at, share, radius_name, ratio_name, scale in components:
+            # Half-light radii of discs to scale radii, whose transform has a closed form.
             radius = np.where(point, 0.0, column(radius_name) * scale)
             ratio = np.where(point, 1.0, column(ratio_name))
             axes = np.stack([radius / np.sqrt(ratio), radius * np.sqrt(ratio)], axis=1)
@@ -166,6 +168,8 @@ class Profiles:
         """
         disc_flux, disc_a, disc_area = self._axes(0)
         bulge_flux, bulge_a, bulge_area = self._axes(4)
+        # Kolmogorov's wings fall as r to the power of -11/3; along the long axis of a sheared PSF they reach
+        # farther.
         wing = self.flux * psf.wing * psf.stretch ** (11.0 / 3.0)
         fwhm = psf.fwhm * psf.stretch
         out = np.full(len(self), STAMP_SIZES[-1])
@@ -204,6 +208,8 @@ def bulge_table() -> tuple[np.ndarray, float, float]:
     """
     galsim = import_galsim()
     profile = galsim.DeVaucouleurs(half_light_radius=1.0)
+    # The transform of an r^1/4 law has no closed form; in the logarithm it is smooth enough for lines between
+    # 4096 points.
     ln_k = np.linspace(math.log(1e-4), math.log(1e5), 4096)
     values = np.array([profile.kValue(math.exp(v), 0.0).real for v in ln_k])
     return values, 2.0 * float(ln_k[0]), 2.0 * float(ln_k[1] - ln_k[0])
@@ -337,6 +343,7 @@ def draw_profiles(
     for n in np.unique(stamps[reaches]).tolist():
         rows = np.flatnonzero(reaches & (stamps == n))
         modes = Modes.make(psf, n, pixel_scale, _TRANSFORM_ACCURACY)
+        # In batches, as stacks of the largest stamps would take gigabytes.
         for part in np.array_split(rows, max(1, math.ceil(len(rows) * n**2 / _BATCH_PIXELS))):
             spectrum = np.empty((len(part), n, n // 2 + 1), dtype=np.complex128)
             fill_transforms(
@@ -365,6 +372,7 @@ def _profile(
     """Transform of disc and bulge at one wave number; see `fill_transforms` for the arguments."""
     q2 = form[1] * kx * kx + 2.0 * form[2] * kx * ky + form[3] * ky * ky
     t = 1.0 + q2
+    # Of an exponential disc: (1 + k²h²) to the power of -3/2.
     value = form[0] / (t * math.sqrt(t))
     if form[4] > 0.0:
         q2 = form[5] * kx * kx + 2.0 * form[6] * kx * ky + form[7] * ky * ky
@@ -405,6 +413,7 @@ def fill_transforms(
     sin_x = np.empty(n_x)
     for g in range(out.shape[0]):
         form = forms[g]
+        # Phases of shifts are products of those along x and y, which saves most sines and cosines.
         for j in range(n_x):
             cos_x[j] = math.cos(kx[j] * dx[g])
             sin_x[j] = -math.sin(kx[j] * dx[g])
