@@ -16,6 +16,13 @@ from lsst.pex.config import ChoiceField, Config, Field, ListField, RangeField
 
 from ..calibration import CALIBRATION_METHODS
 
+_CALIBRATIONS = {
+    "beta": "Factors of the logarithms of p and of 1 - p, and an offset (Kull et al. 2017).",
+    "platt": "A factor and an offset of the logit (Platt 1999).",
+    "temperature": "A factor of the logit (Guo et al. 2017).",
+    "isotonic": "Any increasing map (Zadrozny & Elkan 2002), of thousands of footprints.",
+}
+
 
 class LabelConfig(Config):
     """How footprints are found and labelled, for training and for scores."""
@@ -86,7 +93,7 @@ class TrainingConfig(LabelConfig):
     calibration = ChoiceField[str](
         doc="How probabilities are calibrated on the validation scenes.",
         dtype=str,
-        allowed={"none": "Not at all."} | {name: f"By {name}." for name in CALIBRATION_METHODS},
+        allowed={"none": "Not at all."} | {name: _CALIBRATIONS[name] for name in CALIBRATION_METHODS},
         default="beta",
     )
 
