@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lsst.meas.blendid._arrays import check_array
+from lsst.meas.blendid._arrays import check_array, digest_arrays
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
@@ -50,3 +50,18 @@ def test_number_beyond_single_precision(missing: bool) -> None:
         with pytest.raises(ValueError, match="a is not finite"):
             check_array("a", np.array([1.0, value]), (2,), missing=missing)
     check_array("a", np.array([1.0, 3e38]), (2,), missing=missing)
+
+
+def test_digest_tells_names_numbers_and_facts_apart() -> None:
+    arrays = {"a": np.arange(3.0), "b": np.ones(2)}
+    digest = digest_arrays(arrays)
+    assert len(digest) == 32 and digest == digest_arrays({k: v.copy() for k, v in arrays.items()})
+    others = (
+        {"a": arrays["a"], "c": arrays["b"]},
+        {"a": arrays["a"] + 1e-16, "b": arrays["b"] + 1e-15},
+        {"a": arrays["a"].astype(np.float32), "b": arrays["b"]},
+    )
+    assert digest not in {digest_arrays(other) for other in others} | {digest_arrays(arrays, "fact")}
+    # As numbers of one type: in which order bytes lie on a machine does not matter.
+    swapped = {name: array.astype(">f8") for name, array in arrays.items()}
+    assert digest_arrays(swapped, dtype="<f8") == digest_arrays(arrays, dtype="<f8")

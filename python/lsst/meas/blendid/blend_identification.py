@@ -397,6 +397,7 @@ class BlendIdentificationTask(PipelineTask):
                 given_footprints=given,
             )
         except NoUsablePixelsError as err:
+            # Counts go to the task's metadata, where a run over a survey looks for reasons.
             finite = np.isfinite(coadd.image.array)
             error = NoNoiseMeasuredError if isinstance(err, NoNoiseError) else NoFinitePixelsError
             raise error(str(err), n_pixels=int(finite.size), n_finite=int(finite.sum())) from err
@@ -418,6 +419,7 @@ class BlendIdentificationTask(PipelineTask):
         )
         self._tell_of_correlated_noise(detection)
         plugins: dict[str, TrainedPlugin] = {f"'{name}'": one for name, one in classifiers.items()}
+        # Flags of other classifiers say nothing about p_blended.
         asked = [f"'{self.config.primaryClassifier}'"]
         if localizer is not None:
             asked.append(f"localizer '{localizer.name}'")
@@ -467,6 +469,7 @@ class BlendIdentificationTask(PipelineTask):
         band: str | None,
     ) -> dict[str, str | int | float]:
         """Facts that are needed to interpret the tables, as flat metadata."""
+        # Here, as the version of an installation is looked up in files.
         from . import __version__
 
         meta: dict[str, str | int | float] = {
@@ -485,6 +488,7 @@ class BlendIdentificationTask(PipelineTask):
             if name == self.config.primaryClassifier:
                 # Of p_blended, which is that of this classifier.
                 meta |= {key: description[key] for key in ("prior", "calibration")}
+            # Of the others under their names.
             meta |= {f"{key}_{name}": value for key, value in description.items()}
             if package is not None and (shares := package.metadata["prior"].get("n")):
                 meta[f"training_shares_{name}"] = ", ".join(f"{share:.4f}" for share in shares)
@@ -522,6 +526,7 @@ def _predict(
     name: str, classifier: BlendClassifier, samples: FootprintSamples
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """P(N > 1) of shape (n,) and P(N) of shape (n, 5), if given, after a check of what a plugin may do."""
+    # Plugins of other packages may return anything; what they must is checked once, here.
     prediction = np.asarray(classifier.probabilities(samples))
     if prediction.shape[:1] != (len(samples),):
         raise InvalidQuantumError(

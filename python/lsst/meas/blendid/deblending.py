@@ -136,6 +136,7 @@ def peaks_to_deblend(blends: IdentifiedBlends, config: PeakEditConfig | None = N
         ``is_inferred``; ``is_moved``.  The choice is that of `blendid annotate`.
     """
     if config is None:
+        # By default as `blendid annotate` is used: without added peaks there is nothing to deblend better.
         config = PeakEditConfig()
         config.doAddPeaks = config.doMovePeaks = True
     table, footprints = blends.blend_peak, blends.detection.footprints
@@ -227,6 +228,7 @@ def cut_stamp(
         raise ValueError(f"the variance has shape {np.shape(variance)}, the image {footprints.shape}")
     box = footprints.bbox[footprint_id - 1].astype(np.int64)
     longest = int(max(box[2] - box[0], box[3] - box[1])) + 1
+    # Odd, and one of few sizes: each size is compiled once, which takes longer than a fit.
     side = -(-(longest + 2 * _MARGIN - 1) // _SIDE) * _SIDE + 1
     x0, y0 = (int(low + high + 1 - side) // 2 for low, high in (box[[0, 2]], box[[1, 3]]))
     image, weights = np.zeros((2, side, side), np.float32)
@@ -235,8 +237,10 @@ def cut_stamp(
     rows = slice(max(top, 0), min(top + side, ny))
     columns = slice(max(left, 0), min(left + side, nx))
     inside = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    # Undetected galaxies leave a level under the footprint that would be fitted as wings.
     image[inside] = detection.image[rows, columns] - detection.sky_level * detection.noise.sigma
     labels = footprints.labels[rows, columns]
+    # Pixels of neighbours are left out rather than modelled.
     use = ((labels == 0) | (labels == footprint_id)) & ~detection.bad[rows, columns]
     if variance is None:
         weights[inside] = use / detection.noise.sigma**2
@@ -284,6 +288,7 @@ def deblend_stamp(stamp: BlendStamp, x: np.ndarray, y: np.ndarray, *, steps: int
     place = np.concatenate([place, np.full((n - len(x), 2), side // 2)]).astype(np.float32)
     pixel = np.clip(np.rint(place).astype(int), 0, side - 1)
     # What a source of the first radius would have whose image has this value in its middle.
+    # Effective area of the PSF: the flux of a point source over its height.
     spread = 1.0 / float(np.sum(stamp.psf.astype(float) ** 2))
     floor = 1.0 / np.sqrt(stamp.weights.max(initial=1e-30))
     flux = np.maximum(stamp.image[pixel[:, 0], pixel[:, 1]], floor) * spread

@@ -68,6 +68,7 @@ class FootprintSamples:
             raise ValueError(f"{len(self.contexts)} contexts were given for {len(self.results)} images")
         sizes = [len(result.footprints) for result in self.results]
         self._offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+        # Arrays by key for each image; those that were joined by row are views of one array.
         self._kept: dict[Hashable, list[np.ndarray]] = {}
         self._joined: dict[Hashable, np.ndarray] = {}
         self._by_row: set[Hashable] = set()
@@ -174,6 +175,7 @@ class FootprintSamples:
                 if result.image.size == 0 and len(result.footprints):
                     raise ValueError(f"{key!r} was not prepared before the images were forgotten")
                 arrays.append(function(result, context))
+                # Several classifiers share it: one that writes would change what others see.
                 arrays[-1].flags.writeable = False
             self._kept[key] = arrays
         return self._kept[key]
@@ -273,6 +275,7 @@ class FootprintSamples:
         samples = FootprintSamples(results, self.contexts)
         samples._kept = {key: list(arrays) for key, arrays in self._kept.items()}
         samples._by_row = set(self._by_row)
+        # What was found goes on, as it depends on footprints and not on which images are held.
         samples._found = self._found
         return samples
 
@@ -302,6 +305,7 @@ class FootprintSamples:
         samples = FootprintSamples(results, self.contexts)
         samples._kept = {
             key: [array[use] for array, use in zip(arrays, chosen, strict=True)]
+            # What is kept by image has no rows to choose.
             if key in self._by_row
             else list(arrays)
             for key, arrays in self._kept.items()
@@ -326,6 +330,7 @@ class FootprintSamples:
         results = [result for part in parts for result in part.results]
         contexts = [context for part in parts for context in part.contexts]
         samples = cls(results, contexts)
+        # What only some parts have would have to be computed without images for the others.
         common = set.intersection(*(set(part._kept) for part in parts)) if parts else set()
         samples._kept = {key: [array for part in parts for array in part._kept[key]] for key in common}
         samples._by_row = set().union(*(part._by_row for part in parts)) & common

@@ -307,6 +307,7 @@ def find_blocked(flags: Mapping[str, np.ndarray], p_blended: np.ndarray) -> np.n
     blocked : `numpy.ndarray`, shape (n,), bool
         Those with a blocking flag, or without a finite probability.
     """
+    # A probability that is not finite is none, whatever the reason.
     blocked = ~np.isfinite(p_blended)
     for flag in FLAGS:
         if flag.blocking and flag.name in flags:
@@ -382,19 +383,23 @@ def make_tables(
     n = len(footprints)
     if unknown := set(flags) - set(flag_names()):
         raise KeyError(f"unknown flags {sorted(unknown)}; known are {', '.join(flag_names())}")
+    # Every flag is a column, also those that nothing set, so that tables of all coadds can be stacked.
     all_flags = {f.name: np.asarray(flags.get(f.name, np.zeros(n, dtype=bool))) for f in FLAGS}
     all_flags["classifier_failed"] = all_flags["classifier_failed"] | ~np.isfinite(p_blended[primary])
     blocked = find_blocked(all_flags, p_blended[primary])
+    # Before the columns are made: a blocked row must not keep a number anywhere.
     blended = {name: np.where(blocked, np.nan, p) for name, p in p_blended.items()}
     p_n = np.full((n, N_CLASSES), np.nan) if p_n is None else np.where(blocked[:, np.newaxis], np.nan, p_n)
     if n_expected is None:
         n_expected = p_n @ np.arange(N_CLASSES)
     peaks = (LocatedPeaks.without_localizer(result) if located is None else located).peaks
 
+    # nJy where the zero point is known, as in Rubin's tables; the unit of the image where not.
     to_flux = 1.0 if zero_point is None else 10.0 ** (0.4 * (NJY_ZERO_POINT - zero_point))
     flux_zero_point = None if zero_point is None else NJY_ZERO_POINT
     flux, peak_flux = footprint_fluxes(result) * to_flux, peak_fluxes(result, peaks) * to_flux
 
+    # Footprints of a catalogue keep its identifiers, by which the tables are joined with it.
     ids = row_ids(n, *first_id) if footprints.ids is None else footprints.ids
     x, y = footprints.centroid[:, 0], footprints.centroid[:, 1]
     ra, dec = _sky(projection, x, y)
@@ -440,6 +445,7 @@ def make_tables(
         "id": ids[spans[:, 0] - 1],
         **{name: spans[:, k] for k, name in enumerate(("footprint_id", "y", "x0", "x1"))},
     }
+    # A copy for each table: metadata of Astropy's tables are theirs.
     common = dict(meta or {})
     units = {"image": image_unit, "flux": image_unit if zero_point is None else u.nJy}
     return BlendTables(

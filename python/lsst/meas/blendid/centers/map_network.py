@@ -24,12 +24,12 @@ __all__ = (
 )
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import softmax
 
+from .._arrays import digest_arrays
 from ..footprints import DetectionResult
 from ..samples import FootprintSamples
 from .candidates import Candidates, find_candidates, pool_maps, tile_labels, tile_sums
@@ -169,11 +169,9 @@ class MapNetwork:
         scales = ("context_center", "context_scale", "scalars_center", "scalars_scale")
         self._scales = {name: arrays[name] for name in scales}
         self._weights = MapWeights(shape, arrays)
-        digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
-        for name in (*names, *scales):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(arrays[name], dtype="<f4").tobytes())
-        self.digest = digest.hexdigest()
+        self.digest = digest_arrays(
+            {name: arrays[name] for name in (*names, *scales)}, repr(shape), dtype="<f4"
+        )
         """Checksum of all that a reading depends on: networks of which it is the same read the same."""
 
     def read(self, samples: FootprintSamples, *, n_views: int) -> tuple[MapReading, ...]:

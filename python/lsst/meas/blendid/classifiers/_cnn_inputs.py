@@ -22,12 +22,11 @@ __all__ = (
 )
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .._arrays import check_array
+from .._arrays import check_array, digest_arrays
 from ..cutouts import CutoutSettings, extract_cutouts
 from ..features import measure_features
 from ..footprints import DetectionResult
@@ -83,11 +82,10 @@ class CnnInputs:
 
     def digest(self, *more: np.ndarray) -> str:
         """Hash of all numbers, and of those of other arrays."""
-        value = hashlib.blake2b(digest_size=16)
-        for array in (self.images, self.features, *more):
-            value.update(f"{array.shape} {array.dtype.str}".encode())
-            value.update(np.ascontiguousarray(array).data)
-        return value.hexdigest()
+        arrays = {
+            f"{k} {a.shape} {a.dtype.str}": a for k, a in enumerate((self.images, self.features, *more))
+        }
+        return digest_arrays(arrays)
 
 
 def make_images(result: DetectionResult, architecture: str, cutout: CutoutSettings) -> np.ndarray:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 __all__ = ("FeaturesClassifier", "FeaturesConfig", "FeaturesSettings")
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,6 +23,7 @@ import numpy as np
 
 from lsst.pex.config import registerConfigurable
 
+from .._arrays import digest_arrays
 from ..features import (
     FEATURE_DOCS,
     FEATURE_NAMES,
@@ -195,10 +195,9 @@ class FeaturesClassifier(BlendClassifier):
 
     def _key(self) -> tuple[object, ...]:
         """What probabilities are kept under: all that they depend on."""
-        trees, digest = self._learned(), hashlib.blake2b(digest_size=16)
-        for name in TREE_ARRAYS:
-            digest.update(np.ascontiguousarray(trees[name]).tobytes())
-        return ("features probabilities", *self.settings.features, digest.digest())
+        trees = self._learned()
+        digest = digest_arrays({name: trees[name] for name in TREE_ARRAYS})
+        return ("features probabilities", *self.settings.features, digest)
 
     def _get_state(self) -> dict[str, np.ndarray]:
         trees = self._learned()

@@ -126,6 +126,7 @@ def _available_fonts() -> tuple[str, ...]:
     """Fonts of the preferred list that this machine has; asking for others logs a line for each text."""
     from matplotlib import font_manager
 
+    # Listed once: matplotlib would search, and warn, for each text.
     installed = {entry.name for entry in font_manager.fontManager.ttflist}
     return tuple(name for name in _FONTS if name in installed) or ("DejaVu Sans",)
 
@@ -138,6 +139,7 @@ def styled[**P, R](function: Callable[P, R]) -> Callable[P, R]:
         import matplotlib
 
         with matplotlib.rc_context():
+            # Settings of the user's matplotlibrc, such as LaTeX, must not reach figures that tests compare.
             matplotlib.rcdefaults()
             matplotlib.rcParams.update({**_RC, "font.family": list(_available_fonts())})
             return function(*args, **kwargs)
@@ -150,6 +152,7 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    # Without pyplot, which keeps figures alive and picks a window system.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -218,6 +221,7 @@ def to_png(figure: Figure, dpi: int = 150, *, palette: bool = False) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
+    # Without the version of matplotlib, so that the same figure is the same file.
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     if not palette:
         return buffer.getvalue()
@@ -243,6 +247,7 @@ def asinh_stretch(
     scaled = np.asarray(image, dtype=np.float64) / noise
     finite = np.isfinite(scaled)
     if high is None:
+        # At least twenty sigma, lest an empty image show its noise as stars.
         high = max(20.0, float(np.percentile(scaled[finite], 99.7))) if finite.any() else 20.0
     scaled = np.where(finite, np.clip(scaled, low, high), low)
     floor, ceiling = np.arcsinh(low / softening), np.arcsinh(high / softening)
@@ -258,6 +263,7 @@ def cut_window(image: np.ndarray, xy0: tuple[int, int], window: Window, fill: fl
         )
     cutout = np.full((y1 - y0 + 1, x1 - x0 + 1), fill, dtype=image.dtype)
     ny, nx = image.shape
+    # The part of the window that lies in the image.
     ax, ay = max(x0 - xy0[0], 0), max(y0 - xy0[1], 0)
     bx, by = min(x1 - xy0[0] + 1, nx), min(y1 - xy0[1] + 1, ny)
     if ax < bx and ay < by:
@@ -372,6 +378,7 @@ class PeakMarks:
     @classmethod
     def from_list(cls, peaks: PeakList, row: int) -> PeakMarks:
         """Take the peaks of one footprint of a list."""
+        # Peaks are sorted by footprint.
         first, last = np.searchsorted(peaks.footprint, [row, row + 1])
         rows, n = slice(first, last), int(last - first)
         inferred, covariance = peaks.is_inferred, peaks.covariance
@@ -435,6 +442,7 @@ def ellipse_shapes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     """
     xx, yy, xy = np.asarray(covariance, dtype=np.float64).reshape(-1, 3).T
     with np.errstate(invalid="ignore"):
+        # Eigenvalues of the symmetric matrix.
         middle, half = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
         long, short = middle + half, middle - half
         good = short > 0.0

@@ -96,6 +96,7 @@ def probability_density(marks: PeakMarks, window: Window) -> np.ndarray:
         first - 0.5 + (np.arange(_FINE * (last - first + 1)) + 0.5) / _FINE
         for first, last in ((x0, x1), (y0, y1))
     )
+    # Positions better than a pixel would be dots that nobody sees.
     density, widening = np.zeros((len(y), len(x))), (_NARROWEST * max(x1 - x0 + 1, y1 - y0 + 1)) ** 2
     for k in range(len(marks)):
         xx, yy, xy = marks.covariance[k]
@@ -105,6 +106,7 @@ def probability_density(marks: PeakMarks, window: Window) -> np.ndarray:
         xx, yy = xx + widening, yy + widening
         determinant = xx * yy - xy**2
         dx, dy = x - marks.x[k], (y - marks.y[k])[:, np.newaxis]
+        # Mahalanobis' distance, of which a Gaussian falls.
         square = (yy * dx**2 - 2.0 * xy * dx * dy + xx * dy**2) / determinant
         density += p * np.exp(-0.5 * square) / (2.0 * np.pi * np.sqrt(determinant))
     return density
@@ -246,6 +248,7 @@ def _label_peaks(axes: Axes, marks: PeakMarks, size: float, window: Window, pane
     # The numbers of what is very improbable would hide the rest.
     rows = np.flatnonzero(are_shown(marks.probability, marks.is_inferred) & np.isfinite(marks.probability))
     room, scale = 0.2 * (window[2] - window[0]), 72.0 * panel / (window[2] - window[0] + 1)
+    # Labels beside peaks go outwards, but not beyond the window.
     right = (marks.x >= np.mean(marks.x)) | (marks.x < window[0] + room)
     right &= marks.x < window[2] - room
     for side in (True, False):

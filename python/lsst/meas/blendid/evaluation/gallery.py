@@ -157,6 +157,7 @@ def _draw_stamp(axes: Axes, stamp: Stamp) -> None:
     window = (stamp.xy0[0], stamp.xy0[1], stamp.xy0[0] + size - 1, stamp.xy0[1] + size - 1)
     show_image(axes, asinh_stretch(stamp.image, stamp.noise, high=_WHITE), window)
     shown = np.where(stamp.labels == stamp.footprint_id, 1, 0)
+    # Neighbours are drawn faintly, as their probabilities are not what the stamp is about.
     others = np.where(stamp.labels != stamp.footprint_id, stamp.labels, 0)
     draw_outlines(
         axes, others, stamp.xy0, np.full(others.max(initial=0) + 1, np.nan), linewidth=0.6, alpha=0.5
@@ -286,6 +287,7 @@ def find_mistakes(groups: Sequence[ScoredScenes], name: str) -> dict[str, list[C
             kind = counts > 1 if blended else counts == 1
             rows = np.flatnonzero(wrong & kind & showable(scored))
             score = np.abs(p[rows] - 0.5)
+            # More than are shown, for repeats of one place are left out later.
             best = np.argsort(-score, kind="stable")[: 4 * _IN_ROW]
             candidates += [(float(score[k]), Chosen(scored, int(rows[k]))) for k in best]
         found[title] = _pick(candidates, _IN_ROW)
@@ -312,6 +314,7 @@ def find_examples(scored: ScoredScenes, name: str) -> dict[str, list[Chosen]]:
 
     Gives footprints by a title for each kind, by rising P(blended).
     """
+    # Always the same ones: a page that is made again shows what it showed.
     rng = np.random.default_rng(20)
     rows = np.flatnonzero(showable(scored) & np.isfinite(scored.p_blended(name)))
     p, counts = scored.p_blended(name)[rows], np.asarray(scored.labelled.counts)[rows]
@@ -323,6 +326,7 @@ def find_examples(scored: ScoredScenes, name: str) -> dict[str, list[Chosen]]:
     }
     found = {}
     for title, chosen in kinds.items():
+        # At random and not the surest: the page is to show what is usual.
         some = rng.permutation(np.flatnonzero(chosen))[:_IN_ROW]
         found[title] = [Chosen(scored, int(rows[k])) for k in some[np.argsort(p[some], kind="stable")]]
     return found

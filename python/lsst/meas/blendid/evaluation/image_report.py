@@ -65,6 +65,7 @@ class ReportedImage:
     """Probabilities, NaN where a footprint was not classified."""
 
     def __post_init__(self) -> None:
+        # The dataclass is frozen.
         object.__setattr__(self, "p", np.asarray(self.tables.blend["p_blended"], dtype=float))
 
 
@@ -73,6 +74,7 @@ def write_image_report(path: str | os.PathLike[str], image: ReportedImage) -> No
     meta, p = image.tables.blend.meta, image.p
     primary = str(meta["primary_classifier"])
     model = str(meta[f"model_{primary}"])
+    # A classifier that learned nothing has no model to name.
     model = f"classifier {primary}" if model == "none" else f"model {model}"
     known = p[np.isfinite(p)]
     inferred = np.asarray(image.tables.blend_peak["is_inferred"], dtype=bool)
@@ -135,6 +137,7 @@ def _count(n: int, what: str) -> str:
 
 def _shown(image: ReportedImage) -> np.ndarray:
     """The background-subtracted pixels, NaN where they were bad."""
+    # Bad pixels are 0 in the image; drawn they would look like sky.
     return np.where(image.detection.bad, np.float32(np.nan), image.detection.image)
 
 
@@ -154,6 +157,7 @@ def _pictures(image: ReportedImage) -> dict[str, Any]:
         pixel_scale=image.pixel_scale,
     )
     whole = None
+    # All of a small image is enlarged already.
     if max(nx, ny) > _SMALL:
         whole = to_png(
             probability_map(
@@ -177,10 +181,12 @@ def _zoom_window(image: ReportedImage) -> Window:
     x, y = np.asarray(image.tables.blend["x"])[known], np.asarray(image.tables.blend["y"])[known]
 
     def candidates(start: int, size: int, extent: int) -> np.ndarray:
+        # A window wider than the image has one place: around it.
         if size <= extent:
             return np.array([start - (extent - size) // 2])
         return np.linspace(start, start + size - extent, 1 + 2 * (size - 1) // extent).round().astype(int)
 
+    # Half a window apart: no group of footprints is cut by all of them.
     best, most = (int(candidates(x0, nx, width)[0]), int(candidates(y0, ny, height)[0])), -1
     for left in candidates(x0, nx, width):
         for bottom in candidates(y0, ny, height):
@@ -193,6 +199,7 @@ def _zoom_window(image: ReportedImage) -> Window:
 def _ambiguous(image: ReportedImage) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a table of the footprints that are hardest to tell."""
     blend = image.tables.blend
+    # Nearest to one half first; those that were not classified sort last and go.
     rows = np.argsort(np.abs(image.p - 0.5), kind="stable")[:_ROWS]
     rows = rows[np.isfinite(image.p[rows])]
     has_sky, has_mag = np.isfinite(blend["ra"]).any(), np.isfinite(blend["mag"]).any()
@@ -213,8 +220,10 @@ def _ambiguous(image: ReportedImage) -> tuple[list[str], list[list[str]]]:
 def _gallery(image: ReportedImage) -> tuple[dict[str, list[Stamp]], int]:
     """Cutouts of each kind, the clearest examples, and their side in pixels."""
     blend, detection, p = image.tables.blend, image.detection, image.p
+    # Twelve FWHM of the PSF, an odd number of pixels.
     size = int(np.clip(28.0 * detection.psf.sigma, 31, 121)) // 2 * 2 + 1
     extent = np.maximum(blend["bbox_x1"] - blend["bbox_x0"], blend["bbox_y1"] - blend["bbox_y0"]) + 1
+    # One that is cut off would tell less than nothing.
     fits = np.asarray(extent) < size - 2
     n_peaks = np.asarray(blend["n_peaks"])
     hidden = _most_probable_inferred(image)
@@ -273,6 +282,7 @@ def _inferred(image: ReportedImage) -> dict[str, Any]:
         cell += [f"{entry['f_x']:.1f}", f"{entry['f_y']:.1f}"]
         cell += [f"{entry['ra']:.5f}", f"{entry['dec']:+.5f}"] if has_sky else []
         width, _, _ = ellipse_shapes(np.array([[entry["xx"], entry["yy"], entry["xy"]]]))
+        # From the axis of the 68 % ellipse back to a standard deviation.
         error = float(width[0]) / (2.0 * np.sqrt(ELLIPSE))
         cell += [
             f"{v:.{digits}f}" if np.isfinite(v) else "–"

@@ -437,7 +437,10 @@ def compare_peaks(
     def purity(w: np.ndarray | None) -> float | None:
         return None if reference is None else reference(w)["purity"]
 
+    # Lists with probabilities can be cut anywhere; at the purity of the detected peaks they are compared like
+    # with like.
     goal = purity(None)
+    # In each resample at its own purity, or errors would have the scatter of the reference in them twice.
     goals = [purity(draw[units.index]) for draw in weights]
     rows = {}
     for name, scorer in scorers.items():
@@ -447,6 +450,7 @@ def compare_peaks(
         ]
         draws = {key: np.array([score[key] for score in scores]) for key in (scores[0] if scores else ())}
         errors = {key: _spread(values, units.n) for key, values in draws.items()}
+        # -1 stands for a peak without a probability.
         p = scorer.p[scorer.p >= 0.0]
         rows[name] = PeakRow(
             name,

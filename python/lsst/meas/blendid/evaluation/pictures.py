@@ -73,6 +73,7 @@ def footprint_overlay(
     figure, axes = image_figure(pixels.shape, room=0.55)
     show_image(axes, asinh_stretch(pixels, noise), window)
     probability = _lookup(blend["footprint_id"], blend["p_blended"])
+    # In a small window marks grow with the pixels.
     scale = max(1.0, 600.0 / pixels.shape[1])
     draw_outlines(axes, rasterize_spans(spans, window), window[:2], probability, linewidth=0.75 * scale)
 
@@ -119,6 +120,7 @@ def probability_map(
     from matplotlib.patches import Rectangle
 
     ny, nx = image.shape
+    # Blocks of whole pixels, averaged over those that are known.
     step = max(1, -(-max(ny, nx) // _MOST_PIXELS))
     # Columns beside a high image, and what a whole number of blocks lacks.
     columns, rows = max(nx, ny) + -max(nx, ny) % step, ny + -ny % step
@@ -185,6 +187,7 @@ def patch_overview(
     x1 = max(o[0] + i.shape[1] for i, o in zip(images, origins, strict=True)) - 1
     y1 = max(o[1] + i.shape[0] for i, o in zip(images, origins, strict=True)) - 1
     full: Window = (int(x0), int(y0), int(x1), int(y1))
+    # Coadds overlap: the first one wins, and gaps of it are filled by the next.
     mosaic = np.full((y1 - y0 + 1, x1 - x0 + 1), np.nan, dtype=np.float32)
     for image, noise, (ox, oy) in zip(images, noises, origins, strict=True):
         part = mosaic[oy - y0 : oy - y0 + image.shape[0], ox - x0 : ox - x0 + image.shape[1]]
@@ -234,6 +237,7 @@ def patch_overview(
 def _lookup(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Array that gives the value of a footprint by its number; NaN for numbers that have none."""
     ids = np.asarray(ids)
+    # Numbers may have gaps: those in between have no value.
     table = np.full(int(ids.max(initial=0)) + 1, np.nan)
     table[ids] = np.asarray(values, dtype=float)
     return table
@@ -246,6 +250,7 @@ def _scale_bar(axes: Axes, window: Window, pixel_scale: float | None) -> None:
     x0, y0, x1, _ = window
     unit = 1.0 if pixel_scale is None else pixel_scale
     target = (x1 - x0 + 1) * unit / 7.0
+    # 1, 2 or 5 times a power of ten.
     decade = 10.0 ** np.floor(np.log10(target))
     length = max(step * decade for step in (1.0, 2.0, 5.0) if step * decade <= target)
     margin = 0.025 * (x1 - x0 + 1)

@@ -65,6 +65,7 @@ def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[s
             looks[name] = {"color": MUTED, "ls": _DASHES[n_quiet % len(_DASHES)], "lw": 1.4, "zorder": 2}
             n_quiet += 1
         else:
+            # After nine colours the same again, broken.
             style = "-" if n_loud < len(_COLOURS) else (0, (5, 1))
             looks[name] = {"color": _COLOURS[n_loud % len(_COLOURS)], "ls": style, "lw": 1.8, "zorder": 3}
             n_loud += 1
@@ -73,6 +74,7 @@ def line_looks(names: Sequence[str], quiet: Collection[str]) -> dict[str, dict[s
 
 def panel_grid(n: int, aspect: float) -> tuple[Figure, list[Axes]]:
     """Make a figure with a panel for each of n models, ``aspect`` times as high as wide."""
+    # Full rows look better than a last row of one.
     columns = n if n <= _COLUMNS else 3 if n <= 6 or n == 9 else _COLUMNS
     columns = max(columns, 2)
     rows = -(-n // columns)
@@ -97,10 +99,12 @@ def draw_reliability(axes: Axes, p: np.ndarray, truth: np.ndarray) -> None:
     n = np.bincount(index, minlength=_RELIABILITY_BINS)
     some = n > 0
     hits = np.bincount(index[np.asarray(truth, dtype=bool)], minlength=_RELIABILITY_BINS)
+    # Wilson (1927): unlike the normal approximation it has a width where all or none came true.
     low, high = binom_conf_interval(hits[some], n[some], interval="wilson")
     mean = np.bincount(index, p, minlength=_RELIABILITY_BINS)[some] / n[some]
     share = hits[some] / n[some]
     most = float(np.log10(max(int(n.max(initial=1)), 10)))
+    # Logarithmic, as most footprints are in the outermost bins.
     heights = 0.3 * np.log10(np.maximum(n, 1)) / most
     side = 1.0 / _RELIABILITY_BINS
     axes.bar(edges[:-1], heights, width=side, align="edge", color=GRID, ec="white", lw=1.0, zorder=0)
@@ -238,6 +242,7 @@ def confusion_panels(
         probable number, another with single or blended, whichever is more likely.
     """
     figure, panels = panel_grid(len(predictions), 1.05)
+    # P(N) has one class for four and more.
     true = np.minimum(np.asarray(counts), 4)
     names = ["0", "1", "2", "3", "≥ 4"]
     for axes, (name, prediction) in zip(panels, predictions.items(), strict=True):
@@ -323,6 +328,7 @@ def bin_panels(
     for axes, one in zip(panels, bins, strict=False):
         position = np.arange(len(one.edges) - 1)
         both = one.n_single.sum() > 0
+        # The scarcer kind limits what balanced accuracy is known to.
         n = np.minimum(one.n_blended, one.n_single) if both else one.n_blended
         for name in names:
             value = 0.5 * (one.recognised[name] + one.kept[name]) if both else one.recognised[name]
@@ -443,6 +449,7 @@ def peak_curve_panels(comparison: PeakComparison) -> Figure:
     figure = new_figure(WIDTH, 0.46 * WIDTH)
     left, right = figure.subplots(1, 2)
     looks = _looks(comparison)
+    # The axis shows at least this much, so that small differences stay small.
     lowest = [0.8]
     for name, row in comparison.rows.items():
         if row.curve is None:

@@ -81,6 +81,7 @@ def render_page(template: str, **values: Any) -> str:
     """Fill a template of the folder ``templates``: text is escaped, and a value that lacks is an error."""
     import jinja2
 
+    # Undefined names are errors: a page with a hole would go unnoticed.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -151,7 +152,9 @@ def draw_section(section: Section, quiet: Sequence[str]) -> dict[str, bytes | No
             "peak_reliability": peak_reliability_panels(section.peaks) if some else None,
         }
     return {
-        name: None if figure is None else to_png(figure, palette=True) for name, figure in figures.items()
+        # With a palette, as these are lines on white, and there are many.
+        name: None if figure is None else to_png(figure, palette=True)
+        for name, figure in figures.items()
     }
 
 
@@ -188,6 +191,7 @@ def _differences(section: Section) -> _Table | None:
     comparison = section.comparison
     if comparison.reference is None or len(comparison.rows) < 2:
         return None
+    # Cross-entropies are read relative to each other: 0.01 is much at 0.15 and little at 0.4.
     base = comparison[comparison.reference].scores.cross_entropy
     rows: list[list[str | Cell]] = []
     for name, row in comparison.rows.items():
@@ -229,6 +233,7 @@ def _describe_peaks(peaks: PeakComparison, figures: Mapping[str, bytes | None]) 
         rows = [
             [name, *(_cell(row.values[m.key], row.errors.get(m.key, math.nan), m.digits) for m in metrics)]
             for name, row in peaks.rows.items()
+            # A list without probabilities has no row among scores of these.
             if any(math.isfinite(row.values[key]) for key in keys)
         ]
         return ["", *(metric.label for metric in metrics)], rows
@@ -256,6 +261,7 @@ def render_comparison_report(
     comparison = sections[0].comparison
     n = sum(s.comparison.n_footprints for s in sections if s.comparison.snr_min == comparison.snr_min)
     quiet = [name for name in comparison.rows if name not in models]
+    # By the mean over sections, which no single kind of scenes decides.
     best = min(models, key=lambda name: _mean([s.comparison[name].scores.cross_entropy for s in sections]))
     rows = [section.comparison[best] for section in sections]
     # One label: pictures of the same footprints would be shown twice.

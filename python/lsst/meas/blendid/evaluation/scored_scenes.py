@@ -95,6 +95,7 @@ class ScoredScenes:
 
         def common(name: str) -> dict[str, list[Any]]:
             dicts = [getattr(part, name) for part in parts]
+            # What one scene lacks would leave footprints without a value.
             return {key: [d[key] for d in dicts] for key in dicts[0] if all(key in d for d in dicts)}
 
         # A list of peaks makes sense beside the others alone.
@@ -189,6 +190,7 @@ def load_models(specifications: Sequence[str]) -> list[NamedModel]:
         label, where = split_label(text)
         package = ModelPackage.read(where)
         classifier = find_classifier(package)
+        # Not the name inside the package: two files may be of one training.
         name = label or Path(where).name.removesuffix(SUFFIX)
         if any(model.name == name for model in models):
             raise ValueError(f"two models are called {name!r}; give one a label of its own: LABEL={where}")
@@ -220,6 +222,7 @@ def make_finders(localizers: Sequence[str], models: Sequence[NamedModel]) -> lis
     ValueError
         Raised if two have the same name.
     """
+    # The ensemble's P(N) is the best that there is.
     order = sorted(models, key=lambda model: model.classifier.name != EnsembleClassifier.name)
     finders: list[PeakFinder] = []
     for text in localizers:
@@ -251,6 +254,7 @@ def split_label(text: str) -> tuple[str, str]:
     label, where
         The label, empty if there is none, and the rest.
     """
+    # A file whose name has an equals sign is a file.
     label, equals, where = text.partition("=")
     return (label, where) if equals and not Path(text).is_file() else ("", text)
 
@@ -261,6 +265,7 @@ class _Predictor:
     def __init__(
         self, models: Sequence[NamedModel], skip: Callable[[str], None] | None, any_band: bool
     ) -> None:
+        # A copy, as models that cannot run are taken out on the way.
         self._models = list(models)
         self._skip = skip
         self._any_band = any_band
@@ -400,6 +405,7 @@ def score_scenes(
     if not sources or not footprints:
         raise ValueError("no scene was given to score models on")
     parts, skipped = list[ScoredScenes](), list[str]()
+    # A scene a job: images of all scenes would not fit into memory at once.
     jobs = [
         (source, footprints if callable(footprints) else [footprints[i % len(footprints)]])
         for i, source in enumerate(sources)
@@ -407,6 +413,7 @@ def score_scenes(
     work = _Scenes(name, models, finders, snr_min, keep_images, skip is not None, any_band)
     for part, lines in map_in_order(work, jobs, processes):
         parts.append(part)
+        # Each process tells of the same model.
         skipped += [line for line in lines if line not in skipped]
         if progress is not None:
             progress(len(parts), len(sources))

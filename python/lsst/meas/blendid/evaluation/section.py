@@ -80,6 +80,7 @@ class Section:
     @property
     def title(self) -> str:
         """Name of the scenes, with the label; stamps as a whole have one of their own."""
+        # Stamps were made with one object or two: no limit in S/N chose.
         if all(scene.get("unit") == "stamp" for scene in self.scored.labelled.provenance):
             return self.scored.name
         return f"{self.scored.name}, S/N ≥ {self.comparison.snr_min:g}"
@@ -104,6 +105,8 @@ def make_section(
         labelled, scored.predictions, reference=reference, bootstrap=bootstrap, progress=progress
     )
     p = {name: scored.p_blended(name) for name in scored.predictions}
+    # Of scenes with smooth galaxies alone the table would have one row of each class, which the scores have
+    # already.
     kinds: tuple[KindScores, ...] = ()
     if truth is not None and (truth.n_stars.any() or truth.n_clumpy.any()):
         kinds = tuple(kind_scores(p, labelled.counts, truth))
@@ -122,6 +125,7 @@ def make_section(
         tuple(bin_scores(p, samples, labelled.counts, truth)),
         kinds,
         (min(sigmas), max(sigmas)),
+        # A range of some scenes would pass for that of all.
         (min(depths), max(depths)) if len(depths) == len(sigmas) else None,
         baseline,
         tuple(cautions + [note for model in models for note in model_notes(model, scored)]),
@@ -134,6 +138,7 @@ def _compare_peaks(scored: ScoredScenes, bootstrap: int) -> PeakComparison | Non
     labelled = scored.labelled
     if labelled.truths is None or not scored.peaks or not labelled.counts.any():
         return None
+    # Detected peaks set the purity that others are compared at.
     names = sorted(scored.peaks, key=lambda name: name != DETECTED)
     found = make_found(
         labelled.samples,
@@ -154,6 +159,7 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[Note]:
     """
     package, labelled = model.package, scored.labelled
     notes: list[str] = []
+    # Scenes of unknown band are taken at their word: they may be of any.
     bands = {context.band for context in labelled.samples.contexts if context.band is not None}
     if others := sorted(band for band in bands if not package.supports_band(band)):
         notes.append(
@@ -173,6 +179,7 @@ def model_notes(model: NamedModel, scored: ScoredScenes) -> list[Note]:
     if differences:
         notes.append(f": footprints are made with other settings ({'; '.join(differences)}).")
     label = str(package.metadata.get("training", {}).get("label", ""))
+    # With a space behind, as S/N >= 5 begins S/N >= 5.5.
     if "S/N >= " in label and f"S/N >= {labelled.snr_min:g} " not in f"{label} ":
         notes.append(f" was trained on another label ({label}): its probabilities are not for this one.")
     known = _known_sky(package.metadata.get("training", {}).get("scenes", []), labelled.provenance)
@@ -202,6 +209,7 @@ def _known_sky(trained: Any, scored: Sequence[dict[str, Any]]) -> list[str]:
     def name(scene: Any) -> str | None:
         if not isinstance(scene, dict):
             return None
+        # By the file: the same image under another path counts as another sky.
         if "image" in scene:
             return str(scene["image"])
         if scene.get("source") == "parametric":
@@ -219,6 +227,7 @@ def _columns(names: Sequence[str]) -> dict[str, str]:
     for name in names:
         base = column = "p_blended_" + (re.sub(r"[^\w.-]+", "_", name).strip("_") or "model")
         number = 2
+        # Different names may have the same letters.
         while column in columns.values():
             column, number = f"{base}_{number}", number + 1
         columns[name] = column
@@ -233,10 +242,12 @@ def prediction_table(sections: Sequence[Section]) -> Table:
     from astropy.table import Table, vstack
 
     parts = []
+    # In all sections the same columns: a model that skipped one has NaN there.
     columns = _columns(list(dict.fromkeys(name for s in sections for name in s.comparison.rows)))
     for section in sections:
         labelled, samples = section.scored.labelled, section.scored.labelled.samples
         n = len(samples)
+        # Footprints count from 1 in each scene, as in its label image.
         first = samples.offsets[:-1][samples.scene_index]
         table = Table(
             {
@@ -320,6 +331,7 @@ def score_table(sections: Sequence[Section]) -> Table:
 
 def _plain(value: float) -> float | None:
     """Number for JSON."""
+    # JSON has neither NaN nor infinity.
     return round(value, 5) if math.isfinite(value) else None
 
 
@@ -364,6 +376,7 @@ def write_scores(
 
     from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 
+    # Together or not at all: scores beside the predictions of an earlier run would mislead.
     names = ("scores.json", "scores.ecsv", "predictions.parquet", "report.html")
     paths = tuple(folder / name for name in names[: 3 if page is None else 4])
     with atomic_paths(paths) as (document, table, predictions, *report):

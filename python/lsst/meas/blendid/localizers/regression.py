@@ -17,7 +17,6 @@ from __future__ import annotations
 
 __all__ = ("RegressionLocalizer", "RegressionLocalizerConfig", "RegressionLocalizerSettings")
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ import numpy as np
 
 from lsst.pex.config import Field, registerConfigurable
 
-from .._arrays import check_array
+from .._arrays import check_array, digest_arrays
 from ..centers import Candidates
 from ..classifiers import FitOptions, LabelledSamples, LogisticClassifier
 from ..model_package import ModelPackage, ModelPackageError
@@ -106,11 +105,8 @@ class RegressionLocalizer(ObjectLocalizer):
 
     def _digest(self) -> str:
         """Checksum of what the embedding depends on."""
-        digest = hashlib.blake2b(digest_size=16)
-        package = self.embedding.to_package()
-        for name in sorted(package.arrays):
-            digest.update(name.encode() + np.ascontiguousarray(package.arrays[name], "<f8").tobytes())
-        return digest.hexdigest()
+        arrays = self.embedding.to_package().arrays
+        return digest_arrays({name: arrays[name] for name in sorted(arrays)}, dtype="<f8")
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays of the regressors."""

@@ -213,7 +213,9 @@ class AfwTable:
                 f"{what} has {n_columns} columns of {width} bytes that its header does not tell"
             )
         size = width * n_rows
+        # FITS files come in blocks of 2880 bytes.
         padding = bytes(-(size + heap_size) % _BLOCK)
+        # Before anything is read, as np.frombuffer would tell of buffers and not of the file.
         if len(data) < size + heap_size:
             raise CatalogError(f"{what} is cut off")
         return cls(
@@ -234,6 +236,7 @@ class AfwTable:
         content
             Header and data, both filled up to a multiple of 2880 bytes.
         """
+        # What was not changed goes back byte by byte, comments and order of keywords included.
         if self.content is not None:
             return self.content
         sizes = {
@@ -282,6 +285,7 @@ class AfwTable:
         """
         if name not in self.names or name in self.flag_names:
             raise KeyError(f"the table has no column {name!r}")
+        # FITS is big-endian; kernels and searches want the machine's order.
         values = self.rows[name]
         return values.astype(values.dtype.newbyteorder("="))
 
@@ -305,6 +309,7 @@ class AfwTable:
         """
         if name not in self.flag_names:
             raise KeyError(f"the table has no flag {name!r}")
+        # Flags of lsst.afw are bits of one column, the first one the highest of the first byte.
         bit = self.flag_names.index(name)
         return (self.rows["flags"][:, bit // 8] >> (7 - bit % 8) & 1).astype(bool)
 

@@ -134,6 +134,7 @@ def annotate_footprints(
     has = footprints.footprint >= 0
     # A footprint that several records share stays if one of them must not change.
     left_alone[footprints.footprint[has & untouched]] = True
+    # Sky objects have a peak on empty sky, which nothing may be added to.
     left_alone[peaks["footprint"][peaks["is_sky"]]] = True
     left_alone |= find_skipped(footprints, config)
     plan = plan_peaks(
@@ -145,6 +146,7 @@ def annotate_footprints(
         config=config,
     )
     refused = np.zeros(footprints.n_footprints, dtype=bool)
+    # Those that are improbable, or lie in no footprint, are no news to a deblender.
     mentioned = np.isin(plan.refusal, ("faint", "close", "too_many", "left_alone"))
     refused[inferred["footprint"][mentioned]] = True
 
@@ -221,6 +223,7 @@ def _make_record_values(
     ours = {f"{PREFIX}flag_{name}": values for name, values in own_flags.items()}
     values: dict[str, np.ndarray] = {}
     for one in RECORD_FIELDS:
+        # Fields bear the name of the column of the tables behind the prefix.
         column = one.name.removeprefix(PREFIX)
         if one.name in ours:
             values[one.name] = ours[one.name]
@@ -232,6 +235,7 @@ def _make_record_values(
             values[one.name] = _take(tables.blend[column], join.row).astype(np.float32)
         else:
             values[one.name] = np.full(n, np.nan, np.float32)
+    # After the columns, as the general flag of the footprint may be set already.
     for flag in CATALOG_FLAGS:
         if flag.blocking:
             values[f"{PREFIX}flag"] |= own_flags[flag.name]

@@ -121,6 +121,7 @@ class CatalogFile:
             Raised if it cannot be written.
         """
         content = self.to_bytes()
+        # Without a time, so that the same catalogue gives the same file.
         if str(path).endswith(".gz"):
             content = gzip.compress(content, mtime=0)
         with atomic_path(path) as temporary:
@@ -163,8 +164,10 @@ class CatalogFile:
         archive_id = np.zeros(len(self), np.int64)
         if self.index is not None and FOOTPRINT_COLUMN in self.records.names:
             archive_id = self.records.column(FOOTPRINT_COLUMN).astype(np.int64)
+        # Records may share a footprint: each is read once.
         unique, first, inverse = np.unique(archive_id, return_index=True, return_inverse=True)
         order = np.argsort(first)
+        # lsst.afw writes 0 for a record without a footprint.
         order = order[unique[order] != 0]
         rank = np.full(len(unique), -1, np.int64)
         rank[order] = np.arange(len(order))
@@ -176,6 +179,7 @@ class CatalogFile:
         none = np.full(len(archive_ids), -1, np.int64)
         if index is None or not len(archive_ids):
             return _Blocks(none, none, none)
+        # The index of lsst.afw's archives: object, number of its catalogue, table, first row, number of rows.
         names = ("id", "cat.persistable", "cat.archive", "row0", "nrows")
         ids, number, table, start, count = (index.column(name).astype(np.int64) for name in names)
         mine = np.flatnonzero((number == catalog) & (table >= 1))
@@ -186,6 +190,7 @@ class CatalogFile:
         found[within] = ids[mine[place[within]]] == archive_ids[within]
         rows = mine[place[found]]
         lengths = np.array([len(t) for t in self.archive], np.int64)
+        # Rows are looked up without further checks below: a damaged index must not read those of others.
         if np.any(table[rows] > n_tables) or np.any((start[rows] < 0) | (count[rows] < 0)):
             raise CatalogError(self._damaged("its index names rows that are not there"))
         if np.any(start[rows] + count[rows] > lengths[table[rows] - 1]):
@@ -225,6 +230,7 @@ class CatalogFile:
                     raise CatalogError(self._damaged("a footprint has no spans"))
                 mine = blocks.table[by_name] == table
                 sets[mine] = self.archive[table].column("id")[blocks.start[by_name][mine]]
+            # The identifier of the span set leads to its rows.
             other = self._require(sets, 0)
             for name in ("table", "start", "count"):
                 getattr(blocks, name)[by_name] = getattr(other, name)
@@ -268,6 +274,7 @@ class CatalogFile:
         number = np.repeat(np.arange(len(blocks.count)), blocks.count)
         ends = np.cumsum(blocks.count)
         rows = np.arange(len(number)) - np.repeat(ends - blocks.count - blocks.start, blocks.count)
+        # Few tables and many footprints: rows of one table are taken at once.
         for table in np.unique(blocks.table):
             out = np.flatnonzero(blocks.table[number] == table)
             take(self.archive[table], number[out], rows[out], out)
@@ -307,6 +314,7 @@ class CatalogFile:
             return self
         layout = self.peak_layout()
         archive = tuple(tables.get(i, table) for i, table in enumerate(self.archive))
+        # The bytes that were read are shared and not writeable.
         rows = index.rows.copy()
         order = np.argsort(layout.archive_id)
         entries = np.flatnonzero((rows["cat.persistable"] == 1) & np.isin(rows["id"], layout.archive_id))

@@ -110,6 +110,7 @@ def join_tables(footprints: CatalogFootprints, tables: BlendTables) -> CatalogJo
         raise CatalogError(
             "the tables do not belong together; repeat 'blendid run', which replaces all three"
         )
+    # Numbers of footprints may have gaps where rows were left out.
     order = np.argsort(numbers)
     spans[:, 0] = order[np.searchsorted(numbers[order], spans[:, 0])]
     rows = order[
@@ -122,6 +123,7 @@ def join_tables(footprints: CatalogFootprints, tables: BlendTables) -> CatalogJo
 
     by_id = _join_ids(footprints, np.asarray(tables.blend["id"], np.int64), area, shared)
     row, is_same = _join_pixels(footprints, area, shared) if by_id is None else by_id
+    # Peaks are joined within footprints that are joined already.
     peaks = _Peaks(footprints, tables.blend_peak, rows, row)
     peak_row = None if by_id is None else peaks.join_ids()
     has_ids = peak_row is not None
@@ -141,7 +143,9 @@ def count_shared_pixels(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarr
     second = second[np.lexsort((second[:, 2], second[:, 1]))]
     low = min(first[:, 2].min(), second[:, 2].min())
     width = max(first[:, 3].max(), second[:, 3].max()) - low + 2
+    # Row and column as one number, which grows along the sorted spans; the extra columns keep rows apart.
     begins, ends = (second[:, 1] * width + second[:, k] - low for k in (2, 3))
+    # The spans of the second set that end after the beginning and begin before the end overlap.
     start = np.searchsorted(ends, first[:, 1] * width + first[:, 2] - low, side="left")
     stop = np.searchsorted(begins, first[:, 1] * width + first[:, 3] - low, side="right")
     count = np.maximum(stop - start, 0)
@@ -173,6 +177,7 @@ def _join_ids(
     if len(unique):
         usable &= (unique[found] == footprints.record_id) & (count[found] == 1)
         row[usable] = place[found[usable]]
+    # Half of either side: less is chance, as where both count from 1.
     mine = np.flatnonzero(row >= 0)
     if 2 * len(mine) < min(len(ids), int(footprints.is_parent.sum())) or not len(mine):
         return None
@@ -197,9 +202,12 @@ def _join_pixels(
     catalog_area = footprints.area
     best = np.full(footprints.n_footprints, -1, np.int64)
     same = np.zeros(footprints.n_footprints, dtype=bool)
+    # The most pixels first; of equal ones that of the smaller number, so that the choice does not depend on
+    # order.
     order = np.lexsort((other, -n, number))
     _, first = np.unique(number[order], return_index=True)
     few = order[first]
+    # Of the smaller one, since footprints of another threshold are larger all around.
     enough = n[few] >= _LEAST_OVERLAP * np.minimum(catalog_area[number[few]], area[other[few]])
     best[number[few][enough]] = other[few][enough]
     exact = (n == catalog_area[number]) & (n == area[other])
@@ -216,6 +224,7 @@ class _Peaks:
         self, footprints: CatalogFootprints, table: Table, rows: np.ndarray, row: np.ndarray
     ) -> None:
         self._footprints, self._table, self._rows, self._row = footprints, table, rows, row
+        # Peaks belong to footprints, which several records may share: the first one stands for all.
         self._record = footprints.record_of_footprint[footprints.peaks["footprint"]]
         record = self._record
         # Those of parents, which have rows; children have them through these.
@@ -249,6 +258,7 @@ class _Peaks:
         peaks, mine = self._footprints.peaks, self._mine
         found = np.full(len(peaks), -1, np.int64)
         detected, given = np.flatnonzero(~self._is_inferred), mine[~peaks["is_inferred"][mine]]
+        # Refined positions: two peaks in one pixel are told apart by them.
         places, others = self._places(("f_x", "f_y"), float)
         one, two = _match_nearest(places[detected], others[given], _MATCH_RADIUS)
         found[given[two]] = detected[one]

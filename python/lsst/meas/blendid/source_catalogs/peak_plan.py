@@ -245,6 +245,7 @@ class _Editor:
         self._probability, self._candidate = np.asarray(probability, float), np.asarray(candidate, float)
         self._left_alone = left_alone | find_skipped(footprints, config)
         peaks = footprints.peaks
+        # Peaks are sorted by footprint, so that those of one are a slice.
         self._start = np.searchsorted(peaks["footprint"], np.arange(footprints.n_footprints + 1))
         self._kept = np.ones(len(peaks), dtype=bool)
         self._moved = np.zeros(len(peaks), dtype=bool)
@@ -280,6 +281,7 @@ class _Editor:
         small &= ~self._left_alone[peaks["footprint"]]
         for number in np.unique(peaks["footprint"][small]):
             rows = np.arange(self._start[number], self._start[number + 1])
+            # A footprint without a peak makes the deblender fail.
             if small[rows].all():
                 # Equally probable ones are told apart by their order, in which the brightest is first.
                 small[rows[np.argmax(self._probability[rows])]] = False
@@ -296,6 +298,7 @@ class _Editor:
         free = inside.copy()
         free[inside] = ~self._left_alone[inferred["footprint"][inside]]
         bright = inferred["significance"] >= config.minAddSignificance
+        # From the mildest reason to the strongest: the last one that fails is told.
         tests = {"faint": bright, "left_alone": free, "outside": inside, "improbable": probable}
         for reason, passed in tests.items():
             self._refusal[~passed] = reason
@@ -306,6 +309,7 @@ class _Editor:
         few = inferred[possible]
         keys = few["probability"], few["significance"], _as_brightness(few["peak_value"])
         possible = possible[np.lexsort([*(-key for key in keys), few["footprint"]])]
+        # Of the box, which is what the deblender allocates for each peak.
         area = np.prod(self._footprints.bbox[:, 2:] - self._footprints.bbox[:, :2] + 1, axis=1)
         numbers, first = np.unique(inferred["footprint"][possible], return_index=True)
         for number, rows in zip(numbers, np.split(possible, first[1:]), strict=True):
@@ -320,12 +324,15 @@ class _Editor:
         added = np.zeros((0, 2))
         for row in candidates:
             place = np.array([inferred["f_x"][row], inferred["f_y"][row]], dtype=float)
+            # Counted with the new one: the deblender skips the whole parent over its limit.
             n = len(rows) + len(added) + 1
             if n > config.maxPeaks or 0 < config.maxAreaTimesPeaks < area * n:
                 self._refusal[row] = "too_many"
                 continue
             moves = self._find_moves(rows, detected, place)
+            # Where the others are if this one is added.
             here = np.where(moves[:, np.newaxis], self._candidate[rows], detected)
+            # The deblender shares the flux of two sources on one place evenly, without an error.
             if not _are_apart(np.concatenate([here, added]), place, config.minSeparation):
                 self._refusal[row] = "close"
                 continue
@@ -359,6 +366,7 @@ class _Editor:
         peaks, added = self._footprints.peaks, np.array(self._added, dtype=np.int64)
         kept = np.flatnonzero(self._kept)
         footprint = np.concatenate([peaks["footprint"][kept], self._inferred["footprint"][added]])
+        # Negative numbers for added peaks, so that one array tells of both.
         source = np.concatenate([kept, -1 - np.arange(len(added))])
         rank = _find_ranks(peaks, kept, self._inferred[added])
         order = np.lexsort((rank, footprint))
@@ -377,6 +385,7 @@ class _Editor:
 def find_skipped(footprints: CatalogFootprints, config: PeakEditConfig) -> np.ndarray:
     """Find the footprints that the deblender would skip: bool (f,)."""
     box = footprints.bbox
+    # By the bounding box, which is what a deblender holds in memory.
     sides = box[:, 2:] - box[:, :2] + 1
     area, n_peaks = np.prod(sides, axis=1), footprints.n_peaks
     skipped = n_peaks > config.maxPeaks
