@@ -66,20 +66,11 @@ _RADIUS_SIGMA = 1.5
 
 @njit(nogil=True)
 def tile_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the footprint of each tile of 2 x 2 pixels.
+    """Footprint of each tile of 2 x 2 pixels of a label image (ny, nx), and which of its pixels belong to it.
 
-    Parameters
-    ----------
-    labels : `numpy.ndarray`, shape (ny, nx), integer
-        Label image, 0 for none.
-
-    Returns
-    -------
-    tiles : `numpy.ndarray`, shape (ny / 2, nx / 2), int32
-        The largest label in each tile; sides are rounded up.  Tiles of two footprints are few, as
-        footprints that touch are one.
-    inside : `numpy.ndarray`, shape (ny / 2, nx / 2, 4), float32
-        Which of its pixels have that label, 1 or 0, in the order (0, 0), (0, 1), (1, 0), (1, 1) [y, x].
+    Gives the largest label in each tile, int32 of shape (ny / 2, nx / 2), sides rounded up, and 1 or 0 for
+    its pixels (0, 0), (0, 1), (1, 0), (1, 1) [y, x], float32 of shape (ny / 2, nx / 2, 4).  Tiles of two
+    footprints are few, as footprints that touch are one.
     """
     ny, nx = labels.shape
     m, n = (ny + 1) // 2, (nx + 1) // 2
@@ -99,21 +90,10 @@ def tile_labels(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @njit(nogil=True)
 def state_odds(logits: np.ndarray, i: int, j: int, odds: np.ndarray) -> float:
-    """Compute the odds of the states of a tile, for loops that are compiled.
+    """Fill in the odds (5,) of the states of tile (i, j) against the most probable one, and give their sum.
 
-    Parameters
-    ----------
-    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
-        Logits of the states of each tile.
-    i, j
-        The tile.
-    odds : `numpy.ndarray`, shape (5,), float64
-        Filled with the odds of its states against the most probable one.
-
-    Returns
-    -------
-    total
-        Their sum: the probability of a state is its odds over this.
+    ``logits`` are those of the states of all tiles, float32 of shape (ny / 2, nx / 2, 5).  The probability
+    of a state is its odds over the sum.
     """
     top = logits[i, j, 0]
     for k in range(1, 5):
@@ -163,24 +143,11 @@ def _pool(
 def pool_maps(
     embedding: np.ndarray, logits: np.ndarray, tiles: np.ndarray, inside: np.ndarray, n: int
 ) -> np.ndarray:
-    """Pool maps over footprints.
+    """Pool the embedding (ny / 2, nx / 2, e) and state logits (ny / 2, nx / 2, 5) of tiles over n footprints.
 
-    Parameters
-    ----------
-    embedding : `numpy.ndarray`, shape (ny / 2, nx / 2, e), float32
-        Embedding of each tile, not negative.
-    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
-        Logits of the states of each tile.
-    tiles, inside
-        As from `tile_labels`.
-    n
-        Number of footprints.
-
-    Returns
-    -------
-    pooled : `numpy.ndarray`, shape (n, 3 e + 4), float32
-        log(1 + sum), largest and mean of the embedding; of the probability p that a tile has a centre in
-        the footprint log(1 + sum of p), log(1 + sum of p²), the largest p and log(1 + sum of p (1 - p)).
+    ``tiles`` and ``inside`` are from `tile_labels`.  Gives float32 of shape (n, 3 e + 4): log(1 + sum),
+    largest and mean of the embedding; of the probability p that a tile has a centre in the footprint log(1
+    + sum of p), log(1 + sum of p²), the largest p and log(1 + sum of p (1 - p)).
     """
     width = embedding.shape[2]
     sums = np.zeros((n, width + 4))
@@ -199,38 +166,14 @@ def pool_maps(
 
 
 def tile_sums(pooled: np.ndarray) -> np.ndarray:
-    """Take the sums of the tiles' probabilities out of what was pooled.
-
-    Parameters
-    ----------
-    pooled : `numpy.ndarray`, shape (n, 3 e + 4)
-        As from `pool_maps`.
-
-    Returns
-    -------
-    sums : `numpy.ndarray`, shape (n, 3), float64
-        Sum of p, sum of p², and the largest p.
-    """
+    """Sum of p, sum of p² and the largest p of each footprint, float64 (n, 3), out of `pool_maps`."""
     sums = pooled[:, -N_SUMS:-1].astype(np.float64)
     sums[:, :2] = np.expm1(sums[:, :2])
     return sums
 
 
 def count_probabilities(inputs: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Run the head: layers with rectifiers between them, and a softmax.
-
-    Parameters
-    ----------
-    inputs : `numpy.ndarray`, shape (n, inputs)
-        Pooled maps, scalars and context.
-    layers
-        Kernel and bias of each layer.
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5), float64
-        P(N = 0, 1, 2, 3, >= 4).
-    """
+    """P(N), float64 (n, 5), from inputs (n, k) of the head and its layers, a kernel and a bias each."""
     x = np.asarray(inputs, dtype=np.float64)
     for i, (kernel, bias) in enumerate(layers):
         if i > 0:
@@ -242,24 +185,24 @@ def count_probabilities(inputs: np.ndarray, layers: list[tuple[np.ndarray, np.nd
 
 @dataclass(frozen=True)
 class Candidates:
-    """Candidates for centres of galaxies, sorted by footprint, then by probability.
+    """Candidates for centres of galaxies, sorted by footprint, then by probability; arrays of shape (m,).
 
     Parameters
     ----------
     row
-        Footprint of each, counted from 0: int32 of shape (m,).
+        Footprint of each, counted from 0: int32.
     x, y
-        Positions in pixels of the array: float32 of shape (m,).
+        Positions in pixels of the array: float32.
     probability
-        Probability that a galaxy's centre is there: float32 of shape (m,).
+        Probability that a galaxy's centre is at the position: float32.
     total
-        Expected number of centres, which the probability is unless it is over 1: float32 of shape (m,).  Two
-        galaxies may be closer together than candidates can be (`split_candidates`).
+        Expected number of centres, which the probability is unless it is over 1: float32.  Two galaxies may
+        be closer together than candidates can be (`split_candidates`).
     lead_x, lead_y
-        Place in the most probable tile, from the position [pixel]: float32 of shape (m,).
+        Place in the most probable tile, from the position [pixel]: float32.
     xx, yy, xy
         Covariance of the places that share this probability [pixel²], which is the error of the position as
-        far as the map knows it: float32 of shape (m,).
+        far as the map knows it: float32.
     start
         First candidate of each footprint and the total: int64 of shape (n + 1,).
     """
@@ -354,29 +297,12 @@ def _gather(
 def find_candidates(
     logits: np.ndarray, tiles: np.ndarray, inside: np.ndarray, n: int, *, psf_sigma: float
 ) -> Candidates:
-    """Find where galaxies probably are.
+    """Find where galaxies probably are, from state logits (ny / 2, nx / 2, 5) of tiles, in n footprints.
 
-    Parameters
-    ----------
-    logits : `numpy.ndarray`, shape (ny / 2, nx / 2, 5), float32
-        Logits of the states of each tile, as from `.maps.run_maps`.
-    tiles, inside
-        As from `tile_labels`.
-    n
-        Number of footprints.
-    psf_sigma
-        Width of the PSF [pixel].
-
-    Returns
-    -------
-    candidates
-        The candidates.
-
-    Notes
-    -----
-    From the most probable tile of a footprint on, each tile joins the nearest candidate within 1.5
-    PSF sigma, or starts one.  The probability of a candidate is the sum over its tiles, as one galaxy is in
-    one of them only, and at most 1; its position is their mean, weighted by probability.
+    ``tiles`` and ``inside`` are from `tile_labels`, ``psf_sigma`` is in pixels.  From the most probable
+    tile of a footprint on, each tile joins the nearest candidate within 1.5 PSF sigma, or starts one.  The
+    probability of a candidate is the sum over its tiles, as one galaxy is in one of them only, and at most
+    1; its position is their mean, weighted by probability.
     """
     row, p, x, y, spread = _tile_probabilities(logits, tiles, inside, _LEAST)
     order = np.lexsort((x, y, -p, row))
@@ -404,25 +330,11 @@ def find_candidates(
 
 
 def split_candidates(candidates: Candidates) -> tuple[Candidates, np.ndarray]:
-    """Make two of candidates that are more than one galaxy.
+    """Add a second one to each candidate whose ``total`` is over 1.05; also tells which are such, bool (m,).
 
-    Parameters
-    ----------
-    candidates
-        Candidates of an image.
-
-    Returns
-    -------
-    candidates
-        The same, and for each whose ``total`` is over 1.05 a second one of the probability that is over 1.
-    is_second : `numpy.ndarray`, shape (m,), bool
-        Which are such second ones.
-
-    Notes
-    -----
     Two points of the weights 1 and ``total`` - 1 have the candidate's mean, lie on its longer axis, the
-    heavier one on the side of the most probable tile, and explain by how much its variance is larger there
-    than across it; they are 1 to 3 pixels apart.
+    heavier one on the side of the most probable tile, and explain by how much its variance is larger along
+    it than across; they are 1 to 3 pixels apart.  The second one has the probability that is over 1.
     """
     rows = np.flatnonzero(candidates.total > _DOUBLE)
     xx, yy, xy = (getattr(candidates, name)[rows].astype(np.float64) for name in ("xx", "yy", "xy"))
@@ -465,23 +377,9 @@ def split_candidates(candidates: Candidates) -> tuple[Candidates, np.ndarray]:
 def describe_candidates(
     candidates: Candidates, sums: np.ndarray, p_n: np.ndarray, *, psf_sigma: float
 ) -> np.ndarray:
-    """Describe each footprint by its candidates, for classifiers that build on them.
+    """`CENTER_COLUMNS` of n footprints, float32 (n, 20), for classifiers that build on candidates.
 
-    Parameters
-    ----------
-    candidates
-        The candidates of an image.
-    sums : `numpy.ndarray`, shape (n, 3)
-        Sum, sum of squares and largest of the probabilities of each footprint's tiles.
-    p_n : `numpy.ndarray`, shape (n, 5)
-        P(N).
-    psf_sigma
-        Width of the PSF [pixel].
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n, 20), float32
-        Columns `CENTER_COLUMNS`.
+    ``sums`` (n, 3) are from `tile_sums`, ``p_n`` (n, 5) is P(N), ``psf_sigma`` is in pixels.
     """
     n = len(p_n)
     best = np.zeros((n, 3))

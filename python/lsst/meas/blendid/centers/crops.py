@@ -42,20 +42,10 @@ def check_centers(centers: tuple[np.ndarray, ...] | None) -> tuple[np.ndarray, .
 
 
 def tile_states(x: np.ndarray, y: np.ndarray, size: int) -> np.ndarray:
-    """Put centres into tiles.
+    """State of each tile of a crop, int64 (size / 2, size / 2): 0, or 1 plus the number of a centre's pixel.
 
-    Parameters
-    ----------
-    x, y
-        Pixels of the centres, int64 of shape (m,), each later one more important; others than those
-        inside are left out.
-    size
-        Side, pixels.
-
-    Returns
-    -------
-    states : `numpy.ndarray`, shape (size / 2, size / 2), int64
-        0 for none, or 1 plus the number of the centre's pixel in the tile.
+    ``x`` and ``y`` are pixels of centres, int64 (m,), each later one more important; those outside are left
+    out.
     """
     here = (x >= 0) & (x < size) & (y >= 0) & (y < size)
     states = np.zeros((size // 2, size // 2), np.int64)
@@ -65,28 +55,28 @@ def tile_states(x: np.ndarray, y: np.ndarray, size: int) -> np.ndarray:
 
 
 class CropMaker:
-    """Makes batches of crops.
+    """Makes batches of crops; lists have an array for each scene.
 
     Parameters
     ----------
     planes
-        Images of each scene, (ny, nx, 2).
+        Images, (ny, nx, 2).
     labels
-        Label image of each scene, (ny, nx).
+        Label images, (ny, nx).
     numbers
-        Number of each footprint in the label image of its scene, (n,).
+        Number of each footprint in the label image, (n,).
     bboxes
-        Boxes of the footprints of each scene in pixels of its arrays, [x0, y0, x1, y1] inclusive, (n, 4).
+        Boxes of the footprints in pixels of the arrays, [x0, y0, x1, y1] inclusive, (n, 4).
     classes
-        min(N, 4) of the footprints of each scene, (n,).
+        min(N, 4) of the footprints, (n,).
     weights
-        Weights of the footprints of each scene, (n,).
+        Weights of the footprints, (n,).
     scalars
-        Standardised numbers of the footprints of each scene, (n, 7).
+        Standardised numbers of the footprints, (n, 7).
     context
-        Standardised numbers of each scene, (scenes, 9).
+        Standardised numbers of all scenes, (scenes, 9).
     centers
-        x, y (pixels of the arrays) and S/N of the true objects of each scene, (m, 3).
+        x, y (pixels of the arrays) and S/N of the true objects, (m, 3).
     batch, crop
         Crops in a batch, and their side in pixels.
     n_segments
@@ -122,21 +112,11 @@ class CropMaker:
         self._share = areas / areas.sum()
 
     def make(self, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Make a batch.
+        """Make a batch: inputs of `.network.build_training_network`, and the truth, both by name.
 
-        Parameters
-        ----------
-        rng
-            Random numbers.
-
-        Returns
-        -------
-        inputs : `dict` [`str`, `numpy.ndarray`]
-            Inputs of `.network.build_training_network`.
-        truth : `dict` [`str`, `numpy.ndarray`]
-            ``tiles``: state of each tile, (batch, crop / 2, crop / 2); ``counts``: class of each
-            footprint that lies in the crop as a whole, -1 for rows without one, and its weight,
-            (batch, n_segments, 2).
+        The truth has ``tiles``, the state of each tile, (batch, crop / 2, crop / 2), and ``counts``, class
+        and weight of each footprint that lies in the crop as a whole, (batch, n_segments, 2), `IGNORED` for
+        rows without one.
         """
         b, s, h, n = self.batch, self.crop, self.crop // 2, self.n_segments
         inputs = {
@@ -169,11 +149,11 @@ class CropMaker:
         y0, x0 = (int(rng.integers(min(0, n - size), max(0, n - size) + 1)) for n in image)
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         cut = tuple(slice(max(a, 0), min(a + size, n)) for a, n in zip((y0, x0), image, strict=True))
-        there = tuple(slice(c.start - a, c.stop - a) for a, c in zip((y0, x0), cut, strict=True))
+        target = tuple(slice(c.start - a, c.stop - a) for a, c in zip((y0, x0), cut, strict=True))
         planes = np.zeros((size, size, N_PLANES), np.float32)
         labels = np.zeros((size, size), np.int32)
-        labels[there] = self._labels[scene][cut]
-        planes[(*there, slice(0, N_PLANES - 1))] = self._planes[scene][cut]
+        labels[target] = self._labels[scene][cut]
+        planes[(*target, slice(0, N_PLANES - 1))] = self._planes[scene][cut]
         planes[..., N_PLANES - 1] = labels > 0
         x, y = self._centers[scene].T - np.array([[x0], [y0]])
         for _ in range(turns):

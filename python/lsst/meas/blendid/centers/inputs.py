@@ -25,7 +25,7 @@ __all__ = (
     "keep_numbers",
     "keep_planes",
     "measure_context",
-    "number_anew",
+    "relabel",
     "standard_scale",
     "standardize",
 )
@@ -78,23 +78,10 @@ _LIMIT = 4.0
 
 
 def compute_planes(result: DetectionResult) -> np.ndarray:
-    """Compute the images that the network sees.
+    """Inverse hyperbolic sine of the image over its noise, and of the significance: float16 (ny, nx, 2).
 
-    Parameters
-    ----------
-    result
-        An image with its footprints.
-
-    Returns
-    -------
-    planes : `numpy.ndarray`, shape (ny, nx, 2), float16
-        Inverse hyperbolic sine of the image in units of its noise, and of the significance; 0 where
-        there is none.
-
-    Raises
-    ------
-    ValueError
-        Raised if the significance is missing, or the noise of an image with footprints is not positive.
+    Pixels that are not finite are 0.  `ValueError` if the significance is missing, or the noise of an image
+    with footprints is not positive.
     """
     noise = float(result.noise.sigma)
     known = np.isfinite(noise) and noise > 0.0
@@ -115,34 +102,12 @@ def compute_planes(result: DetectionResult) -> np.ndarray:
 
 
 def keep_planes(samples: FootprintSamples) -> list[np.ndarray]:
-    """Compute `compute_planes` of all images, and keep it in the samples.
-
-    Parameters
-    ----------
-    samples
-        Footprints of images.
-
-    Returns
-    -------
-    planes
-        One array for each image.
-    """
+    """`compute_planes` of each image, kept in the samples."""
     return samples.compute_each("centers planes", lambda result, _context: compute_planes(result))
 
 
 def keep_labels(samples: FootprintSamples) -> list[np.ndarray]:
-    """Keep the label images, in as few bytes as they need.
-
-    Parameters
-    ----------
-    samples
-        Footprints of images.
-
-    Returns
-    -------
-    labels
-        For each image an array of shape (ny, nx), uint16 or int32; 0 for none.
-    """
+    """Label image of each image, uint16 or int32 (ny, nx) with 0 for none, kept in the samples."""
 
     def get(result: DetectionResult, _context: SceneContext) -> np.ndarray:
         small = len(result.footprints) < np.iinfo(np.uint16).max
@@ -152,18 +117,10 @@ def keep_labels(samples: FootprintSamples) -> list[np.ndarray]:
 
 
 def keep_numbers(samples: FootprintSamples) -> list[np.ndarray]:
-    """Keep the number that each footprint has in `keep_labels`.
+    """Number of each footprint in `keep_labels`, int32 (n,) for each image, kept in the samples.
 
-    Parameters
-    ----------
-    samples
-        Footprints of images.
-
-    Returns
-    -------
-    numbers
-        For each image an array of shape (n,), int32.  They are not 1 to n if some of the footprints were
-        chosen later (`FootprintSamples.select`); the others still are in the label images.
+    They are not 1 to n if some of the footprints were chosen later (`FootprintSamples.select`); the others
+    still are in the label images.
     """
 
     def get(result: DetectionResult, _context: SceneContext) -> np.ndarray:
@@ -173,21 +130,8 @@ def keep_numbers(samples: FootprintSamples) -> list[np.ndarray]:
     return [numbers[a:b] for a, b in zip(samples.offsets, samples.offsets[1:], strict=False)]
 
 
-def number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Number the footprints of a label image from 1 on, as `keep_numbers` has them in order.
-
-    Parameters
-    ----------
-    labels : `numpy.ndarray`, shape (ny, nx)
-        Label image, 0 for none.
-    numbers : `numpy.ndarray`, shape (n,)
-        Label of each footprint; others are left out.
-
-    Returns
-    -------
-    labels : `numpy.ndarray`, shape (ny, nx)
-        Label image with 1 to n.
-    """
+def relabel(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Label image with 1 to n for the footprints whose labels ``numbers`` (n,) has, and 0 for others."""
     largest = int(labels.max(initial=0))
     if largest <= len(numbers) and np.array_equal(numbers, np.arange(1, len(numbers) + 1)):
         return labels
@@ -197,22 +141,8 @@ def number_anew(labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarray:
-    """Measure what galaxies, seeing and depth an image has.
+    """`CONTEXT_NAMES` of an image, float32 (9,): what kind of sky it shows.
 
-    Parameters
-    ----------
-    result
-        An image with its footprints.
-    context
-        What is known beside.
-
-    Returns
-    -------
-    values : `numpy.ndarray`, shape (9,), float32
-        Numbers of `CONTEXT_NAMES`.
-
-    Notes
-    -----
     They follow from the table of footprints.  `.features.CONTEXT_FEATURES` are more of the same kind, for
     which the image has to be smoothed and the light of all footprints measured.
     """
@@ -238,35 +168,13 @@ def measure_context(result: DetectionResult, context: SceneContext) -> np.ndarra
 
 
 def compute_context(samples: FootprintSamples) -> np.ndarray:
-    """Compute `measure_context` of all images, and keep it in the samples.
-
-    Parameters
-    ----------
-    samples
-        Footprints of images.
-
-    Returns
-    -------
-    context : `numpy.ndarray`, shape (images, 9), float32
-        One row for each image.
-    """
+    """`measure_context` of all images, float32 (images, 9), kept in the samples."""
     rows = samples.compute_each("centers context", measure_context)
     return np.array(rows, dtype=np.float32).reshape(len(rows), len(CONTEXT_NAMES))
 
 
 def compute_scalars(samples: FootprintSamples) -> np.ndarray:
-    """Compute a few numbers of each footprint.
-
-    Parameters
-    ----------
-    samples
-        The n footprints.
-
-    Returns
-    -------
-    scalars : `numpy.ndarray`, shape (n, 7), float32
-        Numbers of `SCALAR_NAMES`; they are finite.
-    """
+    """`SCALAR_NAMES` of n footprints, float32 (n, 7), all finite."""
     return measure_facts(samples, SCALAR_NAMES).astype(np.float32)
 
 
@@ -276,25 +184,12 @@ def standardize(
     context_names: Sequence[str] = CONTEXT_NAMES,
     scalar_names: Sequence[str] = SCALAR_NAMES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise context and scalars.
+    """Standardised context, float32 (images, numbers), and scalars, float32 (n, numbers).
 
-    Parameters
-    ----------
-    samples
-        The n footprints.
-    state
-        ``context_center``, ``context_scale``, ``scalars_center``, ``scalars_scale``, from
-        `standard_scale` on the training footprints.
-    context_names, scalar_names
-        What they are of: those of `CONTEXT_NAMES` and `SCALAR_NAMES` that there were in the training.
-
-    Returns
-    -------
-    context : `numpy.ndarray`, shape (images, numbers), float32
-        Context of each image; 0, the mean, for what an image does not tell, and at most 4 scatters away
-        from it: no training image showed more.
-    scalars : `numpy.ndarray`, shape (n, numbers), float32
-        Numbers of each footprint.
+    ``state`` has ``context_center``, ``context_scale``, ``scalars_center`` and ``scalars_scale`` of the
+    training footprints (`standard_scale`).  The context is 0, the mean, for what an image does not tell,
+    and at most 4 scatters away from it: no training image showed more.  The names are those that there were
+    in the training.
     """
     context = compute_context(samples)[:, [CONTEXT_NAMES.index(name) for name in context_names]]
     scalars = compute_scalars(samples)[:, [SCALAR_NAMES.index(name) for name in scalar_names]]
@@ -304,39 +199,16 @@ def standardize(
 
 
 def count_scatters(values: np.ndarray, center: np.ndarray, scale: np.ndarray, *, limit: float) -> np.ndarray:
-    """Tell how many scatters columns are from their means.
+    """How many scatters columns (n, k) are from their means (`standard_scale`); 0 for NaN, at most ``limit``.
 
-    Parameters
-    ----------
-    values : `numpy.ndarray`, shape (n, k)
-        Columns; NaN for what is not known.
-    center, scale : `numpy.ndarray`, shape (k,)
-        From `standard_scale`.
-    limit
-        What is further away than this was never seen, and is taken as this far.
-
-    Returns
-    -------
-    scatters : `numpy.ndarray`, shape (n, k)
-        Finite numbers; 0, the mean, for what is not known.
+    What is further away than the limit was never seen, and is taken as this far.
     """
     scatters = (values - center) / scale
     return np.clip(np.where(np.isfinite(scatters), scatters, 0.0), -limit, limit)
 
 
 def standard_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Measure what columns are standardised with.
-
-    Parameters
-    ----------
-    values
-        Columns, shape (n, k); NaN for what is not known.
-
-    Returns
-    -------
-    center, scale : `numpy.ndarray`, shape (k,), float32
-        Mean and scatter of what is finite; 0 and 1 where that gives none.
-    """
+    """Mean and scatter of what is finite of columns (n, k), float32 (k,); 0 and 1 where that gives none."""
     with warnings.catch_warnings():
         # A column without any finite number.
         warnings.simplefilter("ignore", RuntimeWarning)

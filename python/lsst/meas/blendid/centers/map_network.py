@@ -33,7 +33,7 @@ from .._arrays import digest_arrays
 from ..footprints import DetectionResult
 from ..samples import FootprintSamples
 from .candidates import Candidates, find_candidates, pool_maps, tile_labels, tile_sums
-from .inputs import keep_labels, keep_numbers, keep_planes, number_anew, standardize
+from .inputs import keep_labels, keep_numbers, keep_planes, relabel, standardize
 from .maps import MapWeights, run_maps
 from .network import N_STATES, NetworkShape, head_layers, weight_shapes
 
@@ -47,22 +47,7 @@ _STATES = np.arange(1, N_STATES).reshape(2, 2)
 
 
 def turn(array: np.ndarray, turns: int, mirrored: bool) -> np.ndarray:
-    """Turn an image, and mirror it then.
-
-    Parameters
-    ----------
-    array : `numpy.ndarray`, shape (ny, nx, ...)
-        The image.
-    turns
-        Number of quarter turns, as of `numpy.rot90`.
-    mirrored
-        Whether columns are put into the opposite order.
-
-    Returns
-    -------
-    array
-        A view of the array.
-    """
+    """An image (ny, nx, ...) after quarter turns, as of `numpy.rot90`, and then mirrored: no copy."""
     array = np.rot90(array, turns)
     return array[:, ::-1] if mirrored else array
 
@@ -75,19 +60,9 @@ def run_view(
     wanted: np.ndarray,
     view: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run the network over a view of an image.
+    """Run the network over a turned and mirrored image, ``view`` of `N_VIEWS`, as `.maps.run_maps` does.
 
-    Parameters
-    ----------
-    weights, planes, labels, context, wanted
-        As for `.maps.run_maps`.
-    view
-        Which view, less than `N_VIEWS`.
-
-    Returns
-    -------
-    embedding, logits
-        As from `.maps.run_maps`: of the tiles as they were, in the same order.
+    The embedding and logits that it gives are of the tiles as they were, in the same order.
     """
     if view == 0:
         return run_maps(weights, planes, labels, context, wanted)
@@ -109,20 +84,7 @@ def run_view(
 
 
 def join_maps(total: np.ndarray, n_views: int) -> np.ndarray:
-    """Take the mean probabilities of views.
-
-    Parameters
-    ----------
-    total
-        Sum of the probabilities of the states of each tile over views, shape (..., 5).
-    n_views
-        Number of views.
-
-    Returns
-    -------
-    logits : `numpy.ndarray`, shape (..., 5), float32
-        Logarithms of the mean probabilities.
-    """
+    """Logarithms of the mean of probabilities, float32, from their sum (..., 5) over views."""
     return np.log(np.maximum(total / np.float32(n_views), np.float32(1e-12)))
 
 
@@ -149,17 +111,8 @@ class MapReading:
 class MapNetwork:
     """The part of a model of the centre network that runs over images.
 
-    Parameters
-    ----------
-    shape
-        Size of the network.
-    arrays
-        Arrays of the model's package; those of the head are not looked at.
-
-    Raises
-    ------
-    KeyError
-        Raised if an array is missing.
+    ``arrays`` are those of the model's package, of which the head's are not looked at; `KeyError` if one is
+    missing.
     """
 
     def __init__(self, shape: NetworkShape, arrays: Mapping[str, np.ndarray]) -> None:
@@ -175,37 +128,16 @@ class MapNetwork:
         """Checksum of all that a reading depends on: networks of which it is the same read the same."""
 
     def read(self, samples: FootprintSamples, *, n_views: int) -> tuple[MapReading, ...]:
-        """Run the network over images.
+        """Run the network over images, each turned and mirrored in ``n_views`` ways.
 
-        Parameters
-        ----------
-        samples
-            Footprints of images.  What was read of them is kept there: no view of an image is run twice,
-            whoever asks, and for how many views.
-        n_views
-            Views of an image, turned and mirrored, that are read.
-
-        Returns
-        -------
-        readings
-            One for each image.
+        What was read is kept in the samples: no view of an image is run twice, whoever asks, and for how
+        many views.
         """
         courses = samples.find_each(("centers", self.digest), lambda _index: _Course())
         return tuple(self._go_on(samples, i, n_views, course) for i, course in enumerate(courses))
 
     def read_once(self, samples: FootprintSamples, *, n_views: int) -> tuple[MapReading, ...]:
-        """Run the network over images as `read` does, and keep nothing.
-
-        Parameters
-        ----------
-        samples, n_views
-            As for `read`.
-
-        Returns
-        -------
-        readings
-            One for each image.
-        """
+        """Run the network over images as `read` does, and keep nothing."""
         return tuple(self._go_on(samples, i, n_views, _Course()) for i in range(len(samples.results)))
 
     def _go_on(self, samples: FootprintSamples, index: int, n_views: int, course: _Course) -> MapReading:
@@ -218,7 +150,7 @@ class MapNetwork:
             context, scalars = standardize(samples, self._scales, self.shape.context, self.shape.scalars)
             beside = scalars[slice(*samples.offsets[index : index + 2])]
             beside = np.hstack([beside, np.broadcast_to(context[index], (len(beside), context.shape[1]))])
-            tiles, inside = tile_labels(number_anew(labels, numbers))
+            tiles, inside = tile_labels(relabel(labels, numbers))
             # Nothing else is looked at.
             wanted = tiles > 0
             while len(course.pooled) < n_views:

@@ -26,15 +26,7 @@ _STRIP = 32
 
 
 class MapWeights:
-    """Weights of the map network, arranged for `run_maps`.
-
-    Parameters
-    ----------
-    shape
-        Size of the network.
-    arrays
-        Arrays of `.network.weight_shapes`; those of the head are not looked at.
-    """
+    """Weights of the map network (`.network.weight_shapes`) by name, arranged for `run_maps`."""
 
     def __init__(self, shape: NetworkShape, arrays: Mapping[str, np.ndarray]) -> None:
         self.shape = shape
@@ -182,9 +174,9 @@ def _fill_pixels(
     """Put planes and mask of some rows side by side, behind a row and a column of zeros that may be there."""
     ny, nx = inside.shape
     for y in range(pixels.shape[0]):
-        there = 0 <= y - first < ny
+        is_row = 0 <= y - first < ny
         for x in range(nx):
-            if there:
+            if is_row:
                 pixels[y, x + 1, 0] = halves[planes[y - first, x, 0]]
                 pixels[y, x + 1, 1] = halves[planes[y - first, x, 1]]
                 pixels[y, x + 1, 2] = inside[y - first, x]
@@ -208,27 +200,11 @@ def _take_pixels(x: np.ndarray, places: np.ndarray, wanted: np.ndarray, pixels: 
 def run_maps(
     weights: MapWeights, planes: np.ndarray, labels: np.ndarray, context: np.ndarray, wanted: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run the network over an image.
+    """Run the network over an image: embedding, float32 (m, e), and state logits, float32 (m, 5), of m tiles.
 
-    Parameters
-    ----------
-    weights
-        The weights.
-    planes : `numpy.ndarray`, shape (ny, nx, 2), float16
-        As from `.inputs.compute_planes`.
-    labels : `numpy.ndarray`, shape (ny, nx)
-        Label image, 0 for none.
-    context : `numpy.ndarray`, shape (9,)
-        Standardised context.
-    wanted : `numpy.ndarray`, shape (ny / 2, nx / 2), bool
-        Tiles that are asked for; sides are rounded up.
-
-    Returns
-    -------
-    embedding : `numpy.ndarray`, shape (m, e), float32
-        Embedding of each of these tiles, row by row.
-    logits : `numpy.ndarray`, shape (m, 5), float32
-        Logits of their states.
+    ``planes`` are from `.inputs.compute_planes`, ``labels`` is a label image (ny, nx) and ``context`` (9,)
+    is standardised.  The tiles are those that ``wanted`` asks for, bool (ny / 2, nx / 2) with sides rounded
+    up, row by row.
     """
     shape = weights.shape
     levels = len(shape.widths)

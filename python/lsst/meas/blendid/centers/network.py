@@ -80,15 +80,7 @@ class NetworkSettings(ModelSettings):
 
 @dataclass(frozen=True)
 class NetworkShape(NetworkSettings):
-    """Size of a network, with the numbers that it is shown.
-
-    Parameters
-    ----------
-    widths, blocks, embedding, hidden
-        As of `NetworkSettings`.
-    context, scalars
-        Numbers that it is given of an image and of a footprint (`.inputs`), by name.
-    """
+    """Size of a network, with the names of the numbers that it is given of an image and of a footprint."""
 
     # Not in the digest of a model, which is of what is shown: its weights fit one set of numbers only.
     context: tuple[str, ...] = field(default=CONTEXT_NAMES, repr=False)
@@ -96,50 +88,17 @@ class NetworkShape(NetworkSettings):
 
 
 def pooled_size(shape: NetworkShape) -> int:
-    """Count the inputs of the head.
-
-    Parameters
-    ----------
-    shape
-        Size of the network.
-
-    Returns
-    -------
-    size
-        Number of inputs.
-    """
+    """Number of inputs of the head."""
     return 3 * shape.embedding + N_SUMS + len(shape.scalars) + len(shape.context)
 
 
 def head_layers(shape: NetworkShape) -> list[str]:
-    """List the layers of the head.
-
-    Parameters
-    ----------
-    shape
-        Size of the network.
-
-    Returns
-    -------
-    names
-        Names, from the inputs on.
-    """
+    """Names of the layers of the head, from the inputs on."""
     return [*(f"count{i}" for i in range(len(shape.hidden))), "count_logits"]
 
 
 def weight_shapes(shape: NetworkShape) -> dict[str, tuple[int, ...]]:
-    """List the weights of both parts, without Keras.
-
-    Parameters
-    ----------
-    shape
-        Size of the network.
-
-    Returns
-    -------
-    shapes : `dict` [`str`, `tuple`]
-        Shape of each array by name.
-    """
+    """Shapes of the weights of both parts by name, without Keras."""
     widths = shape.widths
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -171,22 +130,9 @@ def weight_shapes(shape: NetworkShape) -> dict[str, tuple[int, ...]]:
 def build_map_network(keras: Any, shape: NetworkShape, *, seed: int = 1, mixed: bool = False) -> Any:
     """Build the part that runs over an image.
 
-    Parameters
-    ----------
-    keras
-        The module.
-    shape
-        Size of the network.
-    seed
-        Seed of the weights.
-    mixed
-        Compute the inner layers in bfloat16; weights, the first layer and the outputs keep 32 bits.
-
-    Returns
-    -------
-    network : `keras.Model`
-        Takes planes (batch, ny, nx, 3) and context (batch, 9); gives the embedding (batch, ny / 2,
-        nx / 2, embedding), not negative, and logits of the tiles (batch, ny / 2, nx / 2, 5).
+    The Keras model takes planes (batch, ny, nx, 3) and context (batch, 9); it gives the embedding (batch,
+    ny / 2, nx / 2, embedding), not negative, and logits of the tiles (batch, ny / 2, nx / 2, 5).  With
+    ``mixed`` the inner layers compute in bfloat16; weights, the first layer and the outputs keep 32 bits.
     """
     layers = keras.layers
     normal = _normal(keras, seed)
@@ -256,22 +202,7 @@ def _normal(keras: Any, seed: int) -> Callable[[], Any]:
 
 
 def build_head(keras: Any, shape: NetworkShape, *, seed: int = 1) -> Any:
-    """Build the part that counts.
-
-    Parameters
-    ----------
-    keras
-        The module.
-    shape
-        Size of the network.
-    seed
-        Seed of the weights.
-
-    Returns
-    -------
-    head : `keras.Model`
-        Takes (..., footprints, inputs), gives logits of P(N) (..., footprints, 5).
-    """
+    """Build the part that counts, a Keras model from (..., footprints, inputs) to logits (..., 5)."""
     normal = _normal(keras, seed)
     x = inputs = keras.Input((None, pooled_size(shape)), name="pooled")
     names = head_layers(shape)
@@ -287,27 +218,11 @@ def build_head(keras: Any, shape: NetworkShape, *, seed: int = 1) -> Any:
 def build_training_network(
     keras: Any, maps: Any, head: Any, *, batch: int, crop: int, n_segments: int
 ) -> Any:
-    """Join both parts for training on crops.
+    """Join both parts for training on ``batch`` crops of ``crop`` pixels with up to ``n_segments`` footprints.
 
-    Parameters
-    ----------
-    keras
-        The module.
-    maps, head
-        The two parts.
-    batch
-        Crops in a batch.
-    crop
-        Side of a crop, pixels.
-    n_segments
-        Most footprints in a crop.
-
-    Returns
-    -------
-    network : `keras.Model`
-        Takes planes, context, ``segment`` (batch, crop / 2, crop / 2): number of the footprint of each
-        tile, ``n_segments`` for none; ``inside`` (batch, crop / 2, crop / 2, 4): which of its pixels
-        belong to it; ``scalars`` (batch, n_segments, 7).  Gives logits of ``tiles`` and ``counts``.
+    The Keras model takes planes, context, ``segment`` (batch, crop / 2, crop / 2): number of the footprint
+    of each tile, ``n_segments`` for none; ``inside`` (batch, crop / 2, crop / 2, 4): which of its pixels
+    belong to it; ``scalars`` (batch, n_segments, 7).  It gives logits of ``tiles`` and ``counts``.
     """
     ops = keras.ops
     side = crop // 2
@@ -356,20 +271,10 @@ def build_training_network(
 
 
 def make_losses(keras: Any, *, blended_weight: float) -> dict[str, Callable[[Any, Any], Any]]:
-    """Make the losses of both outputs.
+    """Losses of both outputs, by name.
 
-    Parameters
-    ----------
-    keras
-        The module.
-    blended_weight
-        Weight of the cross-entropy of blended or not, beside that of P(N).
-
-    Returns
-    -------
-    losses : `dict` [`str`, callable]
-        ``tiles``: cross-entropy of the states of all tiles, for each true centre; ``counts``: mean
-        cross-entropy of the footprints.
+    ``tiles`` is the cross-entropy of the states of all tiles, for each true centre; ``counts`` the mean
+    cross-entropy of P(N) over footprints, and ``blended_weight`` times that of blended or not.
     """
     ops = keras.ops
 
@@ -393,20 +298,10 @@ def make_losses(keras: Any, *, blended_weight: float) -> dict[str, Callable[[Any
 
 
 def balanced_loss(p: np.ndarray, counts: np.ndarray) -> float:
-    """Compute the cross-entropy at even prior.
+    """Cross-entropy at even prior of P(blended) (n,) under the natural one, given numbers of galaxies (n,).
 
-    Parameters
-    ----------
-    p
-        P(blended) under the natural prior, shape (n,).
-    counts
-        Number of galaxies in each footprint, int of shape (n,); empty ones are left out.
-
-    Returns
-    -------
-    loss
-        Mean over blended and unblended footprints, each with half the weight; 0 if all are empty, and
-        the plain cross-entropy if one kind is missing.
+    Empty footprints are left out.  Blended and unblended ones have half the weight each; 0 if all are
+    empty, and the plain cross-entropy if one kind is missing.
     """
     p, blended = p[counts > 0], counts[counts > 0] > 1
     if not blended.size:

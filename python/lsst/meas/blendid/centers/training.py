@@ -107,37 +107,15 @@ class TrainingSettings(ModelSettings):
 
 
 def describe_data(samples: FootprintSamples, counts: np.ndarray) -> str:
-    """Tell footprints and labels from others.
-
-    Parameters
-    ----------
-    samples
-        The n footprints.
-    counts : `numpy.ndarray`, shape (n,)
-        Number of galaxies in each.
-
-    Returns
-    -------
-    text
-        Number and checksum, by integers only, which are the same on all processors.
-    """
+    """Number and checksum of footprints and their labels, by integers alone: the same on all processors."""
     numbers = (counts, samples.bbox, samples.area, samples.n_peaks)
     return f"{len(samples)} footprints, {fingerprint(*(np.asarray(n, dtype=np.int64) for n in numbers))}"
 
 
 def learning_rates(settings: TrainingSettings) -> np.ndarray:
-    """Compute the learning rate of each step.
+    """Learning rate of each step, float32 (steps,): a linear rise and half a cosine to 0, at each restart.
 
-    Parameters
-    ----------
-    settings
-        How a network is trained.
-
-    Returns
-    -------
-    rates : `numpy.ndarray`, shape (steps,), float32
-        Learning rates: a linear rise and half a cosine to 0, for each restart anew (Loshchilov & Hutter
-        2017, arXiv:1608.03983).
+    Loshchilov & Hutter 2017 (arXiv:1608.03983).
     """
     edges = sorted({0, *(step for step in settings.restarts if 0 < step < settings.steps)})
     rates = []
@@ -192,7 +170,7 @@ def train_network(
     folder: Path | None = None,
     say: Callable[[str], None],
 ) -> tuple[Weights, dict[str, list[float]]]:
-    """Train both parts of the network.
+    """Train both parts of the network; gives the best averaged weights by name, and curves by epoch.
 
     Parameters
     ----------
@@ -215,13 +193,6 @@ def train_network(
         Folder of the checkpoint, which is written after each epoch and gone on from.
     say
         Called with a line for each epoch.
-
-    Returns
-    -------
-    weights : `dict` [`str`, `numpy.ndarray`]
-        The best averaged weights, by name.
-    history : `dict` [`str`, `list` [`float`]]
-        Curves: one number for each epoch.
 
     Raises
     ------
@@ -343,36 +314,13 @@ def tune_head(
     seed: int = 1,
     say: Callable[[str], None],
 ) -> tuple[Layers, dict[str, list[float]]]:
-    """Fine-tune the head.
+    """Fine-tune the head on inputs (n, k) of footprints of some classes, (n,) min(N, 4).
 
-    Parameters
-    ----------
-    layers
-        Kernel and bias of each layer, to start from.
-    inputs : `numpy.ndarray`, shape (n, inputs)
-        Inputs of the head.
-    classes : `numpy.ndarray`, shape (n,), int
-        min(N, 4) of each footprint.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights of the footprints.
-    seed
-        Seed of the parts of the cross-validation.
-    say
-        Called with a line for each strength of the penalty.
-
-    Returns
-    -------
-    layers
-        The tuned layers.
-    history : `dict` [`str`, `list` [`float`]]
-        ``freedom``, the inverse strengths of the penalty, and the ``cross_validation_loss`` of each; the
-        first, 0, is the start itself.
-
-    Notes
-    -----
-    The squared distance to the weights of the start is penalised, as by a Gaussian prior around them; its
-    strength is chosen by cross-validation.  Nothing is changed unless that gains more than 1.5
-    standard errors, so that a few footprints of the same kind do no harm.
+    ``layers`` has kernel and bias of each layer to start from; the tuned ones are given, and curves:
+    ``freedom``, the inverse strengths of the penalty, and the ``cross_validation_loss`` of each; the first,
+    0, is the start itself. The squared distance to the weights of the start is penalised, as by a Gaussian
+    prior around them; its strength is chosen by cross-validation.  Nothing is changed unless that gains
+    more than 1.5 standard errors, so that a few footprints of the same kind do no harm.
     """
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
