@@ -32,7 +32,7 @@ class _Choice[Plugin: TrainedPlugin]:
     def __init__(
         self,
         cls: type[Plugin],
-        own: Any,
+        config: Any,
         field: str,
         allow_any_band: bool,
         *,
@@ -41,15 +41,17 @@ class _Choice[Plugin: TrainedPlugin]:
     ) -> None:
         self._allow_any_band = allow_any_band
         self.usual: Plugin | None = None
-        if package is not None or not cls.needs_package or (not from_butler and own.modelPackage):
-            self.usual = cls(own, package=package)
+        if package is not None or not cls.needs_package or (not from_butler and config.modelPackage):
+            self.usual = cls(config, package=package)
         self.by_band: dict[str, Plugin | None] = {
-            band: self._read(cls, own, f"{field}.modelPackages['{band}']", band, source) if source else None
-            for band, source in own.modelPackages.items()
+            band: self._read(cls, config, f"{field}.modelPackages['{band}']", band, source)
+            if source
+            else None
+            for band, source in config.modelPackages.items()
             if not (from_butler and source)
         }
 
-    def _read(self, cls: type[Plugin], own: Any, field: str, band: str, source: str) -> Plugin:
+    def _read(self, cls: type[Plugin], config: Any, field: str, band: str, source: str) -> Plugin:
         """Make what one entry of ``modelPackages`` names."""
         try:
             package = ModelPackage.read(source)
@@ -57,7 +59,7 @@ class _Choice[Plugin: TrainedPlugin]:
                 raise ModelPackageError(
                     f"{package.source} is a model of {package.kind} {package.classifier!r}"
                 )
-            plugin = cls(own, package=package)
+            plugin = cls(config, package=package)
         except ModelPackageError as err:
             raise ModelPackageError(f"{field}: {err}") from None
         if not (self._allow_any_band or plugin.supports_band(band)):

@@ -128,9 +128,9 @@ class TrainedPlugin:
     def _check_package(self, package: ModelPackage) -> None:
         """Refuse the model of another plugin, or of other inputs."""
         if (package.kind, package.classifier) != (self.kind, self.name):
-            own = repr(self.name) if package.kind == self.kind else f"the {self.kind} {self.name!r}"
+            wanted = repr(self.name) if package.kind == self.kind else f"the {self.kind} {self.name!r}"
             raise ModelPackageError(
-                f"{package.source} is a model of {package.kind} {package.classifier!r}, not of {own}; "
+                f"{package.source} is a model of {package.kind} {package.classifier!r}, not of {wanted}; "
                 f"choose that {package.kind} or another model"
             )
         version = package.inputs.get("version", 1)

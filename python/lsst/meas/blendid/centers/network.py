@@ -218,7 +218,7 @@ def build_head(keras: Any, shape: NetworkShape, *, seed: int = 1) -> Any:
 def build_training_network(
     keras: Any, maps: Any, head: Any, *, batch: int, crop: int, n_segments: int
 ) -> Any:
-    """Join both parts for training on ``batch`` crops of ``crop`` pixels with up to ``n_segments`` footprints.
+    """Join both parts for training on ``batch`` crops of ``crop`` pixels, ``n_segments`` footprints at most.
 
     The Keras model takes planes, context, ``segment`` (batch, crop / 2, crop / 2): number of the footprint
     of each tile, ``n_segments`` for none; ``inside`` (batch, crop / 2, crop / 2, 4): which of its pixels

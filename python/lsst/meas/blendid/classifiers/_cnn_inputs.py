@@ -53,15 +53,7 @@ _CLIP = 6.0
 
 @dataclasses.dataclass(frozen=True)
 class CnnInputs:
-    """What a network sees of n footprints.
-
-    Parameters
-    ----------
-    images
-        Float16 of shape (n, s, s, channels).
-    features
-        As measured, float32 of shape (n, k), NaN where there is none.
-    """
+    """What a network sees of n footprints: float16 images (n, s, s, channels), float32 features (n, k)."""
 
     images: np.ndarray
     features: np.ndarray
@@ -121,20 +113,7 @@ def make_images(result: DetectionResult, architecture: str, cutout: CutoutSettin
 def read_inputs(
     samples: FootprintSamples, architecture: str, cutout: CutoutSettings, features: Sequence[str]
 ) -> CnnInputs:
-    """Collect what a network sees; the samples keep it.
-
-    Parameters
-    ----------
-    samples
-        The n footprints.
-    architecture, cutout, features
-        As of `.cnn.CnnSettings`.
-
-    Returns
-    -------
-    inputs
-        Images and features.
-    """
+    """Collect what a network of some architecture sees of n footprints; the samples keep it."""
     images = samples.compute(
         ("cnn", architecture, cutout),
         lambda result, _context: make_images(result, architecture, cutout),

@@ -35,20 +35,10 @@ PAPER_SIZE = 23
 def build_paper_network(seed: int, *, dropout: float = 0.2) -> Any:
     """Build the network of Buchanan et al. 2022 (sec. 4.3 and their released program).
 
-    Convolutions of 128 and 64 kernels of 3x3 pixels without padding, each with a maximum over 2x2
-    pixels, and dense layers of 800, 400 and 200; 1,296,074 weights.
-
-    Parameters
-    ----------
-    seed
-        Seed of the first weights and of the dropout.
-    dropout
-        Share of the first two dense layers' outputs that are dropped in training.
-
-    Returns
-    -------
-    model
-        Keras model from (n, 23, 23, 1) to the probabilities (n, 2) of unblended and blended.
+    Convolutions of 128 and 64 kernels of 3x3 pixels without padding, each with a maximum over 2x2 pixels,
+    and dense layers of 800, 400 and 200, of which the first two drop a share of their outputs in training;
+    1,296,074 weights. The Keras model is from (n, 23, 23, 1) to the probabilities (n, 2) of unblended and
+    blended.
     """
     keras = import_keras()
     layers = keras.layers
@@ -88,28 +78,10 @@ def build_modern_network(
 ) -> Any:
     """Build a small network of padded convolutions whose features are pooled within the footprint.
 
-    Parameters
-    ----------
-    size
-        Side of the cutouts, pixels.
-    channels
-        Number of images of each footprint; the last one is its mask.
-    n_features
-        Number of scalar features, standardised; they join before the dense layers.
-    n_classes
-        Number of classes.
-    seed
-        Seed of the first weights and of the dropout.
-    width
-        Kernels of the first convolution; later ones have two and three times as many.
-    dropout
-        Share of the dense layers' outputs that are dropped in training.
-
-    Returns
-    -------
-    model
-        Keras model from (n, size, size, channels), and (n, n_features) if there are any, to
-        probabilities (n, n_classes).
+    The Keras model is from images (n, size, size, channels), the last of which is the mask, and
+    standardised features (n, n_features) if there are any, which join before the dense layers, to
+    probabilities (n, n_classes).  The first convolution has ``width`` kernels, later ones two and three
+    times as many.
     """
     keras = import_keras()
     layers = keras.layers
@@ -154,13 +126,7 @@ def build_modern_network(
 
 
 def paper_shapes() -> dict[str, tuple[int, ...]]:
-    """List the weights of `build_paper_network`, without Keras.
-
-    Returns
-    -------
-    shapes : `dict` [`str`, `tuple`]
-        Shape of each by the name that `.networks.get_arrays` gives it.
-    """
+    """Shapes of the weights of `build_paper_network` by name (`.networks.get_arrays`), without Keras."""
     # What is left of the cutout after two convolutions and two maxima.
     flat = (((PAPER_SIZE - 2) // 2 - 2) // 2) ** 2 * 64
     return _with_biases(
@@ -178,18 +144,7 @@ def paper_shapes() -> dict[str, tuple[int, ...]]:
 def modern_shapes(
     channels: int, n_features: int, n_classes: int, *, width: int
 ) -> dict[str, tuple[int, ...]]:
-    """List the weights of `build_modern_network`, without Keras.
-
-    Parameters
-    ----------
-    channels, n_features, n_classes, width
-        As of `build_modern_network`.
-
-    Returns
-    -------
-    shapes : `dict` [`str`, `tuple`]
-        Shape of each by the name that `.networks.get_arrays` gives it.
-    """
+    """Shapes of the weights of `build_modern_network` by name (`.networks.get_arrays`), without Keras."""
     w = width
     return _with_biases(
         {
@@ -230,15 +185,7 @@ _BATCH = 64
 
 
 class CutoutNetwork:
-    """A trained network of `._cnn_networks`.
-
-    Parameters
-    ----------
-    architecture
-        Which: ``buchanan2022`` or ``modern``.
-    arrays
-        Its weights, by the names of `._cnn_networks.paper_shapes` or `._cnn_networks.modern_shapes`.
-    """
+    """A trained network of an architecture, ``buchanan2022`` or ``modern``, by the names of its weights."""
 
     def __init__(self, architecture: str, arrays: Mapping[str, np.ndarray]) -> None:
         self._is_modern = architecture == "modern"
@@ -257,20 +204,7 @@ class CutoutNetwork:
         self._dense = [*layers("dense"), *layers("output")]
 
     def run(self, images: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Compute probabilities.
-
-        Parameters
-        ----------
-        images : `numpy.ndarray`, shape (n, s, s, channels)
-            Cutouts.
-        features : `numpy.ndarray`, shape (n, k), float32
-            Scaled features.
-
-        Returns
-        -------
-        probabilities : `numpy.ndarray`, shape (n, classes), float64
-            Probability of each class.
-        """
+        """Probabilities (n, classes), float64, of cutouts (n, s, s, channels) and scaled features."""
         see = self._see_modern if self._is_modern else self._see_paper
         seen = [
             see(np.asarray(images[first : first + _BATCH], np.float32))

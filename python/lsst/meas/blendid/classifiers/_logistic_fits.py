@@ -48,28 +48,12 @@ def fit_forms(
     *,
     n_classes: int = N_CLASSES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a logistic regression to its very minimum.
+    """Fit a logistic regression of classes (n,) on standardised inputs (n, k) to its very minimum.
 
     Newton's method ends there whatever the last bits of sums are; a quasi-Newton method ends on its way,
-    where other last bits give coefficients that differ by a percent.
-
-    Parameters
-    ----------
-    inputs : `numpy.ndarray`, shape (n, k)
-        Standardised inputs.
-    classes : `numpy.ndarray`, shape (n,), int
-        Classes from 0 on, one or more of them.
-    regularization
-        Inverse strength of the L2 penalty.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
-    n_classes
-        Number of classes; those that are not there get next to no probability.
-
-    Returns
-    -------
-    coefficients, intercepts : `numpy.ndarray`, shapes (k, n_classes) and (n_classes,)
-        Of the logits, as a matrix product needs them.
+    where other last bits give coefficients that differ by a percent.  ``regularization`` is the inverse
+    strength of the L2 penalty.  Gives coefficients (k, n_classes) and intercepts (n_classes,) of the
+    logits; classes that are not there get next to no probability.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -89,35 +73,13 @@ def fit_forms(
 
 
 def standardize(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find what columns have to be shifted and divided by to have mean 0 and scatter 1.
-
-    Parameters
-    ----------
-    inputs : `numpy.ndarray`, shape (n, k)
-        Finite columns.
-
-    Returns
-    -------
-    center, scale : `numpy.ndarray`, shape (k,)
-        Mean and standard deviation; 1 of a column that is one number.
-    """
+    """Mean and standard deviation, (k,), of finite columns (n, k), the latter usable (`usable_scale`)."""
     center = inputs.mean(axis=0)
     return center, usable_scale(center, inputs.std(axis=0))
 
 
 def usable_scale(center: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Put 1 for the scatter of columns that are one number.
-
-    Parameters
-    ----------
-    center, scale : `numpy.ndarray`, shape (k,)
-        Mean and standard deviation of columns.
-
-    Returns
-    -------
-    scale : `numpy.ndarray`, shape (k,)
-        What they can be divided by.
-    """
+    """The scatter (k,) of columns with a mean (k,), or 1 for those that are one number."""
     # A column that is one number has a scatter of rounding errors alone, which may be those of float32.
     return np.where(scale <= 1e-6 * np.maximum(np.abs(center), 1.0), 1.0, scale)
 
@@ -133,32 +95,12 @@ def fit_centred(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     r"""Fit coefficients with a Gaussian prior about a multiple of old ones.
 
-    Parameters
-    ----------
-    inputs : `numpy.ndarray`, shape (n, k)
-        Standardised inputs.
-    classes : `numpy.ndarray`, shape (n,), int
-        Classes, 0 to m - 1; not all have to be there.
-    coefficients, intercepts : `numpy.ndarray`, shapes (k, m) and (m,)
-        Old ones.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
-    seed
-        Seed of the folds.
-
-    Returns
-    -------
-    coefficients, intercepts : `numpy.ndarray`, shapes (k, m) and (m,)
-        New ones.
-    strength
-        The penalty that was chosen.
-
-    Notes
-    -----
-    With :math:`W = s W_0 + D` minimises :math:`-\sum_i w_i \ln P(c_i | x_i) + \frac{\lambda}{2} \|D\|^2
-    + \frac{\lambda_0}{2} (\|b - b_0\|^2 + (s - 1)^2)`, the posterior mode under a Gaussian prior about
-    the old model (Chelba & Acero 2006, Computer Speech & Language 20, 382) that is stretched.  Of several
-    :math:`\lambda` the one with the least cross-entropy in five-fold cross-validation is taken.
+    With :math:`W = s W_0 + D` minimises :math:`-\sum_i w_i \ln P(c_i | x_i) + \frac{\lambda}{2} \|D\|^2 +
+    \frac{\lambda_0}{2} (\|b - b_0\|^2 + (s - 1)^2)`, the posterior mode under a Gaussian prior about the
+    old model (Chelba & Acero 2006, Computer Speech & Language 20, 382) that is stretched.  Of several
+    :math:`\lambda` the one with the least cross-entropy in five-fold cross-validation is taken.  Inputs (n,
+    k) are standardised, classes (n,) are 0 to m - 1; gives coefficients (k, m), intercepts (m,) and the
+    penalty.
     """
     from threadpoolctl import threadpool_limits
 

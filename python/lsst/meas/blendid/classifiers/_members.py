@@ -33,45 +33,20 @@ def merge_flags(*parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def pack_members(package: ModelPackage, members: Mapping[str, ModelPackage]) -> None:
-    """Put packages into another one.
-
-    Parameters
-    ----------
-    package
-        Gets their metadata as ``members``, and their arrays with the name of the member before theirs.
-    members
-        Packages by name.
-    """
+    """Put packages by name into another one: metadata as ``members``, arrays with the name before theirs."""
     stored = {}
-    for name, own in members.items():
-        stored[name] = {k: v for k, v in own.metadata.items() if k not in ("format", "format_version")}
-        package.arrays.update({f"{name}{_SEPARATOR}{k}": v for k, v in own.arrays.items()})
+    for name, member in members.items():
+        stored[name] = {k: v for k, v in member.metadata.items() if k not in ("format", "format_version")}
+        package.arrays.update({f"{name}{_SEPARATOR}{k}": v for k, v in member.arrays.items()})
     package.metadata["members"] = stored
 
 
 def unpack_members(
     package: ModelPackage, names: Sequence[str], *, optional: bool = False
 ) -> dict[str, ModelPackage]:
-    """Take packages out of another one.
+    """Take the packages of some members out of what `pack_members` made, by name.
 
-    Parameters
-    ----------
-    package
-        What `pack_members` made.
-    names
-        Members.
-    optional
-        Whether some may not be there.
-
-    Returns
-    -------
-    members
-        Their packages by name.
-
-    Raises
-    ------
-    ModelPackageError
-        Raised if one is missing or damaged.
+    `ModelPackageError` if one is damaged, or missing and not ``optional``.
     """
     stored = package.metadata.get("members")
     if not isinstance(stored, dict):

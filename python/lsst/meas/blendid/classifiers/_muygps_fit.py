@@ -307,8 +307,8 @@ def choose_rows(
 
     They are refused by `ValueError` if they are too few for as many neighbours, or all of one kind.
     """
-    there = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
-    rows: np.ndarray = np.sort(rng.permutation(there)[:n_train])
+    weighted = np.flatnonzero(np.ones(len(blended)) if weights is None else weights)
+    rows: np.ndarray = np.sort(rng.permutation(weighted)[:n_train])
     if len(rows) <= n_neighbors:
         raise ValueError(
             f"{len(rows)} footprints are too few for {n_neighbors} neighbours: "

@@ -100,8 +100,8 @@ class InputMap:
         raw = np.column_stack([(pixels - mean) @ components.T, features]).astype(np.float32)
         fill = np.full(raw.shape[1], np.nan, dtype=np.float32)
         for j in np.flatnonzero(may_lack) + n_components:
-            there = raw[np.isfinite(raw[:, j]), j]
-            fill[j] = np.median(there) if len(there) else 0.0
+            known = raw[np.isfinite(raw[:, j]), j]
+            fill[j] = np.median(known) if len(known) else 0.0
             raw[~np.isfinite(raw[:, j]), j] = fill[j]
         knots = scores = np.zeros((0, raw.shape[1]), dtype=np.float32)
         if ranks:

@@ -83,7 +83,7 @@ class StackInputs:
         return np.isfinite(self.members).all(axis=1) & np.isfinite(self.facts).all(axis=1)
 
     @property
-    def own(self) -> np.ndarray:
+    def blended_logits(self) -> np.ndarray:
         """Logit of P(N >= 2) of each member, shape (n, members)."""
         return self.members[:, list(self.first)]
 
@@ -98,18 +98,7 @@ class StackInputs:
         return np.hstack([self.members, self.facts]).astype(np.float64)
 
     def rows(self, chosen: np.ndarray) -> StackInputs:
-        """Choose rows.
-
-        Parameters
-        ----------
-        chosen
-            Index or mask.
-
-        Returns
-        -------
-        inputs
-            Those rows.
-        """
+        """Those rows that an index or a mask chooses."""
         return StackInputs(
             self.members[chosen],
             self.first,
@@ -120,36 +109,17 @@ class StackInputs:
 
 
 def logit(p: np.ndarray) -> np.ndarray:
-    """Compute logits, clipped to `MAX_LOGIT`.
-
-    Parameters
-    ----------
-    p : `numpy.ndarray`
-        Probabilities; rounding may have carried them a little over the edge.
-
-    Returns
-    -------
-    logits : `numpy.ndarray`
-        Of the same shape.
-    """
+    """Logits of probabilities, which rounding may have carried over the edge, clipped to `MAX_LOGIT`."""
     p = np.clip(p, 0.0, 1.0)
     with np.errstate(divide="ignore"):
         return np.clip(np.log(p) - np.log1p(-p), -MAX_LOGIT, MAX_LOGIT)
 
 
 def member_columns(prediction: np.ndarray) -> np.ndarray:
-    """Turn probabilities of a member into columns.
+    """Turn P(blended) (n,) or P(N) (n, 5) of a member into columns, (n, 1) or (n, 4).
 
-    Parameters
-    ----------
-    prediction : `numpy.ndarray`, shape (n,) or (n, 5)
-        P(blended) or P(N).
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (n, 1) or (n, 4)
-        The logit of P(N >= 2); with P(N), also ln P(0)/P(1), ln P(3)/P(2) and ln P(>= 4)/P(2).  NaN where
-        the member gives none.
+    The logit of P(N >= 2); with P(N), also ln P(0)/P(1), ln P(3)/P(2) and ln P(>= 4)/P(2).  NaN where the
+    member gives none.
     """
     if prediction.ndim == 1:
         return logit(prediction)[:, None]
@@ -215,20 +185,10 @@ def _bounded(logits: np.ndarray) -> np.ndarray:
 
 
 def _questions(scores: np.ndarray, p_n: np.ndarray) -> dict[str, np.ndarray]:
-    """Turn what both stackers say into logits of the answers to each question.
+    """Turn scores (n, 5) of the trees and P(N) (n, 5) of the regression into logits of the answers.
 
-    Parameters
-    ----------
-    scores : `numpy.ndarray`, shape (n, 5)
-        Scores of the trees.
-    p_n : `numpy.ndarray`, shape (n, 5)
-        P(N) of the regression.
-
-    Returns
-    -------
-    logits
-        By question: "blended" and "empty", shape (n, 2), of the trees and of the regression; "several", shape
-        (n, 4), ln P(3)/P(2) and ln P(>= 4)/P(2) of the trees, then those of the regression.
+    By question: "blended" and "empty", (n, 2), of the trees and of the regression; "several", (n, 4), ln
+    P(3)/P(2) and ln P(>= 4)/P(2) of the trees, then those of the regression.
     """
     log_p = np.log(np.maximum(p_n, 1e-12))
     several = scores[:, SEVERAL:]
@@ -256,14 +216,14 @@ def _condition_terms(conditions: np.ndarray, center: np.ndarray, scale: np.ndarr
     return np.hstack([q, *bends])
 
 
-def _join_terms(logits: np.ndarray, own: np.ndarray, terms: np.ndarray) -> np.ndarray:
+def _join_terms(logits: np.ndarray, of_members: np.ndarray, terms: np.ndarray) -> np.ndarray:
     """What joined logits are linear in: logits, conditions, and slopes that depend on conditions.
 
     The slope of the mean of both stackers depends on them, for each answer that they have a logit of.
     """
     answers = logits.shape[1] // 2
     means = 0.5 * (logits[:, :answers] + logits[:, answers:])
-    return np.hstack([logits, own, terms, *(means[:, [k]] * terms for k in range(answers))])
+    return np.hstack([logits, of_members, terms, *(means[:, [k]] * terms for k in range(answers))])
 
 
 def _fit_join(joined: np.ndarray, answers: np.ndarray, n_answers: int, regularization: float) -> np.ndarray:
@@ -283,10 +243,10 @@ def _apply_join(form: np.ndarray, joined: np.ndarray) -> np.ndarray:
 
 
 def _join_all(
-    forms: dict[str, np.ndarray], logits: dict[str, np.ndarray], own: np.ndarray, terms: np.ndarray
+    forms: dict[str, np.ndarray], logits: dict[str, np.ndarray], of_members: np.ndarray, terms: np.ndarray
 ) -> np.ndarray:
     """P(N) of shape (n, 5) from all that is known of each question."""
-    joined = _join_terms(logits["blended"], own, terms)
+    joined = _join_terms(logits["blended"], of_members, terms)
     at_least_two = joined @ forms["join"][:-1] + forms["join"][-1]
     p = expit(at_least_two)[:, None]
     known = _bounded(at_least_two)[:, None]
@@ -296,26 +256,9 @@ def _join_all(
 
 
 def deal_folds(scenes: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Deal images out to folds.
+    """Fold of each footprint, int (n,), the same for all of an image or piece of sky, ``scenes`` (n,).
 
-    Parameters
-    ----------
-    scenes : `numpy.ndarray`, shape (n,), int
-        Image, or piece of sky, of each footprint.
-    folds
-        Number of folds.
-    seed
-        Seed.
-
-    Returns
-    -------
-    fold : `numpy.ndarray`, shape (n,), int
-        Fold of each footprint, the same for all of an image.
-
-    Raises
-    ------
-    ValueError
-        Raised if there are fewer images than folds.
+    `ValueError` if there are fewer of them than folds.
     """
     names, index = np.unique(scenes, return_inverse=True)
     if len(names) < folds:
@@ -423,7 +366,7 @@ def fit_stack(
         arrays["condition_center"], arrays["condition_scale"] = _scale_conditions(inputs.conditions)
         terms = _condition_terms(inputs.conditions, arrays["condition_center"], arrays["condition_scale"])
         logits = _questions(scores, p_n)
-        joined = _join_terms(logits["blended"], inputs.own, terms)
+        joined = _join_terms(logits["blended"], inputs.blended_logits, terms)
         form = _fit_join(joined[chosen], blended[chosen].astype(int), 2, settings.regularization)
         arrays["join"] = form[:, 1] - form[:, 0]
         known = _bounded(joined @ arrays["join"][:-1] + arrays["join"][-1])[:, None]
@@ -436,7 +379,7 @@ def fit_stack(
                 joined[rows], answers[rows], n_answers, settings.regularization
             )
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
-    out = _join_all(arrays, logits, inputs.own, terms)[:, 2:].sum(axis=1)
+    out = _join_all(arrays, logits, inputs.blended_logits, terms)[:, 2:].sum(axis=1)
     parts = ", ".join(f"{slope:.2f}" for slope in arrays["join"][: 2 + len(inputs.first)])
     say(f"joined with weights {parts}: " + _losses(logit(out)[chosen, None], blended[chosen]))
     return arrays, out, history
@@ -449,20 +392,7 @@ def _losses(logits: np.ndarray, blended: np.ndarray) -> str:
 
 
 def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndarray:
-    """Give joined probabilities.
-
-    Parameters
-    ----------
-    arrays
-        What `fit_stack` learned.
-    inputs
-        What the stackers see of n footprints.
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5)
-        P(N); NaN in rows that are not usable.
-    """
+    """Joined P(N), (n, 5), by what `fit_stack` learned; NaN in rows that are not usable."""
     of_both = inputs.of_regression.shape[1], inputs.of_trees.shape[1], inputs.conditions.shape[1]
     trained = (
         arrays["center"].size,
@@ -479,33 +409,16 @@ def predict_stack(arrays: dict[str, np.ndarray], inputs: StackInputs) -> np.ndar
     scores = raw_scores({name: arrays[_TREES + name] for name in TREE_ARRAYS}, chosen.of_trees)
     logits = _questions(scores, _predict_regression(arrays, chosen.of_regression))
     terms = _condition_terms(chosen.conditions, arrays["condition_center"], arrays["condition_scale"])
-    p_n[usable] = _join_all(arrays, logits, chosen.own, terms)
+    p_n[usable] = _join_all(arrays, logits, chosen.blended_logits, terms)
     return p_n
 
 
 def validate_stack(
     arrays: dict[str, np.ndarray], *, n_members: int, n_conditions: int
 ) -> dict[str, np.ndarray]:
-    """Check arrays that were read.
+    """Those arrays of a package that are of the stack, checked; others are left out.
 
-    Parameters
-    ----------
-    arrays
-        Arrays of a package; others are left out.
-    n_members, n_conditions
-        Number of members, and of what calibration may depend on.
-
-    Returns
-    -------
-    arrays
-        Those of the stack.
-
-    Raises
-    ------
-    KeyError
-        Raised if one is missing.
-    ValueError
-        Raised if shapes or numbers make no sense.
+    `KeyError` if one is missing, `ValueError` if shapes or numbers make no sense.
     """
     checked = _check_regression(arrays, arrays["center"].size)
     terms = _condition_terms(np.zeros((1, n_conditions)), np.zeros(n_conditions), np.ones(n_conditions))

@@ -67,24 +67,9 @@ _WORD = 32
 
 
 def validate_trees(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Check arrays that were read, so that prediction cannot go astray.
+    """Check arrays that were read, so that prediction cannot go astray; gives those of `TREE_ARRAYS`.
 
-    Parameters
-    ----------
-    arrays
-        Arrays with the names of `TREE_ARRAYS`; others are left out.
-
-    Returns
-    -------
-    arrays
-        Those of `TREE_ARRAYS`.
-
-    Raises
-    ------
-    KeyError
-        Raised if one is missing.
-    ValueError
-        Raised if types, shapes or numbers make no sense.
+    `KeyError` if one is missing, `ValueError` if types, shapes or numbers make no sense.
     """
     chosen = {name: np.ascontiguousarray(arrays[name]) for name in TREE_ARRAYS}
     for name, array in chosen.items():
@@ -232,24 +217,9 @@ def _lowest_bit(word: int) -> int:  # pragma: no cover - compiled
 
 
 def raw_scores(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Compute the scores that `nested_probabilities` turns into probabilities.
+    """Scores, float64 (n, 5), that `nested_probabilities` takes, from features (n, features).
 
-    Parameters
-    ----------
-    arrays
-        Trees that `fit_trees` or `validate_trees` gave.
-    x : `numpy.ndarray`, shape (n, features)
-        Features; NaN for missing ones.
-
-    Returns
-    -------
-    scores : `numpy.ndarray`, shape (n, 5), float64
-        Scores.
-
-    Raises
-    ------
-    ValueError
-        Raised if there are not as many features as in training.
+    Missing features are NaN; `ValueError` if there are not as many as in training.
     """
     x = np.ascontiguousarray(x, dtype=np.float32)
     n_features = int(arrays["n_features"][0])
@@ -280,20 +250,7 @@ def raw_scores(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 
 def nested_probabilities(scores: np.ndarray, class_factors: np.ndarray | None = None) -> np.ndarray:
-    """Turn scores into probabilities.
-
-    Parameters
-    ----------
-    scores : `numpy.ndarray`, shape (n, 5)
-        Scores, as in `N_SCORES`.
-    class_factors : `numpy.ndarray`, shape (5,), optional
-        Factors on the odds of the classes.
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5), float64
-        P(N = 0, 1, 2, 3, >= 4).
-    """
+    """P(N), float64 (n, 5), from scores (n, 5) and, if given, factors (5,) on the odds of the classes."""
     with np.errstate(over="ignore"):
         blended, empty = (1.0 / (1.0 + np.exp(-scores[:, k])) for k in (BLENDED, EMPTY))
     several = scores[:, SEVERAL:]
@@ -308,23 +265,5 @@ def nested_probabilities(scores: np.ndarray, class_factors: np.ndarray | None = 
 
 
 def predict_trees(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Compute probabilities.
-
-    Parameters
-    ----------
-    arrays
-        Trees that `fit_trees` or `validate_trees` gave.
-    x : `numpy.ndarray`, shape (n, features)
-        Features; NaN for missing ones.
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5), float64
-        P(N = 0, 1, 2, 3, >= 4).
-
-    Raises
-    ------
-    ValueError
-        Raised if there are not as many features as in training.
-    """
+    """P(N), float64 (n, 5), of features (n, features) by trees that `fit_trees` or `validate_trees` gave."""
     return nested_probabilities(raw_scores(arrays, x), arrays["class_factors"])

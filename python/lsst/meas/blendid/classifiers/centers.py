@@ -149,9 +149,9 @@ class CentersClassifier(BlendClassifier):
 
     @property
     def _shape(self) -> NetworkShape:
-        own: NetworkSettings = self.settings.network
+        network: NetworkSettings = self.settings.network
         columns = self.columns["images"], self.columns["footprints"]
-        return NetworkShape(own.widths, own.blocks, own.embedding, own.hidden, *columns)
+        return NetworkShape(network.widths, network.blocks, network.embedding, network.hidden, *columns)
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         n_context, n_scalars = len(self._shape.context), len(self._shape.scalars)

@@ -91,20 +91,7 @@ ALL_TAIL_COLUMNS: tuple[str, ...] = tuple(TAIL_COLUMNS)
 
 
 def tail_inputs(samples: FootprintSamples, names: Sequence[str] = ALL_TAIL_COLUMNS) -> np.ndarray:
-    """Compute `TAIL_COLUMNS`.
-
-    Parameters
-    ----------
-    samples
-        The n footprints, all of each image.
-    names
-        Those of them that are wanted.
-
-    Returns
-    -------
-    inputs : `numpy.ndarray`, shape (n, columns), float64
-        The columns.
-    """
+    """`TAIL_COLUMNS` of n footprints, all of each image: float64 (n, names)."""
     return np.column_stack([TAIL_COLUMNS[name](samples) for name in names]).astype(np.float64)
 
 
@@ -153,21 +140,9 @@ class TailModel:
 
     @classmethod
     def fit(cls, inputs: np.ndarray, counts: np.ndarray, weights: np.ndarray | None = None) -> Self | None:
-        """Fit to footprints, of which those with N of at least 4 count.
+        """Fit to footprints with `tail_inputs` (n, columns), of which those with N of at least 4 count.
 
-        Parameters
-        ----------
-        inputs : `numpy.ndarray`, shape (n, columns)
-            `tail_inputs`.
-        counts : `numpy.ndarray`, shape (n,)
-            Numbers of galaxies.
-        weights : `numpy.ndarray`, shape (n,), optional
-            Weights.
-
-        Returns
-        -------
-        model
-            The model; `None` if there are fewer than 50 such footprints.
+        `None` if there are fewer than 50 of these.
         """
         use = (np.asarray(counts) >= FIRST_OF_TAIL) & np.isfinite(inputs).all(axis=1)
         if weights is not None:
@@ -182,18 +157,7 @@ class TailModel:
         return cls(center, scale, x.min(axis=0), x.max(axis=0), coefficients)
 
     def mean(self, inputs: np.ndarray) -> np.ndarray:
-        """Compute the mean of N if it is at least 4.
-
-        Parameters
-        ----------
-        inputs : `numpy.ndarray`, shape (n, columns)
-            `tail_inputs` of its ``columns``.
-
-        Returns
-        -------
-        mean : `numpy.ndarray`, shape (n,), float64
-            More than 4.
-        """
+        """Mean of N if it is at least 4, float64 (n,), from the `tail_inputs` of its ``columns``; over 4."""
         x = np.clip((inputs - self.center) / self.scale, self.low, self.high)
         # Numbers of another kind of images may not lead anywhere: at most some ten thousand.
         mean: np.ndarray = FIRST_OF_TAIL + np.exp(
@@ -208,12 +172,9 @@ class TailModel:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
-        """Make a model of its description.
+        """Make a model of its description; `ValueError` if it is damaged.
 
-        Raises
-        ------
-        ValueError
-            Raised if it is damaged, or looks at columns that this release does not have.
+        `UnknownColumnError` if it looks at columns that this release does not have.
         """
         columns = description.get("columns")
         if not isinstance(columns, list) or not columns or not set(map(str, columns)) <= set(TAIL_COLUMNS):
@@ -266,19 +227,8 @@ class ShareModel:
     ) -> Self | None:
         """Fit two logistic regressions, one to the blended footprints and one to the others.
 
-        Parameters
-        ----------
-        inputs : `numpy.ndarray`, shape (n, k)
-            Numbers that tell the footprints apart; rows that are not finite are left out.
-        counts : `numpy.ndarray`, shape (n,)
-            Numbers of galaxies.
-        weights : `numpy.ndarray`, shape (n,), optional
-            Weights.
-
-        Returns
-        -------
-        model
-            The model; `None` if all or none of the footprints are blended.
+        Inputs (n, k) tell the footprints apart; rows that are not finite are left out.  `None` if all or
+        none of the footprints are blended.
         """
         from threadpoolctl import threadpool_limits
 
@@ -296,31 +246,16 @@ class ShareModel:
         # One thread: the sums are then made in one order.
         with threadpool_limits(limits=1):
             for rows, columns in ((~blended, slice(0, 2)), (blended, slice(2, None))):
-                own = None if weight is None else weight[rows]
-                slopes, constants = fit_forms(x[rows], classes[rows], _REGULARIZATION, own)
+                chosen = None if weight is None else weight[rows]
+                slopes, constants = fit_forms(x[rows], classes[rows], _REGULARIZATION, chosen)
                 coefficients[:-1, columns], coefficients[-1, columns] = slopes[:, columns], constants[columns]
         return cls(center, scale, coefficients)
 
     def divide(self, p_blended: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-        """Divide P(blended) among the numbers.
+        """Divide P(blended) (n,) among the numbers by inputs (n, k): P(N), float64 (n, 5).
 
-        Parameters
-        ----------
-        p_blended : `numpy.ndarray`, shape (n,)
-            P(N >= 2).
-        inputs : `numpy.ndarray`, shape (n, k)
-            As of `fit`.
-
-        Returns
-        -------
-        p_n : `numpy.ndarray`, shape (n, 5), float64
-            P(N = 0, 1, 2, 3, >= 4), of which the last three sum to ``p_blended``; NaN where that or the
-            inputs are.
-
-        Raises
-        ------
-        ValueError
-            Raised if there are not as many inputs as in the fit.
+        The last three sum to P(blended); NaN where that or the inputs are.  `ValueError` if there are not
+        as many inputs as in the fit.
         """
         if inputs.shape[1:] != self.center.shape:
             raise ValueError(f"P(N) is told by {self.center.size} numbers, not {inputs.shape[1:]}")
@@ -339,13 +274,7 @@ class ShareModel:
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> Self:
-        """Make a model of its description.
-
-        Raises
-        ------
-        ValueError
-            Raised if it is damaged.
-        """
+        """Make a model of its description; `ValueError` if it is damaged."""
         n_inputs = np.size(description.get("center", ()))
         center, scale = (_read_numbers(description, name, (n_inputs,)) for name in ("center", "scale"))
         return cls(center, scale, _read_numbers(description, "coefficients", (n_inputs + 1, N_CLASSES)))

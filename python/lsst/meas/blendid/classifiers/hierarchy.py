@@ -76,18 +76,7 @@ _LEAST = 10
 
 
 def combine_answers(answers: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Turn the probabilities of answers into those of numbers.
-
-    Parameters
-    ----------
-    answers
-        For each of `QUESTIONS` the probability of yes, shape (n,).
-
-    Returns
-    -------
-    probabilities : `numpy.ndarray`, shape (n, 5), float64
-        P(N = 0, 1, 2, 3, >= 4); NaN where an answer is.
-    """
+    """P(N), float64 (n, 5), from the probabilities (n,) of yes to each of `QUESTIONS`; NaN where one is."""
     several, one, three, four = (np.asarray(answers[name], dtype=np.float64) for name in QUESTIONS)
     p = np.column_stack(
         [
@@ -218,10 +207,10 @@ class HierarchyClassifier(BlendClassifier):
         # Members come before the rest is read: which questions have none tells what shares are there.
         member = self.settings_from_package(package).member
         self._members = {}
-        for name, own in packages.items():
-            if own.classifier != member:
+        for name, packed in packages.items():
+            if packed.classifier != member:
                 raise ModelPackageError(f"{package.source} lacks member {name!r}; train it anew")
-            self._members[name] = classifier_registry[own.classifier].from_package(own)
+            self._members[name] = classifier_registry[member].from_package(packed)
         super()._load(package)
 
     def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:

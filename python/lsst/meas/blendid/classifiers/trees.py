@@ -332,26 +332,10 @@ def fit_trees(
 
 
 def fit_binary_trees(x: np.ndarray, labels: np.ndarray, **options: Any) -> dict[str, np.ndarray]:
-    """Fit boosted trees that tell true from false.
+    """Fit boosted trees that tell true from false, ``labels`` (n,), with the options of `fit_trees`.
 
-    Parameters
-    ----------
-    x : `numpy.ndarray`, shape (n, features), float32
-        Features; NaN for missing ones.
-    labels : `numpy.ndarray`, shape (n,), bool
-        What is to be told.
-    **options
-        As for `fit_trees`; ``validation`` has labels of the same kind.
-
-    Returns
-    -------
-    arrays : `dict` [`str`, `numpy.ndarray`]
-        The trees, as in `TREE_ARRAYS`: of numbers of galaxies, of which only none and two occur.
-
-    Raises
-    ------
-    ValueError
-        Raised as by `fit_trees`.
+    They are trees of numbers of galaxies, of which only none and two occur; ``validation`` has labels of
+    the same kind.
     """
     if options.get("validation") is not None:
         held_x, held_labels = options["validation"]
@@ -360,41 +344,12 @@ def fit_binary_trees(x: np.ndarray, labels: np.ndarray, **options: Any) -> dict[
 
 
 def predict_binary(arrays: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Compute the logits of trees that tell true from false.
-
-    Parameters
-    ----------
-    arrays
-        Trees that `fit_binary_trees` or `validate_trees` gave.
-    x : `numpy.ndarray`, shape (n, features)
-        Features; NaN for missing ones.
-
-    Returns
-    -------
-    logit : `numpy.ndarray`, shape (n,), float64
-        Logits of being true.
-
-    Raises
-    ------
-    ValueError
-        Raised if there are not as many features as in training.
-    """
+    """Logits of being true, float64 (n,), by trees of `fit_binary_trees`."""
     return raw_scores(arrays, x)[:, BLENDED]
 
 
 def average_trees(members: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Average the scores of several models of the same footprints.
-
-    Parameters
-    ----------
-    members
-        Trees with the same features.
-
-    Returns
-    -------
-    arrays
-        Trees that give the mean scores.
-    """
+    """Trees that give the mean scores of several models with the same features."""
     if len(members) == 1:
         return members[0]
     factor = np.float32(1.0 / len(members))
@@ -435,26 +390,11 @@ def tune_trees(
     *,
     weights: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Move the scores of trees to other footprints.
+    """Move the scores of trees to other footprints, of features (n, features) and numbers of galaxies (n,).
 
-    The logit of being blended gets a slope and a shift, that of being empty a shift; how many galaxies are in
-    a blend stays.  Priors keep both near 1 and 0, so that a handful of labels does no harm.
-
-    Parameters
-    ----------
-    arrays
-        Trees to start from.
-    x : `numpy.ndarray`, shape (n, features), float32
-        Features of the new footprints.
-    classes : `numpy.ndarray`, shape (n,), int
-        Numbers of galaxies in them.
-    weights : `numpy.ndarray`, shape (n,), optional
-        Weights.
-
-    Returns
-    -------
-    arrays
-        Trees with other leaves and another baseline, without factors on the odds of classes.
+    The logit of being blended gets a slope and a shift, that of being empty a shift; how many galaxies are
+    in a blend stays.  Priors keep both near 1 and 0, so that a handful of labels does no harm.  Gives trees
+    with other leaves and another baseline, without factors on the odds of classes.
     """
     arrays = _fold_factors(arrays, x)
     scores = raw_scores(arrays, x)

@@ -181,21 +181,9 @@ def tilt_probabilities(probability: np.ndarray, start: np.ndarray, target: np.nd
 class TailFactor:
     """Factor on the mean of N given N >= 4 that independent peaks tell.
 
-    It depends on that mean and on the image: the sizes of its galaxies, its seeing and its depth.
-
-    Parameters
-    ----------
-    arrays
-        As in `TAIL_ARRAYS`.
-    n_numbers
-        Numbers of an image that it looks at.
-
-    Raises
-    ------
-    KeyError
-        Raised if one is missing.
-    ValueError
-        Raised if one makes no sense.
+    It depends on that mean and on the image: the sizes of its galaxies, its seeing and its depth.  It is
+    made of `TAIL_ARRAYS` and the number of what it looks at of an image; `KeyError` if an array is missing,
+    `ValueError` if one makes no sense.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], n_numbers: int) -> None:
@@ -206,19 +194,10 @@ class TailFactor:
             check_array(name, array, shape, positive=name == "tail_scale")
 
     def predict(self, mean: np.ndarray, context: np.ndarray) -> np.ndarray:
-        """Compute the expected number.
+        """Mean of N given N >= 4, float64 (n,), not less than 4.
 
-        Parameters
-        ----------
-        mean : `numpy.ndarray`, shape (n,)
-            Mean of N given N >= 4 of independent peaks (`several_mean`).
-        context : `numpy.ndarray`, shape (n, numbers)
-            Numbers of the image of each footprint (`.centers.CONTEXT_NAMES`, say); NaN for what is not known.
-
-        Returns
-        -------
-        expected : `numpy.ndarray`, shape (n,), float64
-            Mean of N given N >= 4, not less than 4.
+        ``mean`` (n,) is that of independent peaks (`several_mean`), ``context`` (n, numbers) what is known
+        of the image of each footprint (`.centers.CONTEXT_NAMES`, say); NaN for what is not known.
         """
         inputs = count_scatters(
             _inputs(mean, context), self.arrays["tail_center"], self.arrays["tail_scale"], limit=_LIMIT
@@ -229,19 +208,10 @@ class TailFactor:
 
     @classmethod
     def fit(cls, mean: np.ndarray, context: np.ndarray, counts: np.ndarray) -> TailFactor:
-        """Learn from footprints with at least four objects; without any, the factor is 1.
+        """Learn from footprints with at least four objects, of ``counts`` (n,); without any, the factor is 1.
 
-        Parameters
-        ----------
-        mean, context
-            As for `predict`, the mean from probabilities out of fold.
-        counts : `numpy.ndarray`, shape (n,)
-            Number of objects in each footprint; others than those with at least four are left out.
-
-        Returns
-        -------
-        factor
-            The fit: a Poisson regression of N with the logarithm of the mean as offset.
+        The mean is from probabilities out of fold.  A Poisson regression of N with the logarithm of the
+        mean as offset.
         """
         from sklearn.linear_model import PoissonRegressor
 

@@ -86,9 +86,9 @@ def merge_peaks(
     for name in ("probability", "xx", "yy", "xy"):
         peaks[name][has & known] = getattr(positions, name)[partner[has & known]]
     for axis in "xy":
-        own = getattr(positions, f"candidate_{axis}")
-        own = getattr(positions, axis) if own is None else own
-        peaks[f"candidate_{axis}"][has & known] = own[partner[has & known]]
+        place = getattr(positions, f"candidate_{axis}")
+        place = getattr(positions, axis) if place is None else place
+        peaks[f"candidate_{axis}"][has & known] = place[partner[has & known]]
     alone = np.ones(len(positions), dtype=bool)
     alone[partner[has]] = False
     alone &= usable[positions.row] & (positions.probability >= min_probability)

@@ -79,18 +79,7 @@ class ObjectLocalizer(BlendLocalizer):
 
     @abstractmethod
     def find_candidates(self, samples: FootprintSamples) -> tuple[Candidates | None, ...]:
-        """Find candidates beside the detected peaks.
-
-        Parameters
-        ----------
-        samples
-            Footprints of images.
-
-        Returns
-        -------
-        candidates
-            For each image, in parent pixels; `None` for none.
-        """
+        """Find candidates beside the detected peaks: for each image, in parent pixels, or `None` for none."""
 
     def _key(self) -> tuple[object, ...]:
         """What objects are kept under: all that they depend on."""

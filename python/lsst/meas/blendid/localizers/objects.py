@@ -122,25 +122,9 @@ def match_in_footprints(
 ) -> np.ndarray:
     """Match two lists of places one to one, each within its footprint, the closest pair first.
 
-    Parameters
-    ----------
-    start : `numpy.ndarray`, shape (n + 1,)
-        First place of each footprint, and their number m.
-    x, y : `numpy.ndarray`, shape (m,)
-        Places, pixels.
-    other_start, other_x, other_y
-        The other list, of k places in the same footprints.
-    radius
-        Largest distance, pixels.
-
-    Returns
-    -------
-    partner : `numpy.ndarray`, shape (m,), int64
-        Index into the other list; -1 for none.
-
-    Notes
-    -----
-    No place of one list and place of the other that are both left alone are closer than the radius.
+    ``start`` (n + 1,) has the first place of each footprint, and their number m; x and y (m,) and the
+    radius are in pixels.  Gives the index into the other list, int64 (m,), -1 for none.  No place of one
+    list and place of the other that are both left alone are closer than the radius.
     """
     start, other_start = (np.ascontiguousarray(s, dtype=np.int64) for s in (start, other_start))
     x, y, other_x, other_y = (np.ascontiguousarray(v, dtype=np.float64) for v in (x, y, other_x, other_y))
@@ -208,21 +192,10 @@ class Objects:
 
 
 def list_objects(result: DetectionResult, candidates: Candidates | None, *, match_radius: float) -> Objects:
-    """List detected peaks and candidates, each object once.
+    """List detected peaks and candidates (in parent pixels; `None` for peaks alone), each object once.
 
-    Parameters
-    ----------
-    result
-        An image with its n footprints.
-    candidates
-        Candidates in parent pixels; `None` for detected peaks alone.
-    match_radius
-        Largest distance between a peak and a candidate that mean the same galaxy, PSF sigma.
-
-    Returns
-    -------
-    objects
-        The objects.  Peaks and candidates are matched one to one in each footprint, the closest pair first.
+    Peaks and candidates that are closer than ``match_radius`` [PSF sigma] mean the same galaxy: they are
+    matched one to one in each footprint, the closest pair first.
     """
     footprints = result.footprints
     peaks = footprints.peaks
@@ -243,7 +216,7 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
     }
     if candidates is not None:
         candidates, second = split_candidates(candidates)
-        own = {
+        found = {
             "x": candidates.x.astype(np.float64),
             "y": candidates.y.astype(np.float64),
             "peak": np.full(len(second), -1),
@@ -259,7 +232,7 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
         x, y = columns["x"], columns["y"]
         radius = match_radius * result.psf.sigma
         partner = match_in_footprints(
-            footprints.peak_start, x, y, candidates.start, own["x"], own["y"], radius
+            footprints.peak_start, x, y, candidates.start, found["x"], found["y"], radius
         )
         has = np.flatnonzero(partner >= 0)
         which = partner[has]
@@ -273,15 +246,15 @@ def list_objects(result: DetectionResult, candidates: Candidates | None, *, matc
             "candidate_y",
         )
         for name in matched:
-            columns[name][has] = own[name][which]
-        dx, dy = own["x"][which] - x[has], own["y"][which] - y[has]
+            columns[name][has] = found[name][which]
+        dx, dy = found["x"][which] - x[has], found["y"][which] - y[has]
         columns["offset"][has] = np.hypot(dx, dy)
         # What is as far from the truth as it is from the candidate errs by that, too.
         columns["spread"][has] += np.column_stack([dx * dx, dy * dy, dx * dy])
         alone = np.ones(len(second), dtype=bool)
         alone[which] = False
         row = np.concatenate([row, candidates.row[alone].astype(np.int64)])
-        columns = {name: np.concatenate([columns[name], own[name][alone]]) for name in columns}
+        columns = {name: np.concatenate([columns[name], found[name][alone]]) for name in columns}
         order = np.argsort(row, kind="stable")
         row, columns = row[order], {name: values[order] for name, values in columns.items()}
     start = np.searchsorted(row, np.arange(len(footprints) + 1)).astype(np.int64)
@@ -338,23 +311,9 @@ def describe_objects(
     significance: np.ndarray,
     names: Sequence[str] = OBJECT_COLUMNS,
 ) -> np.ndarray:
-    """Describe objects by all that tells whether they are galaxies.
+    """Describe m objects by all that tells whether they are galaxies: columns ``names``, float32 (m, names).
 
-    Parameters
-    ----------
-    result, context
-        An image with its footprints, and what is known beside.
-    objects
-        As from `list_objects`.
-    significance : `numpy.ndarray`, shape (m,)
-        Point-source S/N of the smoothed image at each object.
-    names
-        Columns that are wanted, of `OBJECT_COLUMNS`.
-
-    Returns
-    -------
-    columns : `numpy.ndarray`, shape (m, names), float32
-        The columns.
+    ``significance`` (m,) is the point-source S/N of the smoothed image at each object.
     """
     footprints, sigma = result.footprints, result.psf.sigma
     m = len(objects)

@@ -84,25 +84,11 @@ class ScorerSettings(ModelSettings):
 def label_objects(
     result: DetectionResult, objects: Objects, priority: np.ndarray, galaxies: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Tell which objects are galaxies.
+    """Tell which of m objects are galaxies that count, bool (m,), and how far off, float64 (m, 2) in pixels.
 
-    Parameters
-    ----------
-    result
-        An image with its n footprints.
-    objects
-        The m objects in it.
-    priority : `numpy.ndarray`, shape (m,)
-        Of several objects at one galaxy, the one with the largest is it.
-    galaxies : `numpy.ndarray`, shape (k, 3)
-        Objects that count: x, y (parent pixels) and S/N.
-
-    Returns
-    -------
-    is_true : `numpy.ndarray`, shape (m,), bool
-        Whether each is one of them (`.peak_matching.match_peaks`).
-    offset : `numpy.ndarray`, shape (m, 2), float64
-        Position of the galaxy less that of the object, pixels; NaN for those that are none.
+    ``galaxies`` (k, 3) have x, y (parent pixels) and S/N.  Of several objects at one galaxy, the one with
+    the largest ``priority`` (m,) is it (`.peak_matching.match_peaks`).  The offset is the galaxy's position
+    less that of the object, NaN for those that are none.
     """
     true = GalaxyList.from_places(result.footprints, galaxies)
     matches = match_peaks(PeakList(objects.row, objects.x, objects.y, priority), true, radius=MATCH_RADIUS)
@@ -119,19 +105,9 @@ def _kinds(detected: np.ndarray, has_candidate: np.ndarray) -> np.ndarray:
 
 
 class ObjectScorer:
-    """Gives objects a probability and a covariance.
+    """Gives objects a probability and a covariance, by `SCORER_ARRAYS`.
 
-    Parameters
-    ----------
-    arrays
-        As in `SCORER_ARRAYS`.
-
-    Raises
-    ------
-    KeyError
-        Raised if one is missing.
-    ValueError
-        Raised if one makes no sense.
+    `KeyError` if an array is missing, `ValueError` if one makes no sense.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], n_columns: int) -> None:
@@ -155,39 +131,17 @@ class ObjectScorer:
         return self._trees | self._more
 
     def probabilities(self, columns: np.ndarray) -> np.ndarray:
-        """Compute the probabilities of objects.
-
-        Parameters
-        ----------
-        columns : `numpy.ndarray`, shape (m, columns), float32
-            Columns of the objects.
-
-        Returns
-        -------
-        probability : `numpy.ndarray`, shape (m,), float64
-            Probabilities that they are galaxies that count.
-        """
+        """Probabilities that objects are galaxies that count, float64 (m,), from columns (m, columns)."""
         slope, intercept = self._more["calibration"]
         return expit(slope * predict_binary(self._trees, columns) + intercept)
 
     def covariances(
         self, columns: np.ndarray, spread: np.ndarray, detected: np.ndarray, has_candidate: np.ndarray
     ) -> np.ndarray:
-        """Compute the covariances of positions.
+        """Covariances of positions, float64 (m, 3): xx, yy, xy [pixel²].
 
-        Parameters
-        ----------
-        columns : `numpy.ndarray`, shape (m, columns), float32
-            Columns of the objects.
-        spread : `numpy.ndarray`, shape (m, 3)
-            Covariances as far as they are known before [pixel²].
-        detected, has_candidate : `numpy.ndarray`, shape (m,), bool
-            Whether each was detected, and has a candidate.
-
-        Returns
-        -------
-        covariance : `numpy.ndarray`, shape (m, 3), float64
-            xx, yy, xy [pixel²].
+        ``spread`` (m, 3) has them as far as they are known before; ``detected`` and ``has_candidate`` (m,)
+        tell what kind of object each is.
         """
         inputs = _error_inputs(columns, self._more["error_center"], self._more["error_scale"])
         kind = _kinds(detected, has_candidate)
@@ -212,7 +166,7 @@ class ObjectScorer:
         history: dict[str, list[float]] | None = None,
         say: Callable[[str], None] = lambda _line: None,
     ) -> tuple[ObjectScorer, np.ndarray]:
-        """Learn from objects of which the galaxies are known.
+        """Learn from m objects of which the galaxies are known; also gives probabilities out of fold, (m,).
 
         Parameters
         ----------
@@ -236,18 +190,6 @@ class ObjectScorer:
             Gets the loss of each iteration by name.
         say
             Called with a line on the fit.
-
-        Returns
-        -------
-        scorer
-            The scorer.
-        probability : `numpy.ndarray`, shape (m,), float64
-            Probabilities of the objects out of fold.
-
-        Raises
-        ------
-        ValueError
-            Raised if all or none of the objects are galaxies, or there is one piece of sky only.
         """
         settings = ScorerSettings() if settings is None else settings
         if labels.all() or not labels.any():

@@ -42,20 +42,10 @@ class MissingKerasError(ImportError):
 
 
 def import_keras() -> Any:
-    """Import Keras where it is needed.
+    """Import the module ``keras`` where it is needed; `MissingKerasError` if it or its backend is not there.
 
-    The backend is the one of ``$KERAS_BACKEND`` or of Keras' own settings,
-    TensorFlow by default; a GPU is used if the backend finds one.
-
-    Returns
-    -------
-    module
-        The module ``keras``.
-
-    Raises
-    ------
-    MissingKerasError
-        Raised if Keras or its backend cannot be imported.
+    The backend is the one of ``$KERAS_BACKEND`` or of Keras' own settings, TensorFlow by default; a GPU is
+    used if the backend finds one.
     """
     if "keras" in sys.modules and sys.modules["keras"] is not None:
         return sys.modules["keras"]
@@ -132,18 +122,7 @@ def _silence_stderr() -> Iterator[None]:
 
 
 def read_variable(variable: Any) -> np.ndarray:
-    """Copy the value of a variable to the host.
-
-    Parameters
-    ----------
-    variable
-        A Keras variable, of any backend.
-
-    Returns
-    -------
-    value : `numpy.ndarray`
-        Its value.
-    """
+    """Copy the value of a Keras variable, of any backend, to the host."""
     ops = import_keras().ops
     # A copy is a plain tensor, which all backends convert without warnings.
     return np.array(ops.convert_to_numpy(ops.copy(variable)))
@@ -161,27 +140,11 @@ def _names(model: Any, prefix: str) -> list[str]:
 
 
 def get_arrays(model: Any, *, prefix: str = "", half: bool = False) -> dict[str, np.ndarray]:
-    """Copy the weights of a network.
+    """Copy the weights of a network, statistics of normalisations included: float32 arrays by name.
 
-    Parameters
-    ----------
-    model
-        A Keras model, built, whose layers were given names.
-    prefix
-        Put before each name.
-    half
-        Keep numbers of 16 bits, as far as none overflows: half the size, with
-        eleven significant bits.
-
-    Returns
-    -------
-    arrays : `dict` [`str`, `numpy.ndarray`]
-        A float32 (or float16) array for each weight, the statistics of normalisations included.
-
-    Raises
-    ------
-    ValueError
-        Raised if two weights have one name.
+    Its layers must have been given names, before which ``prefix`` is put; `ValueError` if two weights have
+    one name. With ``half`` numbers have 16 bits, as far as none overflows: half the size, with eleven
+    significant bits.
     """
     arrays = {}
     for name, weight in zip(_names(model, prefix), model.weights, strict=True):
@@ -192,24 +155,10 @@ def get_arrays(model: Any, *, prefix: str = "", half: bool = False) -> dict[str,
 
 
 def set_arrays(model: Any, arrays: Mapping[str, np.ndarray], *, prefix: str = "") -> None:
-    """Give a network the weights of `get_arrays`.
+    """Give a network the weights of `get_arrays`; arrays of other names are not looked at.
 
-    Parameters
-    ----------
-    model
-        A Keras model, built.
-    arrays
-        Arrays by name; those that are none of its weights are not looked at.
-    prefix
-        As it was for `get_arrays`.
-
-    Raises
-    ------
-    KeyError
-        Raised with the name of a weight that is missing.
-    ValueError
-        Raised if an array has another shape than the weight or is not finite.
-        The network is then as it was.
+    `KeyError` names a weight that is missing, `ValueError` an array of another shape than the weight, or
+    that is not finite.  The network is then as it was.
     """
     values = []
     for name, weight in zip(_names(model, prefix), model.weights, strict=True):

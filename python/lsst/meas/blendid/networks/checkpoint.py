@@ -78,18 +78,7 @@ _GROUPS = ("variables", "optimizer", "best")
 
 
 def fingerprint(*arrays: np.ndarray) -> str:
-    """Make a short text that tells arrays from others.
-
-    Parameters
-    ----------
-    *arrays
-        Arrays of numbers.
-
-    Returns
-    -------
-    text
-        Checksum of types, shapes and numbers, not safe against intent.
-    """
+    """Checksum of types, shapes and numbers of arrays, as short text; not safe against intent."""
     value = 0
     for array in arrays:
         value = zlib.crc32(f"{array.shape} {array.dtype.str}".encode(), value)
@@ -98,22 +87,7 @@ def fingerprint(*arrays: np.ndarray) -> str:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> None:
-    """Write a checkpoint in place of the last one.
-
-    Parameters
-    ----------
-    folder
-        Folder; made if it is not there.
-    checkpoint
-        State of the training.
-    settings
-        What makes it this training, JSON-compatible.
-
-    Raises
-    ------
-    OSError
-        Raised if it cannot be written.
-    """
+    """Write a checkpoint in place of the last one, with JSON-compatible facts that make it this training."""
     facts = {
         "format": _FORMAT,
         "settings": settings,
@@ -134,24 +108,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, settings: Mapping[str
 
 
 def read_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | None:
-    """Read the checkpoint of a folder.
+    """Read the checkpoint of a folder, which need not exist; `None` if there is none yet.
 
-    Parameters
-    ----------
-    folder
-        Folder, which need not exist.
-    settings
-        As given to `write_checkpoint`.
-
-    Returns
-    -------
-    checkpoint
-        State of the training; `None` if there is none yet.
-
-    Raises
-    ------
-    CheckpointError
-        Raised if the file is damaged or of a training with other settings.
+    `CheckpointError` if the file is damaged, or of a training with other settings than `write_checkpoint`
+    got.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -193,24 +153,7 @@ def read_checkpoint(folder: Path, settings: Mapping[str, Any]) -> Checkpoint | N
 def require_shapes(
     variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str, folder: Path | None = None
 ) -> None:
-    """Refuse arrays of a checkpoint that do not fit.
-
-    Parameters
-    ----------
-    variables
-        Keras variables, or arrays.
-    arrays
-        The arrays that are to take their place.
-    what
-        Whose they are, for the error.
-    folder
-        Folder of the checkpoint; `None` if it was not read from one.
-
-    Raises
-    ------
-    CheckpointError
-        Raised, with the name of the file, if number or shapes differ.
-    """
+    """Refuse arrays of a checkpoint that do not fit variables: `CheckpointError` names what they are of."""
     if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
         name = "the checkpoint" if folder is None else str(Path(folder) / FILE_NAME)
         raise CheckpointError(
@@ -222,22 +165,7 @@ def require_shapes(
 def restore(
     variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str, folder: Path | None = None
 ) -> None:
-    """Give variables the values of a checkpoint.
-
-    Parameters
-    ----------
-    variables
-        Keras variables.
-    arrays
-        Their values.
-    what, folder
-        As for `require_shapes`.
-
-    Raises
-    ------
-    CheckpointError
-        Raised if number or shapes differ.
-    """
+    """Give Keras variables the values of a checkpoint, once they fit (`require_shapes`)."""
     require_shapes(variables, arrays, what, folder)
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

@@ -63,18 +63,7 @@ _TO_POINTS = np.array(
 
 
 def count_channels(n: int) -> int:
-    """Count channels in memory.
-
-    Parameters
-    ----------
-    n
-        Number of channels.
-
-    Returns
-    -------
-    n
-        The next multiple of 16.
-    """
+    """Channels in memory: the next multiple of 16."""
     return -(-n // PANEL) * PANEL
 
 
@@ -93,14 +82,9 @@ def _to_panels(matrix: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TileWeights:
-    """Weights of a convolution of 3 x 3 pixels, transformed for `convolve_tiles`.
+    """Weights of a convolution of 3 x 3 pixels, transformed for `convolve_tiles`: one-dimensional, float32.
 
-    Parameters
-    ----------
-    values, bias
-        One-dimensional, float32.
-    n_inputs, n_outputs
-        Channels in memory.
+    ``n_inputs`` and ``n_outputs`` are channels in memory.
     """
 
     values: np.ndarray
@@ -110,20 +94,7 @@ class TileWeights:
 
     @classmethod
     def make(cls, kernel: np.ndarray, bias: np.ndarray) -> TileWeights:
-        """Transform weights.
-
-        Parameters
-        ----------
-        kernel : `numpy.ndarray`, shape (3, 3, inputs, outputs)
-            The kernel, as of a Keras layer.
-        bias : `numpy.ndarray`, shape (outputs,)
-            Constants.
-
-        Returns
-        -------
-        weights
-            The weights.
-        """
+        """Transform a kernel (3, 3, inputs, outputs), as of a Keras layer, and its bias (outputs,)."""
         inputs, outputs = (count_channels(n) for n in kernel.shape[2:])
         points = np.einsum("ai,bj,ijck->abck", _TO_POINTS, _TO_POINTS, kernel.astype(np.float64))
         points = _fill(points, inputs, outputs).reshape(36, inputs, outputs)
@@ -132,16 +103,9 @@ class TileWeights:
 
 @dataclass(frozen=True)
 class ProductWeights:
-    """Weights of what is a product of pixels' rows and a matrix, for `multiply_rows`.
+    """Weights of a product of pixels' rows and a matrix, for `multiply_rows`: one-dimensional, float32.
 
-    Parameters
-    ----------
-    values, bias
-        One-dimensional, float32.
-    n_segments, length
-        Pieces of a row of the product, and floats in each.
-    n_outputs
-        Channels in memory.
+    A row of the product has ``n_segments`` pieces of ``length`` floats; ``n_outputs`` are channels in memory.
     """
 
     values: np.ndarray
@@ -152,21 +116,9 @@ class ProductWeights:
 
     @classmethod
     def make(cls, kernel: np.ndarray, bias: np.ndarray, *, fill: bool = True) -> ProductWeights:
-        """Arrange weights.
+        """Arrange a kernel (rows, columns, inputs, outputs), as of a Keras layer, and its bias (outputs,).
 
-        Parameters
-        ----------
-        kernel : `numpy.ndarray`, shape (rows, columns, inputs, outputs)
-            The kernel, as of a Keras layer: what an output sees of each row is one piece.
-        bias : `numpy.ndarray`, shape (outputs,)
-            Constants.
-        fill
-            Whether the input has its channels filled up.
-
-        Returns
-        -------
-        weights
-            The weights.
+        What an output sees of each row is one piece.  With ``fill`` the input has its channels filled up.
         """
         rows, columns, inputs, outputs = kernel.shape
         inputs, outputs = count_channels(inputs) if fill else inputs, count_channels(outputs)
@@ -176,18 +128,7 @@ class ProductWeights:
 
 
 def make_workspace(n_inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make the arrays that `convolve_tiles` works in.
-
-    Parameters
-    ----------
-    n_inputs
-        Most channels of an input.
-
-    Returns
-    -------
-    values, products
-        The arrays.
-    """
+    """Arrays that `convolve_tiles` works in, for inputs of at most ``n_inputs`` channels."""
     return np.empty(n_inputs // PANEL * 36 * POINT, np.float32), np.empty(36 * POINT, np.float32)
 
 
@@ -355,23 +296,11 @@ def multiply_rows(
 def convolve_images(
     images: np.ndarray, weights: TileWeights | ProductWeights, *, is_padded: bool = True
 ) -> np.ndarray:
-    """Convolve small images with a kernel of 3 x 3 pixels, add constants and rectify.
+    """Convolve small images (n, ny, nx, c) with a kernel of 3 x 3 pixels, add constants and rectify.
 
-    Parameters
-    ----------
-    images : `numpy.ndarray`, shape (n, ny, nx, c)
-        The images.
-    weights
-        `TileWeights`, with channels that are filled up; or, better for few channels, `ProductWeights`,
-        without.
-    is_padded
-        Whether there are zeros around each image, so that the result has its size; it is smaller by two
-        pixels otherwise.
-
-    Returns
-    -------
-    images : `numpy.ndarray`, shape (n, ny, nx, outputs), float32
-        The result, with its channels filled up; it need not be contiguous.
+    `TileWeights` are for channels that are filled up; `ProductWeights` for those that are not, and better
+    for few. Gives float32 (n, ny, nx, outputs) with its channels filled up, which need not be contiguous;
+    without ``is_padded`` the result is smaller by two pixels, as there are no zeros around each image.
     """
     n, ny, nx, channels = images.shape
     before, outputs = int(is_padded), weights.n_outputs

@@ -39,17 +39,7 @@ class _Buffer:
 
 
 class Rows:
-    """Rows of an image with channels.
-
-    Parameters
-    ----------
-    n_rows, n_columns
-        Sides of the image.
-    n_channels
-        Channels in memory.
-    over
-        Rows of the same sizes that these are written over.
-    """
+    """Rows of an image (n_rows, n_columns) with channels, written over others of the same sizes if given."""
 
     def __init__(self, n_rows: int, n_columns: int, n_channels: int, *, over: Rows | None = None) -> None:
         self.n_rows, self.n_columns, self.n_channels = n_rows, n_columns, n_channels
@@ -69,9 +59,9 @@ class Rows:
 
     def places(self, rows: np.ndarray, *, outside: int = 0) -> np.ndarray:
         """Tell where rows are; those outside of the image are zero, or nowhere if ``outside`` is 1."""
-        there = (rows >= 0) & (rows < self.n_rows)
+        is_inside = (rows >= 0) & (rows < self.n_rows)
         capacity = self.buffer.capacity
-        return np.where(there, rows % capacity, capacity + outside) * self.buffer.length
+        return np.where(is_inside, rows % capacity, capacity + outside) * self.buffer.length
 
     def clear_beyond(self, places: np.ndarray) -> None:
         """Clear what is right of the image in some rows."""
@@ -82,16 +72,9 @@ class Rows:
 
 
 class Layer(ABC):
-    """What makes rows out of rows.
+    """What makes ``n_rows`` rows out of rows.
 
-    Parameters
-    ----------
-    n_rows
-        Rows that it makes.
-    source
-        Rows that it sees; `None` if it takes them from elsewhere.
-    target
-        Rows that it writes; `None` if it gives them to somebody else.
+    ``source`` is `None` if it takes them from elsewhere, ``target`` if it gives them to somebody else.
     """
 
     def __init__(self, n_rows: int, source: Rows | None, target: Rows | None) -> None:
@@ -113,19 +96,7 @@ class Layer(ABC):
 
 
 class Convolution(Layer):
-    """A convolution of 3 x 3 pixels, rectified.
-
-    Parameters
-    ----------
-    source, target
-        Input and output.
-    weights
-        The weights.
-    workspace
-        As from `.convolution.make_workspace`.
-    is_added
-        Whether the result is added to what is there, before it is rectified.
-    """
+    """A convolution of 3 x 3 pixels, rectified; added before to what the target holds if ``is_added``."""
 
     def __init__(
         self,
@@ -169,15 +140,7 @@ class Convolution(Layer):
 
 
 class Reduction(Layer):
-    """A convolution of 2 x 2 pixels in steps of two, rectified: half the size.
-
-    Parameters
-    ----------
-    source, target
-        Input and output.
-    weights
-        The weights.
-    """
+    """A convolution of 2 x 2 pixels in steps of two, rectified: half the size."""
 
     def __init__(self, source: Rows, target: Rows, weights: ProductWeights) -> None:
         super().__init__(target.n_rows, source, target)
@@ -211,18 +174,9 @@ class Reduction(Layer):
 
 
 class Enlargement(Layer):
-    """A transposed convolution of 2 x 2 pixels in steps of two, added to what is there, and rectified.
+    """A transposed convolution of 2 x 2 pixels in steps of two, added to rows twice the size, and rectified.
 
-    Parameters
-    ----------
-    source
-        Input.
-    before
-        Rows of twice the size that are added.
-    target
-        Output, written over them.
-    weights
-        Weights for the upper and the lower one of two rows.
+    ``target`` is written over ``before``; the weights are those of the upper and the lower one of two rows.
     """
 
     def __init__(
@@ -261,13 +215,9 @@ class Enlargement(Layer):
 
 
 def run_layers(layers: Sequence[Layer]) -> None:
-    """Run a network.
+    """Run a network: layers, each behind those that make its input.
 
-    Parameters
-    ----------
-    layers
-        The layers, each behind those that make its input.  The first takes care itself of how many rows it
-        does at a time.
+    The first takes care itself of how many rows it does at a time.
     """
     _plan(layers)
     for layer in layers:
