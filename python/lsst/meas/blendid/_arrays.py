@@ -43,7 +43,9 @@ def check_array(
         raise ValueError(f"{name} is not positive")
 
 
-def digest_arrays(arrays: Mapping[str, np.ndarray], facts: str = "", *, dtype: DTypeLike = None) -> str:
+def digest_arrays(
+    arrays: Mapping[str, np.ndarray], facts: str = "", *, dtype: DTypeLike | None = None
+) -> str:
     """Hash arrays with their names, in this order and as numbers of a type, and a text: 32 hex digits.
 
     Model packages hold such digests, as that of an embedding: the bytes that go into it stay what they are.

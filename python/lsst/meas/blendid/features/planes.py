@@ -197,7 +197,7 @@ def split_into_strips(result: DetectionResult, margin: int) -> Iterator[Detectio
 
 
 def _cut(result: DetectionResult, start: int, end: int, margin: int) -> DetectionResult:
-    """Footprints ``start`` to ``end``, numbered anew, and the rows of the image around them."""
+    """Footprints ``start`` to ``end``, renumbered from 1, and the rows of the image around them."""
     old = result.footprints
     x0, y0 = old.xy0
     bbox = old.bbox[start:end]
