@@ -111,19 +111,28 @@ def test_no_option_is_said_to_be_gone_that_there_is() -> None:
         assert not set(replaced) & {flag for option in command.params for flag in option.opts}
 
 
-@pytest.mark.parametrize("option", ["zero_point", "config_options", "jobs"])
-def test_shared_options_are_the_same_everywhere(option: str) -> None:
-    """One flag, one kind of value, one placeholder, in whatever command has it."""
-    kinds = set()
+SHARED = ("-o", "-c", "-j", "--any-band", "--config", "--model", "--overwrite", "--pixel-scale", "--psf-fwhm")
+"""Options that mean the same in whatever command has them."""
+
+
+@pytest.mark.parametrize("flag", [*SHARED, "--seed", "--visits", "--zero-point"])
+def test_shared_options_are_the_same_everywhere(flag: str) -> None:
+    """One name, one kind of value, one placeholder, given once or several times."""
+    kinds: dict[object, list[str]] = {}
     for name in _COMMANDS:
         command = main.get_command(click.Context(main), name)
         assert command is not None
-        for param in command.params:
-            if isinstance(param, click.Option) and param.name == option:
-                # Besides the name that it had before, where it had another one.
-                flags = tuple(flag for flag in param.opts if flag != "--processes")
-                kinds.add((flags, repr(param.type), param.metavar, param.default))
+        # Of 'models' and 'stamps', whose options are those of their commands.
+        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+            for param in one.params:
+                if isinstance(param, click.Option) and flag in param.opts:
+                    # A file or a folder to write, by its placeholder.
+                    metavar = "" if flag == "-o" else param.metavar
+                    long = next(option for option in param.opts if option.startswith("--"))
+                    kind = long, type(param.type).__name__, metavar, param.is_flag, param.multiple
+                    kinds.setdefault(kind, []).append(f"{name} {one.name}")
     assert len(kinds) == 1, kinds
+    assert flag in ("--visits", "--zero-point") or len(next(iter(kinds.values()))) > 1
 
 
 def test_help_imports_nothing_heavy() -> None:

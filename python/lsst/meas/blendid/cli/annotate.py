@@ -19,6 +19,7 @@ import click
 
 from ._common import CommandError, MisuseError, common_options, make_output_folder
 from ._inputs import find_tables
+from ._options import overwrite_option
 
 _PROBABILITY = click.FloatRange(0.0, 1.0)
 _POSITIVE = click.FloatRange(0.0)
@@ -36,7 +37,7 @@ _POSITIVE = click.FloatRange(0.0)
     type=click.Path(path_type=Path),
     help="Annotated catalogue; not one of the files that are read.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file of --out if there is one.")
+@overwrite_option("Replace the file of --out if there is one.")
 @click.option("--add-peaks", is_flag=True, help="Add inferred peaks that a deblender bears.")
 @click.option(
     "--min-probability",

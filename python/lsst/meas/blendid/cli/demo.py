@@ -29,6 +29,7 @@ import numpy as np
 
 from .._files import atomic_path
 from ._common import CommandError, MisuseError, common_options
+from ._options import overwrite_option, seed_option
 
 if TYPE_CHECKING:
     from ..evaluation.scored_tables import CoaddTables
@@ -67,7 +68,7 @@ class _Tables:
     show_default=True,
     help="Folder for the repository, the figures and the report.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace what an earlier demo left in the folder.")
+@overwrite_option("Replace what an earlier demo left in the folder.")
 @click.option(
     "--size",
     type=click.IntRange(256, 4096),
@@ -75,7 +76,7 @@ class _Tables:
     show_default=True,
     help="Side of a patch in pixels; neighbours share a strip a sixteenth as wide.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of sky and noise.")
+@seed_option("Seed of sky and noise.")
 @common_options
 def demo(work: Path, overwrite: bool, size: int, seed: int) -> None:
     """Show the whole task at work on simulated coadds, with a report.
