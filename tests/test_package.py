@@ -257,7 +257,8 @@ def test_module_runs_no_code_from_data(path: Path) -> None:
 
 
 def test_text_files_are_tidy() -> None:
-    """No long lines, no paths of one machine, no package index."""
+    """No long lines, no paths of one machine, no package index, no half-merged text."""
+    conflict = re.compile(r"\s*(<{7}|>{7}|\|{7}) \S")
     machine_path = re.compile(r"(?<![\w./$}])/(work|tmp|home|root|Users|opt)/\w")
     wrong = []
     for path in _text_files():
@@ -268,6 +269,8 @@ def test_text_files_are_tidy() -> None:
                 wrong.append(f"{where}: longer than {MAX_LINE_LENGTH}")
             if machine_path.search(line) and path != Path(__file__).resolve():
                 wrong.append(f"{where}: path of one machine")
+            if conflict.match(line):
+                wrong.append(f"{where}: mark of a merge conflict")
             if re.search(r"--(extra-)?index-url|--find-links", line) and path.name == "requirements.txt":
                 wrong.append(f"{where}: names a package index")
     assert not wrong, "\n".join(wrong)

@@ -61,11 +61,7 @@ class FileScene:
     hdu
         HDU of the image, as `.images.read_image` takes it.
     zero_point
-    <<<<<<< HEAD
         AB magnitude of one unit of the pixels; by default as the file tells.
-    =======
-        AB magnitude of one image unit, for files that do not tell.
-    >>>>>>> 0c11439 (WIP)
 
     Raises
     ------
