@@ -20,6 +20,7 @@ __all__ = (
     "describe_error",
     "get_settings",
     "make_output_folder",
+    "pipeline_uri",
     "progress_bar",
     "show_log",
     "show_stages",
@@ -236,3 +237,8 @@ def show_stages(name: str) -> Iterator[None]:
         if last[0]:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
+
+
+def pipeline_uri(name: str = "blendid.yaml") -> str:
+    """Name a pipeline of ``pipelines/`` as ``pipetask`` and ``bps`` find it wherever the package is."""
+    return f"resource://lsst.meas.blendid/pipelines/{name}"

@@ -203,11 +203,11 @@ def run_evaluation(request: Request, command: str) -> None:
     request.check_output()
 
     from .. import __version__
+    from .._progress import stderr_progress
     from ..evaluation.baselines import SEP
     from ..evaluation.report import render_comparison_report
     from ..evaluation.scored_scenes import load_models, make_finders
     from ..evaluation.section import make_section, write_scores
-    from ..simulation.progress import stderr_progress
 
     start = time.perf_counter()
     groups = _make_groups(request, config)
@@ -289,9 +289,9 @@ def _score(
     footprints: FootprintConfig | SettingsOfRun,
 ) -> Iterator[ScoredScenes]:
     """Run models and baselines, with each label in turn."""
+    from .._progress import stderr_progress
     from ..evaluation.scored_scenes import score_labelled, score_scenes
     from ..footprints import FootprintConfig
-    from ..simulation.progress import stderr_progress
     from ..training import StampData
 
     labels = _BOTH_LABELS if request.both_labels else (config.snrMin,)

@@ -23,20 +23,27 @@ from pathlib import Path
 import click
 from astropy.table import Table
 
-from .._paths import pipeline_uri
 from .._processes import map_in_order
+from .._progress import stderr_progress
 from .._suggest import did_you_mean
 from ..simulation.catalogs.catalog import BUILT_IN_NAMES, GalaxySource, as_source
 from ..simulation.catalogs.catalog_files import FileSource
 from ..simulation.catalogs.parametric import ParametricCatalog
 from ..simulation.config import SceneConfig
-from ..simulation.progress import stderr_progress
 from ..simulation.survey import get_survey
 from ..simulation.tracts.repository import RepositoryWriter
 from ..simulation.tracts.tract import TractLayout, TractSimulation, make_tract_catalog
 from ..simulation.tracts.tract_jobs import PatchJob, simulate_patches
 from ..training import SceneRecipe, SimulatedScene
-from ._common import CommandError, MisuseError, announce, describe_error, make_output_folder, show_log
+from ._common import (
+    CommandError,
+    MisuseError,
+    announce,
+    describe_error,
+    make_output_folder,
+    pipeline_uri,
+    show_log,
+)
 from ._config import apply_file, apply_options
 
 _FILES_SKYMAP = "blendid_simulated"

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .._progress import stderr_progress
 from .._suggest import did_you_mean
 from ..classifiers import FitOptions, classifier_registry
 from ..localizers import localizer_registry
 from ..model_package import ModelPackage
 from ..model_settings import ModelSettings, SettingsError
-from ..simulation.progress import stderr_progress
 from ..training import (
     LabelledScenes,
     SceneData,

@@ -28,7 +28,7 @@ import click
 import numpy as np
 
 from .._files import atomic_path
-from ._common import CommandError, MisuseError, common_options
+from ._common import CommandError, MisuseError, common_options, pipeline_uri
 from ._options import overwrite_option, seed_option
 
 if TYPE_CHECKING:
@@ -214,8 +214,6 @@ def _find_pipetask() -> str:
 
 def _pipetask_command(repository: DemoRepository) -> list[str]:
     """Command line of the pipeline run."""
-    from .._paths import pipeline_uri
-
     return [
         _readable(Path(_find_pipetask())),
         "run",

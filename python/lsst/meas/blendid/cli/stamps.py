@@ -138,7 +138,7 @@ def blendhunter(
 
     The parametric set of Farrens et al. 2022 (A&A 657, A98), with its numbers.
     """
-    from ..simulation.progress import stderr_progress
+    from .._progress import stderr_progress
     from ..simulation.stamps import make_blendhunter
 
     _check(folder, overwrite, n_train + n_validation + n_test)
@@ -177,7 +177,7 @@ def blendhunter_real(
 
     The realistic set of Farrens et al. 2022 (A&A 657, A98), with its numbers.
     """
-    from ..simulation.progress import stderr_progress
+    from .._progress import stderr_progress
     from ..simulation.stamps import make_blendhunter_real
 
     _check(folder, overwrite, n_train + n_validation + n_test)
@@ -228,7 +228,7 @@ def coin(
 
     The set of Boucaud et al. 2020 (MNRAS 491, 2481), with its numbers.
     """
-    from ..simulation.progress import stderr_progress
+    from .._progress import stderr_progress
     from ..simulation.stamps import CoinSettings, make_coin
 
     _check(folder, overwrite, n_train + n_validation + n_test)

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from .._progress import stderr_progress
 from .catalogs.catalog import GalaxySource, TableSource, as_source, make_catalog
 from .catalogs.catalog_files import FileSource, read_catalog
 from .catalogs.galaxies import SIZE_MODELS, SizeModel, complete_galaxies, get_size_model
@@ -32,7 +33,6 @@ from .coadds.render import draw_galaxies
 from .coadds.simulated_coadd import SimulatedCoadd
 from .config import ArtifactConfig, ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
 from .errors import MissingGalSimError, SimulationError, SplitError
-from .progress import stderr_progress
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
 
 __all__ = (

@@ -41,9 +41,9 @@ from astropy.table import Table
 from lsst.images import Box
 from lsst.images.cells import CellGridBounds, CellIJ, PatchDefinition
 
+from ..._progress import ProgressCallback
 from ...labels import matched_snr
 from ..config import SceneConfig, VariationConfig
-from ..progress import ProgressCallback
 from ..random_streams import add_poisson_noise, check_seed, noise_key, random_stream
 from ..survey import Survey
 from .psf_model import MIN_FWHM_PIXELS, PsfModel, kernel_size

@@ -28,13 +28,13 @@ from lsst.images import YX, Box, Mask, MaskPlane, MaskSchema, SkyProjection, Tra
 from lsst.images import get_legacy_deep_coadd_mask_planes as deep_coadd_planes
 from lsst.images.cells import CellGrid, PatchDefinition
 
+from ..._progress import ProgressCallback
 from ..catalogs.catalog import GalaxySource, make_catalog
 from ..catalogs.columns import in_field
 from ..catalogs.galaxies import SizeModel
 from ..catalogs.observed import observe, split_knots
 from ..config import SceneConfig
 from ..errors import SimulationError
-from ..progress import ProgressCallback
 from ..random_streams import check_seed, random_stream
 from ..survey import Survey, get_survey
 from .artifacts import add_artifacts, artifact_mask_planes, has_artifacts

@@ -41,10 +41,10 @@ from astropy.table import Table
 
 from ..._jit import njit
 from ..._processes import map_in_order
+from ..._progress import ProgressCallback
 from ...images.psf import KOLMOGOROV_K0_FWHM
 from ..config import ExposureConfig
 from ..errors import SimulationError
-from ..progress import ProgressCallback
 from ..random_streams import check_seed, random_stream
 from ..survey import Survey
 from .exposure_store import ExposureStore, Setting

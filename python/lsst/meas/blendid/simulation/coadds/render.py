@@ -40,11 +40,11 @@ import numpy as np
 from astropy.table import Table
 
 from ..._jit import njit
+from ..._progress import ProgressCallback
 from ..catalogs.columns import check_column
 from ..catalogs.galaxies import BULGE_B
 from ..catalogs.observed import magnification, reduced_shear
 from ..errors import SimulationError, import_galsim
-from ..progress import ProgressCallback
 from .psf_model import Modes, PsfModel
 
 REQUIRED_COLUMNS = (

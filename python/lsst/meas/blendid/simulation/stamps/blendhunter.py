@@ -38,8 +38,8 @@ import numpy as np
 from astropy.table import Table
 
 from ..._processes import map_in_order
+from ..._progress import ProgressCallback
 from ..errors import SimulationError, import_galsim
-from ..progress import ProgressCallback
 from ..random_streams import check_seed, random_stream
 from .real_galaxies import HST_ZERO_POINT, deal_out, open_real_galaxies
 from .sources import ModelGalaxies, ParametricCosmos, RealCosmos, StampSource

@@ -35,9 +35,9 @@ from typing import Any, Literal
 import numpy as np
 from astropy.table import Table
 
+from ..._progress import ProgressCallback
 from ...labels import matched_snr
 from ..errors import SimulationError
-from ..progress import ProgressCallback
 from ..random_streams import check_seed, random_stream
 from .real_galaxies import (
     HST_PIXEL,

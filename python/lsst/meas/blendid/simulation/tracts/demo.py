@@ -24,9 +24,9 @@ from astropy.table import Table
 
 from lsst.images.cells import PatchDefinition
 
+from ..._progress import ProgressCallback
 from ..catalogs.catalog import GalaxySource
 from ..catalogs.galaxies import SizeModel
-from ..progress import ProgressCallback
 from ..survey import get_survey
 from .repository import (
     RepositoryWriter,

@@ -54,8 +54,8 @@ from lsst.images import XY, Box, SkyProjection, TractFrame
 from lsst.images.cells import PatchDefinition
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
+from ..._progress import ProgressCallback
 from ..errors import SimulationError
-from ..progress import ProgressCallback
 from .tract import TractSimulation
 from .tract_jobs import PatchJob, simulate_patches
 

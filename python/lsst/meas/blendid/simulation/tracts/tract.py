@@ -40,6 +40,7 @@ from lsst.images import YX, Box, SkyProjection, TractFrame
 from lsst.images.cells import CellGrid, PatchDefinition
 from lsst.pex.config import Config
 
+from ..._progress import ProgressCallback
 from ..catalogs.catalog import GalaxySource, as_source, make_catalog
 from ..catalogs.galaxies import SizeModel
 from ..catalogs.sky_field import check_place
@@ -48,7 +49,6 @@ from ..coadds.coadd import simulate_patch
 from ..coadds.simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_sky_projection
 from ..config import SceneConfig
 from ..errors import SimulationError
-from ..progress import ProgressCallback
 from ..survey import BANDS, Survey, get_survey
 
 

@@ -27,8 +27,8 @@ from lsst.images import Mask
 from lsst.images.cells import CellGridBounds
 
 from ..._processes import map_in_order
+from ..._progress import ProgressCallback, part_of
 from ..coadds.simulated_coadd import SimulatedCoadd, make_coadd
-from ..progress import ProgressCallback, part_of
 from .tract import TractSimulation
 
 

@@ -6,16 +6,16 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Tests of the progress bar."""
+"""The progress bar."""
 
 from __future__ import annotations
 
 import sys
 
 import pytest
-from lsst.meas.blendid.simulation import progress as progress_module
+from lsst.meas.blendid import _progress as progress_module
+from lsst.meas.blendid._progress import part_of
 from lsst.meas.blendid.simulation import stderr_progress
-from lsst.meas.blendid.simulation.progress import part_of
 
 
 def test_no_bar_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
