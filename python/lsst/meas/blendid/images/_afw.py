@@ -92,6 +92,7 @@ class AfwArchive:
         """Class name and rows of an object."""
         if self._first is None:
             return None
+        # Archives have few objects; a loop is quick enough.
         for entry in self._index:
             if entry["id"] == archive_id and entry["cat.persistable"] == 0:
                 table = self._hdu_list[self._first + int(entry["cat.archive"])].data
@@ -117,6 +118,7 @@ class AfwArchive:
         name, rows = found
         try:
             if name in ("GaussianPsf", "SingleGaussianPsf"):
+                # Odd, as kernels of this package have a middle pixel.
                 size = max(int(rows["dimensions_x"][0]), int(rows["dimensions_y"][0])) | 1
                 return GaussianPointSpreadFunction(float(rows["sigma"][0]), bounds=box, stamp_size=size)
             if name == "DoubleGaussianPsf":
@@ -141,6 +143,7 @@ class AfwArchive:
             raise ValueError(f"its kernel has {width} × {height} pixels")
         if name == "FixedKernel":
             kernel = np.asarray(rows["image"][0], dtype=float).reshape(height, width)
+        # With spatial functions it differs over the image, which one array cannot hold.
         elif name == "AnalyticKernel" and "spatialfunctions" not in rows.names:
             x, y = np.meshgrid(np.arange(width) - center[0], np.arange(height) - center[1])
             kernel = self._evaluate(int(rows["kernelfunction"][0]), x, y)
@@ -175,6 +178,7 @@ class AfwArchive:
         # Files of the first layout have a card instead.
         flux = self._header.get("FLUXMAG0")
         if isinstance(flux, int | float) and flux > 0.0:
+            # Counts of a source of magnitude 0.
             return float((0.0 * u.ABmag).to_value(u.nJy)) / float(flux)
         return None
 
@@ -245,6 +249,7 @@ def read_afw(
     archive = AfwArchive(hdu_list)
     mean = archive.read_calibration()
     calibration = None if mean is None else calibration_zero_point(mean)
+    # A calibration tells more than BUNIT.
     unit = find_unit(hdu.header, notes) if calibration is None else u.nJy if mean == 1.0 else None
     image = make_image(array, box, unit, sky.projection)
     mask = _read_mask(planes.get("MASK"), box, name, notes)
@@ -254,6 +259,7 @@ def read_afw(
         pixels = native_array(planes["VARIANCE"], "the variance plane", name)
         if pixels.shape != array.shape:
             raise ReadError(f"{name}: image {array.shape} and variance {pixels.shape} differ in shape")
+        # Planes of zeros are written by programs that know no variance.
         if (pixels != 0.0).any():
             variance = make_image(pixels, box, None if image.unit is None else image.unit**2, None)
         else:
@@ -315,6 +321,7 @@ def _find_planes(hdu_list: astropy.io.fits.HDUList) -> dict[str, Any]:
                 found[label] = hdu
         if "IMAGE" in found and len(found) > 1:
             return found
+    # Old files name no HDUs; their masks have cards of planes.
     if (
         len(images) == 3
         and images[1].header.get("BITPIX", 0) > 0

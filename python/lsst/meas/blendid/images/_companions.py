@@ -108,6 +108,7 @@ def find_role(hdu: Any) -> str | None:
     if (role := _UTYPES.get(str(hdu.header.get("UTYPE", "")).strip())) is not None:
         return role
     label = str(hdu.header.get("EXTNAME") or hdu.header.get("EXTTYPE") or hdu.header.get("IMAGETYP") or "")
+    # Spelling differs from survey to survey: SCI_ERR, sci-err, Sci Err.
     words = [word for word in re.split(r"[^A-Z0-9]+", label.upper()) if word]
     role = _ROLES.get("".join(words))
     # As SCI_ERR or i_wht; a name like FLAG_IMAGE may be anything.
@@ -142,6 +143,7 @@ def read_companions(
         raise ReadError(
             f"{name}: --mask-bits is {mask_bits}; it is the sum of the values of the bits that count"
         )
+    # Looked up once: roles are told from the names of all HDUs together.
     found = _find_in_file(hdu_list, science, array.shape) if automatic else []
     planes: list[_Plane] = []
     for role in (*noise, "mask"):
@@ -157,6 +159,7 @@ def read_companions(
         planes += [_read_found(role, hdu, name) for role, hdu in found if role == "mask"]
 
     variance = None
+    # That of the caller is for what was known before.
     bad = bad.copy()
     if mask_bits is not None and not any(plane.role == "mask" for plane in planes):
         notes.decide(f"there is no mask that --mask-bits {mask_bits} could choose from; --mask names one")
@@ -181,6 +184,7 @@ def _find_in_file(
     chosen: list[tuple[str, Any]] = []
     for role in (*_NOISE_ROLES, "mask"):
         same = [hdu for hdu in others if find_role(hdu) == role]
+        # HST files have one error plane a chip, told apart by EXTVER.
         of_version = [hdu for hdu in same if hdu.ver == science.ver][:1]
         chosen += [(role, hdu) for hdu in of_version or (same if len(same) == 1 else [])]
     unit = parse_unit(science.header.get("BUNIT"))
@@ -274,6 +278,7 @@ def _read_variance(
     plane: _Plane, array: np.ndarray, bad: np.ndarray, science: Any, name: str, notes: Notes, *, given: bool
 ) -> np.ndarray | None:
     """Turn an image of noise into variance, after a look at the noise of the pixels."""
+    # In double precision, as inverses of large weights leave single precision.
     values = plane.array.astype(np.float64) * _unit_factor(plane, science)
     with np.errstate(all="ignore"):
         usable = np.isfinite(values) & (values > 0.0) & np.isfinite(array)
@@ -291,6 +296,8 @@ def _read_variance(
             raise ReadError(f"{name}: {text}; leave it out")
         notes.decide(f"{text} and is not used: the noise is estimated from the pixels")
         return None
+    # Names are not trusted alone: weights of some surveys are inverse variances, those of others exposure
+    # times.
     ratio = _measured_noise(array, variance, usable & ~bad)
     text = f"{plane.role}: noise from {plane.label}"
     if plane.role != "weight":
@@ -337,6 +344,7 @@ def _measured_noise(array: np.ndarray, variance: np.ndarray, usable: np.ndarray)
             continue
         pixels = array[block][keep].astype(np.float64)
         scaled = (pixels - np.median(pixels)) / np.sqrt(variance[block][keep])
+        # Median deviations, to which stars and galaxies contribute little.
         scatters.append(1.4826 * float(np.median(np.abs(scaled - np.median(scaled)))))
     scatters = [scatter for scatter in scatters if scatter > 0.0]
     return float(np.median(scatters)) if scatters else np.nan

@@ -96,6 +96,7 @@ def read_projection(
         if not wcs.has_celestial:
             notes.decide("no celestial WCS: ra and dec are NaN")
             return SkyPlacement()
+        # Checked against astropy at once: a silent difference would be wrong positions.
         projection = _project(wcs, header, box, notes)
         scale = projection_scale(projection, box)
         if not (np.isfinite(scale) and scale > 0.0):
@@ -130,6 +131,7 @@ def _project(
     wcs: astropy.wcs.WCS, header: astropy.io.fits.Header, box: Box, notes: Notes
 ) -> SkyProjection[Any]:
     """Turn a WCS into a projection that agrees with it, or raise a ValueError if there is none."""
+    # Corners, edges and the middle, where distortions differ most.
     x, y = _grid(box, 3)
     sky = _positions(wcs, x, y)
     if not np.isfinite(sky.ra.deg).all():
@@ -205,6 +207,7 @@ def _fit(wcs: astropy.wcs.WCS, box: Box, scale: float, reason: str) -> tuple[Sky
         points.append((x.ravel(), y.ravel()))
     sky, check = (_positions(wcs, *point) for point in points)
     best: tuple[SkyProjection[Any], float] | None = None
+    # As low as suffices: higher polynomials run away between points.
     for degree in _DEGREES:
         fitted = fit_wcs_from_points(points[0], sky, sip_degree=degree)
         projection = _from_fits_wcs(fitted, box)
@@ -232,6 +235,7 @@ def image_scale(image: MaskedImage) -> float | None:
 
 def _root_area(sky: SkyCoord) -> float:
     """Root of the area of a pixel in arcsec, from the positions of a point, its right and its upper one."""
+    # Across 0h the difference is taken the short way round.
     d_ra = ((sky.ra.deg[1:] - sky.ra.deg[0] + 180.0) % 360.0 - 180.0) * np.cos(sky.dec.rad[0])
     d_dec = sky.dec.deg[1:] - sky.dec.deg[0]
     return float(3600.0 * np.sqrt(abs(d_ra[0] * d_dec[1] - d_ra[1] * d_dec[0])))
@@ -248,6 +252,7 @@ def _to_icrs(wcs: astropy.wcs.WCS, header: astropy.io.fits.Header) -> astropy.wc
     if isinstance(frame, ICRS):
         return wcs
     reference = SkyCoord(*wcs.wcs.crval, unit=u.deg, frame=frame)
+    # The direction of north turns with the frame.
     north = reference.directional_offset_by(0.0 * u.deg, 10.0 * u.arcsec)
     angle = reference.icrs.position_angle(north.icrs).deg
     turned = wcs.deepcopy()
@@ -259,6 +264,7 @@ def _to_icrs(wcs: astropy.wcs.WCS, header: astropy.io.fits.Header) -> astropy.wc
     turned.wcs.equinox = np.nan
     turned.wcs.lonpole = wcs.wcs.lonpole + angle
     turned.wcs.set()
+    # On the diagonal, whose ends are farthest from the reference point.
     pixels = [(float(header[f"NAXIS{i}"]) - 1.0) * np.array([0.0, 0.5, 1.0]) for i in (1, 2)]
     error = turned.pixel_to_world(*pixels).separation(wcs.pixel_to_world(*pixels).icrs).arcsec.max()
     if not error <= _MAX_FRAME_ERROR:
@@ -295,6 +301,7 @@ def parse_band(text: str) -> str | None:
     Large letters alone are those of Johnson, Cousins and Bessell and are no bands here, but for ``Y``.
     """
     text = text.strip().strip('"')
+    # No band of Johnson, Cousins or Bessell is called Y.
     if text == "Y":
         return "y"
     for pattern in (_SURVEY_FIRST, _SURVEY_LAST):

@@ -131,6 +131,7 @@ def make_image(
     Integers become 32-bit floats, or 64-bit where these would round them.
     """
     if array.dtype.kind != "f":
+        # 16 bits fit into the 24 of single precision.
         array = array.astype(np.float32 if array.dtype.itemsize <= 2 else np.float64)
     return Image(array, bbox=box, unit=unit, sky_projection=projection)
 
@@ -148,6 +149,7 @@ def parse_unit(text: Any) -> u.UnitBase | None:
     """Unit that a card names, as surveys write it too; `None` if it names none or is not understood."""
     if not isinstance(text, str) or not text.strip():
         return None
+    # Per pixel is what an image's unit means anyway.
     text = _PER_PIXEL.sub("", text.strip())
     try:
         return parse_legacy_bunit("MJy/sr" if text == "MJY/SR" else _SPELLINGS.get(text.lower(), text))
@@ -167,6 +169,7 @@ def pixel_flux_factor(
     if pixel_scale is None:
         notes.decide(f"unit {unit} needs the pixel size for fluxes; the depth is not checked")
         return unit, 1.0
+    # Surface brightness times the area of a pixel.
     factor = float((1.0 * unit * (pixel_scale * u.arcsec) ** 2).to_value(u.nJy))
     notes.append(f"pixels in {unit} are multiplied by their area, to nJy")
     return u.nJy, factor
@@ -201,6 +204,7 @@ def check_pixels(image: InputImage, name: str) -> InputImage:
     if not finite.any():
         raise ReadError(f"{name}: no pixel is finite, so nothing can be detected; give another image")
     if image.has_variance:
+        # Finite pixels count: negative variance where there are no data is how some programs say so.
         negative = finite & (masked.variance.array < 0.0)
         if negative.any() and "NO_DATA" in masked.mask.schema.names:
             negative &= ~masked.mask.get("NO_DATA")

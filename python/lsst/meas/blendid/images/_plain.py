@@ -83,11 +83,13 @@ def find_padding(array: np.ndarray, bad: np.ndarray, notes: Notes) -> np.ndarray
     """Find areas of pixels (ny, nx) of any type that are filled with a constant, and note them."""
     padding = np.zeros(array.shape, dtype=bool)
     step = max(1, math.isqrt(array.size // _SAMPLE))
+    # Candidates from a sample: a value that fills an area shows in it many times.
     sample = array[::step, ::step][~bad[::step, ::step]]
     values, counts = np.unique(sample[np.isfinite(sample)], return_counts=True)
     common = np.argsort(-counts, kind="stable")[:_MAX_CONSTANTS]
     for value in values[common[counts[common] > _PADDING_SHARE * sample.size]]:
         area = _solid_area((array == value) & ~bad, bad | padding)
+        # Saturated cores are constant too, but bright pixels lie around them.
         if not area.any() or _is_saturated(array, area, bad, float(value)):
             continue
         share = 100.0 * area.mean()
@@ -114,12 +116,14 @@ def _solid_area(constant: np.ndarray, known: np.ndarray) -> np.ndarray:
     if n_data == 0:
         return nothing
     # How often data have the value is told by the neighbours of other data, of which padding has few.
+    # Of nine pixels the middle one is no candidate: eight neighbours.
     neighbours = uniform_filter(constant.astype(np.float32), 3, mode="nearest")[data] * (9.0 / 8.0)
     chance = float(neighbours.mean())
     # Photons that stand alone among zeros, of which padding has none.
     alone = np.count_nonzero(neighbours > 0.99) / n_data
     if chance > _MAX_DATA_SHARE or alone > _MAX_ALONE:
         return nothing
+    # Small squares first, which follow the rim of padding more closely.
     for side in _SIDES:
         if min(constant.shape) < side:
             break
@@ -144,6 +148,7 @@ def _is_saturated(array: np.ndarray, area: np.ndarray, bad: np.ndarray, value: f
         return False
     values = array[data].astype(float)
     values = values[np.isfinite(values)]
+    # Quartiles, as sources are part of what surrounds.
     q1, median, q3 = np.percentile(values, (25.0, 50.0, 75.0))
     around = array[rim].astype(float)
     level = float(np.median(around[np.isfinite(around)]))
@@ -203,12 +208,14 @@ def read_plain(
         open_file=open_file,
         bad=bad,
     )
+    # After the planes were chosen, so that what remains is what nobody looks at.
     if automatic:
         _tell_unused(hdu_list, chosen, companions.used, hdu, notes)
     variance = companions.variance
     if variance is None and (
         of_counts := counting_variance(array, companions.bad, adaptive_sigma(kernel), notes)
     ):
+        # The noise of counts is that of the sky alone: a photon of a source makes no pixel worse.
         variance = np.full(array.shape, of_counts, dtype=np.float32)
     elif variance is None:
         notes.append("no variance plane: the noise is estimated from the pixels")
@@ -256,6 +263,7 @@ def _choose(hdu_list: astropy.io.fits.HDUList, name: str, key: HduKey | None) ->
     images = [h for h in hdu_list if h.is_image and h.header.get("NAXIS", 0) > 0]
     if not images:
         raise ReadError(f"{name}: has no image, all its HDUs are empty or tables; give a file with an image")
+    # Previews and cubes are not what somebody means by the image.
     flat = [h for h in images if _is_flat(h) and h.name.upper() not in AUXILIARY]
     science = [h for h in flat if find_role(h) is None]
     named = [h for h in science if h.name.upper() in _SCIENCE]

@@ -58,10 +58,13 @@ def prepare_psf(array: np.ndarray, name: str, notes: Notes) -> np.ndarray:
     y, x = _centre(psf)
     whole_y, whole_x = round(y), round(x)
     if max(abs(y - whole_y), abs(x - whole_x)) > _OFF_CENTRE:
+        # By cubic splines: of a sampled PSF little is lost, and a kernel off its middle would move every
+        # peak.
         psf = shift(psf, (whole_y - y, whole_x - x), order=3, mode="constant")
         notes.append(
             f"the PSF of {name} is moved by ({whole_x - x:.2f}, {whole_y - y:.2f}) pixels onto a pixel"
         )
+    # As much as is known on all four sides.
     half = min(whole_y, whole_x, psf.shape[0] - 1 - whole_y, psf.shape[1] - 1 - whole_x)
     if half < 1:
         raise ReadError(
@@ -75,6 +78,7 @@ def prepare_psf(array: np.ndarray, name: str, notes: Notes) -> np.ndarray:
         sigma = adaptive_sigma(psf)
     except ValueError as err:
         raise ReadError(f"{name}: cannot be used as a PSF: {err}") from err
+    # A wider one has no wings to measure a sky level on.
     if 2.0 * sigma > half:
         raise ReadError(
             f"{name}: the PSF is too wide for its image: a sigma of {sigma:.2f} pixels in {2 * half + 1} × "
@@ -97,6 +101,7 @@ def _centre(psf: np.ndarray) -> tuple[float, float]:
     y, x = (float(c) for c in peak)
     # The width of the weight is that of the core, by the area over half of the peak.
     width = max(1.0, float(np.sqrt(np.count_nonzero(psf > 0.5 * psf.max()) / np.pi)))
+    # Weighted, as the plain centroid goes wherever the background leans.
     grid_y, grid_x = np.mgrid[: psf.shape[0], : psf.shape[1]]
     for _ in range(50):
         weight = psf * np.exp(-0.5 * ((grid_y - y) ** 2 + (grid_x - x) ** 2) / width**2)
@@ -187,6 +192,7 @@ class PsfSource:
             if not found:
                 return None
             hdu = found[0]
+            # An HDU of that name as large as the image is something else.
             if min(hdu.shape) >= min(box.shape):
                 return None
         return prepare_psf(native_array(hdu, "the PSF", name), f"HDU {hdu.name}".strip(), notes)

@@ -128,6 +128,7 @@ class BlendHunterSettings:
     @property
     def flux_scale(self) -> float:
         """Counts for one count per second of HST (mirror 2.4 m, obscuration 0.33)."""
+        # Fluxes of the COSMOS catalogue are counts per second of HST.
         area = self.diameter**2 * (1.0 - self.obscuration**2) / (2.4**2 * (1.0 - 0.33**2))
         return area * self.exposure_time
 
@@ -260,6 +261,7 @@ def _n_galaxies(counts: dict[str, int], settings: BlendHunterSettings) -> dict[s
 
 def _each_as_often(n: int, part: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw galaxies of a part in random order, each as often as any other but for one time."""
+    # Round after round, so that no galaxy comes far more often than another by chance.
     rounds = [rng.permutation(part) for _ in range(-(-n // len(part)))] if n else []
     return np.concatenate([np.zeros(0, dtype=np.int64), *rounds])[:n]
 
@@ -270,6 +272,7 @@ def _other_than(
     """Replace galaxies that are their own partner by another one of the part, if it has one."""
     same = np.flatnonzero(rows == partner)
     if len(part) > 1:
+        # By a step that is not a whole turn: any other galaxy, each as likely.
         step = rng.integers(1, len(part), len(same))
         rows[same] = part[(np.searchsorted(part, rows[same]) + step) % len(part)]
     return rows
@@ -295,6 +298,7 @@ def _make(
         if not n:
             continue
         is_blended = np.zeros(n, dtype=bool)
+        # Exactly the share that is asked for, not about.
         is_blended[rng.permutation(n)[: blended_counts[key]]] = True
         rows = _each_as_often(n + blended_counts[key], parts[key], rng)
         partner = np.full(n, -1, dtype=np.int64)
