@@ -66,7 +66,7 @@ class CentersConfig(BlendClassifierConfig):
     """Config of `CentersClassifier`."""
 
     views: ChoiceField[int] = ChoiceField(
-        doc="Views of an image, turned and mirrored, that predictions are averaged over.",
+        doc="Turned and mirrored images that predictions are averaged over (test-time augmentation).",
         dtype=int,
         allowed={
             1: "the image as it is",

@@ -67,7 +67,7 @@ class CnnConfig(BlendClassifierConfig):
     """Config of `CnnClassifier`."""
 
     views: ChoiceField[int] = ChoiceField(
-        doc="How many flips and turns of a cutout a probability is the mean of.",
+        doc="Flips and turns of a cutout that a probability is the mean of (test-time augmentation).",
         dtype=int,
         default=1,
         optional=False,

@@ -64,8 +64,8 @@ class EnsembleConfig(BlendClassifierConfig):
     """Config of `EnsembleClassifier`."""
 
     views: ChoiceField[int] = ChoiceField(
-        doc="Views of an image, turned and mirrored, that members average over if they can (`centers`); each "
-        "takes as long as the first one.",
+        doc="Turned and mirrored images that members average over if they can, such as `centers` (test-time "
+        "augmentation); each takes as long as the first one.",
         dtype=int,
         allowed={n: f"{n} views" for n in (1, 2, 4, 8)},
         default=1,

@@ -21,7 +21,6 @@ from lsst.pipe.base.configOverrides import ConfigOverrides
 
 from .._config_options import ConfigOptionError, apply_option, describe_field_error, split_option
 from .._files import irregular_kind
-from .._suggest import did_you_mean
 from ..blend_identification import BlendIdentificationConfig
 from ..classifiers import classifier_registry, find_classifier
 from ..footprints import adapt_to_image
@@ -106,10 +105,7 @@ def make_config(
     if classifiers:
         for name in classifiers:
             if name not in classifier_registry:
-                known = ", ".join(sorted(classifier_registry))
-                raise MisuseError(
-                    f"unknown classifier {name!r}{did_you_mean(name, classifier_registry)}; known are {known}"
-                )
+                raise MisuseError(classifier_registry.describe_unknown(name))
         config.classifiers.names = list(dict.fromkeys(classifiers))
         config.primaryClassifier = classifiers[0]
     packages = []
@@ -149,10 +145,7 @@ def make_config(
 def _choose_localizer(config: BlendIdentificationConfig, name: str) -> None:
     """Run a localiser, or none."""
     if name != "none" and name not in localizer_registry:
-        known = ", ".join(sorted(localizer_registry))
-        raise MisuseError(
-            f"unknown localizer {name!r}{did_you_mean(name, localizer_registry)}; known are {known}, or none"
-        )
+        raise MisuseError(f"{localizer_registry.describe_unknown(name)}, or none")
     if config.localizer.name != name:
         config.localizer.name = None if name == "none" else name
 
@@ -231,9 +224,7 @@ def _find_owner(config: Config, field: str) -> tuple[Config, str]:
         return config, field
     name = match["attribute"] or match["key"]
     if name not in classifier_registry:
-        known = ", ".join(sorted(classifier_registry))
-        hint = did_you_mean(name, classifier_registry)
-        raise MisuseError(f"config option {field!r}: unknown classifier {name!r}{hint}; known are {known}")
+        raise MisuseError(f"config option {field!r}: {classifier_registry.describe_unknown(name)}")
     if match["rest"] is None:
         example = next(iter(config.classifiers[name]._fields))
         raise MisuseError(

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._progress import stderr_progress
-from .._suggest import did_you_mean
 from ..classifiers import FitOptions, classifier_registry
 from ..localizers import localizer_registry
 from ..model_package import ModelPackage
@@ -308,7 +307,7 @@ class ClassifierTraining(_Training):
                 )
             name = self.start.classifier
         assert name is not None
-        return _find_plugin(classifier_registry, "classifier", name)
+        return _find_plugin(classifier_registry, name)
 
     def _configure(self, options: Sequence[str]) -> None:
         """Refuse them: a fit of a classifier looks at none of its config."""
@@ -384,7 +383,7 @@ class LocalizerTraining(_Training):
 
     def _choose(self) -> type[TrainedPlugin]:
         assert self.o.localizer is not None
-        return _find_plugin(localizer_registry, "localizer", self.o.localizer)
+        return _find_plugin(localizer_registry, self.o.localizer)
 
     def _configure(self, options: Sequence[str]) -> None:
         apply_overrides(self.config, options)
@@ -467,11 +466,10 @@ def _prepare_anew(kind: str, name: str, config: Any, settings: ModelSettings) ->
     return _Preparation(cls(config, settings=settings))
 
 
-def _find_plugin(registry: PluginRegistry[Any], kind: str, name: str) -> type[TrainedPlugin]:
+def _find_plugin(registry: PluginRegistry[Any], name: str) -> type[TrainedPlugin]:
     """Find a classifier or localiser of a name."""
     if name not in registry:
-        known = ", ".join(sorted(registry))
-        raise MisuseError(f"unknown {kind} {name!r}{did_you_mean(name, registry)}; known are {known}")
+        raise MisuseError(registry.describe_unknown(name))
     found: type[TrainedPlugin] = registry[name]
     return found
 

@@ -52,7 +52,7 @@ class CentersLocalizerSettings(ObjectLocalizerSettings):
 
     views: int = setting(
         1,
-        "Views of an image, turned and mirrored, that the map is the mean of.",
+        "Turned and mirrored images that the map is the mean of (test-time augmentation).",
         choices=(1, 2, 4, 8),
     )
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from .._suggest import did_you_mean
 from ..calibration import fit_calibration
 from ..classifiers import FitOptions
 from ..localizers import BlendLocalizer, BlendLocalizerConfig, localizer_registry
@@ -83,8 +82,7 @@ def train_localizer(
         the test split, or as by `BlendLocalizer.fit`.
     """
     if name not in localizer_registry:
-        hint, known = did_you_mean(name, localizer_registry), ", ".join(sorted(localizer_registry))
-        raise KeyError(f"unknown localizer {name!r}{hint}; there are {known}")
+        raise KeyError(localizer_registry.describe_unknown(name))
     cls = localizer_registry[name]
     localizer = cls(config, settings=cls.SettingsClass() if settings is None else settings)
     labelled = (

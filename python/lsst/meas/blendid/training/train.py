@@ -15,7 +15,6 @@ __all__ = ("train_classifier",)
 from collections.abc import Sequence
 from typing import Any
 
-from .._suggest import did_you_mean
 from ..classifiers import FitOptions, classifier_registry
 from ..footprints import FootprintConfig
 from ..model_package import ModelPackage
@@ -96,8 +95,7 @@ def train_classifier(
         ``snr_min`` are given for scenes that are labelled.
     """
     if name not in classifier_registry:
-        hint, known = did_you_mean(name, classifier_registry), ", ".join(sorted(classifier_registry))
-        raise KeyError(f"unknown classifier {name!r}{hint}; there are {known}")
+        raise KeyError(classifier_registry.describe_unknown(name))
     cls = classifier_registry[name]
     if settings is None:
         settings = cls.SettingsClass() if start is None else cls.settings_from_package(start)
