@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 from lsst.meas.blendid.classifiers import FitOptions, LabelledSamples
-from lsst.meas.blendid.classifiers.fitting import prior_correction
+from lsst.meas.blendid.classifiers.fitting import natural_factors, prior_correction
 from lsst.meas.blendid.samples import FootprintSamples
+from scipy.special import softmax
 from toy_centers import make_labelled, make_scenes
 
 
@@ -149,3 +150,20 @@ def test_factors_undo_weights() -> None:
     assert prior_correction(counts[counts != 3], weights[counts != 3])[3] == 1.0
     with pytest.raises(ValueError, match="all footprints with N = 2, 3 have weight 0"):
         prior_correction(counts, np.where((counts == 2) | (counts == 3), 0.0, 1.0))
+
+
+def test_factors_lead_to_the_natural_shares() -> None:
+    """Also where the form of a weighted fit is not true, so that Bayes' theorem alone does not."""
+    rng = np.random.default_rng(3)
+    counts = rng.choice(4, size=3000, p=[0.1, 0.5, 0.3, 0.1])
+    weights = np.where(counts > 1, 3.0, 1.0)
+    logits = rng.normal(size=(3000, 5)) + 0.7 * np.eye(5)[counts] + np.log([0.1, 0.5, 0.9, 0.3, 1e-20])
+    p_n = softmax(logits, axis=1)
+    shares = np.bincount(counts, minlength=5) / 3000
+
+    def mean(factors: np.ndarray) -> np.ndarray:
+        p = p_n * factors
+        return (p / p.sum(axis=1, keepdims=True)).mean(axis=0)
+
+    assert np.abs(mean(prior_correction(counts, weights)) - shares).max() > 0.01
+    np.testing.assert_allclose(mean(natural_factors(p_n, counts, weights)), shares, atol=1e-8)

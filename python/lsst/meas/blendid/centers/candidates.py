@@ -95,6 +95,7 @@ def state_odds(logits: np.ndarray, i: int, j: int, odds: np.ndarray) -> float:
     ``logits`` are those of the states of all tiles, float32 of shape (ny / 2, nx / 2, 5).  The probability
     of a state is its odds over the sum.
     """
+    # Against the largest one, so that no exponential overflows.
     top = logits[i, j, 0]
     for k in range(1, 5):
         top = max(top, logits[i, j, k])

@@ -235,6 +235,8 @@ def train_network(
             losses.append([float(values[k]) for k in ("loss", "counts_loss", "tiles_loss")])
             _require_finite([np.array(losses[-1])], "the loss is", step + 1)
             if (step + 1) % _AVERAGE_EVERY == 0:
+                # Of n updates the mean is one over about n / 10, until it has the full length: as of
+                # TensorFlow's ExponentialMovingAverage, (1 + n) / (10 + n).
                 keep = min(decay, (step + 1) / (step + 1 + 9.0 * _AVERAGE_EVERY))
                 for mean, array in zip(average, _copy(variables), strict=True):
                     mean += np.float32(1.0 - keep) * (array - mean)

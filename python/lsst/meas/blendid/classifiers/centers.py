@@ -314,6 +314,7 @@ class CentersClassifier(BlendClassifier):
         state = self._learned()
         layers = [(state[f"{name}_kernel"], state[f"{name}_bias"]) for name in head_layers(self._shape)]
         views = np.stack([count_probabilities(rows, layers) for rows in inputs])
+        # The mean of logits: a view that is sure of something counts for more than by the mean of P(N).
         p_n = np.exp(np.log(np.maximum(views, 1e-12)).mean(axis=0)) * state["class_factors"]
         return p_n / p_n.sum(axis=1, keepdims=True)
 

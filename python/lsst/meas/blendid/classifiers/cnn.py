@@ -373,6 +373,7 @@ class CnnClassifier(BlendClassifier):
         """Learning rate of each epoch."""
         if self.settings.training.schedule == "constant":
             return lambda _epoch: rate
+        # Half a cosine (Loshchilov & Hutter 2017, arXiv:1608.03983), without restarts.
         return lambda epoch: rate * 0.5 * (1.0 + float(np.cos(np.pi * epoch / self.settings.training.epochs)))
 
     def _validation(
