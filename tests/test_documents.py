@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,14 +22,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from document_blocks import RUNNABLE, Block, read_blocks
+from lsst.meas.blendid.cli import main
 from toy_catalogs import ToyFootprint, ToyPeak, write_toy
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "doc").rglob("*.rst")) + sorted(ROOT.glob("*.md"))
 WITH_CODE = [page for page in PAGES if any(block.runs for block in read_blocks(page))]
 
-BLENDID = str(Path(sys.executable).parent / "blendid")
 SEEING = ("--psf-fwhm", "0.7", "--pixel-scale", "0.2")
 
 # Runs the steps of a page one after the other; those in Python share their names, as they do for a reader.
@@ -48,9 +50,11 @@ os._exit(0)
 """
 
 
-def _run(command: list[str], cwd: Path) -> None:
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+def _blendid(cwd: Path, *arguments: str) -> None:
+    """Run a command in this process, which has loaded already what each one of its own would load again."""
+    with contextlib.chdir(cwd):
+        done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, f"{' '.join(arguments)}\n{done.output}"
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +62,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
     """What blocks of code may ask for: each makes files in a folder and gives Python code to begin with."""
     stock = tmp_path_factory.mktemp("stock")
 
-    def simulate(*options: str) -> None:
-        _run([BLENDID, "simulate", *options], stock)
-
     def scene() -> Path:
         """Give a CellCoadd with a few hundred galaxies, and its truth table."""
         if not (stock / "scene.fits").exists():
-            simulate("--out", ".", "--name", "scene", "--size", "400", "--seed", "11")
+            _blendid(stock, "simulate", "--out", ".", "--name", "scene", "--size", "400", "--seed", "11")
         return stock / "scene.fits"
 
     def as_coadd(name: str) -> Callable[[Path], str]:
@@ -92,7 +93,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
             if not made.exists():
                 made.parent.mkdir()
                 where = ("--collection", collection, "--skymap", "sky")
-                simulate("--butler", str(made), "--size", "300", "--bands", "i", *where)
+                _blendid(stock, "simulate", "--butler", str(made), "--size", "300", "--bands", "i", *where)
             shutil.rmtree(folder / "REPO", ignore_errors=True)
             shutil.copytree(made, folder / "REPO")
             return ""
@@ -104,7 +105,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         if not made.exists():
             made.mkdir()
             image(made)
-            _run([BLENDID, "run", "IMAGE.fits", *SEEING, "--out", "OUT"], made)
+            _blendid(made, "run", "IMAGE.fits", *SEEING, "--out", "OUT")
         shutil.copytree(made, folder, dirs_exist_ok=True)
         return ""
 
@@ -117,10 +118,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         found = find_footprints(astropy.io.fits.getdata(folder / "IMAGE.fits"), psf_fwhm=3.5).footprints
         toys = []
         for i, box in enumerate(found.bbox.tolist()):
-            own = found.peaks[found.peak_start[i] : found.peak_start[i + 1]]
+            in_it = found.peaks[found.peak_start[i] : found.peak_start[i + 1]]
             peaks = [
                 ToyPeak(100 * i + k, int(p["i_x"]), int(p["i_y"]), float(p["peak_value"]))
-                for k, p in enumerate(own, 1)
+                for k, p in enumerate(in_it, 1)
             ]
             spans = [tuple(s) for s in found.spans[found.spans[:, 0] == i + 1, 1:].tolist()]
             toys.append(ToyFootprint(5000 + i, tuple(box), peaks, pixels=spans))
@@ -131,7 +132,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
         """Give a recipe of skies that are simulated in seconds."""
 
         def make(folder: Path) -> str:
-            _run([BLENDID, "simulate", "--recipe", "skies.json", *options], folder)
+            _blendid(folder, "simulate", "--recipe", "skies.json", *options)
             return ""
 
         return make
@@ -144,14 +145,14 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Callab
 
     def stamps(folder: Path) -> str:
         few = ["--train", "40", "--validation", "20", "--test", "20"]
-        _run([BLENDID, "stamps", "blendhunter", "--out", "parametric", *few], folder)
+        _blendid(folder, "stamps", "blendhunter", "--out", "parametric", *few)
         return ""
 
     def labels(folder: Path) -> str:
         """Give a label for each footprint, as somebody would write them who looks at the image."""
         from astropy.table import Table
 
-        _run([BLENDID, "run", str(scene()), "--out", "found", "--classifier", "peaks"], folder)
+        _blendid(folder, "run", str(scene()), "--out", "found", "--classifier", "peaks")
         found = Table.read(folder / "found" / "scene.blend_peak.parquet")
         first = np.unique(found["footprint_id"], return_index=True, return_counts=True)
         table = Table({"x": found["i_x"][first[1]], "y": found["i_y"][first[1]], "n_galaxies": first[2]})
