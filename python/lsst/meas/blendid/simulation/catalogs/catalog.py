@@ -140,8 +140,10 @@ def as_source(
         return ParametricCatalog()
     if isinstance(source, Table):
         return TableSource(source)
+    # A bool is an int to Python.
     if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
         return TruthScene(find_truth_scene(int(source)), split=split)
+    # The scenes of the paper by their file names, so that their splits hold wherever they lie.
     if isinstance(source, (str, Path)):
         path = Path(source)
         return TruthScene(path, split=split) if split_of(path) is not None else _file_source(path, split)
@@ -220,11 +222,13 @@ def make_catalog(
     if width < 1 or height < 1:
         raise SimulationError(f"the size of a scene must be positive, not {width} × {height}")
     check_seed(seed)
+    # Before anything is drawn: an unknown name is told at once.
     model_name = JOINT_MODEL if size_model == JOINT_MODEL else get_size_model(size_model).name
     galaxy_source = as_source(source, split=split)
     name = galaxy_source.name
     counts_done = isinstance(galaxy_source, ParametricCatalog)
     if isinstance(galaxy_source, ParametricCatalog):
+        # Its counts are a law, which is scaled before it is drawn from; those of others are rows.
         galaxy_source = dataclasses.replace(
             galaxy_source,
             counts=galaxy_source.counts.scaled(population.countsScale),
@@ -234,6 +238,7 @@ def make_catalog(
         raise SimulationError(
             f"{name} has positions of its own: population.clustering must be 1, not {population.clustering:g}"
         )
+    # One stream a purpose: more stars do not move a galaxy.
     table = galaxy_source.galaxies((width, height), survey, random_stream(seed, _POSITIONS))
     if not counts_done and population.countsScale != 1.0:
         table = _rescale_counts(table, population.countsScale, (width, height), random_stream(seed, _NUMBERS))
@@ -245,6 +250,7 @@ def make_catalog(
         stars["id"] = _further_ids(catalog["id"], len(stars))
         catalog = vstack([catalog, stars], metadata_conflicts="silent")
     if not population.doLensing:
+        # Columns stay, so that tables of all settings have the same ones.
         for column in ("gamma1", "gamma2", "kappa"):
             catalog[column] = np.zeros(len(catalog))
     if not in_field(catalog["x"], catalog["y"], (width, height)).any():
@@ -270,6 +276,7 @@ def _rescale_counts(table: Table, factor: float, size: tuple[int, int], rng: np.
     if factor < 1.0:
         return table[rng.uniform(size=len(table)) < factor]
     whole = int(factor)
+    # The fraction by chance, which keeps the mean.
     repeats = whole - 1 + (rng.uniform(size=len(table)) < factor - whole)
     more = table[np.repeat(np.arange(len(table)), repeats)]
     for name, length in zip(("x", "y"), size, strict=True):
@@ -297,6 +304,7 @@ def _change_sizes(catalog: Table, population: PopulationConfig, rng: np.random.G
     """Scale the radii, those of a galaxy by one factor."""
     if population.sizeScale == 1.0 and population.sizeScatter == 0.0:
         return
+    # Lognormal, in dex, as the sizes of galaxies of one magnitude scatter.
     factor = population.sizeScale * 10.0 ** (population.sizeScatter * rng.standard_normal(len(catalog)))
     for name in ("half_light_radius", "disc_radius", "bulge_radius"):
         catalog[name] *= factor

@@ -122,6 +122,7 @@ def column_values(column: Any, what: str, where: str | Path = _TABLE) -> tuple[n
     """Values of a column as they are, and rows without one (bool), both (n,); errors call it ``what``."""
     if column.ndim != 1:
         raise SimulationError(f"{where}: column {what} must have one value per row")
+    # Masked columns and Quantities come from readers of all kinds.
     masked = np.ma.getmaskarray(column) if hasattr(column, "mask") else np.zeros(len(column), dtype=bool)
     return np.asarray(np.ma.getdata(getattr(column, "value", column))), np.array(masked)
 
@@ -164,6 +165,7 @@ def _unit_factor(given: Any, target: str) -> float | None:
     if isinstance(unit, u.UnrecognizedUnit):
         return None
     # Without a zero point a magnitude is taken for AB.
+    # Units that Astropy keeps apart and catalogues do not.
     same = {
         _MAG: (u.mag, wanted),
         _PHOTON: (u.photon, u.electron, u.count, u.dimensionless_unscaled),
@@ -182,6 +184,7 @@ def in_field(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def truth_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Read booleans, 0 and 1, or the words for them: flags, and whether each is one, both (n,)."""
+    # Text formats have no booleans.
     if values.dtype.kind in "SUO":
         words = np.array([(v.decode() if isinstance(v, bytes) else str(v)).strip().lower() for v in values])
         true = np.isin(words, ("true", "t", "1"))
@@ -192,6 +195,7 @@ def truth_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def identifiers(column: Any, what: str, where: str | Path = _TABLE) -> np.ndarray:
     """Numbers of objects, int64 of shape (n,); refused unless whole, of 64 bits and all different."""
     values, masked = column_values(column, what, where)
+    # Floating-point numbers lose digits of identifiers from 2⁵³ on.
     if values.dtype.kind not in "iu":
         raise SimulationError(f"{where}: column {what} must be whole numbers, not {values.dtype}")
     refuse_rows(masked, f"column {what} must be given", where=where)

@@ -93,6 +93,7 @@ def check_split(scene: int | str | Path, split: str) -> None:
     """
     if split not in SKY_SPLIT:
         raise SplitError(f"unknown split {split!r}; known splits: {', '.join(SKY_SPLIT)}")
+    # In code and not by convention: strips of the scenes overlap, and test sky must not be fitted.
     actual = split_of(scene)
     if actual != split:
         name = f"scene {scene}" if isinstance(scene, int) else Path(scene).name
@@ -218,6 +219,7 @@ def read_truth_scene(
     missing = [name for name in ("x", "y", "n_photon_i") if name not in raw.colnames]
     if missing:
         raise SimulationError(f"{path} has no column {', '.join(missing)}; it has: {', '.join(raw.colnames)}")
+    # The released files have photons, not magnitudes.
     photons = np.array(raw["n_photon_i"], dtype=np.float64)
     bad = ~(np.isfinite(photons) & (photons > 0))
     if bad.any():
@@ -284,6 +286,7 @@ class TruthScene:
                 f"{self.path.name} covers {FIELD_SIZE} × {FIELD_SIZE} pixels, "
                 f"less than the {size[0]} × {size[1]} asked for"
             )
+        # Photons of the file are of band i, whatever band is simulated.
         of_band = survey if survey.band == "i" else get_survey("i")
         table = read_truth_scene(self.path, split=self.split, survey=of_band, margin=True)
         table.rename_column("mag", "mag_i")

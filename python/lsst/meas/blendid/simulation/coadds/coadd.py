@@ -251,8 +251,10 @@ def simulate_patch(
     bbox, tract_bbox = patch.outer_bbox, projection.pixel_frame.bbox
     cells = list(cells_of(patch, tract_bbox))
     galaxies = observe(catalog, survey, lensing=config.population.doLensing)
+    # Relative to the first pixel, where numbers are small and keep their digits.
     galaxies["x"] -= float(bbox.x.start)
     galaxies["y"] -= float(bbox.y.start)
+    # Knots are drawn, but are no objects of the truth.
     drawn = split_knots(galaxies, seed, pixel_scale=survey.pixel_scale)
     if config.mode == "full":
         images = expose_cells(
@@ -284,6 +286,7 @@ def simulate_patch(
     )
     centred = galaxies[in_field(galaxies["x"], galaxies["y"], (bbox.x.size, bbox.y.size))]
     x, y = (np.rint(np.asarray(centred[name])).astype(np.int64) for name in ("x", "y"))
+    # S/N by the PSF and sky of the cell that an object is centred in.
     shape = patch.cells.cell_shape
     truth = make_truth_table(centred, bbox, projection, images.snr_per_flux[y // shape.y, x // shape.x])
     truth.meta.update(catalog.meta)
@@ -305,6 +308,7 @@ def simulate_patch(
 def _changed(settings: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Get the settings that are not the default, by their full names."""
     out: dict[str, Any] = {}
+    # Those that differ alone: settings that come later change no metadata.
     for name, value in settings.items():
         if isinstance(value, dict):
             out |= _changed(value, defaults[name], f"{prefix}{name}.")

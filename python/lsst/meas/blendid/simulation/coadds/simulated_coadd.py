@@ -147,6 +147,7 @@ def make_coadd(
     if mask is None:
         mask = Mask(0, schema=MaskSchema(list(deep_coadd_planes().values())), bbox=bbox)
     cells = patch.cells.grid_size
+    # Copied, as lsst.images keeps the array and broadcasts share memory.
     psf = np.broadcast_to(kernels, (cells.i, cells.j, *kernels.shape[-2:])).copy()
     return CellCoadd(
         Image(image, bbox=bbox, unit=u.nJy),
@@ -180,6 +181,7 @@ def make_sky_projection(
         0.5 * (tract_bbox.x.min + tract_bbox.x.max) + 1.0,
         0.5 * (tract_bbox.y.min + tract_bbox.y.max) + 1.0,
     ]
+    # East is left: right ascension falls along x.
     wcs.wcs.cdelt = [-pixel_scale / 3600.0, pixel_scale / 3600.0]
     wcs.wcs.cunit = ["deg", "deg"]
     wcs.wcs.radesys = "ICRS"

@@ -265,8 +265,10 @@ class TractSimulation:
             for name in (f"mag_{b}" for b in BANDS)
             if name in catalog.colnames
         ]
+        # In the brightest band, so that all bands have the same objects.
         brightest = np.min(mags, axis=0, initial=99.0) if mags else np.full(len(catalog), 16.0)
         reach = 100.0 + 60.0 * np.asarray(catalog["half_light_radius"], float) / self.layout.pixel_scale
+        # A wing that falls as r^(-11/3) reaches flux^(3/11) as far.
         reach += 300.0 * 10.0 ** (0.4 * 3.0 / 11.0 * (16.0 - brightest))
         x, y = (np.asarray(catalog[name], float) for name in ("x", "y"))
         near = (x > box.x.min - reach) & (x < box.x.max + reach)
@@ -367,6 +369,7 @@ class TractSimulation:
             Raised if something is missing or unknown.
         """
         try:
+            # JSON has no tuples.
             layout: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in settings["layout"].items()
             }
@@ -394,6 +397,7 @@ def _set_fields(config: Config, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, Mapping):
             _set_fields(getattr(config, name), value)
+        # Fields that are set are recorded with where it was done; defaults need no record.
         elif getattr(config, name) != value:
             setattr(config, name, value)
 
