@@ -344,3 +344,16 @@ def test_bad_stamps_are_named(tmp_path: Path, stamp_sets: tuple[Path, Path]) -> 
         assert (got, out) == (status, ""), err
         assert match in err and "unexpected" not in err
     assert not (tmp_path / "m.blendid").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [("{", "line 1 is not JSON"), ('{"a": 1}', "this is no recipe of skies")]
+)
+def test_damaged_recipes_are_not_taken_for_coadds(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "skies.json"
+    path.write_text(text)
+    package = tmp_path / "m.blendid"
+    status, out, err = run("train", path, "--classifier", "peaks", "--out", package)
+    assert (status, out) == (1, "")
+    assert f"{path}: {match}" in err and err.count("\n") == 1
+    assert not package.exists()

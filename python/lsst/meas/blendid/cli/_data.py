@@ -197,7 +197,8 @@ def _find_kind(text: str, o: DataOptions) -> str:
     path = Path(os.path.expanduser(text))
     if (path / "stamp_set.json").is_file():
         return _STAMPS
-    if SceneRecipe.is_recipe(path):
+    # What is wrong with one that is damaged is told by its reader; no coadd has such a name.
+    if SceneRecipe.is_recipe(path) or (path.suffix == ".json" and path.is_file() and not o.collections):
         return _RECIPE
     is_root = (path / "butler.yaml").is_file() or path.name == "butler.yaml"
     # A repository can also be a label or a URI, which collections tell.
