@@ -81,7 +81,7 @@ class SceneRecipe:
     split
         Part of the sky ("train", "validation", "test") that the truth scenes must be of.
     options
-        Overrides ``field=value`` of `.simulation.SceneConfig`, without ``vary``.
+        Overrides ``field=value`` of `.simulation.config.SceneConfig`, without ``vary``.
 
     Raises
     ------
