@@ -337,6 +337,12 @@ def test_misuse(tmp_path: Path, small: tuple[object, ...]) -> None:
     assert "name of a baseline" in fails(2, *out, *small, "--model", "area only=peaks-i-1")
 
 
+def test_stamps_are_no_baseline_of_scenes(tmp_path: Path, small: tuple[object, ...]) -> None:
+    toy_stamps(9, size=25).with_noise(20.0).write(tmp_path / "set")
+    args = ("--out", tmp_path / "out", *small, "--baseline", tmp_path / "set")
+    assert "sets of stamps are no baseline of scenes" in fails(2, *args)
+
+
 def test_failures(tmp_path: Path, small: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     out = ("--out", tmp_path / "out")
     assert "unknown model 'none'" in fails(1, *out, *small, "--model", "none")

@@ -179,7 +179,7 @@ def open_data(
         told = ", ".join(f"{text} is {kind}" for text, kind in kinds.items())
         raise MisuseError(f"DATA of several kinds ({told}): take one, and go on from its model with --from")
     kind = next(iter(kinds.values()))
-    _check_kind(o, kind, like)
+    _check_kind(o, config, kind, like)
     if kind == _STAMPS:
         return _open_stamps(o, config, role)
     if kind == _RECIPE:
@@ -188,6 +188,8 @@ def open_data(
 
 
 _STAMPS, _RECIPE, _BUTLER, _COADDS = "a set of stamps", "a recipe of skies", "a Butler repository", "coadds"
+_STAMP_FIELDS = {"stampNoise", "stampUnit"}
+_BUTLER_FIELDS = {"coaddDataset", "truthDataset"}
 
 
 def _find_kind(text: str, o: DataOptions) -> str:
@@ -212,11 +214,19 @@ def _find_kind(text: str, o: DataOptions) -> str:
     return _COADDS
 
 
-def _check_kind(o: DataOptions, kind: str, like: CoaddProperties | None) -> None:
+def _check_kind(o: DataOptions, config: LabelConfig, kind: str, like: CoaddProperties | None) -> None:
     """Refuse options that are of no use to DATA of a kind."""
+    default = type(config)()
+    changed = {name for name in config.keys() if getattr(config, name) != getattr(default, name)}
     for names, given, kinds in (
         ("--truth and --labels go with coadds", o.tables or o.labels, [_COADDS]),
         ("--collections and --where go with Butler repositories", o.collections or o.where, [_BUTLER]),
+        ("-c stampNoise and stampUnit go with sets of stamps", changed & _STAMP_FIELDS, [_STAMPS]),
+        (
+            "-c coaddDataset and truthDataset go with Butler repositories",
+            changed & _BUTLER_FIELDS,
+            [_BUTLER],
+        ),
         ("--like goes with skies that are simulated", like, [_RECIPE]),
         (
             "--psf-fwhm, --pixel-scale and --zero-point go with coadds (simulated skies get theirs by "
@@ -236,6 +246,8 @@ def _check_kind(o: DataOptions, kind: str, like: CoaddProperties | None) -> None
 def _open_stamps(o: DataOptions, config: LabelConfig, role: Role) -> StampData:
     from ..training import StampData
 
+    if role == "baseline":
+        raise MisuseError(f"{', '.join(o.data)}: sets of stamps are no baseline of scenes")
     unit: Any = config.stampUnit
     stamps = StampData(folders=o.data, role=role, noise=tuple(config.stampNoise), unit=unit)
     if stamps.select(role) is None:
