@@ -182,6 +182,13 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "bare.fits", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
         ((*BASE, "damaged.json"), 1, "damaged.json"),
         ((*BASE, "set", "--validation", "skies.json"), 2, "goes without sets of stamps"),
+        (
+            (*BASE, "skies.json", "-c", "stampNoise=3"),
+            2,
+            "stampNoise and stampUnit go with sets of stamps",
+        ),
+        ((*BASE, "bare.fits", "--truth", "b", "-c", "truthDataset=a"), 2, "go with Butler repositories"),
+        ((*BASE, "--seed", "1000000"), 1, "seed 1000000 of a recipe of 16 images is too large"),
         ((*BASE, "skies.json", "--validation", "set"), 2, "stamps go with a model of stamps"),
         ((*BASE, "-c", "noise=quiet"), 2, "quiet"),
         ((*BASE, "-c", "calibration=magic"), 2, "magic"),
@@ -274,6 +281,9 @@ def test_a_folder_of_simulated_coadds_is_learned_from(tmp_path: Path) -> None:
         status, _, err = run("train", data, "--classifier", "peaks", "--out", package, *options)
         assert status == 0, err
         found.append(ModelPackage.read(package))
+    # What is scored on the one is known to be learned from in the other.
+    by_recipe, by_file = (one.metadata["training"]["scenes"] for one in found)
+    assert [f"parametric-{scene['seed']}" for scene in by_recipe] == [scene["sky"] for scene in by_file]
     for key, array in found[0].arrays.items():
         np.testing.assert_array_equal(found[1].arrays[key], array)
 

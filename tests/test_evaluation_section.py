@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from lsst.meas.blendid.evaluation.peak_comparison import DETECTED
 from lsst.meas.blendid.evaluation.scored_scenes import NamedModel
 from lsst.meas.blendid.evaluation.section import (
     Section,
+    _known_sky,
     make_section,
     model_notes,
     prediction_table,
@@ -56,7 +58,7 @@ def test_notes() -> None:
     assert str(notes[0]).startswith("mine: 50 % of the footprints")
     assert "thresholdValue: trained with 7.0, now 5.0" in notes[1].text
     assert "another label" in notes[2].text
-    assert "parametric sky 1" in notes[3].text
+    assert "parametric-1" in notes[3].text
     assert "no probability for 3 footprints" in notes[4].text
     plain = NamedModel("mine", cls.from_package(package))
     quiet = dataclasses.replace(
@@ -149,3 +151,26 @@ def test_columns_of_odd_names() -> None:
     assert "magnitude" not in names
     assert not section.kinds
     assert score_table([section]).colnames[3] == "n_missing"
+
+
+@pytest.mark.parametrize(
+    ("trained", "scored", "known"),
+    [
+        # The same sky by a recipe and in files, in whatever band and with whatever noise.
+        ({"source": "parametric", "seed": 1}, {"image": "a.fits", "sky": "parametric-1"}, ["parametric-1"]),
+        (
+            {"image": "g.fits", "sky": "parametric-1"},
+            {"image": "r.fits", "sky": "parametric-1"},
+            ["parametric-1"],
+        ),
+        ({"source": "scene_03", "seed": 1}, {"source": "scene_03", "seed": 2}, ["scene_03"]),
+        ({"image": "a.fits"}, {"image": "a.fits"}, ["a.fits"]),
+        ({"source": "parametric", "seed": 1}, {"source": "parametric", "seed": 2}, []),
+        # Files of other folders may be called alike.
+        ({"image": "a.fits", "sky": "parametric-1"}, {"image": "a.fits", "sky": "parametric-2"}, []),
+        ({"unit": "stamp", "source": "set"}, {"unit": "stamp", "source": "set"}, []),
+        ("not a record", {"coadd": "deep_coadd"}, []),
+    ],
+)
+def test_sky_that_was_learned_from_is_known(trained: Any, scored: dict[str, Any], known: list[str]) -> None:
+    assert _known_sky([trained], [scored]) == known

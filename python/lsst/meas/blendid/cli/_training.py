@@ -154,10 +154,11 @@ class _Training(ABC):
         """What the user should know of the model of given coadds if none of these was held out."""
         if isinstance(data, StampData) or not data.is_given or held_out is not None:
             return ""
-        n = len(data.sources)
+        n, n_skies = len(data.sources), len(set(data.skies))
         reason = "no coadd is held out"
-        if n < FEWEST_TO_SPLIT:
-            reason = f"{'1 coadd is' if n == 1 else f'{n} coadds are'} too few to hold some out"
+        if n_skies < FEWEST_TO_SPLIT:
+            of_sky = "" if n_skies == n else f" of {n_skies} {'piece' if n_skies == 1 else 'pieces'} of sky"
+            reason = f"{'1 coadd is' if n == 1 else f'{n} coadds{of_sky} are'} too few to hold some out"
         return f"{reason}: {self._explain_no_scores()}"
 
     def _measure_like(self) -> CoaddProperties | None:

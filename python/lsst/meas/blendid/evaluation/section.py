@@ -33,6 +33,7 @@ import numpy as np
 
 from .._files import atomic_paths
 from ..model_package import point_source_depth
+from ..training.simulated import name_sky
 from ..training.stamps import learned_stamps
 from .breakdown import Bins, KindScores, TruthSummary, bin_scores, kind_scores, summarize_scenes
 from .comparison import Comparison, compare
@@ -207,15 +208,11 @@ def _known_sky(trained: Any, scored: Sequence[dict[str, Any]]) -> list[str]:
     """Names of scenes whose sky a model was trained on."""
 
     def name(scene: Any) -> str | None:
-        if not isinstance(scene, dict):
+        if not isinstance(scene, dict) or "unit" in scene:
             return None
-        # By the file: the same image under another path counts as another sky.
-        if "image" in scene:
-            return str(scene["image"])
-        if scene.get("source") == "parametric":
-            # The built-in catalogue is another one for each seed.
-            return f"parametric sky {scene.get('seed')}"
-        return None if scene.get("source") is None or "unit" in scene else str(scene["source"])
+        # A simulated sky is the same in files and without; else the name of the file tells, as far as it can.
+        found = scene.get("sky") or name_sky({"seed": None, "noise_seed": None} | scene) or scene.get("image")
+        return None if found is None else str(found)
 
     mine = {name(scene) for scene in (trained if isinstance(trained, list) else [])}
     return sorted({found for scene in scored if (found := name(scene)) is not None and found in mine})

@@ -81,6 +81,25 @@ class FileScene:
         if (self.truth is None) == (self.labels is None):
             raise ValueError(f"{self.image}: give a truth table or a table of labels, one of them")
 
+    def find_sky(self) -> str:
+        """Name the piece of sky, as `load` does, without reading the image.
+
+        Returns
+        -------
+        sky
+            The name.
+
+        Raises
+        ------
+        ValueError
+            Raised if the truth cannot be read or lacks columns.
+        """
+        return self._name_sky(None if self.truth is None else read_truth(self.truth))
+
+    def _name_sky(self, truth: Table | None) -> str:
+        # Draws and bands of one simulated sky are the same sky.
+        return (None if truth is None else name_sky(truth.meta)) or str(self.image)
+
     def load(self) -> Scene:
         """Read the scene.
 
@@ -113,10 +132,11 @@ class FileScene:
             labels, truth = None, read_truth(self.truth)
             complete_truth(truth, str(self.truth), psf, read.masked_image, read.has_variance)
             facts["truth"] = Path(self.truth).name
+            if (simulated := name_sky(truth.meta)) is not None:
+                facts["sky"] = simulated
         return Scene(
             name=str(self.image),
-            # Draws and bands of one simulated sky are the same sky.
-            sky=name_sky(truth.meta) or str(self.image),
+            sky=self._name_sky(truth),
             masked_image=read.masked_image,
             psf=psf,
             truth=truth,
@@ -200,6 +220,18 @@ class ButlerScene:
     coadd: DatasetRef
     truth: DatasetRef
 
+    def find_sky(self) -> str:
+        """Name the piece of sky; bands of a patch have the same, neighbours in a tract share a strip only.
+
+        Returns
+        -------
+        sky
+            The name.
+        """
+        place = (str(self.coadd.dataId.mapping.get(name)) for name in ("skymap", "tract", "patch"))
+        # Simulated repositories have the same skymap, and other sky.
+        return f"{self.root} {'-'.join(place)}"
+
     def load(self) -> Scene:
         """Read the scene.
 
@@ -232,12 +264,10 @@ class ButlerScene:
                 f"{_describe(self.truth)} lacks {', '.join(missing)}; it has {', '.join(truth.colnames)}"
             )
         complete_truth(truth, _describe(self.truth), psf, coadd, True)
-        data_id = {key: value for key, value in self.coadd.dataId.mapping.items()}
-        band = data_id.get("band", getattr(coadd, "band", None))
+        band = self.coadd.dataId.mapping.get("band", getattr(coadd, "band", None))
         return Scene(
             name=name,
-            # Neighbours in one tract share a strip of sky, but bands of a patch all of it.
-            sky=f"{data_id.get('skymap')}-{data_id.get('tract')}-{data_id.get('patch')}",
+            sky=self.find_sky(),
             masked_image=coadd,
             psf=psf,
             truth=truth,

@@ -13,11 +13,13 @@ from __future__ import annotations
 __all__ = ("SceneData", "StampData")
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .coadds import ButlerScene, FileScene
 from .labelling import Prepare, label_scenes
 from .scene_recipe import SceneRecipe
 from .scenes import LabelledScenes, Progress, SceneSource, Settings
@@ -32,7 +34,7 @@ type Role = Literal["train", "validation", "test", "baseline"]
 
 FIRST_SEEDS: dict[Role, int] = {"train": 0, "validation": 1_000_000, "test": 5_000_000, "baseline": 6_000_000}
 """What the seed of a recipe is counted from.  A parametric sky depends on its seed alone, so that no sky that
-was learned from is scored, whatever the recipes."""
+was learned from is scored, whatever the recipes, whose own seeds end before the next of these numbers."""
 
 _SPLITS: dict[Role, tuple[str, ...]] = {
     "train": ("train",),
@@ -42,8 +44,11 @@ _SPLITS: dict[Role, tuple[str, ...]] = {
 }
 """Parts of the sky that truth scenes may be of; of the first where their recipe does not tell."""
 
+_MOST_SEEDS = 1_000_000
+"""Seeds of a recipe are less, the last of its skies included."""
+
 FEWEST_TO_SPLIT = 4
-"""Of fewer given coadds none is held out."""
+"""Of coadds of fewer pieces of sky none is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +103,16 @@ class SceneData:
         Raises
         ------
         ValueError
-            Raised if truth scenes are of another part of the sky, or are to look like a coadd.
+            Raised if truth scenes are of another part of the sky, or are to look like a coadd, or if the seed
+            is so large that skies would be those of another role.
         """
         made = []
         for recipe in recipes:
+            if recipe.seed + recipe.n_scenes > _MOST_SEEDS:
+                raise ValueError(
+                    f"seed {recipe.seed} of a recipe of {recipe.n_scenes} images is too large: seeds from "
+                    f"{_MOST_SEEDS} on are of skies that models are scored on; give a smaller seed"
+                )
             split = recipe.split
             if recipe.truths:
                 split = split or _SPLITS[role][0]
@@ -131,6 +142,18 @@ class SceneData:
         """Whether they are coadds that were given (`bool`)."""
         return not self.recipes
 
+    @functools.cached_property
+    def skies(self) -> list[str]:
+        """Names of the pieces of sky of given coadds, one for each (`list` [`str`]).
+
+        Bands and draws of one sky have the same: what is learned from in one is not news in another.
+        """
+        # A source of somebody else's may tell no sky before it is loaded.
+        return [
+            one.find_sky() if isinstance(one, FileScene | ButlerScene) else str(i)
+            for i, one in enumerate(self.sources)
+        ]
+
     def hold_out(self, share: float) -> tuple[SceneData, SceneData | None]:
         """Find scenes that a model can be calibrated and scored on.
 
@@ -142,8 +165,13 @@ class SceneData:
         Returns
         -------
         train, validation
-            What remains to learn from, and other sky; `None` if there is none: for a share of 0, or of fewer
-            than `FEWEST_TO_SPLIT` given coadds.
+            What remains to learn from, and other sky; `None` if there is none: for a share of 0, or of given
+            coadds of fewer than `FEWEST_TO_SPLIT` pieces of sky.
+
+        Raises
+        ------
+        ValueError
+            Raised if the truth of a given coadd cannot be read.
         """
         if share <= 0.0:
             return self, None
@@ -152,23 +180,23 @@ class SceneData:
             held_out = self._make(others, "validation", self.like)
             facts = self.facts | {"validation": held_out.facts["recipes"]}
             return dataclasses.replace(self, facts=facts), held_out
-        n_all = len(self.sources)
+        if len(self.sources) < FEWEST_TO_SPLIT:
+            return self, None
+        names = list(dict.fromkeys(self.skies))
+        n_all = len(names)
         if n_all < FEWEST_TO_SPLIT:
             return self, None
         n = max(1, round(share * n_all))
         # Evenly from all of them, so that the held-out ones are not all of one corner of a tract.
-        held = {round((i + 0.5) * n_all / n - 0.5) for i in range(n)}
-        facts = self.facts | {"held_out": len(held)}
+        held = {names[round((i + 0.5) * n_all / n - 0.5)] for i in range(n)}
+        train: list[SceneSource] = []
+        validation: list[SceneSource] = []
+        for one, sky in zip(self.sources, self.skies, strict=True):
+            (validation if sky in held else train).append(one)
+        facts = self.facts | {"held_out": len(validation)}
         return (
-            dataclasses.replace(
-                self, sources=[one for i, one in enumerate(self.sources) if i not in held], facts=facts
-            ),
-            dataclasses.replace(
-                self,
-                sources=[one for i, one in enumerate(self.sources) if i in held],
-                facts=facts,
-                role="validation",
-            ),
+            dataclasses.replace(self, sources=train, facts=facts),
+            dataclasses.replace(self, sources=validation, facts=facts, role="validation"),
         )
 
     def label(

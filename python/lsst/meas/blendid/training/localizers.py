@@ -79,7 +79,7 @@ def train_localizer(
         Raised if there is no localiser of that name.
     ValueError
         Raised if there are no scenes, their galaxies are not known, one of them belongs to the validation or
-        the test split, or as by `BlendLocalizer.fit`.
+        the test split, validation scenes are of the same sky, or as by `BlendLocalizer.fit`.
     """
     if name not in localizer_registry:
         raise KeyError(localizer_registry.describe_unknown(name))
@@ -95,7 +95,7 @@ def train_localizer(
             progress=progress,
         )
     )
-    check_sky(labelled)
+    check_sky(labelled, validation)
     options = FitOptions() if options is None else options
     localizer.fit(labelled, options)
     training = describe_training(labelled, localizer) | {"seed": options.seed}

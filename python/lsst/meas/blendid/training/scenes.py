@@ -203,19 +203,27 @@ class LabelledScenes(LabelledSamples):
         }
 
 
-def check_sky(labelled: LabelledScenes) -> None:
+def check_sky(labelled: LabelledScenes, held_out: LabelledScenes | None = None) -> None:
     """Refuse to learn from what is kept for validation or tests.
 
     Parameters
     ----------
     labelled
         Scenes to learn from.
+    held_out
+        Scenes that the model is calibrated and scored on.
 
     Raises
     ------
     ValueError
-        Raised if one of them belongs to the validation or the test split.
+        Raised if one of them belongs to the validation or the test split, or is of the same sky as one that
+        is held out.
     """
+    if held_out is not None and (both := sorted(set(labelled.skies) & set(held_out.skies))):
+        raise ValueError(
+            f"validation has sky that is learned from as well ({', '.join(both[:3])}"
+            f"{' …' if len(both) > 3 else ''}); give scenes of other sky"
+        )
     for scene in labelled.provenance:
         if scene.get("split") in ("validation", "test"):
             name = scene.get("truth", scene.get("source", "a scene"))

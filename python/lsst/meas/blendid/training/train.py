@@ -91,8 +91,8 @@ def train_classifier(
         Raised if there is no classifier of that name.
     ValueError
         Raised if there are no scenes, one of them belongs to the validation or
-        the test split, the footprints are all of one kind, or ``footprints`` or
-        ``snr_min`` are given for scenes that are labelled.
+        the test split, validation scenes are of the same sky, the footprints are all of one kind, or
+        ``footprints`` or ``snr_min`` are given for scenes that are labelled.
     """
     if name not in classifier_registry:
         raise KeyError(classifier_registry.describe_unknown(name))
@@ -134,6 +134,7 @@ def train_classifier(
     labelled = label(scenes, 0)
     check_sky(labelled)
     held_out = None if validation is None else label(validation, n_train)
+    check_sky(labelled, held_out)
     options = FitOptions() if options is None else options
     if start is not None:
         classifier = fine_tune(start, labelled, validation=held_out, settings=settings, options=options)
