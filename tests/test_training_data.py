@@ -49,7 +49,7 @@ def test_no_two_roles_share_a_seed(vary: bool, like: CoaddProperties | None) -> 
     """Also with the same recipe, and with what is held out of it."""
     recipe = SceneRecipe(skies=30, vary=vary, seed=3)
     found = {role: SceneData.simulated([recipe], role=role, like=like) for role in ROLES}
-    sets = {role: seeds(data) for role, data in found.items()}
+    sets: dict[str, set[int]] = {role: seeds(data) for role, data in found.items()}
     learned, held_out = found["train"].hold_out(0.2)
     assert seeds(learned) == sets["train"]
     sets["held out"] = seeds(held_out)
