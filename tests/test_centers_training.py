@@ -37,7 +37,7 @@ from lsst.meas.blendid.centers.training import (
     tune_head,
 )
 from lsst.meas.blendid.networks import CheckpointError, TrainingError, import_keras
-from lsst.meas.blendid.networks.checkpoint import read_checkpoint, write_checkpoint
+from lsst.meas.blendid.networks.loop import read_checkpoint, write_checkpoint
 from scipy.optimize import approx_fprime
 from toy_centers import make_scenes
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import TrainingError, get_arrays, read_variable
-from ..networks.checkpoint import (
+from ..networks.loop import (
     Checkpoint,
     fingerprint,
     read_checkpoint,

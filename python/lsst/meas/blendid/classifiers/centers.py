@@ -56,7 +56,7 @@ from ..centers.training import describe_data
 from ..labels import N_CLASSES
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import import_keras
-from ..networks.checkpoint import fingerprint
+from ..networks.loop import fingerprint
 from ..samples import FootprintSamples
 from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples, prior_correction

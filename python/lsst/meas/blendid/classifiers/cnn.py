@@ -35,7 +35,7 @@ from ..cutouts import CutoutSettings
 from ..features import CONTEXT_FEATURES, FEATURE_NAMES, FEATURES_VERSION, REFERENCE_FEATURES
 from ..model_settings import ModelSettings, SettingsError, setting
 from ..networks import fit_network, get_arrays, import_keras, read_variable, set_arrays
-from ..networks.checkpoint import fingerprint
+from ..networks.loop import fingerprint
 from ..samples import FootprintSamples
 from ._cnn_inputs import CHANNELS, VIEWS, CnnInputs, Scaling, read_inputs, turn, turn_at_random
 from ._cnn_networks import (

@@ -22,5 +22,4 @@ __all__ = (
 )
 
 from .backend import MissingKerasError, get_arrays, import_keras, read_variable, set_arrays
-from .checkpoint import CheckpointError
-from .loop import TrainingError, fit_network
+from .loop import CheckpointError, TrainingError, fit_network
