@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from astropy.table import Table
+from lsst.meas.blendid.cli._common import MisuseError
+from lsst.meas.blendid.cli._data import pair_coadds
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.training import FileScene, SceneData, SceneRecipe, StampData, clipped_footprints
 from lsst.meas.blendid.training.data import FEWEST_TO_SPLIT, FIRST_SEEDS, Role, _take_with_each
@@ -182,3 +184,13 @@ def test_stamps_without_noise_name_their_folder(tmp_path: Path) -> None:
     assert noisy.select("train") is not None and noisy.added_noise == {}
     one, two = (StampData(folders=(str(tmp_path / "clean"),), noise=n)._read() for n in ((5.0,), (5.0, 9.0)))
     assert 2 * sum(map(len, one)) == sum(map(len, two))
+
+
+@pytest.mark.parametrize("kind", ["truths", "labels"])
+def test_a_coadd_is_not_its_own_table(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "a.fits").touch()
+    with pytest.raises(MisuseError, match=r"there is no table a\.(truth|labels)\.parquet"):
+        pair_coadds([str(tmp_path / "a.fits")], **{kind: [str(tmp_path)]})
+    (tmp_path / "a.csv").touch()
+    (pair,) = pair_coadds([str(tmp_path / "a.fits")], **{kind: [str(tmp_path)]})
+    assert pair.table == str(tmp_path / "a.csv")

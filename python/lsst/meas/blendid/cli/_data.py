@@ -482,6 +482,8 @@ def _choose(image: ImageInput, files: Sequence[str], kind: str, where: str) -> s
     by_name: dict[str, list[str]] = {f"{stem}.{kind}": [], stem: []}
     for file in files:
         name = _TABLE.sub("", os.path.basename(file))
+        if os.path.abspath(os.path.expanduser(file)) == os.path.abspath(os.path.expanduser(image.path)):
+            continue  # The folder has the coadd as well, whose name is STEM.fits.
         if _TABLE.search(file) and name in by_name:
             by_name[name].append(file)
     found = by_name[f"{stem}.{kind}"] or by_name[stem]
