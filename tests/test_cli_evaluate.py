@@ -327,9 +327,12 @@ def test_misuse(tmp_path: Path, small: tuple[object, ...]) -> None:
     assert "each coadd needs its truth" in fails(2, *out, bare)
     line = fails(2, *out, bare, "--truth", "a.csv", "--truth", "b.csv")
     assert "1 coadd and 2 --truth; each coadd needs its truth" in line
-    assert "go with DATA" in fails(2, *out, "--truth", "a.csv")
+    assert "none are named as DATA" in fails(2, *out, "--truth", "a.csv")
+    assert "leave out one of it" in fails(2, *out, *small, "--both-labels", "-c", "snrMin=4")
     assert "blendid simulate --recipe" in fails(2, *out, "--visits", 3)
-    assert "DATA of several kinds" in fails(2, *out, *small, "a", "--collections", "a")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "a.fits").write_bytes(b"")
+    assert "DATA of several kinds" in fails(2, *out, *small, tmp_path / "bare")
     assert "is for training" in fails(2, *out, *small, "-c", "noise=both")
     assert "is none of peaks-i-1, 5σ peaks" in fails(
         2, *out, *small, "--model", "peaks-i-1", "--reference", "x"

@@ -20,6 +20,7 @@ from lsst.meas.blendid.cli import main
 from lsst.meas.blendid.images import read_image
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation.stamps import StampSet, make_mosaic
+from lsst.meas.blendid.simulation.tracts.demo import make_demo_repository
 from toy_skies import write_skies
 from toy_stamps import toy_stamps
 
@@ -175,9 +176,9 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
         ((*BASE, "a", "--collections", "b"), 1, "there is no Butler repository a"),
         ((*BASE, "a", "--collections", "b", "--truth", "c"), 2, "go with coadds"),
         ((*BASE, "skies.json", "--where", "a"), 2, "go with Butler repositories"),
-        ((*BASE, "--where", "a"), 2, "go with DATA that they are about"),
+        ((*BASE, "--where", "a"), 2, "and none are named as DATA"),
         ((*BASE, "--like", "a"), 1, "a: no such file"),
-        ((*BASE, "--zero-point", "27"), 2, "go with DATA that they are about"),
+        ((*BASE, "--zero-point", "27"), 2, "and none are named as DATA"),
         ((*BASE, "bare.fits", "--truth", "b", "--labels", "c"), 2, "exclude each other"),
         ((*BASE, "bare.fits", "--labels", "b", "--labels", "c"), 2, "each coadd needs its labels"),
         ((*BASE, "damaged.json"), 1, "damaged.json"),
@@ -205,6 +206,13 @@ def test_train_from_the_built_in_catalogue_twice_gives_the_same_model(tmp_path: 
             2,
             "--set trees.n_trees=100",
         ),
+        ((*BASE, "-c", "snrmin=4"), 2, "(did you mean 'snrMin'?)"),
+        (
+            (*BASE, "skies.json", "--validation", "skies.json", "-c", "validationShare=0.4"),
+            2,
+            "goes without --validation",
+        ),
+        ((*BASE, "-c", "stampNoise=3"), 2, "go with sets of stamps, and none are named as DATA"),
         ((*BASE, "--set", "nonsense=1"), 2, "--set nonsense: there is no such setting"),
         (
             ("--classifier", "logistic", "--out", "m.blendid", "bare.fits", "--truth", "b"),
@@ -267,6 +275,20 @@ def test_what_is_held_out_can_be_named(tmp_path: Path) -> None:
     learned, held_out = ({s["seed"] for s in metadata[part]["scenes"]} for part in ("training", "validation"))
     assert len(learned) == len(held_out) == 2 and not learned & held_out
     assert metadata["training"]["recipe"]["validation"]["recipes"][0]["seed"] == 1_000_001
+
+
+def test_what_is_held_out_can_be_of_another_kind(tmp_path: Path) -> None:
+    """Options are of use to all that is named."""
+    repository = tmp_path / "repo"
+    make_demo_repository(repository, patches=1, patch_size=300, size_model="large")
+    package = tmp_path / "m.blendid"
+    args = ("train", write_skies(tmp_path, skies=2, size=SIZE), "--classifier", "peaks", "--out", package)
+    status, _, err = run(*args, "--validation", repository)
+    assert status == 2 and "repo is a Butler repository: name its --collections" in err
+    status, _, err = run(*args, "--validation", repository, "--collections", "demo")
+    assert status == 0, err
+    validation = ModelPackage.read(package).metadata["validation"]["scenes"]
+    assert [scene["coadd"].split()[0] for scene in validation] == ["deep_coadd"]
 
 
 def test_a_folder_of_simulated_coadds_is_learned_from(tmp_path: Path) -> None:

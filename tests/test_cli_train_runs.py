@@ -505,7 +505,7 @@ def test_folders_patterns_and_several_processes(scene: Path, tmp_path: Path) -> 
             (folder, "--truth", folder / "s0.truth.fits"),
             "3 coadds and 1 --truth; each coadd needs",
         ),
-        (("--truth", folder), "--truth and --labels go with DATA"),
+        (("--truth", folder), "--truth and --labels go with coadds, and none are named as DATA"),
         ((tmp_path / "tables" / "*.truth.fits",), "there are tables, but no coadd"),
     ):
         status, out, err = run(*base, "--out", tmp_path / "m.blendid", *args)

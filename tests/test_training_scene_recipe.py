@@ -228,3 +228,23 @@ def test_truths_that_are_missing(tmp_path: Path) -> None:
     recipe = SceneRecipe(skies=0, truths=(str(tmp_path / "scene_01.fits"),), split="train")
     with pytest.raises(FileNotFoundError, match=r"scene_01\.fits"):
         recipe.scenes()
+
+
+def test_truth_files_are_found_from_the_folder_of_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command runs that reads it."""
+    (tmp_path / "work" / "truths").mkdir(parents=True)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "work" / "truths" / "mine.fits").write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "work")
+    truths = ("truths/mine.fits", 3, "/elsewhere/theirs.fits")
+    path = SceneRecipe(skies=0, truths=truths).write("../recipes/r.json")
+    assert SceneRecipe.read(path).truths == ("../work/truths/mine.fits", *truths[1:])
+    monkeypatch.chdir(tmp_path)
+    assert SceneRecipe.read("recipes/r.json").truths[0] == "work/truths/mine.fits"
+
+
+def test_more_images_than_anybody_simulates_are_refused() -> None:
+    with pytest.raises(ValueError, match="these are 99999999999 images"):
+        SceneRecipe(skies=99_999_999_999, vary=True)

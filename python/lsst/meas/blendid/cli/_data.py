@@ -15,6 +15,7 @@ __all__ = (
     "LabelledCoadd",
     "SettingsOfRun",
     "apply_overrides",
+    "check_data_options",
     "data_options",
     "open_data",
     "pair_coadds",
@@ -59,35 +60,15 @@ class DataOptions:
     psf_fwhm: float | None
     pixel_scale: float | None
     zero_point: float | None
-    are_others: bool = False
-    """Whether these are other data than those that the command is about, whose options may be of no use."""
 
     @property
     def describes_images(self) -> bool:
         """Whether something is told that image files may lack (`bool`)."""
         return any(value is not None for value in (self.psf_fwhm, self.pixel_scale, self.zero_point))
 
-    def check_without_data(self, *, like: bool = False) -> None:
-        """Refuse what is told of data if there are none; a coadd that skies are made like may need some.
-
-        Raises
-        ------
-        MisuseError
-            Raised if something is told.
-        """
-        if self.data:
-            return
-        for names, given in (
-            ("--truth and --labels", self.tables or self.labels),
-            ("--collections and --where", self.collections or self.where),
-            ("--psf-fwhm, --pixel-scale and --zero-point", self.describes_images and not like),
-        ):
-            if given:
-                raise MisuseError(f"{names} go with DATA that they are about")
-
     def select(self, data: Sequence[str]) -> DataOptions:
         """Take other data, whose tables lie beside them."""
-        return replace(self, data=tuple(data), tables=(), labels=(), are_others=True)
+        return replace(self, data=tuple(data), tables=(), labels=())
 
 
 def data_options(*, labels: bool) -> Decorator:
@@ -143,6 +124,64 @@ def data_options(*, labels: bool) -> Decorator:
     return decorate
 
 
+def check_data_options(
+    o: DataOptions, config: LabelConfig, *, others: Sequence[str] = (), like: bool = False
+) -> None:
+    """Refuse options that are of no use to any of the data.
+
+    Parameters
+    ----------
+    o
+        DATA and their options.
+    config
+        How they are labelled.
+    others
+        Further data, for validation or baselines, that options may be about.
+    like
+        Whether simulated skies are made like a coadd.
+
+    Raises
+    ------
+    MisuseError
+        Raised if options are of no use, or one is missing.
+    CommandError
+        Raised if one of the data does not exist.
+    """
+    kinds = [_find_kind(text, o) for text in o.data]
+    all_kinds = {*kinds, *(_find_kind(text, o) for text in others)}
+    default = type(config)()
+    changed = {name for name in config.keys() if getattr(config, name) != getattr(default, name)}
+    for names, given, useful in (
+        ("--truth and --labels go with coadds", o.tables or o.labels, _COADDS in kinds),
+        (
+            "--collections and --where go with Butler repositories",
+            o.collections or o.where,
+            _BUTLER in all_kinds,
+        ),
+        ("-c stampNoise and stampUnit go with sets of stamps", changed & _STAMP_FIELDS, _STAMPS in kinds),
+        (
+            "-c coaddDataset and truthDataset go with Butler repositories",
+            changed & _BUTLER_FIELDS,
+            _BUTLER in all_kinds,
+        ),
+        ("--like goes with skies that are simulated", like, set(kinds) <= {_RECIPE}),
+        (
+            "--psf-fwhm, --pixel-scale and --zero-point go with coadds (simulated skies get theirs by "
+            "'blendid simulate')",
+            o.describes_images,
+            like or _COADDS in all_kinds,
+        ),
+    ):
+        if given and not useful:
+            found = f"{', '.join(o.data)} is {kinds[0]}" if o.data else "none are named as DATA"
+            raise MisuseError(f"{names}, and {found}")
+    if o.tables and o.labels:
+        raise MisuseError("--truth and --labels exclude each other")
+    if _BUTLER in all_kinds and not o.collections:
+        repository = next(text for text in (*o.data, *others) if _find_kind(text, o) == _BUTLER)
+        raise MisuseError(f"{repository} is a Butler repository: name its --collections")
+
+
 def open_data(
     o: DataOptions, config: LabelConfig, role: Role, *, like: CoaddProperties | None = None
 ) -> SceneData | StampData:
@@ -168,7 +207,7 @@ def open_data(
     Raises
     ------
     MisuseError
-        Raised if they are of several kinds, or options do not go with their kind.
+        Raised if they are of several kinds, or of one that is of no use for the role.
     CommandError
         Raised if one does not exist, or there are no stamps for it.
     ValueError
@@ -179,7 +218,6 @@ def open_data(
         told = ", ".join(f"{text} is {kind}" for text, kind in kinds.items())
         raise MisuseError(f"DATA of several kinds ({told}): take one, and go on from its model with --from")
     kind = next(iter(kinds.values()))
-    _check_kind(o, config, kind, like)
     if kind == _STAMPS:
         return _open_stamps(o, config, role)
     if kind == _RECIPE:
@@ -200,47 +238,21 @@ def _find_kind(text: str, o: DataOptions) -> str:
     if (path / "stamp_set.json").is_file():
         return _STAMPS
     # What is wrong with one that is damaged is told by its reader; no coadd has such a name.
-    if SceneRecipe.is_recipe(path) or (path.suffix == ".json" and path.is_file() and not o.collections):
+    if SceneRecipe.is_recipe(path) or (path.suffix == ".json" and path.is_file()):
         return _RECIPE
-    is_root = (path / "butler.yaml").is_file() or path.name == "butler.yaml"
-    # A repository can also be a label or a URI, which collections tell.
-    if is_root or o.collections:
+    if (path / "butler.yaml").is_file() or path.name == "butler.yaml":
         return _BUTLER
     file, _ = split_hdu(text)
     local = os.path.expanduser(file)
-    if "://" not in file and not os.path.lexists(local) and not glob.glob(local, recursive=True):
-        reason = "no file fits this pattern" if glob.has_magic(local) else "no such file or folder"
-        raise CommandError(f"{text}: {reason}")
-    return _COADDS
-
-
-def _check_kind(o: DataOptions, config: LabelConfig, kind: str, like: CoaddProperties | None) -> None:
-    """Refuse options that are of no use to DATA of a kind."""
-    default = type(config)()
-    changed = {name for name in config.keys() if getattr(config, name) != getattr(default, name)}
-    for names, given, kinds in (
-        ("--truth and --labels go with coadds", o.tables or o.labels, [_COADDS]),
-        ("--collections and --where go with Butler repositories", o.collections or o.where, [_BUTLER]),
-        ("-c stampNoise and stampUnit go with sets of stamps", changed & _STAMP_FIELDS, [_STAMPS]),
-        (
-            "-c coaddDataset and truthDataset go with Butler repositories",
-            changed & _BUTLER_FIELDS,
-            [_BUTLER],
-        ),
-        ("--like goes with skies that are simulated", like, [_RECIPE]),
-        (
-            "--psf-fwhm, --pixel-scale and --zero-point go with coadds (simulated skies get theirs by "
-            "'blendid simulate')",
-            like is None and o.describes_images,
-            [_COADDS],
-        ),
-    ):
-        if given and kind not in kinds and not o.are_others:
-            raise MisuseError(f"{names}, and {', '.join(o.data)} is {kind}")
-    if o.tables and o.labels:
-        raise MisuseError("--truth and --labels exclude each other")
-    if kind == _BUTLER and not o.collections:
-        raise MisuseError(f"{o.data[0]} is a Butler repository: name its --collections")
+    if os.path.lexists(local) or glob.glob(local, recursive=True):
+        return _COADDS
+    # A repository can also be a label or a URI, which collections tell.
+    if o.collections:
+        return _BUTLER
+    if "://" in file:
+        return _COADDS
+    reason = "no file fits this pattern" if glob.has_magic(local) else "no such file or folder"
+    raise CommandError(f"{text}: {reason}")
 
 
 def _open_stamps(o: DataOptions, config: LabelConfig, role: Role) -> StampData:

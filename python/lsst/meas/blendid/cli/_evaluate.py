@@ -13,6 +13,7 @@ from __future__ import annotations
 __all__ = ("Request", "run_evaluation")
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import click
 import numpy as np
 
 from ._common import CommandError, MisuseError, announce, make_output_folder
-from ._data import DataOptions, SettingsOfRun, apply_overrides, open_data, split_overrides
+from ._data import DataOptions, SettingsOfRun, apply_overrides, check_data_options, open_data, split_overrides
 
 if TYPE_CHECKING:
     from ..evaluation.peak_finders import PeakFinder
@@ -75,6 +76,8 @@ class Request:
 
         config = LabelConfig()
         apply_overrides(config, split_overrides(self.config_options)[1])
+        if self.both_labels and config.snrMin != LabelConfig().snrMin:
+            raise MisuseError("--both-labels scores with S/N 5 and 4; leave out one of it and -c snrMin")
         if config.noise == "both":
             raise MisuseError("-c noise=both is for training; scores are with one of clipped and variance")
         return config
@@ -130,7 +133,9 @@ def _make_groups(request: Request, config: LabelConfig) -> list[_Group]:
 
     baseline = None
     if request.baseline:
-        baseline = open_data(request.data.select(request.baseline), config, "baseline")
+        others = open_data(request.data.select(request.baseline), config, "baseline")
+        assert not isinstance(others, StampData)
+        baseline = others
     if not request.data.data:
         return _simulated_groups("", SceneRecipe(skies=_N_SKIES, seed=_SEED), baseline)
     data = open_data(request.data, config, "test")
@@ -144,24 +149,22 @@ def _make_groups(request: Request, config: LabelConfig) -> list[_Group]:
         if labels := [one.labels for one in data.sources if isinstance(one, FileScene) and one.labels]:
             raise MisuseError(f"{labels[0]}: scores need true galaxies, a table STEM.truth.* or --truth")
         cross = "each footprint by a fit to the other blocks of sky of the same scenes"
-        return [_Group("coadds", data, baseline, cross if baseline is None else _describe(baseline))]
+        return [
+            _Group(
+                "coadds",
+                data,
+                baseline,
+                cross if baseline is None else f"{len(baseline.sources)} other scenes",
+            )
+        ]
     groups = []
     for path in request.data.data:
         name = f"{Path(path).stem}, " if len(request.data.data) > 1 else ""
-        groups += _simulated_groups(name, SceneRecipe.read(path), baseline)
+        groups += _simulated_groups(name, SceneRecipe.read(os.path.expanduser(path)), baseline)
     return groups
 
 
-def _describe(data: SceneData | StampData) -> str:
-    """What baselines were fitted to."""
-    from ..training import StampData
-
-    return "other stamps" if isinstance(data, StampData) else f"{len(data.sources)} other scenes"
-
-
-def _simulated_groups(
-    prefix: str, recipe: SceneRecipe, baseline: SceneData | StampData | None
-) -> list[_Group]:
+def _simulated_groups(prefix: str, recipe: SceneRecipe, baseline: SceneData | None) -> list[_Group]:
     """Sections of a recipe: one for each galaxy size, or one of skies that differ in all."""
     from ..training import SceneData
 
@@ -170,13 +173,13 @@ def _simulated_groups(
         if recipe.vary
         else [
             # Other skies for each size, as far as they are drawn.
-            dataclasses.replace(recipe, sizes=(size,), seed=recipe.seed + 100 * k)
+            dataclasses.replace(recipe, sizes=(size,), seed=recipe.seed + max(100, recipe.n_scenes) * k)
             for k, size in enumerate(recipe.size_models)
         ]
     )
     groups = []
     for part in parts:
-        fit, text = baseline, "" if baseline is None else _describe(baseline)
+        fit, text = baseline, "" if baseline is None else f"{len(baseline.sources)} other scenes"
         if fit is None:
             n = max(part.skies, _N_VARIED) if part.vary else _N_SKIES
             others = dataclasses.replace(part, skies=n, truths=(), split=None, draws=1)
@@ -198,8 +201,8 @@ def run_evaluation(request: Request, command: str) -> None:
     command
         The command as it was typed, for the report.
     """
-    request.data.check_without_data()
     config = request.make_config()
+    check_data_options(request.data, config, others=request.baseline)
     request.check_output()
 
     from .. import __version__

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .._progress import stderr_progress
+from .._suggest import did_you_mean
 from ..classifiers import FitOptions, classifier_registry
 from ..localizers import localizer_registry
 from ..model_package import ModelPackage
@@ -42,7 +43,7 @@ from ..training.data import FEWEST_TO_SPLIT
 from ..training.fine_tuning import check_tunable
 from ..training.stamps import stamp_footprints
 from ._common import CommandError, MisuseError, describe_error
-from ._data import SettingsOfRun, apply_overrides, open_data, split_overrides
+from ._data import SettingsOfRun, apply_overrides, check_data_options, open_data, split_overrides
 from ._train_log import TrainingLog, check_checkpoints
 from .train import TrainOptions
 
@@ -122,6 +123,7 @@ class _Training(ABC):
         o = self.o
         options = o.given | {f"--{self.cls.kind}": self.cls.name, "--seed": o.seed}
         # Refuse what cannot work before anything is written.
+        check_data_options(o.data, self.training, others=o.validation, like=o.like is not None)
         like = self._measure_like()
         data = self._find_data(like)
         self._check_data(data)
@@ -181,6 +183,8 @@ class _Training(ABC):
     ) -> tuple[SceneData | StampData, SceneData | StampData | None]:
         """Find what the model is calibrated and scored on."""
         o = self.o
+        if o.validation and self.training.validationShare != TrainingConfig().validationShare:
+            raise MisuseError("-c validationShare goes without --validation, which names what is held out")
         if not o.validation:
             return data.hold_out(self.training.validationShare)
         if isinstance(data, StampData):
@@ -317,6 +321,8 @@ class ClassifierTraining(_Training):
         name, _, value = options[0].partition("=")
         now = self.cls.SettingsClass.find_renamed(name)
         hint = f"--set {now}={value}" if now else "--set NAME=VALUE"
+        if not now and (meant := did_you_mean(name, TrainingConfig._fields)):
+            raise MisuseError(f"config option {options[0]!r}: there is no field {name!r}{meant}")
         raise MisuseError(
             f"config option {options[0]!r}: settings of a classifier are given by {hint}; --config-option is "
             f"for {', '.join(TrainingConfig._fields)}, and for fields of the footprints, such as "

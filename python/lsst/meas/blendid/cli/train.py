@@ -180,7 +180,6 @@ def _find_given() -> dict[str, Any]:
 
 def _check_options(o: TrainOptions) -> None:
     """Refuse options that make no sense together."""
-    o.data.check_without_data(like=o.like is not None)
     if o.localizer is not None:
         for names, refused, reason in (
             ("--classifier", o.classifier is not None, "which are trained one by one"),

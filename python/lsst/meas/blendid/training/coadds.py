@@ -276,6 +276,7 @@ class ButlerScene:
                 zero_point=ab_zero_point(coadd.unit, image_scale(coadd)),
             ),
             provenance={"coadd": name, "truth": self.truth.datasetType.name, "run": self.coadd.run}
+            | ({"sky": simulated} if (simulated := name_sky(truth.meta)) is not None else {})
             | ({"split": str(truth.meta["split"])} if truth.meta.get("split") else {}),
         )
 

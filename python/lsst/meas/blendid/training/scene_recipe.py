@@ -14,6 +14,7 @@ __all__ = ("SceneRecipe",)
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ _HEAD = 4096
 _LARGEST = 1_000_000
 """Bytes that no recipe has."""
 _SMALLEST_SIZE = 32
+_MOST_SCENES = 100_000
+"""More images than anybody simulates: a slip of the hand."""
 _WIDEST_PSF = 10.0
 _HELD_OUT_SEED = 1_000_000
 """Far from the seeds of the skies, whatever their number."""
@@ -116,6 +119,8 @@ class SceneRecipe:
             for name in _WITHOUT_VARIATION:
                 if getattr(self, name) not in (None, ()):
                     raise ValueError(f"with vary each sky draws what {name} sets; leave out one of them")
+        if self.n_scenes > _MOST_SCENES:
+            raise ValueError(f"these are {self.n_scenes} images; a recipe has {_MOST_SCENES} at the most")
         self._check_truths()
         self._check_sizes()
         # They refuse an unknown band, a seeing that pixels do not sample, and bad options.
@@ -335,7 +340,7 @@ class SceneRecipe:
         return cls(**{name: _convert(known[name], value) for name, value in values.items()})
 
     def write(self, path: str | Path, overwrite: bool = False) -> Path:
-        """Write a JSON file, which may be edited.
+        """Write a JSON file, which may be edited; relative paths of truths in it are seen from its folder.
 
         Parameters
         ----------
@@ -358,7 +363,8 @@ class SceneRecipe:
         if path.exists() and not overwrite:
             raise FileExistsError(f"output exists already: {path}; remove it or choose another name")
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+            description = _move_truths(self.to_dict(), lambda truth: os.path.relpath(truth, path.parent))
+            temporary.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         return path
 
     @classmethod
@@ -392,7 +398,7 @@ class SceneRecipe:
             description = json.loads(path.read_bytes(), object_pairs_hook=_unique)
             if not isinstance(description, dict):
                 raise ValueError(f'this is no recipe of skies, whose "kind" is "{_KIND}"')
-            recipe = cls.from_dict(description)
+            recipe = cls.from_dict(_move_truths(description, lambda truth: os.path.join(path.parent, truth)))
         except json.JSONDecodeError as err:
             raise ValueError(f"{path}: line {err.lineno} is not JSON: {err.msg}") from err
         except (UnicodeDecodeError, RecursionError) as err:
@@ -425,6 +431,18 @@ class SceneRecipe:
                 return _LOOKS_LIKE_RECIPE.match(file.read(_HEAD)) is not None
         except (OSError, ValueError):
             return False
+
+
+def _move_truths(description: dict[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    """Say where truth files with relative paths are as seen from another folder."""
+    truths = description.get("truths")
+    if not isinstance(truths, list):
+        return description
+    moved = [
+        os.path.normpath(move(one)) if isinstance(one, str) and not os.path.isabs(one) else one
+        for one in truths
+    ]
+    return description | {"truths": moved}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
