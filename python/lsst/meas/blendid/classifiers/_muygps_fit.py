@@ -321,12 +321,14 @@ def choose_rows(
     return rows
 
 
-def drop_self(neighbors: np.ndarray, squared: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def drop_self(
+    neighbors: np.ndarray, squared: np.ndarray, selves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Leave out each point itself from its neighbours (m, k + 1), and from their squared distances.
 
     Without the farthest where the point is not among them, as may be with many at one place.
     """
-    keep = neighbors != own[:, None]
+    keep = neighbors != selves[:, None]
     whole = keep.all(axis=1)
     keep[whole, squared[whole].argmax(axis=1)] = False
     shape = (len(neighbors), neighbors.shape[1] - 1)

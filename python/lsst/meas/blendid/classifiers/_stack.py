@@ -426,12 +426,12 @@ def validate_stack(
     for name in ("condition_center", "condition_scale"):
         check_array(name, arrays[name], (n_conditions,), positive=name == "condition_scale")
         checked[name] = arrays[name]
-    for name, question, n_own, answers in (
+    for name, question, n_logits, answers in (
         ("join", "blended", n_members, ()),
         ("join_empty", "empty", 1, (2,)),
         ("join_several", "several", 1, (N_CLASSES - 2,)),
     ):
-        n_terms = _join_terms(logits[question], np.zeros((1, n_own)), terms).shape[1]
+        n_terms = _join_terms(logits[question], np.zeros((1, n_logits)), terms).shape[1]
         check_array(name, arrays[name], (n_terms + 1, *answers))
         checked[name] = arrays[name]
     trees = validate_trees({name: arrays[_TREES + name] for name in TREE_ARRAYS})

@@ -187,14 +187,14 @@ class MuyGpsClassifier(BlendClassifier):
         return True
 
     def _find_posterior(
-        self, coordinates: np.ndarray, own: np.ndarray | None = None
+        self, coordinates: np.ndarray, selves: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior mean and variance; ``own`` are rows of the index that the points are themselves."""
+        """Posterior mean and variance; ``selves`` are rows of the index that the points are themselves."""
         k = self.settings.n_neighbors
-        if own is None:
+        if selves is None:
             rows, squared = self._index.query(coordinates, k)
         else:
-            rows, squared = drop_self(*self._index.query(coordinates, k + 1), own)
+            rows, squared = drop_self(*self._index.query(coordinates, k + 1), selves)
         return find_posterior(self._index.points, self._labels, rows, squared, self._kernel, self._noises)
 
     def check_fit(self, *, goes_on: bool = False) -> None:
@@ -263,13 +263,13 @@ class MuyGpsClassifier(BlendClassifier):
         # Weights that make the shares of the points natural again.
         share, kept_share = blended.mean(), blended_points.mean()
         natural = np.where(blended_points, share / kept_share, (1.0 - share) / (1.0 - kept_share))
-        own = np.sort(rng.permutation(len(latent))[:_LINK_ROWS])
+        held = np.sort(rng.permutation(len(latent))[:_LINK_ROWS])
         plain = settings.prior_mean == "none"
         self._link = fit_link(
-            latent[own],
-            *self._find_posterior(self._index.points[own], own),
-            blended_points[own],
-            natural[own],
+            latent[held],
+            *self._find_posterior(self._index.points[held], held),
+            blended_points[held],
+            natural[held],
             plain=plain,
             fit_offset=not plain or weights is not None,
         )
@@ -366,11 +366,11 @@ class MuyGpsClassifier(BlendClassifier):
                 smoothness=self._kernel.smoothness, length_scale=self._kernel.length_scale, noise=self._noise
             )
         )
-        own = np.flatnonzero(self._index.order >= n_old)
-        new = self._index.order[own] - n_old
+        held = np.flatnonzero(self._index.order >= n_old)
+        new = self._index.order[held] - n_old
         self._link = fit_link(
             latent[new],
-            *self._find_posterior(self._index.points[own], own),
+            *self._find_posterior(self._index.points[held], held),
             blended[new],
             np.ones(len(new)),
             plain=self._link.plain,
@@ -435,19 +435,19 @@ class MuyGpsClassifier(BlendClassifier):
         }
 
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        own: MuyGpsSettings = self.settings
-        n_inputs = own.n_components + len(own.features)
-        n_coordinates = own.n_coordinates or n_inputs
+        settings: MuyGpsSettings = self.settings
+        n_inputs = settings.n_components + len(settings.features)
+        n_coordinates = settings.n_coordinates or n_inputs
         new_map = InputMap.from_arrays(
             arrays,
-            n_pixels=own.cutout.size**2,
-            n_components=own.n_components,
-            n_features=len(own.features),
-            n_coordinates=own.n_coordinates,
-            ranks=own.use_ranks,
+            n_pixels=settings.cutout.size**2,
+            n_components=settings.n_components,
+            n_features=len(settings.features),
+            n_coordinates=settings.n_coordinates,
+            ranks=settings.use_ranks,
         )
-        n_products = min(own.n_products, n_coordinates) if own.prior_mean == "quadratic" else 0
-        trend = Trend(own.prior_mean, arrays["trend"], n_products)
+        n_products = min(settings.n_products, n_coordinates) if settings.prior_mean == "quadratic" else 0
+        trend = Trend(settings.prior_mean, arrays["trend"], n_products)
         trend.check(n_inputs, n_coordinates)
         trend = dataclasses.replace(trend, values=np.asarray(trend.values, dtype=np.float64))
         points, labels, noise = arrays["points"], arrays["labels"], arrays["relative_noise"]
@@ -455,8 +455,8 @@ class MuyGpsClassifier(BlendClassifier):
         check_array("points", points, (n, n_coordinates))
         check_array("labels", labels, (n,))
         check_array("relative_noise", noise, (n,), positive=True)
-        if n < own.n_neighbors:
-            raise ValueError(f"{n} points are fewer than the {own.n_neighbors} neighbours")
+        if n < settings.n_neighbors:
+            raise ValueError(f"{n} points are fewer than the {settings.n_neighbors} neighbours")
         check_array("hyper_parameters", arrays["hyper_parameters"], (len(_HYPER),))
         hyper = np.asarray(arrays["hyper_parameters"], dtype=np.float64)
         if not (hyper[:5] > 0.0).all():
@@ -465,6 +465,6 @@ class MuyGpsClassifier(BlendClassifier):
         settings = KernelSettings(**{name: values[name] for name in ("smoothness", "length_scale", "noise")})
         self._take_points(points, labels.astype(np.float64), noise.astype(np.float64))
         self._set_kernel(settings)
-        self._link = Link(values["sigma"], values["slope"], values["offset"], own.prior_mean == "none")
+        self._link = Link(values["sigma"], values["slope"], values["offset"], settings.prior_mean == "none")
         self._trend, self._map = trend, new_map
         self._keep()

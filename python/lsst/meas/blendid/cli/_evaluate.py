@@ -271,11 +271,11 @@ def _check_reference(request: Request, models: Sequence[NamedModel]) -> None:
     """Refuse a reference that there will be no scores of, and models that are called as a baseline."""
     from ..evaluation.baselines import all_baselines
 
-    names, own = list(all_baselines(request.with_sep)), [model.name for model in models]
-    if taken := [name for name in own if name in names]:
+    names, scored = list(all_baselines(request.with_sep)), [model.name for model in models]
+    if taken := [name for name in scored if name in names]:
         raise MisuseError(f"{taken[0]!r} is the name of a baseline; give the model another LABEL=")
-    if request.reference not in (*own, *names):
-        raise MisuseError(f"--reference {request.reference!r} is none of {', '.join((*own, *names))}")
+    if request.reference not in (*scored, *names):
+        raise MisuseError(f"--reference {request.reference!r} is none of {', '.join((*scored, *names))}")
 
 
 def _skip(request: Request) -> Callable[[str], None] | None:

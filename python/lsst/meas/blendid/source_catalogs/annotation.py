@@ -157,7 +157,7 @@ def annotate_footprints(
         return result
 
     edits = config.doAddPeaks or config.doDropPeaks
-    own_flags = {
+    annotation_flags = {
         "no_match": (join.row < 0) & footprints.is_parent & ~footprints.is_repeated,
         "child": ~footprints.is_parent,
         "repeated_id": footprints.is_repeated,
@@ -168,7 +168,7 @@ def annotate_footprints(
     }
     assert len(record) == footprints.n_footprints
     return Annotation(
-        records=_make_record_values(join, tables, own_flags),
+        records=_make_record_values(join, tables, annotation_flags),
         peaks={
             PEAK_FIELDS[0].name: probability.astype(np.float32),
             PEAK_FIELDS[1].name: peaks["is_inferred"].copy(),
@@ -216,11 +216,11 @@ def _read_candidates(join: CatalogJoin, tables: BlendTables, config: PeakEditCon
 
 
 def _make_record_values(
-    join: CatalogJoin, tables: BlendTables | None, own_flags: dict[str, np.ndarray]
+    join: CatalogJoin, tables: BlendTables | None, annotation_flags: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Values of the columns of records."""
     known, n = join.row >= 0, len(join.row)
-    ours = {f"{PREFIX}flag_{name}": values for name, values in own_flags.items()}
+    ours = {f"{PREFIX}flag_{name}": values for name, values in annotation_flags.items()}
     values: dict[str, np.ndarray] = {}
     for one in RECORD_FIELDS:
         # Fields bear the name of the column of the tables behind the prefix.
@@ -238,7 +238,7 @@ def _make_record_values(
     # After the columns, as the general flag of the footprint may be set already.
     for flag in CATALOG_FLAGS:
         if flag.blocking:
-            values[f"{PREFIX}flag"] |= own_flags[flag.name]
+            values[f"{PREFIX}flag"] |= annotation_flags[flag.name]
     return values
 
 

@@ -73,8 +73,8 @@ def add_noise(stamp_set: StampSet, levels: Sequence[float] = ()) -> list[StampSe
         return [stamp_set]
     if levels:
         return [stamp_set.with_noise(level) for level in levels]
-    own = stamp_set.metadata.get("noise_levels")
-    named = own if isinstance(own, list | tuple) else ()
+    levels_of_set = stamp_set.metadata.get("noise_levels")
+    named = levels_of_set if isinstance(levels_of_set, list | tuple) else ()
     levels = [float(one) for one in named if isinstance(one, int | float) and one > 0.0]
     if not levels:
         raise ValueError(f"the stamps of {stamp_set.name} have no noise; give -c stampNoise=SIGMA")
