@@ -462,9 +462,9 @@ class MuyGpsClassifier(BlendClassifier):
         if not (hyper[:5] > 0.0).all():
             raise ValueError("hyper_parameters are not positive but for the last")
         values = dict(zip(_HYPER, map(float, hyper), strict=True))
-        settings = KernelSettings(**{name: values[name] for name in ("smoothness", "length_scale", "noise")})
+        kernel = KernelSettings(**{name: values[name] for name in ("smoothness", "length_scale", "noise")})
         self._take_points(points, labels.astype(np.float64), noise.astype(np.float64))
-        self._set_kernel(settings)
+        self._set_kernel(kernel)
         self._link = Link(values["sigma"], values["slope"], values["offset"], settings.prior_mean == "none")
         self._trend, self._map = trend, new_map
         self._keep()
