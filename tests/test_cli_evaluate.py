@@ -298,7 +298,7 @@ def test_several_recipes_with_sections_of_their_own(tmp_path: Path) -> None:
     """Skies that vary have one section, and no section sees skies that training sees."""
     varied = write_skies(tmp_path, "varied.json", skies=2, size=300)
     large = write_skies(tmp_path, "two.json", skies=1, size=300, sizes=("large", "1.6x"))
-    args = ("--bootstrap", 0, "--model", "peaks-i-1", "--jobs", 2, "--baseline", large)
+    args = ("--bootstrap", 0, "--model", "peaks-i-1", "--baseline", large)
     status, out, err = run(varied, large, "--out", tmp_path / "out", *args)
     assert status == 0, err
     for title in ("varied, varied, S/N ≥ 5: ", "two, large, S/N ≥ 5: ", "two, 1.6x, S/N ≥ 5: "):

@@ -267,9 +267,7 @@ def test_what_is_held_out_can_be_named(tmp_path: Path) -> None:
     """Its skies are other ones, though both are by the same recipe."""
     skies = write_skies(tmp_path, skies=2, size=SIZE)
     package = tmp_path / "m.blendid"
-    status, _, err = run(
-        "train", skies, "--validation", skies, "--classifier", "peaks", "--out", package, "--jobs", 2
-    )
+    status, _, err = run("train", skies, "--validation", skies, "--classifier", "peaks", "--out", package)
     assert status == 0, err
     metadata = ModelPackage.read(package).metadata
     learned, held_out = ({s["seed"] for s in metadata[part]["scenes"]} for part in ("training", "validation"))

@@ -309,7 +309,7 @@ def test_scenes_with_clumpy_galaxies_are_not_what_probabilities_refer_to(labelle
 
 
 def test_bad_requests() -> None:
-    with pytest.raises(KeyError, match="unknown classifier 'magic'; there are .*logistic, .*peaks"):
+    with pytest.raises(KeyError, match="unknown classifier 'magic'; known are .*logistic, .*peaks"):
         train_classifier("magic", small_scenes())
     with pytest.raises(ValueError, match="no scene was given"):
         train_classifier("peaks", [])
