@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import astropy.units as u
 import astropy.wcs
@@ -498,7 +498,7 @@ def test_models_from_the_butler(image: MaskedImage) -> None:
 def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
     """Run the task with a classifier that gives what a function of the samples gives."""
 
-    def run(predict: Callable[[Any], np.ndarray]) -> Any:
+    def run(predict: Callable[[Any], np.ndarray], novelty: Callable[[Any], np.ndarray] | None = None) -> Any:
         class Plugin(BlendClassifier):
             name = "plugin"
             needs_package = False
@@ -509,10 +509,14 @@ def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
             def predict(self, samples: Any) -> np.ndarray:
                 return predict(samples)
 
+            def novelty(self, samples: Any) -> np.ndarray:
+                return super().novelty(samples) if novelty is None else novelty(samples)
+
         classifier_registry.register("plugin", Plugin)
         config = BlendIdentificationConfig()
         config.classifiers.names = ["plugin"]
         config.primaryClassifier = "plugin"
+        config.localizer.name = None
         return BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox)).blend
 
     yield run
@@ -521,8 +525,43 @@ def run_plugin(image: MaskedImage) -> Iterator[Callable[..., Any]]:
 
 def test_a_classifier_that_gives_nan_is_flagged(run_plugin: Callable[..., Any]) -> None:
     blend = run_plugin(lambda samples: np.where(samples.n_peaks > 1, np.nan, 0.25))
+    # A plugin need not know what is novel.
+    assert np.isnan(blend["novelty"]).all() and not blend["flag_outside_model_range"].any()
     assert np.array_equal(blend["flag"], blend["n_peaks"] > 1)
     assert np.array_equal(blend["flag_classifier_failed"], blend["n_peaks"] > 1)
+
+
+def test_novel_footprints_are_flagged(
+    run_plugin: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def predict(samples: Any) -> np.ndarray:
+        return np.full(len(samples), 0.25)
+
+    with caplog.at_level(logging.WARNING):
+        blend = run_plugin(predict, lambda samples: np.where(samples.n_peaks > 1, 3.1, 2.9))
+    assert np.array_equal(blend["flag_outside_model_range"], blend["n_peaks"] > 1)
+    np.testing.assert_allclose(blend["novelty"], np.where(blend["n_peaks"] > 1, 3.1, 2.9), rtol=1e-6)
+    # One of three may be chance, all of them are not; the flag warns, and blocks nothing.
+    assert not any("unlike those" in record.message for record in caplog.records)
+    assert np.isfinite(blend["p_blended"]).all()
+
+
+def test_an_image_of_novel_footprints_warns(caplog: pytest.LogCaptureFixture) -> None:
+    class Plugin:
+        def novelty(self, samples: Any) -> np.ndarray:
+            return np.full(len(samples), 5.0)
+
+    flags = {"outside_model_range": np.zeros(20, dtype=bool)}
+    task = BlendIdentificationTask(config=_config())
+    with caplog.at_level(logging.WARNING):
+        task._judge_novelty(cast(Any, Plugin()), cast(Any, range(20)), flags)
+    assert flags["outside_model_range"].all()
+    assert "100.0 % of the footprints are unlike those" in caplog.text and "where 0.1 %" in caplog.text
+
+
+def test_a_novelty_of_another_length_is_refused(run_plugin: Callable[..., Any]) -> None:
+    with pytest.raises(InvalidQuantumError, match="novelty of shape"):
+        run_plugin(lambda samples: np.full(len(samples), 0.5), lambda samples: np.zeros(1))
 
 
 def test_a_row_with_one_nan_is_not_classified(run_plugin: Callable[..., Any]) -> None:

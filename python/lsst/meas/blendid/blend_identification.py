@@ -289,6 +289,10 @@ class BlendIdentificationTask(PipelineTask):
             timings[f"classifier_{name}"] = time.perf_counter() - start
 
         start = time.perf_counter()
+        novelty = self._judge_novelty(classifiers[self.config.primaryClassifier], samples, flags)
+        timings["novelty"] = time.perf_counter() - start
+
+        start = time.perf_counter()
         located, n_expected = None, None
         if localizer is not None:
             report_progress(f"localizer {localizer.name}")
@@ -322,6 +326,7 @@ class BlendIdentificationTask(PipelineTask):
             primary=self.config.primaryClassifier,
             p_n=p_n,
             n_expected=n_expected,
+            novelty=novelty,
             located=located,
             flags=flags,
             projection=coadd.sky_projection,
@@ -441,6 +446,32 @@ class BlendIdentificationTask(PipelineTask):
                 _describe_violations(detection, samples.contexts[0], outside),
             )
         return flags
+
+    def _judge_novelty(
+        self, primary: BlendClassifier, samples: FootprintSamples, flags: dict[str, np.ndarray]
+    ) -> np.ndarray:
+        """Novelty of n footprints, (n,), with the flag of those that are unlike the training's."""
+        novelty = np.asarray(primary.novelty(samples), dtype=np.float64)
+        if novelty.shape != (len(samples),):
+            raise InvalidQuantumError(
+                f"classifier '{self.config.primaryClassifier}' gave a novelty of shape {novelty.shape} for "
+                f"{len(samples)} footprints"
+            )
+        with np.errstate(invalid="ignore"):
+            unlike = novelty > self.config.maxNovelty
+        flags["outside_model_range"] = flags["outside_model_range"] | unlike
+        share, usual = float(np.mean(unlike)) if len(unlike) else 0.0, 10.0**-self.config.maxNovelty
+        # A few are expected; so many would be a chance of less than one in a thousand.
+        if np.count_nonzero(unlike) > usual * len(unlike) + 3.0 * np.sqrt(usual * len(unlike)) + 3.0:
+            self.log.warning(
+                "%.1f %% of the footprints are unlike those that the primary model learned from, where %.2g "
+                "%% would be usual: they have a novelty over %g and flag_outside_model_range; beware of "
+                "their probabilities.",
+                100.0 * share,
+                100.0 * usual,
+                self.config.maxNovelty,
+            )
+        return novelty
 
     def _tell_of_correlated_noise(self, detection: DetectionResult) -> None:
         """Say that the noise is correlated, and what was or can be done about it."""

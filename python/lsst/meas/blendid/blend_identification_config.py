@@ -16,7 +16,7 @@ import dataclasses
 from typing import Any
 
 import lsst.pipe.base.connectionTypes as cT
-from lsst.pex.config import ConfigField, Field, FieldValidationError
+from lsst.pex.config import ConfigField, Field, FieldValidationError, RangeField
 from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections
 
 from .classifiers import classifier_registry
@@ -123,6 +123,14 @@ class BlendIdentificationConfig(PipelineTaskConfig, pipelineConnections=BlendIde
         dtype=int,
         default=600,
         check=lambda x: x > 0,
+    )
+    maxNovelty = RangeField(
+        doc="Footprints with a greater novelty are flagged outside_model_range: minus log10 of the share of "
+        "training footprints that are as unusual, so that of footprints like those of training one in a "
+        "thousand is flagged by default.",
+        dtype=float,
+        default=3.0,
+        min=0.0,
     )
     maxMaskedFraction: Field[float] = Field(
         doc="Footprints with a larger share of pixels that could not be searched (masked, not finite, or too "

@@ -115,8 +115,9 @@ FLAGS: tuple[FlagDefinition, ...] = (
     ),
     FlagDefinition(
         "outside_model_range",
-        "The coadd's PSF width or depth lies outside the range that the primary model or that of the "
-        "localiser was trained on, or footprints are made with other settings.",
+        "The footprint is unlike those that the primary model was trained on (novelty over maxNovelty), or "
+        "the coadd's PSF width or depth lies outside the range of that model or of the localiser's, or "
+        "footprints are made with other settings.",
         blocking=False,
     ),
     FlagDefinition(

@@ -124,6 +124,13 @@ _BLEND_TAIL = (
         for k in range(N_CLASSES)
     ),
     Column("n_expected", "f4", "", "Expected number of objects; NaN without P(N)."),
+    Column(
+        "novelty",
+        "f4",
+        "",
+        "How unlike the footprints that the primary model learned from: minus log10 of the share of these "
+        "that are as unusual; NaN for a model that does not tell.",
+    ),
     Column("flux", "f4", "flux", "Sum of the footprint's pixels less the background, without bad ones."),
     Column("mag", "f4", "mag", "AB magnitude of flux; NaN without zero point or if flux is not positive."),
     Column("flag", "bool", "", "The footprint was not classified; the other flags say why."),
@@ -322,6 +329,7 @@ def make_tables(
     primary: str,
     p_n: np.ndarray | None = None,
     n_expected: np.ndarray | None = None,
+    novelty: np.ndarray | None = None,
     located: LocatedPeaks | None = None,
     flags: Mapping[str, np.ndarray],
     projection: SkyProjection[Any] | None = None,
@@ -346,6 +354,8 @@ def make_tables(
         Its P(N), if it gives that.
     n_expected : `numpy.ndarray`, shape (n,), optional
         Expected number of objects; from ``p_n`` if not given, counting the last class as 4.
+    novelty : `numpy.ndarray`, shape (n,), optional
+        How unlike those of training footprints are; NaN if not given.
     located
         Peaks with their probabilities; the detected ones without if not given.
     flags
@@ -421,6 +431,8 @@ def make_tables(
         **{f"p_blended_{name}": values for name, values in blended.items()},
         **{f"p_n_{k}": p_n[:, k] for k in range(N_CLASSES)},
         "n_expected": np.where(blocked, np.nan, n_expected),
+        # Also where nothing was classified: it may say why.
+        "novelty": np.full(n, np.nan) if novelty is None else novelty,
         "flux": flux,
         "mag": to_magnitudes(flux, flux_zero_point),
         "flag": blocked,

@@ -145,10 +145,16 @@ class TrainedPlugin:
         self._check_package(package)
         self.settings = self.settings_from_package(package)
         self._prior = dict(package.metadata["prior"])
-        try:
+        with self._reading(package):
             self.columns = self._choose_columns(package.metadata.get("columns"))
             self._set_metadata(package.metadata)
             self._set_state(package.arrays)
+
+    @contextmanager
+    def _reading(self, package: ModelPackage) -> Iterator[None]:
+        """What cannot be taken out of a package becomes an error that names it and the remedy."""
+        try:
+            yield
         except ModelPackageError:
             # Of another model that this one needs, with its own remedy.
             raise

@@ -26,7 +26,7 @@ __all__ = (
 )
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +49,7 @@ from ..samples import FootprintSamples
 from ..trained_plugin import TrainedPlugin, TrainedPluginConfig
 from .count_model import FIRST_OF_TAIL, ShareModel, TailModel, tail_inputs
 from .fitting import FitOptions, LabelledSamples
+from .novelty import NoveltyModel, measure_columns, novelty_columns
 
 _FEW = 1000
 """With fewer footprints Platt's calibration with two parameters is fitted, otherwise beta's with three."""
@@ -162,6 +163,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         self.calibration: Calibration | None = None
         self.tail_model: TailModel | None = None
         self.share_model: ShareModel | None = None
+        self.novelty_model: NoveltyModel | None = None
         super().__init__(config, settings=settings, package=package)
 
     @property
@@ -177,6 +179,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         return {
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
             "counts": {key: value for key, value in counts.items() if value is not None} or None,
+            "novelty": None if self.novelty_model is None else list(self.novelty_model.columns),
         }
 
     def _set_metadata(self, metadata: dict[str, Any]) -> None:
@@ -187,6 +190,20 @@ class BlendClassifier(TrainedPlugin, ABC):
             raise ValueError("what it tells of the numbers of galaxies is no dict")
         self.tail_model = TailModel.from_dict(counts["tail"]) if "tail" in counts else None
         self.share_model = ShareModel.from_dict(counts["shares"]) if "shares" in counts else None
+
+    def _load(self, package: ModelPackage) -> None:
+        super()._load(package)
+        with self._reading(package):
+            columns = package.metadata.get("novelty")
+            self.novelty_model = (
+                None if columns is None else NoveltyModel.from_package(columns, package.arrays)
+            )
+
+    def to_package(self, name: str = "unnamed", **metadata: Any) -> ModelPackage:
+        package = super().to_package(name, **metadata)
+        if self.novelty_model is not None:
+            package.arrays.update(self.novelty_model.to_arrays())
+        return package
 
     def fit(
         self,
@@ -214,7 +231,7 @@ class BlendClassifier(TrainedPlugin, ABC):
         """
         train.require_both()
         with self._unchanged_on_error():
-            self.calibration = self.tail_model = self.share_model = self.package = None
+            self.calibration = self.tail_model = self.share_model = self.novelty_model = self.package = None
             self.history = {}
             used = self._fit(train, validation, FitOptions() if options is None else options)
             self._record_prior(train.counts if used is None else train.counts[used])
@@ -382,6 +399,54 @@ class BlendClassifier(TrainedPlugin, ABC):
         if self.tail_model is None:
             return np.maximum(samples.n_peaks, FIRST_OF_TAIL).astype(np.float64)
         return self.tail_model.mean(tail_inputs(samples, self.tail_model.columns))
+
+    @property
+    def novelty_columns(self) -> tuple[str, ...]:
+        """Columns of footprints that novelty is judged by; here those that are known without pixels."""
+        return novelty_columns((), self.columns["facts"])
+
+    def _measure_novelty(self, samples: FootprintSamples, columns: Sequence[str]) -> np.ndarray:
+        """Values of columns of `novelty_columns` of n footprints, float64 (n, columns)."""
+        return measure_columns(samples, columns)
+
+    def fit_novelty(self, train: LabelledSamples, seed: int = 0) -> None:
+        """Remember what training footprints are like, so that `novelty` can tell what they are not like.
+
+        Parameters
+        ----------
+        train
+            Footprints of several pieces of sky, those that it was fitted to.
+        seed
+            Of the choice of footprints that are kept.
+
+        Notes
+        -----
+        With less than two pieces of sky, or less than 200 footprints in half of them, there is no novelty.
+        """
+        self.novelty_model = NoveltyModel.fit(
+            self._measure_novelty(train.samples, self.novelty_columns),
+            self.novelty_columns,
+            train.samples.scene_index if train.sky is None else train.sky,
+            np.random.default_rng(seed),
+        )
+
+    def novelty(self, samples: FootprintSamples) -> np.ndarray:
+        """Tell how unlike the footprints of training footprints are.
+
+        Parameters
+        ----------
+        samples
+            The n footprints.
+
+        Returns
+        -------
+        novelty : `numpy.ndarray`, shape (n,), float64
+            Minus the logarithm, to base 10, of the share of training footprints that are as unusual; NaN for
+            a model that does not know, and for footprints that cannot be measured.
+        """
+        if self.novelty_model is None:
+            return np.full(len(samples), np.nan)
+        return self.novelty_model.judge(self._measure_novelty(samples, self.novelty_model.columns))
 
     def fit_calibration(
         self, samples: FootprintSamples, counts: np.ndarray, *, method: str = "beta"

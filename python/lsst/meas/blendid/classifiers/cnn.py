@@ -48,6 +48,7 @@ from ._cnn_networks import (
 )
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples, prior_correction
+from .novelty import novelty_columns
 
 _LEAST_SIZE = 16
 """Least side of the modern network's cutouts, pixels."""
@@ -419,6 +420,10 @@ class CnnClassifier(BlendClassifier):
             p += network.run(turn(inputs.images, view), features)
         p *= self._prior_factors
         return p / p.sum(axis=1, keepdims=True)
+
+    @property
+    def novelty_columns(self) -> tuple[str, ...]:
+        return novelty_columns(self.settings.features, self.columns["facts"])
 
     def predict(self, samples: FootprintSamples) -> np.ndarray:
         self._learned()

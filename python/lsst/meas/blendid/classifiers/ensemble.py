@@ -42,8 +42,9 @@ from ._members import merge_flags, pack_members, unpack_members
 from ._stack import StackInputs, StackSettings, fit_stack, member_columns, predict_stack, validate_stack
 from .base import N_CLASSES, BlendClassifier, BlendClassifierConfig, classifier_registry, find_classifier
 from .fitting import FitOptions, LabelledSamples
+from .novelty import novelty_columns
 
-_PRESENT = ("settings", "config", "columns", "prior", "calibration", "counts")
+_PRESENT = ("settings", "config", "columns", "prior", "calibration", "counts", "novelty")
 """What of a package is the state of the model; the rest tells where it came from."""
 
 _CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
@@ -264,6 +265,20 @@ class EnsembleClassifier(BlendClassifier):
         if member.package is not None:
             package.metadata.update({k: v for k, v in member.package.metadata.items() if k not in _PRESENT})
         return package
+
+    @property
+    def novelty_columns(self) -> tuple[str, ...]:
+        features = self.columns["features"] if self.settings.use_features else ()
+        return novelty_columns(features, self.columns["facts"])
+
+    def _measure_novelty(self, samples: FootprintSamples, columns: Sequence[str]) -> np.ndarray:
+        """They are among the inputs, which are kept when images are forgotten."""
+        inputs, names = self.inputs(samples), self.columns["facts"]
+        table = inputs.facts
+        if self.settings.use_features and not set(columns) <= set(names):
+            names = self.columns["features"]
+            table = inputs.columns[:, -len(names) :]
+        return table[:, [names.index(name) for name in columns]].astype(np.float64)
 
     def _gather(self, samples: FootprintSamples, *, share: bool) -> np.ndarray:
         """Rows of inputs, float32; ``share`` what members compute with whoever else has the samples."""

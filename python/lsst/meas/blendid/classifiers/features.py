@@ -36,6 +36,7 @@ from ..model_settings import ModelSettings, setting
 from ..samples import FootprintSamples
 from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples, natural_factors
+from .novelty import novelty_columns
 from .trees import (
     TREE_ARRAYS,
     TreeSettings,
@@ -101,6 +102,10 @@ class FeaturesClassifier(BlendClassifier):
     SettingsClass: ClassVar[type[ModelSettings]] = FeaturesSettings
     name: ClassVar[str] = "features"
     inputs_version: ClassVar[int] = FEATURES_VERSION
+
+    @property
+    def novelty_columns(self) -> tuple[str, ...]:
+        return novelty_columns(self.settings.features, self.columns["facts"])
 
     def _usable(self, x: np.ndarray) -> np.ndarray:
         """Rows that can be classified, bool of shape (n,).  Fits of two components do not suffice."""

@@ -61,6 +61,7 @@ from ._muygps_neighbors import NeighborIndex
 from ._muygps_posterior import MaternTable, find_posterior
 from .base import BlendClassifier, BlendClassifierConfig, classifier_registry
 from .fitting import FitOptions, LabelledSamples
+from .novelty import novelty_columns
 
 
 class MuyGpsConfig(BlendClassifierConfig):
@@ -401,6 +402,10 @@ class MuyGpsClassifier(BlendClassifier):
     def gives_counts(self) -> bool:
         """Never: a process has one latent function."""
         return False
+
+    @property
+    def novelty_columns(self) -> tuple[str, ...]:
+        return novelty_columns(self.settings.features, self.columns["facts"])
 
     def count_inputs(self, samples: FootprintSamples) -> np.ndarray:
         self._learned()

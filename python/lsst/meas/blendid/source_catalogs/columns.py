@@ -85,7 +85,7 @@ CATALOG_FLAGS: tuple[FlagDefinition, ...] = (
 def _record_fields() -> tuple[FieldDefinition, ...]:
     """Fields of records: columns of the footprint table, and its flags."""
     described = {column.name: _without_quotes(column.description) for column in BLEND_COLUMNS}
-    names = ("p_blended", *(f"p_n_{k}" for k in range(N_CLASSES)), "n_expected")
+    names = ("p_blended", *(f"p_n_{k}" for k in range(N_CLASSES)), "n_expected", "novelty")
     general = "Nothing is known about the record as a blend; the other flags say why."
     return (
         *(FieldDefinition(PREFIX + name, "f4", described[name]) for name in names),
@@ -114,7 +114,7 @@ PEAK_FIELDS = (
 )
 """Fields that the peaks get."""
 
-_OWN = re.compile(rf"{PREFIX}(p_blended|p_n_\d+|n_expected|flag(_\w+)?)")
+_OWN = re.compile(rf"{PREFIX}(p_blended|p_n_\d+|n_expected|novelty|flag(_\w+)?)")
 
 
 def is_own_field(name: str) -> bool:

@@ -142,6 +142,7 @@ def train_classifier(
         classifier = cls(settings=settings)
         classifier.fit(labelled, held_out, options)
         classifier.fit_counts(labelled)
+        classifier.fit_novelty(labelled, options.seed)
     if held_out is not None:
         scores = validate(classifier, held_out, calibration, options.say)
     elif folds > 1:
