@@ -18,6 +18,7 @@ from lsst.meas.blendid.centers.inputs import (
     compute_context,
     compute_planes,
     compute_scalars,
+    count_scatters,
     keep_labels,
     keep_planes,
     measure_context,
@@ -126,7 +127,10 @@ def test_standard_scale_leaves_out_what_is_not_known() -> None:
     values = np.array([[1.0, np.nan, 5.0], [3.0, np.nan, 5.0], [np.nan, np.nan, 5.0]])
     center, scale = standard_scale(values)
     assert np.array_equal(center, [2.0, 0.0, 5.0])
-    assert np.array_equal(scale, [1.0, 1.0, 1.0])
+    assert np.array_equal(scale[[0, 2]], [1.0, 1.0])
+    # What no training image tells says nothing later.
+    told = count_scatters(np.array([[2.0, 27.0, 5.0]]), center, scale, limit=4.0)
+    np.testing.assert_allclose(told, 0.0, atol=1e-20)
 
 
 def test_standardize_takes_the_unknown_as_the_mean_and_limits_the_rest() -> None:

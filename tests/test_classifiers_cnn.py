@@ -233,7 +233,10 @@ def test_scaling_of_features() -> None:
     np.testing.assert_allclose(scaled.std(axis=0), [1.0, 0.0, 1.0], atol=0.02)
     np.testing.assert_array_equal(scaling.apply(np.array([[np.nan, 1e30, -1e30]])), [[0.0, 6.0, -6.0]])
     # Nothing but NaN is no reason to fail.
-    np.testing.assert_array_equal(Scaling.fit(features * np.nan).apply(features * np.nan), 0.0)
+    never_told = Scaling.fit(features * np.nan)
+    np.testing.assert_array_equal(never_told.apply(features * np.nan), 0.0)
+    # And a network that never saw a feature is not shown it later.
+    np.testing.assert_allclose(never_told.apply(features[:5]), 0.0, atol=1e-20)
 
 
 def test_half_precision_moves_no_probability(

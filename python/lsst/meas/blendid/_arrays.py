@@ -10,13 +10,17 @@
 
 from __future__ import annotations
 
-__all__ = ("check_array", "digest_arrays")
+__all__ = ("NEVER_TOLD", "check_array", "digest_arrays")
 
 import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
+
+NEVER_TOLD = 1e30
+"""Scatter of an input that is not known of anything in a training, as in images without zero point: whatever
+it is later, it is no scatter away from the mean, and so says nothing to who has not learned what it means."""
 
 
 def check_array(

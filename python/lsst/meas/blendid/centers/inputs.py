@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .._arrays import NEVER_TOLD
 from ..features.facts import measure_facts
 from ..footprints import DetectionResult
 from ..model_package import point_source_depth
@@ -208,11 +209,15 @@ def count_scatters(values: np.ndarray, center: np.ndarray, scale: np.ndarray, *,
 
 
 def standard_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and scatter of what is finite of columns (n, k), float32 (k,); 0 and 1 where that gives none."""
+    """Mean and scatter of what is finite of columns (n, k), float32 (k,); 1 for a scatter of 0.
+
+    A column without any finite number has a scatter so large that no value of it will ever count: a network
+    that was never told has not learned what it means.
+    """
     with warnings.catch_warnings():
         # A column without any finite number.
         warnings.simplefilter("ignore", RuntimeWarning)
         center, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-    center = np.where(np.isfinite(center), center, 0.0)
-    scale = np.where(np.isfinite(scale) & (scale > 1e-3), scale, 1.0)
-    return center.astype(np.float32), scale.astype(np.float32)
+    told = np.isfinite(center)
+    scale = np.where(told, np.where(scale > 1e-3, scale, 1.0), NEVER_TOLD)
+    return np.where(told, center, 0.0).astype(np.float32), scale.astype(np.float32)

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .._arrays import check_array, digest_arrays
+from .._arrays import NEVER_TOLD, check_array, digest_arrays
 from ..cutouts import CutoutSettings, extract_cutouts
 from ..features import measure_features
 from ..footprints import DetectionResult
@@ -143,7 +143,10 @@ class Scaling:
 
     @classmethod
     def fit(cls, features: np.ndarray) -> Scaling:
-        """Choose it from features (n, k): u is the median of what is not 0, c and s are mean and scatter."""
+        """Choose it from features (n, k): u is the median of what is not 0, c and s are mean and scatter.
+
+        A feature that no footprint has will not count if another one has it: the network never saw it.
+        """
         unit, center, scale = (np.ones(features.shape[1]) for _ in range(3))
         for i, column in enumerate(features.T.astype(np.float64)):
             column = column[np.isfinite(column)]
@@ -154,6 +157,8 @@ class Scaling:
                 center[i] = values.mean()
                 # The scatter of a feature that is one number is one of rounding errors.
                 scale[i] = values.std() if values.std() > 1e-6 else 1.0
+            else:
+                scale[i] = NEVER_TOLD
         return cls(unit, center, scale)
 
     def apply(self, features: np.ndarray) -> np.ndarray:

@@ -73,6 +73,9 @@ class SimulatedScene:
         none of that).
     processes
         Processes that draw exposures, if the coadd is made of such.
+    for_any_band
+        Keep from models what tells bands apart, the band's name and the zero point: one that learned from
+        such scenes holds for any band.
     """
 
     source: GalaxySource | Table | str | Path | int = "parametric"
@@ -83,6 +86,7 @@ class SimulatedScene:
     survey: str | Survey = "i"
     config: SceneConfig | None = None
     processes: int = 1
+    for_any_band: bool = False
 
     def simulate(self) -> SimulatedCoadd:
         """Simulate the coadd and its truth.
@@ -126,6 +130,7 @@ class SimulatedScene:
         from ..simulation.survey import AB_ZERO_POINT_NJY
 
         simulated = self.simulate()
+        known = SceneContext(simulated.truth.meta["band"], AB_ZERO_POINT_NJY)
         source, size_model, band, settings = (
             simulated.truth.meta[name] for name in ("source", "size_model", "band", "settings")
         )
@@ -136,7 +141,7 @@ class SimulatedScene:
             masked_image=coadd,
             psf=summarize_psf(coadd.psf, coadd.bbox),
             truth=simulated.truth,
-            context=SceneContext(band=band, zero_point=AB_ZERO_POINT_NJY),
+            context=SceneContext() if self.for_any_band else known,
             provenance={
                 "source": source,
                 "size_model": size_model,
