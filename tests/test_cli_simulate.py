@@ -26,6 +26,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler
 from lsst.images.cells import CellCoadd
 from lsst.meas.blendid.cli import main
+from lsst.meas.blendid.images import image_scale
 from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.simulation import simulate_scene
 from lsst.meas.blendid.training import SceneRecipe
@@ -97,9 +98,11 @@ def test_seeing(tmp_path: Path) -> None:
     # A Kolmogorov of 0.7 arcsec and one of 1.1.
     assert widths["i"] / summarize_psf(usual).sigma == pytest.approx(1.1 / 0.7, rel=0.05)
     assert widths["r"] == pytest.approx(widths["i"], rel=1e-3)
-    status, _, err = run("--out", tmp_path, "--psf-fwhm", 0.2)
+    status, _, err = run("--out", tmp_path, "--psf-fwhm", 0.02)
     assert status == 2
-    assert "0.2 is not in the range 0.5<=x<=3.0" in err
+    assert "0.02 is not in the range 0.1<=x<=10.0" in err
+    status, _, err = run("--out", tmp_path, "--name", "sharp", "--size", 64, "--psf-fwhm", 0.3)
+    assert status == 1 and "at least 2 pixels are needed" in err
 
 
 def test_a_table_of_galaxies(tmp_path: Path) -> None:
@@ -283,11 +286,31 @@ def test_what_recipes_have_no_place_for(
     assert contents(tmp_path) == []
 
 
+def test_pixels_of_another_size(tmp_path: Path) -> None:
+    args = ("--size", 64, "--seed", 4, "--pixel-scale", 0.3)
+    assert run("--out", tmp_path, "--name", "sky", *args)[::2] == (0, "")
+    coadd = CellCoadd.read(str(tmp_path / "sky.fits"))
+    # As wide on the sky as usual, on fewer pixels.
+    sigma = summarize_psf(coadd.psf.compute_kernel_image(x=32, y=32).array).sigma
+    assert sigma == pytest.approx(1.598 * 2.0 / 3.0, rel=0.05)
+    assert image_scale(coadd) == pytest.approx(0.3, rel=1e-4)
+    assert run("--butler", tmp_path / "repo", *args)[0] == 0
+    with Butler.from_config(str(tmp_path / "repo"), collections="simulated") as butler:
+        other = butler.get("deep_coadd", skymap="blendid_1x1_64_4", tract=0, patch=0, band="i")
+    np.testing.assert_array_equal(other.image.array, coadd.image.array)
+    assert run("--recipe", tmp_path / "sky.json", "--skies", 1, *args)[0] == 0
+    (scene, *_) = SceneRecipe.read(tmp_path / "sky.json").scenes()
+    assert not isinstance(scene.survey, str) and scene.survey.pixel_scale == 0.3
+    status, _, err = run("--out", tmp_path, "--name", "coarse", "--size", 64, "--pixel-scale", 0.5)
+    assert status == 1 and "undersampled by pixels of 0.5 arcsec" in err
+
+
 def test_a_recipe_of_all_that_it_can_say(tmp_path: Path) -> None:
     path = tmp_path / "new" / "skies.json"
     options = (
         "--skies 3 --scenes 1,2 --sizes large --sizes 1.6x --draws 2 --size 300 --band r --psf-fwhm 0.9 "
     )
+    options += "--pixel-scale 0.25 "
     options += "--exposures 33 --seed 7 --split train -c population.sizeScale=2 -c variation.fwhmScatter=0.05"
     args = ("--recipe", path, *options.split())
     status, out, err = run(*args)
@@ -301,6 +324,7 @@ def test_a_recipe_of_all_that_it_can_say(tmp_path: Path) -> None:
         size=300,
         band="r",
         psf_fwhm=0.9,
+        pixel_scale=0.25,
         visits=33,
         seed=7,
         split="train",

@@ -19,8 +19,15 @@ from hypothesis import strategies as st
 from lsst.images import YX, Box
 from lsst.images.cells import CellGrid, PatchDefinition
 from lsst.meas.blendid.simulation import SimulationError, get_survey
-from lsst.meas.blendid.simulation.coadds.cells import cell_size_for, cells_of, conditions_of, is_varied
-from lsst.meas.blendid.simulation.config import VariationConfig
+from lsst.meas.blendid.simulation.coadds.cells import (
+    CellConditions,
+    cell_size_for,
+    cells_of,
+    conditions_of,
+    is_varied,
+)
+from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel
+from lsst.meas.blendid.simulation.config import PsfConfig, VariationConfig
 
 
 def _patch(x0: int, y0: int, nx: int, ny: int, cell: YX) -> PatchDefinition:
@@ -82,11 +89,29 @@ ALL = _config(fwhmScatter=0.1, ellipticityScatter=0.03, depthScatter=0.2, skySca
 def test_nothing_varies_by_default() -> None:
     survey = get_survey("i")
     found = conditions_of((3.5, 7.5), survey, VariationConfig(), 1)
-    assert dataclasses.astuple(found) == (survey.fwhm, 0.0, 0.0, survey.n_exposures, 1.0)
+    assert found == CellConditions(survey.fwhm, 0.0, 0.0, survey.n_exposures, 1.0)
+    assert found.psf == found.told_psf == PsfModel(survey.fwhm)
     assert found.survey(survey) == survey
     assert not is_varied(VariationConfig())
     for name in ("fwhmScatter", "ellipticityScatter", "depthScatter", "skyScatter"):
         assert is_varied(_config(**{name: 0.01}))
+
+
+def test_the_psf_has_the_form_that_is_asked_for() -> None:
+    survey, config = get_survey("i"), PsfConfig()
+    config.profile, config.beta, config.opticsShare = "moffat", 2.5, 0.7
+    config.ellipticity, config.positionAngle, config.widthError = 0.1, 60.0, -0.05
+    found = conditions_of((3.5, 7.5), survey, VariationConfig(), 1, config)
+    expected = PsfModel(0.7, 0.1 * np.cos(2 * np.pi / 3), 0.1 * np.sin(2 * np.pi / 3), "moffat", 2.5, 0.7)
+    assert dataclasses.astuple(found.psf) == pytest.approx(dataclasses.astuple(expected))
+    assert found.told_psf == dataclasses.replace(found.psf, fwhm=0.7 * 0.95)
+    # What varies is added; no shear is so large that there is no such PSF.
+    config.ellipticity = 0.3
+    varied = [
+        conditions_of((0.5, 0.5), survey, _config(ellipticityScatter=0.1), s, config) for s in range(99)
+    ]
+    shears = np.array([np.hypot(one.g1, one.g2) for one in varied])
+    assert shears.std() > 0.05 and shears.max() <= 0.45 + 1e-9
 
 
 def test_scatter_is_what_was_asked_for() -> None:

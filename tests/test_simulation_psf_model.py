@@ -107,8 +107,8 @@ def test_errors() -> None:
         for psf in (PsfModel(0.7), PsfModel(0.7, 0.1)):
             with pytest.raises(SimulationError, match="odd"):
                 psf.kernel(SCALE, size)
-    with pytest.raises(SimulationError, match=r"FWHM 0.4 arcsec is undersampled by pixels of 0.2 arcsec"):
-        PsfModel(0.4).kernel(SCALE, 41)
+    with pytest.raises(SimulationError, match=r"FWHM 0.3 arcsec is undersampled by pixels of 0.2 arcsec"):
+        PsfModel(0.3).kernel(SCALE, 41)
     for fwhm in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(SimulationError, match="FWHM of the PSF must be positive"):
             PsfModel(fwhm)

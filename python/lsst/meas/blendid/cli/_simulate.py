@@ -70,6 +70,7 @@ class Request:
     mode: str | None
     visits: int | None
     psf_fwhm: float | None
+    pixel_scale: float | None
     exposure_folder: Path | None
     seed: int
     noise_seed: int | None
@@ -124,6 +125,7 @@ class Request:
         drawn: dict[str, object] = {
             "--sizes": self.sizes or None,
             "--psf-fwhm": self.psf_fwhm,
+            "--pixel-scale": self.pixel_scale,
             "--visits": self.visits,
             "--config-option": self.config_options or None,
         }
@@ -157,6 +159,7 @@ class Request:
                 size=self.size,
                 band=self.bands[0],
                 psf_fwhm=self.psf_fwhm,
+                pixel_scale=self.pixel_scale,
                 visits=self.visits,
                 seed=self.seed,
                 split=self.split,
@@ -232,6 +235,10 @@ class Request:
             raise click.UsageError("--exposure-folder works with --mode full only")
         return config
 
+    def find_pixel_scale(self) -> float:
+        """Size of a pixel, arcsec: what is asked for, or that of the survey."""
+        return get_survey(self.bands[0]).pixel_scale if self.pixel_scale is None else self.pixel_scale
+
     def make_tract(self, layout: TractLayout) -> TractSimulation:
         """Describe the tract.
 
@@ -275,7 +282,7 @@ def simulate_files(request: Request, directory: Path, *, name: str | None, overw
         _FILES_SKYMAP,
         patch_size=request.size,
         overlap=0,
-        pixel_scale=get_survey(request.bands[0]).pixel_scale,
+        pixel_scale=request.find_pixel_scale(),
     )
     simulation = request.make_tract(layout)
     paths = {band: directory / f"{_file_name(request, name, band)}.fits" for band in request.bands}
@@ -509,7 +516,7 @@ def simulate_into_butler(
         n_patches,
         request.size,
         overlap,
-        pixel_scale=get_survey(request.bands[0]).pixel_scale,
+        pixel_scale=request.find_pixel_scale(),
     )
     start = time.perf_counter()
     simulation = request.make_tract(layout)

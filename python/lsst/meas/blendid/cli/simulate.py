@@ -224,9 +224,15 @@ def _check_scenes(ctx: click.Context, param: click.Parameter, value: tuple[int, 
 @click.option(
     "--psf-fwhm",
     metavar="ARCSEC",
-    type=click.FloatRange(0.5, 3.0),
-    help="Seeing FWHM of all bands, arcsec (0.5 to 3, for pixels of 0.2 arcsec); by default that of each "
-    "band in ten years of Rubin, 0.7 in i.",
+    type=click.FloatRange(0.1, 10.0),
+    help="Seeing FWHM of all bands, arcsec, at least two pixels; by default that of each band in ten years "
+    "of Rubin, 0.7 in i.",
+)
+@click.option(
+    "--pixel-scale",
+    metavar="ARCSEC",
+    type=click.FloatRange(0.02, 2.0),
+    help="Size of a pixel, arcsec; by default that of Rubin, 0.2.",
 )
 @click.option(
     "--exposure-folder",

@@ -11,14 +11,25 @@
 from __future__ import annotations
 
 __all__ = (
+    "PSF_PROFILES",
     "ArtifactConfig",
     "ExposureConfig",
     "PopulationConfig",
+    "PsfConfig",
     "SceneConfig",
     "VariationConfig",
 )
 
 from lsst.pex.config import ChoiceField, Config, ConfigField, Field, FieldValidationError, RangeField
+
+PSF_PROFILES: dict[str, str] = {
+    "kolmogorov": "Turbulence of the atmosphere.",
+    "moffat": "A power law in the wings, whose steepness is beta.",
+    "optics": "Turbulence, convolved with the ring-shaped spot of a defocused telescope.",
+    "double-gaussian": "A Gaussian core with a tenth of the light in a Gaussian of twice the width.  No "
+    "training has this one: it is for tests of what a model does with a PSF of a kind that it does not know.",
+}
+"""Families of profiles, by name."""
 
 
 class PopulationConfig(Config):
@@ -109,6 +120,48 @@ class PopulationConfig(Config):
                 self,
                 f"must be greater than starMagBright = {self.starMagBright:g}, not {self.starMagFaint:g}",
             )
+
+
+class PsfConfig(Config):
+    """What PSF the coadd has, beside its FWHM, which the survey has for each band."""
+
+    profile = ChoiceField[str](doc="Family of the profile.", default="kolmogorov", allowed=dict(PSF_PROFILES))
+    beta = RangeField(
+        dtype=float,
+        doc="Steepness of the wings of a Moffat profile, which fall as r to the power of -2 beta.",
+        default=3.5,
+        min=1.5,
+        max=20.0,
+        inclusiveMax=True,
+    )
+    opticsShare = RangeField(
+        dtype=float,
+        doc="Diameter of the ring-shaped spot of profile optics in units of the FWHM of the turbulence.",
+        default=0.5,
+        min=0.0,
+        max=2.0,
+        inclusiveMin=False,
+        inclusiveMax=True,
+    )
+    ellipticity = RangeField(
+        dtype=float,
+        doc="Reduced shear of the PSF, (a - b) / (a + b) of its axes.",
+        default=0.0,
+        min=0.0,
+        max=0.3,
+        inclusiveMax=True,
+    )
+    positionAngle = Field[float](
+        doc="Angle of its major axis, degrees counter-clockwise from the x axis.", default=0.0
+    )
+    widthError = RangeField(
+        dtype=float,
+        doc="How much wider the PSF that the coadd tells is than that of its pixels, as a fraction.",
+        default=0.0,
+        min=-0.3,
+        max=0.3,
+        inclusiveMax=True,
+    )
 
 
 class VariationConfig(Config):
@@ -220,6 +273,7 @@ class SceneConfig(Config):
         },
     )
     population = ConfigField[PopulationConfig](doc="How objects differ from those of their catalogue.")
+    psf = ConfigField[PsfConfig](doc="Form of the PSF, and how well it is known (mode fast).")
     variation = ConfigField[VariationConfig](doc="How PSF and depth vary between cells (mode fast).")
     artifacts = ConfigField[ArtifactConfig](doc="What coaddition leaves of defects.")
     exposures = ConfigField[ExposureConfig](doc="Single exposures (mode full).")
@@ -245,6 +299,13 @@ class SceneConfig(Config):
     def validate(self) -> None:
         """Check that the mode can do what is asked for."""
         super().validate()
+        if self.mode == "full" and self.psf.toDict() != PsfConfig().toDict():
+            raise FieldValidationError(
+                type(self).psf,
+                self,
+                "the exposures of mode full have a round Kolmogorov PSF: leave psf as it is, or use mode "
+                "fast",
+            )
         varied = ("fwhmScatter", "ellipticityScatter", "depthScatter", "skyScatter")
         if self.mode == "full" and any(getattr(self.variation, name) > 0.0 for name in varied):
             raise FieldValidationError(

@@ -47,9 +47,10 @@ _SMALLEST_SIZE = 32
 _MOST_SCENES = 100_000
 """More images than anybody simulates: a slip of the hand."""
 _WIDEST_PSF = 10.0
+_LARGEST_PIXEL = 2.0
 _HELD_OUT_SEED = 1_000_000
 """Far from the seeds of the skies, whatever their number."""
-_WITHOUT_VARIATION = ("sizes", "psf_fwhm", "visits", "options")
+_WITHOUT_VARIATION = ("sizes", "psf_fwhm", "pixel_scale", "visits", "options")
 """Fields that set what varied skies draw for themselves."""
 _ALWAYS_WRITTEN = ("skies", "seed")
 
@@ -77,6 +78,8 @@ class SceneRecipe:
         Band.
     psf_fwhm
         Seeing FWHM, arcsec, without ``vary``; by default that of the survey.
+    pixel_scale
+        Size of a pixel, arcsec, without ``vary``; by default that of the survey.
     visits
         Exposures in a coadd, without ``vary``; by default those of the survey.
     seed
@@ -100,6 +103,7 @@ class SceneRecipe:
     size: int = 2048
     band: str = "i"
     psf_fwhm: float | None = None
+    pixel_scale: float | None = None
     visits: int | None = None
     seed: int = 1
     split: str | None = None
@@ -114,6 +118,11 @@ class SceneRecipe:
         if self.psf_fwhm is not None and not 0.0 < self.psf_fwhm < _WIDEST_PSF:
             raise ValueError(
                 f"psf_fwhm must be greater than 0 and less than {_WIDEST_PSF:g} arcsec, not {self.psf_fwhm:g}"
+            )
+        if self.pixel_scale is not None and not 0.0 < self.pixel_scale < _LARGEST_PIXEL:
+            raise ValueError(
+                f"pixel_scale must be greater than 0 and less than {_LARGEST_PIXEL:g} arcsec, not "
+                f"{self.pixel_scale:g}"
             )
         if self.vary:
             for name in _WITHOUT_VARIATION:
@@ -226,7 +235,9 @@ class SceneRecipe:
         survey = get_survey(self.band)
         if self.psf_fwhm is not None:
             survey = dataclasses.replace(survey, fwhm=self.psf_fwhm)
-            PsfModel(survey.fwhm).check_sampling(survey.pixel_scale)
+        if self.pixel_scale is not None:
+            survey = dataclasses.replace(survey, pixel_scale=self.pixel_scale)
+        PsfModel(survey.fwhm).check_sampling(survey.pixel_scale)
         if self.visits is not None:
             survey = dataclasses.replace(survey, n_exposures=self.visits)
         return survey
@@ -287,7 +298,7 @@ class SceneRecipe:
         ValueError
             Raised if the recipe sets what the coadd is to tell, or has truth scenes.
         """
-        for name in ("truths", "sizes", "psf_fwhm", "visits", "options"):
+        for name in ("truths", *_WITHOUT_VARIATION):
             if getattr(self, name) not in (None, ()):
                 raise ValueError(f"a recipe with {name} cannot be made like a coadd; leave out one of them")
         return like_scenes(coadd, self.skies, seed=self.seed, size=self.size)

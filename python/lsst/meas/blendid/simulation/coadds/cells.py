@@ -43,7 +43,7 @@ from lsst.images.cells import CellGridBounds, CellIJ, PatchDefinition
 
 from ..._progress import ProgressCallback
 from ...labels import matched_snr
-from ..config import SceneConfig, VariationConfig
+from ..config import PsfConfig, SceneConfig, VariationConfig
 from ..random_streams import add_poisson_noise, check_seed, noise_key, random_stream
 from ..survey import Survey
 from .psf_model import MIN_FWHM_PIXELS, PsfModel, kernel_size
@@ -53,6 +53,7 @@ _LARGEST_CELL = 256
 _WAVES = 64
 # Fields are cut here, so that no cell is absurd.
 _MAX_SIGMA = 3.0
+_LARGEST_SHEAR = 0.45
 _QUANTITIES = ("fwhm", "g1", "g2", "depth", "sky")
 # First key of the random streams of exposures.
 _EXPOSURES = 6
@@ -129,10 +130,21 @@ class CellConditions:
     sky_factor: float
     """Brightness of the sky in units of that of the survey."""
 
+    profile: tuple[str, float, float] = ("kolmogorov", 3.5, 0.5)
+    """Family of the PSF, and its parameters ``beta`` and ``optics_share``."""
+
+    width_error: float = 0.0
+    """How much wider the PSF that is told is than the true one, as a fraction."""
+
     @property
     def psf(self) -> PsfModel:
         """The PSF."""
-        return PsfModel(self.fwhm, self.g1, self.g2)
+        return PsfModel(self.fwhm, self.g1, self.g2, *self.profile)
+
+    @property
+    def told_psf(self) -> PsfModel:
+        """The PSF that the coadd tells."""
+        return dataclasses.replace(self.psf, fwhm=self.fwhm * (1.0 + self.width_error))
 
     def survey(self, survey: Survey) -> Survey:
         """Settings of a survey with these conditions."""
@@ -154,29 +166,45 @@ def is_varied(config: VariationConfig) -> bool:
 
 
 def conditions_of(
-    place: tuple[float, float], survey: Survey, config: VariationConfig, seed: int
+    place: tuple[float, float],
+    survey: Survey,
+    variation: VariationConfig,
+    seed: int,
+    psf: PsfConfig | None = None,
 ) -> CellConditions:
     """Compute PSF and depth of a cell, `Cell.place` its middle counted in cells.
 
-    Fields are cut at three standard deviations, the FWHM at the 2.5 pixels that sample it, and a cell has
-    one exposure at least. Bands have fields of their own.
+    Fields are cut at three standard deviations, the FWHM at the 2 pixels that sample it, the shear at .5, and
+    a cell has one exposure at least. Bands have fields of their own.
     """
     check_seed(seed)
-    field = {name: _field(place, config.scale, seed, survey.band, i) for i, name in enumerate(_QUANTITIES)}
+    psf = PsfConfig() if psf is None else psf
+    varied = is_varied(variation)
+    field = {
+        name: _field(place, variation.scale, seed, survey.band, i) if varied else 0.0
+        for i, name in enumerate(_QUANTITIES)
+    }
+    # Of an ellipse whose major axis lies at an angle the shear turns twice as fast.
+    angle = 2.0 * math.radians(psf.positionAngle)
     # Fields of Gaussian scatter in each component give ellipticities the Rayleigh distribution that PSFs
     # have.
-    g1, g2 = (config.ellipticityScatter * field[name] for name in ("g1", "g2"))
-    fwhm = survey.fwhm * (1.0 + config.fwhmScatter * field["fwhm"])
+    g1 = psf.ellipticity * math.cos(angle) + variation.ellipticityScatter * field["g1"]
+    g2 = psf.ellipticity * math.sin(angle) + variation.ellipticityScatter * field["g2"]
+    excess = max(1.0, math.hypot(g1, g2) / _LARGEST_SHEAR)
+    g1, g2 = g1 / excess, g2 / excess
+    fwhm = survey.fwhm * (1.0 + variation.fwhmScatter * field["fwhm"])
     # The minor axis of a sheared PSF must be sampled too.
     least = MIN_FWHM_PIXELS * survey.pixel_scale
     is_sampled = survey.fwhm >= least
     least *= PsfModel(1.0, g1, g2).stretch
     return CellConditions(
-        fwhm=max(fwhm, least) if is_sampled else survey.fwhm,
+        fwhm=max(fwhm, least) if is_sampled and varied else survey.fwhm,
         g1=g1,
         g2=g2,
-        n_exposures=max(1, round(survey.n_exposures * (1.0 + config.depthScatter * field["depth"]))),
-        sky_factor=max(0.05, 1.0 + config.skyScatter * field["sky"]),
+        n_exposures=max(1, round(survey.n_exposures * (1.0 + variation.depthScatter * field["depth"]))),
+        sky_factor=max(0.05, 1.0 + variation.skyScatter * field["sky"]),
+        profile=(psf.profile, psf.beta, psf.opticsShare),
+        width_error=psf.widthError,
     )
 
 
@@ -205,7 +233,7 @@ class CellImages:
     """Mean electrons of sky and sources in the coadd, shape (h, w), float64."""
 
     kernels: np.ndarray
-    """PSF of each cell, pixel included, shape (rows, columns, n, n)."""
+    """PSF of each cell that is told, pixel included, shape (rows, columns, n, n)."""
 
     surveys: tuple[Survey, ...]
     """Settings of the survey in each cell, row by row."""
@@ -232,10 +260,9 @@ def draw_cells(
     counts galaxies, or cells if each has a PSF of its own.
     """
     if is_varied(config.variation):
-        conditions = [conditions_of(cell.place, survey, config.variation, seed) for cell in cells]
+        conditions = [conditions_of(cell.place, survey, config.variation, seed, config.psf) for cell in cells]
     else:
-        one = CellConditions(survey.fwhm, 0.0, 0.0, survey.n_exposures, 1.0)
-        conditions = [one] * len(cells)
+        conditions = [conditions_of(cells[0].place, survey, config.variation, seed, config.psf)] * len(cells)
     surveys = tuple(c.survey(survey) for c in conditions)
     image = _model_image(
         galaxies, cells, shape, conditions, surveys, survey.sky_sigma, config.engine, progress
@@ -255,11 +282,12 @@ def draw_cells(
     # One width for all cells, as a coadd keeps their PSFs in one array.
     width = kernel_size(survey.fwhm, survey.pixel_scale)
     kernels = [c.psf.kernel(survey.pixel_scale, width) for c in conditions]
+    told = [c.told_psf.kernel(survey.pixel_scale, width) for c in conditions]
     return CellImages(
         image,
         variance,
         expected,
-        _by_cell(kernels, cells),
+        _by_cell(told, cells),
         surveys,
         _by_cell([_snr(k, local) for k, local in zip(kernels, surveys, strict=True)], cells),
     )

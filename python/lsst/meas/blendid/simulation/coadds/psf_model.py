@@ -6,10 +6,7 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The PSF of simulated coadds: Kolmogorov turbulence, sheared.
-
-The transform of the round profile is exp(-(k/k0)^(5/3)) (Fried 1966, JOSA 56, 1372).
-"""
+"""The PSF of simulated coadds: a round profile of one of several families, sheared."""
 
 from __future__ import annotations
 
@@ -27,20 +24,31 @@ from typing import Any
 
 import numpy as np
 
+from ..._suggest import did_you_mean
 from ...images.psf import KOLMOGOROV_K0_FWHM, kolmogorov_kernel
+from ..config import PSF_PROFILES
 from ..errors import SimulationError, import_galsim
+from .psf_profiles import (
+    OBSCURATION,
+    WIDE_FACTOR,
+    WIDE_SHARE,
+    RadialProfile,
+    double_gaussian_sigma,
+    make_profile,
+    moffat_radius,
+    optics_widths,
+)
 
-MIN_FWHM_PIXELS = 2.5
+MIN_FWHM_PIXELS = 2.0
 """A PSF of fewer pixels is undersampled."""
 
-# Wings of the profile: I(r) → 0.142316 k0^(-5/3) r^(-11/3), from the first term of the transform.
-_WING = 0.142316
 _MAX_SHEAR = 0.5
+_BETAS = (1.5, 20.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class PsfModel:
-    """A Kolmogorov PSF with an ellipticity, before the pixel."""
+    """A PSF with an ellipticity, before the pixel."""
 
     fwhm: float
     """FWHM of the round profile, arcsec."""
@@ -51,12 +59,34 @@ class PsfModel:
     g2: float = 0.0
     """Reduced shear along the diagonal; positive stretches along x = y."""
 
+    profile: str = "kolmogorov"
+    """Family of the round profile, one of `PSF_PROFILES`."""
+
+    beta: float = 3.5
+    """Steepness of the wings of a Moffat profile."""
+
+    optics_share: float = 0.5
+    """Diameter of the ring of ``optics`` in units of the FWHM of the turbulence."""
+
     def __post_init__(self) -> None:
         if not (math.isfinite(self.fwhm) and self.fwhm > 0.0):
             raise SimulationError(f"the FWHM of the PSF must be positive and finite, not {self.fwhm}")
         if not math.hypot(self.g1, self.g2) <= _MAX_SHEAR:
             raise SimulationError(
                 f"the shear of the PSF must be at most {_MAX_SHEAR:g}, not ({self.g1:g}, {self.g2:g})"
+            )
+        if self.profile not in PSF_PROFILES:
+            raise SimulationError(
+                f"unknown PSF profile {self.profile!r}{did_you_mean(self.profile, PSF_PROFILES)}; there are "
+                f"{', '.join(PSF_PROFILES)}"
+            )
+        if not _BETAS[0] <= self.beta <= _BETAS[1]:
+            raise SimulationError(
+                f"beta of a Moffat profile must be {_BETAS[0]:g} to {_BETAS[1]:g}, not {self.beta}"
+            )
+        if not 0.0 < self.optics_share <= 2.0:
+            raise SimulationError(
+                f"the ring of the optics must be at most twice the seeing, not {self.optics_share} times"
             )
 
     @property
@@ -65,9 +95,8 @@ class PsfModel:
         return self.g1 == 0.0 and self.g2 == 0.0
 
     @property
-    def k0(self) -> float:
-        """Wave number at which the transform of the round profile is 1/e, radians/arcsec."""
-        return KOLMOGOROV_K0_FWHM / self.fwhm
+    def _radial(self) -> RadialProfile:
+        return make_profile(self.profile, self.beta, self.optics_share)
 
     @property
     def stretch(self) -> float:
@@ -75,10 +104,20 @@ class PsfModel:
         g = math.hypot(self.g1, self.g2)
         return math.sqrt((1.0 + g) / (1.0 - g))
 
-    @property
-    def wing(self) -> float:
-        """Factor of the wings of a PSF of flux 1, averaged over angle: I(r) → wing · r^(-11/3), arcsec."""
-        return _WING * self.k0 ** (-5.0 / 3.0)
+    def wing(self, radius: np.ndarray) -> np.ndarray:
+        """Light per arcsec² of a PSF of flux 1 in its wings, along its major axis.
+
+        Parameters
+        ----------
+        radius
+            Distances from the centre, arcsec, of more than about a FWHM.
+
+        Returns
+        -------
+        light
+            Of the same shape.
+        """
+        return self._radial.light(radius / (self.fwhm * self.stretch)) / self.fwhm**2
 
     def transform(self, kx: np.ndarray, ky: np.ndarray) -> np.ndarray:
         """Fourier transform of the profile.
@@ -96,7 +135,11 @@ class PsfModel:
         norm = 1.0 / math.sqrt(1.0 - self.g1**2 - self.g2**2)
         along = norm * ((1.0 + self.g1) * kx + self.g2 * ky)
         across = norm * (self.g2 * kx + (1.0 - self.g1) * ky)
-        return np.exp(-(((along**2 + across**2) / self.k0**2) ** (5.0 / 6.0)))
+        if self.profile == "kolmogorov":
+            # Faster than a table, and exact.
+            k0 = KOLMOGOROV_K0_FWHM / self.fwhm
+            return np.exp(-(((along**2 + across**2) / k0**2) ** (5.0 / 6.0)))
+        return self._radial.transform(self.fwhm * np.hypot(along, across))
 
     def max_frequency(self, threshold: float) -> float:
         """Wave number beyond which the transform is below a threshold, in every direction.
@@ -111,7 +154,9 @@ class PsfModel:
         k
             Radians/arcsec.
         """
-        return self.stretch * self.k0 * (-math.log(threshold)) ** 0.6
+        if self.profile == "kolmogorov":
+            return self.stretch * KOLMOGOROV_K0_FWHM / self.fwhm * (-math.log(threshold)) ** 0.6
+        return self.stretch * self._radial.max_frequency(threshold) / self.fwhm
 
     def check_sampling(self, pixel_scale: float) -> None:
         """Raise for a PSF that pixels do not sample.
@@ -176,7 +221,21 @@ class PsfModel:
         MissingGalSimError
             Raised if GalSim is not installed.
         """
-        profile = import_galsim().Kolmogorov(fwhm=self.fwhm, gsparams=gsparams)
+        galsim = import_galsim()
+        if self.profile == "moffat":
+            radius = self.fwhm * moffat_radius(self.beta)
+            profile = galsim.Moffat(beta=self.beta, scale_radius=radius, gsparams=gsparams)
+        elif self.profile == "optics":
+            width, radius = (self.fwhm * value for value in optics_widths(self.optics_share))
+            hole = galsim.TopHat(OBSCURATION * radius, flux=OBSCURATION**2, gsparams=gsparams)
+            ring = (galsim.TopHat(radius, gsparams=gsparams) - hole) / (1.0 - OBSCURATION**2)
+            profile = galsim.Convolve(galsim.Kolmogorov(fwhm=width), ring, gsparams=gsparams)
+        elif self.profile == "double-gaussian":
+            sigma = self.fwhm * double_gaussian_sigma()
+            profile = galsim.Gaussian(sigma=sigma, flux=1.0 - WIDE_SHARE, gsparams=gsparams)
+            profile += galsim.Gaussian(sigma=WIDE_FACTOR * sigma, flux=WIDE_SHARE, gsparams=gsparams)
+        else:
+            profile = galsim.Kolmogorov(fwhm=self.fwhm, gsparams=gsparams)
         return profile if self.is_round else profile.shear(g1=self.g1, g2=self.g2)
 
 
@@ -247,7 +306,7 @@ class Modes:
 @functools.lru_cache(maxsize=256)
 def _kernel(psf: PsfModel, pixel_scale: float, size: int) -> np.ndarray:
     """Draw the image of `PsfModel.kernel`."""
-    if psf.is_round:
+    if psf.is_round and psf.profile == "kolmogorov":
         try:
             return kolmogorov_kernel(psf.fwhm / pixel_scale, size)
         except ValueError as err:

@@ -168,9 +168,7 @@ class Profiles:
         """
         disc_flux, disc_a, disc_area = self._axes(0)
         bulge_flux, bulge_a, bulge_area = self._axes(4)
-        # Kolmogorov's wings fall as r to the power of -11/3; along the long axis of a sheared PSF they reach
-        # farther.
-        wing = self.flux * psf.wing * psf.stretch ** (11.0 / 3.0)
+        flux = self.flux
         fwhm = psf.fwhm * psf.stretch
         out = np.full(len(self), STAMP_SIZES[-1])
         left = np.arange(len(self))
@@ -178,7 +176,7 @@ class Profiles:
             # The PSF widens the profiles by about its own width.
             r = 0.5 * n * pixel_scale
             inner = max(r - 0.5 * fwhm, 0.1 * r)
-            bright = wing[left] * inner ** (-11.0 / 3.0)
+            bright = flux[left] * float(psf.wing(np.asarray(inner)))
             bright += disc_flux[left] / (2.0 * np.pi * disc_area[left]) * np.exp(-inner / disc_a[left])
             bright += (
                 bulge_flux[left]
@@ -254,7 +252,7 @@ def draw_galaxies(
     Raises
     ------
     SimulationError
-        Raised for an engine that does not exist, a PSF narrower than 2.5 pixels, a column
+        Raised for an engine that does not exist, a PSF narrower than 2 pixels, a column
         that is missing or has bad values, or a shear or convergence that is not weak.
     MissingGalSimError
         Raised if GalSim is not installed.

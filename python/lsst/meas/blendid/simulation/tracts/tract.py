@@ -212,7 +212,11 @@ class TractSimulation:
             Raised if the band is unknown.
         """
         survey = get_survey(band)
-        changes: dict[str, Any] = {"n_exposures": self.n_exposures, "fwhm": self.psf_fwhm}
+        changes: dict[str, Any] = {
+            "n_exposures": self.n_exposures,
+            "fwhm": self.psf_fwhm,
+            "pixel_scale": self.layout.pixel_scale,
+        }
         return dataclasses.replace(survey, **{k: v for k, v in changes.items() if v is not None})
 
     def patch(self, number: int) -> PatchDefinition:
