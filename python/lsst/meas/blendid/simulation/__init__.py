@@ -31,7 +31,15 @@ from .coadds.exposures import ExposureStack, expose
 from .coadds.psf_model import PsfModel
 from .coadds.render import draw_galaxies
 from .coadds.simulated_coadd import SimulatedCoadd
-from .config import ArtifactConfig, ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
+from .config import (
+    ArtifactConfig,
+    ExposureConfig,
+    PopulationConfig,
+    SceneConfig,
+    SkyConfig,
+    StarlightConfig,
+    VariationConfig,
+)
 from .errors import MissingGalSimError, SimulationError, SplitError
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
 
@@ -54,7 +62,9 @@ __all__ = (
     "SimulationError",
     "SizeModel",
     "SkyCatalogSource",
+    "SkyConfig",
     "SplitError",
+    "StarlightConfig",
     "Survey",
     "TableSource",
     "TruthScene",

@@ -6,28 +6,34 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Defects that coaddition leaves: saturated cores, cosmic rays, bad columns.
+"""Defects that coaddition leaves: saturated cores, cosmic rays, hot pixels, bad columns, satellite trails.
 
-They are made cell by cell, as the input exposures of a cell are its own: a
-column, a track or a bleed ends with its cell.
+All but the trails are made cell by cell, as the input exposures of a cell are its own: a
+column, a track or a bleed ends with its cell. A trail crosses the tract.
 """
 
 from __future__ import annotations
 
 __all__ = (
     "ARTIFACT_PLANES",
+    "TRAIL_PLANES",
     "add_artifacts",
+    "add_trails",
     "artifact_mask_planes",
     "has_artifacts",
 )
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lsst.images import Box
+
 from ..config import ArtifactConfig
 from ..errors import SimulationError
 from ..survey import Survey
+from .lines import add_line
 
 if TYPE_CHECKING:
     from lsst.images import MaskPlane
@@ -41,6 +47,9 @@ ARTIFACT_PLANES: tuple[str, ...] = (
     "SATURATED",
 )
 """Mask planes that `add_artifacts` may set, by their names in `lsst.images`."""
+
+TRAIL_PLANES: tuple[str, ...] = ("CLIPPED", "REJECTED", "INEXACT_PSF")
+"""Mask planes of a trail: CLIPPED implies REJECTED, and that INEXACT_PSF."""
 
 _MAX_BLEED = 30
 """Longest bleed on either side of a core, pixels: exposures at other angles bleed
@@ -59,6 +68,14 @@ _PACKETS = 512
 _MAX_TRACK = 100.0
 _MIN_MASKED_ELECTRONS = 20.0
 
+# Peaks of hot pixels and trails in units of the noise of the sky; logarithms are uniform.
+_HOT_LEVELS = (3.0, 300.0)
+_TRAIL_LEVELS = (0.5, 10.0)
+# Widths of trails in units of the FWHM: satellites are out of focus, by some arcsec in low orbits (Tyson et
+# al. 2020, AJ 160, 226).
+_TRAIL_WIDTHS = (1.0, 3.0)
+_MIN_MASKED_SIGMA = 0.1
+
 
 def artifact_mask_planes() -> list[MaskPlane]:
     """Describe each of `ARTIFACT_PLANES` as Rubin's coadds do."""
@@ -71,7 +88,13 @@ def artifact_mask_planes() -> list[MaskPlane]:
 
 def has_artifacts(config: ArtifactConfig) -> bool:
     """Tell whether there is anything to add."""
-    return bool(config.doSaturation or config.badColumnDensity > 0.0 or config.cosmicRayDensity > 0.0)
+    densities = (
+        config.badColumnDensity,
+        config.cosmicRayDensity,
+        config.hotPixelDensity,
+        config.trailDensity,
+    )
+    return bool(config.doSaturation or max(densities) > 0.0)
 
 
 def add_artifacts(
@@ -98,6 +121,11 @@ def add_artifacts(
     taken out, so that their charge, some 76 electrons per µm, is in the sum. Zenith
     angles have the density cos²θ sin θ.
 
+    *Hot pixels* (BAD): light in one pixel, or in four that share it as those of an image that was shifted
+    bilinearly do.
+
+    Of rays and hot pixels the mask has ``maskedFraction``, in the mean.
+
     *Bad columns* (BAD): one to three columns from a random row to the end of the cell.
     In half of them no exposure is good: pixels are interpolated between the next
     good columns (INTERPOLATED). In the others 10 to 60 % of the exposures are
@@ -116,18 +144,26 @@ def add_artifacts(
         )
     planes = {name: np.zeros(image.shape, dtype=bool) for name in ARTIFACT_PLANES}
     # A stream for each kind, drawn whether it is used or not.
-    ray_rng, column_rng = (np.random.default_rng(rng.integers(0, 2**32, 4)) for _ in range(2))
+    ray_rng, column_rng, hot_rng, known_rng = (
+        np.random.default_rng(rng.integers(0, 2**32, 4)) for _ in range(4)
+    )
     if image.size == 0:
         return planes
     if config.doSaturation:
         saturated = _saturate(image, expected, survey, config.fullWell)
         for name in ("SATURATED", "REJECTED", "INEXACT_PSF"):
             planes[name] |= saturated
+    area = image.size * survey.pixel_scale**2 / 3600.0
     if config.cosmicRayDensity > 0.0:
-        area = image.size * survey.pixel_scale**2 / 3600.0
-        charge = _cosmic_rays(image.shape, int(ray_rng.poisson(config.cosmicRayDensity * area)), ray_rng)
+        n_rays = int(ray_rng.poisson(config.cosmicRayDensity * area))
+        known = known_rng.uniform(size=n_rays) < config.maskedFraction
+        charge, masked = _cosmic_rays(image.shape, known, ray_rng)
         image += charge / survey.electrons_per_njy
-        planes["COSMIC_RAY"] |= charge >= _MIN_MASKED_ELECTRONS
+        planes["COSMIC_RAY"] |= masked >= _MIN_MASKED_ELECTRONS
+    if config.hotPixelDensity > 0.0:
+        n_hot = int(hot_rng.poisson(config.hotPixelDensity * area))
+        level, planes["BAD"] = _hot_pixels(image.shape, n_hot, config.maskedFraction, hot_rng)
+        image += level * survey.sky_sigma
     if config.badColumnDensity > 0.0:
         dead, kept = _bad_columns(image.shape, int(column_rng.poisson(config.badColumnDensity)), column_rng)
         lossy = kept < 1.0
@@ -171,12 +207,68 @@ def _saturate(image: np.ndarray, expected: np.ndarray, survey: Survey, full_well
     return touched
 
 
-def _cosmic_rays(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np.ndarray:
-    """Electrons of ``n`` tracks whose middle is in the cell, (h, w)."""
+def add_trails(
+    image: np.ndarray,
+    bbox: Box,
+    tract_bbox: Box,
+    *,
+    survey: Survey,
+    config: ArtifactConfig,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Add the trails of satellites that cross a tract to one of its images; the masked pixels, bool (h, w).
+
+    ``image``, nJy, float64, covers ``bbox`` and is changed in place. Lines of random direction and distance
+    from the middle of the tract: those that hit a convex image are ``trailDensity`` times its mean width
+    (perimeter / π). The profile across is a Gaussian; the photon noise of a trail is left out.
+    """
+    radius = 0.5 * math.hypot(tract_bbox.x.size, tract_bbox.y.size)
+    n = int(rng.poisson(config.trailDensity * 2.0 * radius * survey.pixel_scale / 60.0))
+    angle, offset = rng.uniform(0.0, np.pi, n), rng.uniform(-radius, radius, n)
+    level = survey.sky_sigma * _TRAIL_LEVELS[0] * (_TRAIL_LEVELS[1] / _TRAIL_LEVELS[0]) ** rng.uniform(size=n)
+    width = survey.fwhm / survey.pixel_scale / math.sqrt(8.0 * math.log(2.0)) * rng.uniform(*_TRAIL_WIDTHS, n)
+    known = rng.uniform(size=n) < config.maskedFraction
+    x = 0.5 * (tract_bbox.x.min + tract_bbox.x.max) - bbox.x.min - offset * np.sin(angle)
+    y = 0.5 * (tract_bbox.y.min + tract_bbox.y.max) - bbox.y.min + offset * np.cos(angle)
+    masked = np.zeros(image.shape)
+    for is_known, canvas in ((False, image), (True, masked)):
+        for i in np.flatnonzero(known == is_known):
+            brightness = level[i] * math.sqrt(2.0 * math.pi) * width[i]
+            add_line(canvas, x[i], y[i], angle[i], brightness, width[i], np.inf, 0.0, 2.0 * radius)
+    image += masked
+    return np.asarray(masked >= _MIN_MASKED_SIGMA * survey.sky_sigma)
+
+
+def _hot_pixels(
+    shape: tuple[int, ...], n: int, masked_fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Light of ``n`` hot pixels in units of the noise of the sky, and those to mask, bool: two of (h, w)."""
     height, width = shape
+    level, masked = np.zeros(shape), np.zeros(shape, dtype=bool)
+    x, y = rng.integers(0, width, n), rng.integers(0, height, n)
+    peak = _HOT_LEVELS[0] * (_HOT_LEVELS[1] / _HOT_LEVELS[0]) ** rng.uniform(size=n)
+    # Shares of the next column and row; none for pixels that nothing was shifted into.
+    dx, dy = np.where(rng.uniform(size=n) < 0.5, 0.0, rng.uniform(size=(2, n)))
+    known = rng.uniform(size=n) < masked_fraction
+    for row in (0, 1):
+        for column in (0, 1):
+            share = (dx if column else 1.0 - dx) * (dy if row else 1.0 - dy)
+            use = (share > 0.0) & (x + column < width) & (y + row < height)
+            at = (y + row)[use], (x + column)[use]
+            np.add.at(level, at, (share * peak)[use])
+            masked[at] |= known[use]
+    return level, masked
+
+
+def _cosmic_rays(
+    shape: tuple[int, ...], known: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Electrons of tracks with the middle in the cell, all and ``known``, bool (n,), ones: two of (h, w)."""
+    height, width = shape
+    n = len(known)
     charge = np.zeros(shape)
     if n == 0:
-        return charge
+        return charge, charge
     # Density of cos θ ∝ cos²θ; the track is cut where it would be longer than any.
     cosine = rng.uniform(size=n) ** (1.0 / 3.0)
     depth = _THICKNESS_MICRON / _PIXEL_MICRON
@@ -199,7 +291,12 @@ def _cosmic_rays(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> np
     y = np.rint(y + spread * rng.standard_normal(y.shape)).astype(np.int64)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     np.add.at(charge, (y[inside], x[inside]), electrons[inside])
-    return charge
+    if known.all():
+        return charge, charge
+    masked = np.zeros(shape)
+    inside &= known[:, None]
+    np.add.at(masked, (y[inside], x[inside]), electrons[inside])
+    return charge, masked
 
 
 def _bad_columns(shape: tuple[int, ...], n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -48,6 +48,8 @@ from ..random_streams import add_poisson_noise, check_seed, noise_key, random_st
 from ..survey import Survey
 from .psf_model import MIN_FWHM_PIXELS, PsfModel, kernel_size
 from .render import EDGE, Profiles, draw_galaxies, draw_profiles
+from .sky import add_correlated_noise, filter_loss
+from .starlight import add_starlight, has_starlight
 
 _LARGEST_CELL = 256
 _WAVES = 64
@@ -239,8 +241,8 @@ class CellImages:
     """Settings of the survey in each cell, row by row."""
 
     snr_per_flux: np.ndarray
-    """Matched-filter S/N of a point source of 1 nJy, sky noise only, in each cell, shape (rows,
-    columns)."""
+    """Matched-filter S/N of a point source of 1 nJy in the (correlated) noise of the sky in each cell,
+    shape (rows, columns)."""
 
 
 def draw_cells(
@@ -267,8 +269,10 @@ def draw_cells(
     image = _model_image(
         galaxies, cells, shape, conditions, surveys, survey.sky_sigma, config.engine, progress
     )
+    _add_starlight(image, galaxies, survey, config)
     expected, variance = np.empty(shape), np.empty(shape)
     key = noise_key(noise_seed, survey.band)
+    correlation = config.sky.noiseCorrelation
     for cell, local in zip(cells, surveys, strict=True):
         part = image[cell.y, cell.x]
         # Rounding leaves the faintest parts of a model a hair below zero.
@@ -277,8 +281,16 @@ def draw_cells(
         # Rubin's variance planes have the noise of sources in them, those of some surveys the sky's alone.
         known = mean if config.doSourceNoiseInVariance else local.sky_electrons
         variance[cell.y, cell.x] = known / local.electrons_per_njy**2
-        add_poisson_noise(mean, key, *cell.key)
-        part[:] = (mean - local.sky_electrons) / local.electrons_per_njy
+        if correlation == 1.0:
+            add_poisson_noise(mean, key, *cell.key)
+            part[:] = (mean - local.sky_electrons) / local.electrons_per_njy
+    if correlation > 1.0:
+        # Of the whole image, as the noise of a cell reaches into the next one.
+        electrons = add_correlated_noise(expected, key, *cells[0].key, correlation)
+        for cell, local in zip(cells, surveys, strict=True):
+            image[cell.y, cell.x] = (
+                electrons[cell.y, cell.x] - local.sky_electrons
+            ) / local.electrons_per_njy
     # One width for all cells, as a coadd keeps their PSFs in one array.
     width = kernel_size(survey.fwhm, survey.pixel_scale)
     kernels = [c.psf.kernel(survey.pixel_scale, width) for c in conditions]
@@ -289,8 +301,21 @@ def draw_cells(
         expected,
         _by_cell(told, cells),
         surveys,
-        _by_cell([_snr(k, local) for k, local in zip(kernels, surveys, strict=True)], cells),
+        _by_cell([_snr(k, local, correlation) for k, local in zip(kernels, surveys, strict=True)], cells),
     )
+
+
+def _add_starlight(image: np.ndarray, galaxies: Table, survey: Survey, config: SceneConfig) -> None:
+    """Add the light of bright stars beyond the PSF, nJy, in place; the same for all cells."""
+    if has_starlight(config.starlight):
+        add_starlight(
+            image,
+            galaxies,
+            config.starlight,
+            fwhm=survey.fwhm,
+            pixel_scale=survey.pixel_scale,
+            noise=survey.sky_sigma,
+        )
 
 
 def _model_image(
@@ -365,7 +390,7 @@ def expose_cells(
 
     # Before hours of drawing: it refuses a PSF that pixels do not sample.
     width = kernel_size(survey.fwhm, survey.pixel_scale)
-    snr = _snr(PsfModel(survey.fwhm).kernel(survey.pixel_scale, width), survey)
+    snr = _snr(PsfModel(survey.fwhm).kernel(survey.pixel_scale, width), survey, 1.0)
     # Each patch has exposures of its own: the same seed elsewhere gives other ones.
     place = tuple(v % (1 << 32) for v in cells[0].key)
     sequence = np.random.SeedSequence(noise_seed, spawn_key=(_EXPOSURES, *place))
@@ -381,6 +406,14 @@ def expose_cells(
     )
     image = stack.image.astype(np.float64)
     variance = stack.variance.astype(np.float64)
+    if has_starlight(config.starlight):
+        # Added to the stack: it is smooth, so that seeing and sensor do nothing to it.
+        light = np.zeros(shape)
+        _add_starlight(light, galaxies, survey, config)
+        variance += light / survey.electrons_per_njy
+        electrons = light * survey.electrons_per_njy
+        add_poisson_noise(electrons, noise_key(noise_seed, survey.band), *cells[0].key)
+        image += electrons / survey.electrons_per_njy
     if not config.doSourceNoiseInVariance:
         variance[:] = stack.sky_variance
     return CellImages(
@@ -393,9 +426,10 @@ def expose_cells(
     )
 
 
-def _snr(kernel: np.ndarray, survey: Survey) -> float:
-    """S/N of a point source of 1 nJy."""
-    return float(matched_snr(np.ones(1), kernel, survey.sky_sigma)[0])
+def _snr(kernel: np.ndarray, survey: Survey, correlation: float) -> float:
+    """S/N of a point source of 1 nJy in noise that is correlated by a factor."""
+    sigma = survey.sky_sigma * filter_loss(kernel, correlation)
+    return float(matched_snr(np.ones(1), kernel, sigma)[0])
 
 
 def _by_cell(values: Sequence[np.ndarray | float], cells: Sequence[Cell]) -> np.ndarray:

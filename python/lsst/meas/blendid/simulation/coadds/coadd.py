@@ -37,12 +37,14 @@ from ..config import SceneConfig
 from ..errors import SimulationError
 from ..random_streams import check_seed, random_stream
 from ..survey import Survey, get_survey
-from .artifacts import add_artifacts, artifact_mask_planes, has_artifacts
+from .artifacts import TRAIL_PLANES, add_artifacts, add_trails, artifact_mask_planes, has_artifacts
 from .cells import Cell, CellImages, cell_size_for, cells_of, draw_cells, expose_cells
 from .simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_coadd, make_sky_projection, make_truth_table
+from .sky import brightened, over_subtraction, sky_residual
+from .starlight import BRIGHT_OBJECT, bright_star_mask
 
-# First key of the random streams of artefacts.
-_ARTIFACTS = 5
+# First keys of the random streams of artefacts, trails and the residual of the sky.
+_ARTIFACTS, _TRAILS, _RESIDUAL = 5, 31, 32
 # Pixels this many standard deviations off the median are no background.
 _CLIP_SIGMA = 3.0
 _CLIP_ITERATIONS = 20
@@ -215,7 +217,8 @@ def simulate_patch(
         lies in the outer box: ``id``; ``x``, ``y`` (parent pixels); ``ra``, ``dec``
         (degrees); ``mag`` and ``flux`` (nJy) in the band, lensed; ``snr``, the
         matched-filter S/N of a point source of that flux from the noise of the sky
-        alone, flux √(Σ psf²) / σ_sky, with PSF and sky of the cell it is in; and the
+        alone, flux √(Σ psf²) / σ_sky, with PSF and sky of the cell it is in, and less where
+        ``sky.noiseCorrelation`` makes sums noisier (Notes); and the
         columns of `~lsst.meas.blendid.simulation.catalogs.columns.GALAXY_COLUMNS`. Metadata:
         those of the catalogue, seeds, band, settings that are not the default, and the
         background that was subtracted (nJy).
@@ -237,6 +240,13 @@ def simulate_patch(
     Overlapping patches therefore have the same pixels, but for the background, if
     their cells coincide.
 
+    Overlapping patches do not share the residual of the sky (``sky.gradient``) and the background map
+    (``sky.overSubtraction``), each of which belongs to an image, nor, with correlated noise, a border of one
+    pixel.
+
+    In noise of covariance C the error of the flux that a PSF-matched filter measures is √(Σ psf C psf) / Σ
+    psf², which for white noise is σ_sky / √(Σ psf²); ``snr`` has it, so that it tells what can be detected.
+
     The variance plane has the Poisson noise of the true sources without noise, where a coadd
     has what was measured. Without ``doSubtractBackground`` galaxies too faint to be
     detected leave a pedestal of about 0.15 of the sky noise per pixel at the depth of ten
@@ -248,6 +258,7 @@ def simulate_patch(
     check_seed(min(seed, noise_seed))
     if exposure_folder is not None and config.mode != "full":
         raise SimulationError(f"there are no exposures to keep in mode {config.mode}: set mode full")
+    survey = brightened(survey, config.sky.brightness)
     bbox, tract_bbox = patch.outer_bbox, projection.pixel_frame.bbox
     cells = list(cells_of(patch, tract_bbox))
     galaxies = observe(catalog, survey, lensing=config.population.doLensing)
@@ -272,9 +283,24 @@ def simulate_patch(
         images = draw_cells(
             drawn, cells, (bbox.y.size, bbox.x.size), survey, config, seed, noise_seed, progress=progress
         )
-    mask = _add_artifacts(images, cells, bbox, survey.band, config, noise_seed)
+    mask = None
+    if has_artifacts(config.artifacts) or config.starlight.maskRadius > 0.0:
+        mask = _empty_mask(bbox, config)
+        _add_artifacts(images, mask, cells, tract_bbox, survey, config, noise_seed)
+        if config.starlight.maskRadius > 0.0:
+            shape = bbox.y.size, bbox.x.size
+            mask.set(BRIGHT_OBJECT, bright_star_mask(shape, galaxies, config.starlight, survey.pixel_scale))
+    if config.sky.overSubtraction > 0.0:
+        light = _source_light(images, cells)
+        bowls = over_subtraction(light, survey.sky_sigma, config.sky.backgroundSize)
+        images.image[:] -= config.sky.overSubtraction * bowls
     # After the defects, because a coadd is made of pixels that have them.
     background = clipped_mean(images.image) if config.doSubtractBackground else 0.0
+    if config.sky.gradient > 0.0:
+        key = (_RESIDUAL, zlib.crc32(survey.band.encode()), *(v % (1 << 32) for v in cells[0].key))
+        images.image[:] += sky_residual(
+            images.image.shape, config.sky.gradient * survey.sky_sigma, random_stream(noise_seed, *key)
+        )
     coadd = make_coadd(
         (images.image - background).astype(np.float32),
         images.variance.astype(np.float32),
@@ -317,28 +343,57 @@ def _changed(settings: dict[str, Any], defaults: dict[str, Any], prefix: str = "
     return out
 
 
-def _add_artifacts(
-    images: CellImages, cells: Sequence[Cell], bbox: Box, band: str, config: SceneConfig, seed: int
-) -> Mask | None:
-    """Add the artefacts of each cell, from a random stream of its own; `None` if there are none."""
-    if not has_artifacts(config.artifacts):
-        return None
+def _empty_mask(bbox: Box, config: SceneConfig) -> Mask:
+    """Make a mask of the planes of Rubin's deep coadds and those of artefacts and bright stars."""
     planes: dict[str, MaskPlane] = {plane.name: plane for plane in deep_coadd_planes().values()}
     planes |= {plane.name: plane for plane in artifact_mask_planes() if plane.name not in planes}
-    mask = Mask(0, schema=MaskSchema(list(planes.values())), bbox=bbox)
-    for cell, survey in zip(cells, images.surveys, strict=True):
-        key = (_ARTIFACTS, zlib.crc32(band.encode()), *(v % (1 << 32) for v in cell.key))
-        found = add_artifacts(
+    if config.starlight.maskRadius > 0.0:
+        planes[BRIGHT_OBJECT] = MaskPlane(BRIGHT_OBJECT, "Pixel is near a bright star of a catalogue.")
+    return Mask(0, schema=MaskSchema(list(planes.values())), bbox=bbox)
+
+
+def _add_artifacts(
+    images: CellImages,
+    mask: Mask,
+    cells: Sequence[Cell],
+    tract_bbox: Box,
+    survey: Survey,
+    config: SceneConfig,
+    seed: int,
+) -> None:
+    """Add the trails of the tract and the artefacts of each cell, from random streams of their own."""
+    band = zlib.crc32(survey.band.encode())
+    if config.artifacts.trailDensity > 0.0:
+        rng = random_stream(seed, _TRAILS, band)
+        found = add_trails(
+            images.image, mask.bbox, tract_bbox, survey=survey, config=config.artifacts, rng=rng
+        )
+        for name in TRAIL_PLANES:
+            mask.set(name, found)
+    if not has_artifacts(config.artifacts):
+        return
+    for cell, local in zip(cells, images.surveys, strict=True):
+        planes = add_artifacts(
             images.image[cell.y, cell.x],
             images.variance[cell.y, cell.x],
             images.expected[cell.y, cell.x],
-            survey=survey,
+            survey=local,
             config=config.artifacts,
-            rng=random_stream(seed, *key),
+            rng=random_stream(seed, _ARTIFACTS, band, *(v % (1 << 32) for v in cell.key)),
         )
-        for name, pixels in found.items():
-            mask[cell.bbox].set(name, pixels)
-    return mask
+        for name, pixels in planes.items():
+            part = mask[cell.bbox]
+            part.set(name, pixels | part.get(name))
+
+
+def _source_light(images: CellImages, cells: Sequence[Cell]) -> np.ndarray:
+    """Mean light of the sources without sky and noise, nJy, (h, w)."""
+    light = images.expected.copy()
+    for cell, local in zip(cells, images.surveys, strict=True):
+        part = light[cell.y, cell.x]
+        part -= local.sky_electrons
+        part /= local.electrons_per_njy
+    return light
 
 
 def clipped_mean(image: np.ndarray) -> float:

@@ -47,9 +47,11 @@ from ..catalogs.sky_field import check_place
 from ..coadds.cells import cell_size_for
 from ..coadds.coadd import simulate_patch
 from ..coadds.simulated_coadd import DEFAULT_CENTER, SimulatedCoadd, make_sky_projection
+from ..coadds.sky import brightened
+from ..coadds.starlight import has_starlight, starlight_reach
 from ..config import SceneConfig
 from ..errors import SimulationError
-from ..survey import BANDS, Survey, get_survey
+from ..survey import BANDS, Survey, get_survey, mag_to_njy
 
 
 def make_patches(n: tuple[int, int], size: int, overlap: int) -> tuple[PatchDefinition, ...]:
@@ -261,7 +263,7 @@ class TractSimulation:
         An object reaches 100 pixels, sixty half-light radii, where a de Vaucouleurs
         profile is at 5e-10 of its centre, and as far as the wing of a Kolmogorov PSF,
         ∝ r^(−11/3), is above 0.002 of the noise of the sky in any band: 300 pixels
-        at magnitude 16.
+        at magnitude 16. Stars reach as far as their halos and spikes do.
         """
         box = self.patch(number).outer_bbox
         mags = [
@@ -274,10 +276,30 @@ class TractSimulation:
         reach = 100.0 + 60.0 * np.asarray(catalog["half_light_radius"], float) / self.layout.pixel_scale
         # A wing that falls as r^(-11/3) reaches flux^(3/11) as far.
         reach += 300.0 * 10.0 ** (0.4 * 3.0 / 11.0 * (16.0 - brightest))
+        if has_starlight(self.scene.starlight):
+            stars = np.asarray(catalog["is_star"], dtype=bool)
+            reach[stars] = np.maximum(reach[stars], self._starlight_reach(catalog[stars]))
         x, y = (np.asarray(catalog[name], float) for name in ("x", "y"))
         near = (x > box.x.min - reach) & (x < box.x.max + reach)
         near &= (y > box.y.min - reach) & (y < box.y.max + reach)
         return catalog[near]
+
+    def _starlight_reach(self, stars: Table) -> np.ndarray:
+        """Greatest distance in any band to which halos and spikes of stars reach, pixels, (n,)."""
+        reach = np.zeros(len(stars))
+        for band in BANDS:
+            if f"mag_{band}" not in stars.colnames:
+                continue
+            survey = brightened(self.survey(band), self.scene.sky.brightness)
+            reaches = starlight_reach(
+                mag_to_njy(stars[f"mag_{band}"]),
+                self.scene.starlight,
+                fwhm=survey.fwhm,
+                pixel_scale=self.layout.pixel_scale,
+                noise=survey.sky_sigma,
+            )
+            reach = np.maximum(reach, reaches.max(axis=1))
+        return reach
 
     def simulate(
         self,
