@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lsst.images import Box
 from lsst.meas.blendid.simulation import SimulationError, get_survey
 from lsst.meas.blendid.simulation.coadds.artifacts import (
     ARTIFACT_PLANES,
     add_artifacts,
+    add_trails,
     artifact_mask_planes,
     has_artifacts,
 )
@@ -245,3 +247,115 @@ def test_bad_arrays_are_refused() -> None:
         _add((image, variance[:4], expected), _config())
     with pytest.raises(SimulationError, match="floating-point"):
         _add((image.astype(int), variance, expected), _config())
+
+
+def _hot(density: float, masked: float = 1.0) -> ArtifactConfig:
+    config = ArtifactConfig(hotPixelDensity=density, maskedFraction=masked)
+    assert has_artifacts(config)
+    return config
+
+
+def test_hot_pixels_are_as_many_and_as_bright_as_asked_for() -> None:
+    """Levels of 3 to 300 σ, uniform in the logarithm; half of them in one pixel, the others in four."""
+    image, variance, expected = _cell((600, 600))
+    before = image.copy()
+    planes = _add((image, variance, expected), _hot(100.0))
+    sigma = (image - before) / SURVEY.sky_sigma
+    n = 100.0 * image.size * SURVEY.pixel_scale**2 / 3600
+    mean = (300 - 3) / np.log(100)
+    # The scatter of levels is 1.2 times their mean.
+    assert sigma.sum() == pytest.approx(n * mean, rel=4 * 1.6 / np.sqrt(n))
+    np.testing.assert_array_equal(planes["BAD"], np.abs(sigma) > 1e-9)
+    assert planes["BAD"].sum() == pytest.approx(n * 2.5, rel=0.15)
+    assert not any(planes[name].any() for name in ARTIFACT_PLANES if name != "BAD")
+
+
+@pytest.mark.parametrize(("kind", "plane"), [("rays", "COSMIC_RAY"), ("hot", "BAD")])
+def test_a_share_is_masked(kind: str, plane: str) -> None:
+    """The pixels are the same whatever the mask knows."""
+    found = []
+    for masked in (0.0, 0.3, 1.0):
+        cell = _cell((500, 500))
+        config = _config(rays=60.0) if kind == "rays" else _hot(60.0)
+        config.maskedFraction = masked
+        found.append((cell[0], _add(cell, config)[plane]))
+    for image, _ in found[:2]:
+        np.testing.assert_array_equal(image, found[2][0])
+    none, some, every = (mask.sum() for _, mask in found)
+    assert none == 0 and 0.15 < some / every < 0.45
+    assert not (found[1][1] & ~found[2][1]).any()
+
+
+def test_hot_pixels_move_nothing_else() -> None:
+    together = _config(rays=30.0, columns=4.0)
+    alone = _add(_cell(), together)
+    together.hotPixelDensity, together.maskedFraction = 200.0, 0.5
+    both = _add(_cell(), together)
+    assert not (alone["BAD"] & ~both["BAD"]).any() and both["BAD"].sum() > alone["BAD"].sum()
+    assert not (both["COSMIC_RAY"] & ~alone["COSMIC_RAY"]).any()
+    np.testing.assert_array_equal(alone["INTERPOLATED"], both["INTERPOLATED"])
+
+
+TRACT = Box.factory[0:900, 0:1200]
+
+
+def _trails(box: Box, density: float, masked: float = 1.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    image = np.zeros((box.y.size, box.x.size))
+    config = ArtifactConfig(trailDensity=density, maskedFraction=masked)
+    assert has_artifacts(config)
+    rng = np.random.default_rng(seed)
+    mask = add_trails(image, box, TRACT, survey=SURVEY, config=config, rng=rng)
+    return image / SURVEY.sky_sigma, mask
+
+
+def test_a_trail_crosses_its_tract() -> None:
+    """Straight from border to border, of one width and brightness."""
+    seen = 0
+    for seed in range(40):
+        image, mask = _trails(TRACT, 0.1, seed=seed)
+        if not image.any():
+            continue
+        rows, columns = np.nonzero(image > 0.5 * image.max())
+        if len(rows) < 500 or image.max() < 0.4:
+            continue
+        # One trail: a line fits all of its pixels.
+        points = np.stack([columns, rows], axis=1) - np.array([columns.mean(), rows.mean()])
+        _, _, axes = np.linalg.svd(points, full_matrices=False)
+        if np.abs(points @ axes[1]).max() > 12:
+            continue
+        seen += 1
+        borders = [columns.min() == 0, columns.max() == 1199, rows.min() == 0, rows.max() == 899]
+        assert sum(borders) >= 2
+        assert 0.45 < image.max() <= 10.0
+        np.testing.assert_array_equal(mask, image >= 0.1)
+    assert seen >= 5
+
+
+def test_trails_are_as_many_as_asked_for() -> None:
+    """The length of lines per area is the density, whatever the image (Crofton's formula)."""
+    light, n = 0.0, 300
+    box = Box.factory[200:600, 300:900]
+    for seed in range(n):
+        image, _ = _trails(box, 0.2, seed=seed)
+        light += image.sum()
+    # Mean light per length: that of levels times √(2π) times that of widths, which are independent.
+    level = (10 - 0.5) / np.log(20)
+    width = 2.0 * SURVEY.fwhm / SURVEY.pixel_scale / 2.3548
+    length = light / n / (level * np.sqrt(2 * np.pi) * width)
+    arcmin = SURVEY.pixel_scale / 60
+    assert length * arcmin == pytest.approx(0.2 * 400 * 600 * arcmin**2, rel=0.2)
+
+
+def test_trails_of_overlapping_images_agree() -> None:
+    one, one_mask = _trails(Box.factory[0:500, 100:700], 3.0, masked=0.5)
+    two, two_mask = _trails(Box.factory[300:800, 400:1100], 3.0, masked=0.5)
+    assert one[300:, 300:].any()
+    np.testing.assert_allclose(one[300:, 300:], two[:200, :300], atol=1e-10)
+    np.testing.assert_array_equal(one_mask[300:, 300:], two_mask[:200, :300])
+
+
+def test_unmasked_trails_are_in_the_image() -> None:
+    image, mask = _trails(TRACT, 2.0, masked=0.0)
+    same, full = _trails(TRACT, 2.0)
+    np.testing.assert_allclose(image, same, atol=1e-10)
+    assert not mask.any() and full.any()

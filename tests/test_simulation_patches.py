@@ -97,7 +97,15 @@ ARTIFACTS = {
 }
 
 
-@pytest.mark.parametrize("settings", [{}, VARIED, ARTIFACTS, VARIED | ARTIFACTS], ids=str)
+DIRT = {
+    "artifacts__hotPixelDensity": 60.0,
+    "artifacts__trailDensity": 1.5,
+    "artifacts__maskedFraction": 0.5,
+    "sky__brightness": 2.0,
+}
+
+
+@pytest.mark.parametrize("settings", [{}, VARIED, ARTIFACTS, VARIED | ARTIFACTS, VARIED | DIRT], ids=str)
 def test_overlapping_patches_agree(catalog: Table, settings: dict[str, Any]) -> None:
     """Image and variance, mask, PSF and truth are the same, up to the background."""
     config = _config(**settings)
@@ -123,6 +131,33 @@ def test_overlapping_patches_agree(catalog: Table, settings: dict[str, Any]) -> 
     assert len(inside[0]) == len(inside[1]) > 20
     for name in inside[0].colnames:
         np.testing.assert_allclose(inside[0][name], inside[1][name], rtol=1e-6, err_msg=name)
+
+
+def test_overlapping_patches_have_the_same_starlight_and_correlated_noise(catalog: Table) -> None:
+    """But for a border of one pixel, which the noise beyond is not known for."""
+    catalog = catalog.copy()
+    catalog["is_star"][:3] = True
+    catalog["mag_i"][:3] = 16.0
+    catalog["x"][:3], catalog["y"][:3] = [-30.0, 100.0, 210.0], [150.0, 250.0, 380.0]
+    config = _config(
+        **VARIED,
+        sky__noiseCorrelation=1.4,
+        starlight__haloFraction=0.1,
+        starlight__spikeFraction=0.05,
+        starlight__maskRadius=2.0,
+        doSubtractBackground=False,
+    )
+    one, two = (_simulate(catalog, patch, config=config) for patch in (ONE, TWO))
+    box = one.coadd.bbox.intersection(two.coadd.bbox)
+    a, b = one.coadd[box], two.coadd[box]
+    inner = (slice(1, -1), slice(1, -1))
+    limit = 1e-5 * np.abs(a.image.array).max()
+    np.testing.assert_allclose(a.image.array[inner], b.image.array[inner], atol=limit)
+    np.testing.assert_allclose(a.variance.array, b.variance.array, rtol=1e-6)
+    np.testing.assert_array_equal(a.mask.array, b.mask.array)
+    assert a.mask.get("BRIGHT_OBJECT").any()
+    plain = _simulate(catalog, TWO, config=_config(**VARIED, doSubtractBackground=False))
+    assert (two.truth["snr"] < 0.85 * plain.truth["snr"]).all()
 
 
 def test_patches_are_the_parts_of_a_whole(catalog: Table) -> None:

@@ -242,9 +242,9 @@ class ArtifactConfig(Config):
     )
     trailDensity = RangeField(
         dtype=float,
-        doc="Trails of satellites (CLIPPED) per arcmin of the mean width of the image, which is 1.27 times "
-        "the side of a square: 0.15 gives 1.3 in a patch of 6.8 arcmin. Their peaks are what is left after "
-        "rejection, 0.5 to 10 times the noise of the sky.",
+        doc="Trails of satellites (CLIPPED) that cross the tract: their length per area, arcmin per arcmin². "
+        "In a square of side a, 1.27 times this times a are seen: 0.15 gives 1.3 in a patch of 6.8 arcmin. "
+        "Their peaks are what rejection left, 0.5 to 10 times the noise of the sky.",
         default=0.0,
         min=0.0,
     )

@@ -219,8 +219,8 @@ def add_trails(
     """Add the trails of satellites that cross a tract to one of its images; the masked pixels, bool (h, w).
 
     ``image``, nJy, float64, covers ``bbox`` and is changed in place. Lines of random direction and distance
-    from the middle of the tract: those that hit a convex image are ``trailDensity`` times its mean width
-    (perimeter / π). The profile across is a Gaussian; the photon noise of a trail is left out.
+    from the middle of the tract; those that hit a convex image of perimeter P are ``trailDensity`` P / π
+    (Crofton). The profile across is a Gaussian; the photon noise of a trail is left out.
     """
     radius = 0.5 * math.hypot(tract_bbox.x.size, tract_bbox.y.size)
     n = int(rng.poisson(config.trailDensity * 2.0 * radius * survey.pixel_scale / 60.0))
