@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.table import vstack
 from lsst.meas.blendid import identify_blends
 from lsst.meas.blendid.evaluation.drawing import (
     INK,
@@ -43,7 +44,7 @@ from lsst.meas.blendid.footprints import FootprintConfig, detect
 from lsst.meas.blendid.images.masks import mask_to_bool
 from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.labels import count_galaxies
-from lsst.meas.blendid.simulation import SimulatedCoadd, simulate_scene
+from lsst.meas.blendid.simulation import SimulatedCoadd, get_survey, make_catalog, simulate_scene
 from lsst.meas.blendid.simulation.config import SceneConfig
 from lsst.meas.blendid.simulation.stamps import StampSet
 from lsst.meas.blendid.simulation.stamps.blendhunter import make_blendhunter, make_blendhunter_real
@@ -52,11 +53,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from scipy import ndimage
 
 DPI = 100
 GAP, TITLE, CAPTION = 10, 24, 44
 """Pixels between panels, above them and below them."""
-SEEDS = {"bands": 8, "population": 20, "modes": 5, "footprints": 11}
+SEEDS = {"bands": 8, "population": 20, "modes": 5, "footprints": 11, "stars": 5, "sky": 6, "noise": 12}
 """Fields that show what a picture is about."""
 
 
@@ -299,30 +301,133 @@ def mapped(sheet: Sheet, axes: Axes, values: np.ndarray, label: str) -> None:
     bar.set_xlabel(label, fontsize=8.5, labelpad=1)
 
 
-PLANES = {"BAD": "#ff7a14", "SATURATED": "#e8308c", "COSMIC_RAY": "#7df2c4", "INTERPOLATED": "#3f9bff"}
+PLANES = {
+    "BAD": "#ff7a14",
+    "SATURATED": "#e8308c",
+    "COSMIC_RAY": "#7df2c4",
+    "INTERPOLATED": "#3f9bff",
+    "CLIPPED": "#ffd84a",
+    "BRIGHT_OBJECT": "#b58cff",
+}
 """Mask planes to show and their colours."""
+
+
+def show_planes(axes: Axes, scene: SimulatedCoadd, planes: Sequence[str]) -> None:
+    """Draw a scene with some of its mask planes and their names."""
+    show(axes, scene, outlines=False)
+    shape = scene.coadd.image.array.shape
+    for row, plane in enumerate(planes):
+        color = PLANES[plane]
+        pixels, _, _ = mask_to_bool(scene.coadd.mask, [plane])
+        overlay = np.zeros((*shape, 4))
+        overlay[pixels] = (*to_rgb(color), 0.35 if plane == "BRIGHT_OBJECT" else 0.75)
+        axes.imshow(overlay, origin="lower", interpolation="nearest", zorder=2)
+        step = shape[0] / 24.0
+        label = axes.text(
+            0.02 * shape[1],
+            shape[0] - step * (0.6 + row),
+            plane,
+            color=color,
+            fontsize=9.5,
+            va="top",
+            zorder=3,
+        )
+        label.set(fontweight="bold", path_effects=[withStroke(linewidth=4.0, foreground="#10151b")])
 
 
 @styled
 def artifacts() -> Figure:
-    """What coaddition leaves of defects."""
-    fields = {"badColumnDensity": 2.0, "cosmicRayDensity": 25.0, "doSaturation": True}
-    config = scene_config(
-        artifacts=fields, population={"starDensity": 12.0, "starMagBright": 13.0, "starMagFaint": 18.0}
+    """What coaddition leaves of defects, in the mask and not."""
+    fields = {
+        "badColumnDensity": 2.0,
+        "cosmicRayDensity": 25.0,
+        "hotPixelDensity": 25.0,
+        "trailDensity": 1.2,
+        "doSaturation": True,
+    }
+    stars = {"starDensity": 12.0, "starMagBright": 13.0, "starMagFaint": 18.0}
+    sheet = Sheet(1, 3, 420, 420)
+    for number, share in enumerate((1.0, 0.5)):
+        config = scene_config(artifacts=fields | {"maskedFraction": share}, population=stars)
+        scene = make(size=(300, 300), config=config)
+        if number == 0:
+            show(sheet.add("image"), scene, outlines=False)
+        note = "maskedFraction=1" if share == 1.0 else "maskedFraction=0.5"
+        axes = sheet.add("all masked" if share == 1.0 else "half masked", note)
+        show_planes(axes, scene, ("BAD", "SATURATED", "COSMIC_RAY", "INTERPOLATED", "CLIPPED"))
+    return sheet.figure
+
+
+@styled
+def stars() -> Figure:
+    """Light of bright stars: what the PSF has, and what it has not."""
+    catalog = make_catalog(
+        "parametric",
+        size=(400, 400),
+        survey=get_survey("i"),
+        seed=SEEDS["stars"],
+        size_model="cosmodc2-galaxies",
     )
-    scene = make(size=(300, 300), config=config)
-    sheet = Sheet(1, 2, 480, 480)
-    show(sheet.add("image", "masked columns, cosmic rays, saturated stars"), scene, outlines=False)
-    axes = sheet.add("mask planes")
-    show(axes, scene, outlines=False)
-    shape = scene.coadd.image.array.shape
-    for row, (plane, color) in enumerate(PLANES.items()):
-        pixels, _, _ = mask_to_bool(scene.coadd.mask, [plane])
-        overlay = np.zeros((*shape, 4))
-        overlay[pixels] = (*to_rgb(color), 0.75)
-        axes.imshow(overlay, origin="lower", interpolation="nearest", zorder=2)
-        label = axes.text(6, shape[0] - 6 - 11 * row, plane, color=color, fontsize=9.5, va="top")
-        label.set(fontweight="bold", path_effects=[withStroke(linewidth=4.0, foreground="#10151b")])
+    places = {12.5: (265.0, 255.0), 14.0: (90.0, 310.0), 15.5: (105.0, 90.0), 16.5: (335.0, 75.0)}
+    bright = catalog[: len(places)].copy()
+    for row, (mag, place) in enumerate(places.items()):
+        bright["x"][row], bright["y"][row] = place
+        bright["mag_i"][row] = mag
+    bright["is_star"], bright["n_knots"], bright["kappa"] = True, 0, 0.0
+    bright["gamma1"] = bright["gamma2"] = 0.0
+    bright["id"] = np.asarray(catalog["id"]).max() + 1 + np.arange(len(bright))
+    catalog = vstack([catalog, bright], metadata_conflicts="silent")
+    light = {"haloFraction": 0.05, "spikeFraction": 0.02, "ghostFraction": 0.006}
+    settings: dict[tuple[str, str], dict[str, Any]] = {
+        ("saturated cores that bleed", "magnitudes 12.5 to 16.5"): {},
+        ("halo, spikes and ghost", "5 %, 2 % and 0.6 % of the light"): light,
+        ("masks", "maskRadius=10"): light | {"maskRadius": 10.0},
+    }
+    sheet = Sheet(1, 3, 400, 400)
+    for (title, note), fields in settings.items():
+        scene = make(
+            catalog, size=(400, 400), config=scene_config(artifacts={"doSaturation": True}, starlight=fields)
+        )
+        axes = sheet.add(title, note)
+        if title == "masks":
+            show_planes(axes, scene, ("BRIGHT_OBJECT", "SATURATED"))
+        else:
+            show(axes, scene, outlines=False)
+    return sheet.figure
+
+
+@styled
+def sky() -> Figure:
+    """What background subtraction leaves and takes, and noise of pixels and of coadds."""
+    sheet = Sheet(2, 3, 400, 400)
+    source = {"population": {"starDensity": 1.0, "starMagBright": 15.0, "starMagFaint": 17.0}}
+    settings: dict[tuple[str, str], dict[str, Any]] = {
+        ("as it is", "smoothed, −1.5σ to 1.5σ"): {},
+        ("residual", "gradient=3"): {"gradient": 3.0},
+        ("over-subtraction", "overSubtraction=1"): {"overSubtraction": 1.0},
+    }
+    for (title, note), fields in settings.items():
+        scene = make(size=(800, 800), seed=SEEDS["sky"], config=scene_config(**source, sky=fields))
+        smoothed = ndimage.gaussian_filter(scene.coadd.image.array, 5.0)[::2, ::2]
+        limit = 1.5 * sky_sigma(scene)
+        axes = sheet.add(title, note)
+        axes.imshow(smoothed, origin="lower", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axes.set_axis_off()
+    noises: dict[tuple[str, str], dict[str, Any]] = {
+        ("white noise", "smoothed, −0.8σ to 1.6σ"): {},
+        ("correlated noise", "noiseCorrelation=1.5"): {"noiseCorrelation": 1.5},
+        ("a dark sky", "brightness=0.01"): {"brightness": 0.01},
+    }
+    for (title, note), fields in noises.items():
+        scene = make(size=(100, 100), seed=SEEDS["noise"], config=scene_config(sky=fields))
+        axes = sheet.add(title, note)
+        if "brightness" in fields:
+            show(axes, scene, outlines=False)
+            continue
+        # As the detection sees it.
+        smoothed = ndimage.gaussian_filter(scene.coadd.image.array / sky_sigma(scene), 1.5)
+        axes.imshow(smoothed, origin="lower", cmap="gray", vmin=-0.8, vmax=1.6, interpolation="nearest")
+        axes.set_axis_off()
     return sheet.figure
 
 
@@ -424,6 +529,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "sim_population": population,
     "sim_variation": variation,
     "sim_artifacts": artifacts,
+    "sim_stars": stars,
+    "sim_sky": sky,
     "sim_modes": modes,
     "stamps_blendhunter": blendhunter,
     "stamps_coin": coin,
