@@ -19,6 +19,7 @@ __all__ = (
     "SceneConfig",
     "SkyConfig",
     "StarlightConfig",
+    "StructureConfig",
     "VariationConfig",
 )
 
@@ -32,6 +33,28 @@ PSF_PROFILES: dict[str, str] = {
     "training has this one: it is for tests of what a model does with a PSF of a kind that it does not know.",
 }
 """Families of profiles, by name."""
+
+
+def _share(doc: str) -> RangeField:
+    """Make the field of a share of galaxies, by default none."""
+    return RangeField(dtype=float, doc=doc, default=0.0, min=0.0, max=1.0, inclusiveMax=True)
+
+
+class StructureConfig(Config):
+    """Share of the galaxies that have structures, none of which is an object; by default none has any."""
+
+    sersicFraction = _share(
+        "Share of the galaxies whose profiles are Sérsic's with indices of 0.5 to 6; half of them are of one "
+        "piece, half a disc and a bulge."
+    )
+    barFraction = _share("Share of the galaxies with a bar in the disc.")
+    spiralFraction = _share("Share of the galaxies with two to four spiral arms.")
+    ringFraction = _share("Share of the galaxies with a ring.")
+    dustFraction = _share("Share of the galaxies with a lane of dust along the major axis.")
+    tailFraction = _share("Share of the galaxies with a tidal tail.")
+    edgeOnFraction = _share(
+        "Share of the galaxies whose disc is seen from the side, of axis ratios .1 to .25."
+    )
 
 
 class PopulationConfig(Config):
@@ -109,6 +132,21 @@ class PopulationConfig(Config):
         inclusiveMax=True,
     )
     clumpNumber = RangeField(dtype=float, doc="Mean number of knots in a clumpy disc.", default=5.0, min=1.0)
+    structures = ConfigField[StructureConfig](doc="Bars, arms, rings, dust and tails (mode fast).")
+    brightDensity = RangeField(
+        dtype=float,
+        doc="Galaxies per arcmin² between brightMagBright and brightMagFaint in the reference band, as many "
+        "of each magnitude, beside those of the catalogue.",
+        default=0.0,
+        min=0.0,
+    )
+    brightMagBright = Field[float](doc="Brightest of these galaxies, AB magnitude.", default=16.0)
+    brightMagFaint = Field[float](doc="Faintest of these galaxies, AB magnitude.", default=22.0)
+    mergerFraction = _share(
+        "Share of the galaxies brighter than magnitude 24 in the reference band that are merging with "
+        "another one, which is an object of its own at 0.3 to 2 half-light radii and up to two magnitudes "
+        "fainter."
+    )
     doLensing = Field[bool](
         doc="Apply the shear and the convergence of the catalogue, where it has them?", default=True
     )
@@ -121,6 +159,13 @@ class PopulationConfig(Config):
                 type(self).starMagFaint,
                 self,
                 f"must be greater than starMagBright = {self.starMagBright:g}, not {self.starMagFaint:g}",
+            )
+        if not self.brightMagBright < self.brightMagFaint:
+            raise FieldValidationError(
+                type(self).brightMagFaint,
+                self,
+                f"must be greater than brightMagBright = {self.brightMagBright:g}, not "
+                f"{self.brightMagFaint:g}",
             )
 
 
@@ -471,6 +516,13 @@ class SceneConfig(Config):
                 self,
                 "the exposures of mode full have a round Kolmogorov PSF: leave psf as it is, or use mode "
                 "fast",
+            )
+        if self.mode == "full" and any(self.population.structures.toDict().values()):
+            raise FieldValidationError(
+                PopulationConfig.structures,
+                self.population,
+                "photons of mode full are those of exponential discs, de Vaucouleurs bulges and knots: set "
+                "the shares of structures to 0, or use mode fast",
             )
         varied = ("fwhmScatter", "ellipticityScatter", "depthScatter", "skyScatter")
         if self.mode == "full" and any(getattr(self.variation, name) > 0.0 for name in varied):

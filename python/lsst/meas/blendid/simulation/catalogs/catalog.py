@@ -39,6 +39,7 @@ from ..survey import Survey
 from .columns import check_column, identifiers, in_field
 from .galaxies import JOINT_MODEL, SizeModel, complete_galaxies, get_size_model
 from .parametric import ParametricCatalog
+from .structures import draw_structures, fill_structures
 from .truths import TruthScene, check_split, find_truth_scene, split_of
 
 BUILT_IN_NAMES = ("parametric", "cosmodc2")
@@ -46,6 +47,7 @@ BUILT_IN_NAMES = ("parametric", "cosmodc2")
 
 # One stream a purpose: a change of one leaves the others as they were. Stream 3 is the noise.
 _POSITIONS, _SHAPES, _SIZES, _STARS, _KNOTS, _NUMBERS = 1, 2, 4, 5, 6, 7
+_BRIGHT, _STRUCTURES, _MERGERS = 8, 9, 10
 # Width of the border around the field that gets stars too, pixels.
 _MARGIN = 100
 
@@ -243,11 +245,20 @@ def make_catalog(
     if not counts_done and population.countsScale != 1.0:
         table = _rescale_counts(table, population.countsScale, (width, height), random_stream(seed, _NUMBERS))
     catalog = complete_galaxies(table, size_model, random_stream(seed, _SHAPES), band=survey.band)
+    bright = _draw_bright(population, (width, height), survey, size_model, random_stream(seed, _BRIGHT))
+    if len(bright):
+        bright["id"] = _further_ids(catalog["id"], len(bright))
+        fill_structures(bright, catalog)
+        catalog = vstack([catalog, bright], metadata_conflicts="silent")
+    if population.mergerFraction > 0.0:
+        catalog = _add_mergers(catalog, population, survey, random_stream(seed, _MERGERS))
     _change_sizes(catalog, population, random_stream(seed, _SIZES))
     _add_knots(catalog, population, random_stream(seed, _KNOTS))
+    draw_structures(catalog, population.structures, random_stream(seed, _STRUCTURES))
     stars = _draw_stars(population, (width, height), survey, random_stream(seed, _STARS))
     if len(stars):
         stars["id"] = _further_ids(catalog["id"], len(stars))
+        fill_structures(stars, catalog)
         catalog = vstack([catalog, stars], metadata_conflicts="silent")
     if not population.doLensing:
         # Columns stay, so that tables of all settings have the same ones.
@@ -319,6 +330,69 @@ def _add_knots(catalog: Table, population: PopulationConfig, rng: np.random.Gene
     chosen &= (np.asarray(catalog["bulge_fraction"]) < 1.0) & (population.clumpLight > 0.0)
     catalog["n_knots"] = np.where(chosen, number, catalog["n_knots"]).astype(np.int32)
     catalog["knot_fraction"] = np.where(chosen, population.clumpLight, catalog["knot_fraction"])
+
+
+def _scatter(
+    density: float, size: tuple[int, int], survey: Survey, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Random places, x and y in pixels, all over the field and a margin; ``density`` is per arcmin²."""
+    width, height = (length + 2 * _MARGIN for length in size)
+    n = int(rng.poisson(density * width * height * survey.pixel_scale**2 / 3600.0))
+    x, y = (rng.uniform(-0.5 - _MARGIN, length - 0.5 + _MARGIN, n) for length in size)
+    return x, y
+
+
+def _draw_bright(
+    population: PopulationConfig,
+    size: tuple[int, int],
+    survey: Survey,
+    size_model: str | SizeModel,
+    rng: np.random.Generator,
+) -> Table:
+    """Draw bright galaxies, as many of each magnitude, with sizes of the law of the others."""
+    galaxies = Table()
+    galaxies["x"], galaxies["y"] = _scatter(population.brightDensity, size, survey, rng)
+    if not len(galaxies):
+        return galaxies
+    galaxies["mag_i"] = rng.uniform(population.brightMagBright, population.brightMagFaint, len(galaxies))
+    # The joint distribution of cosmoDC2 has hardly any as bright.
+    model = "cosmodc2" if size_model == JOINT_MODEL else size_model
+    return complete_galaxies(galaxies, model, rng)
+
+
+_MERGING_MAG = 24.0
+"""Faintest galaxies that are given a companion."""
+_MERGING_DISTANCE = (0.3, 2.0)
+"""Distance of that, in half-light radii of the galaxy."""
+_MERGING_RANGE = 2.0
+"""Magnitudes that it is fainter, at most."""
+
+
+def _add_mergers(
+    catalog: Table, population: PopulationConfig, survey: Survey, rng: np.random.Generator
+) -> Table:
+    """Give some galaxies a companion: the same galaxy turned, fainter, and smaller by the same surface
+    brightness.
+    """
+    n = len(catalog)
+    bright = ~np.asarray(catalog["is_star"]) & (np.asarray(catalog["mag_i"]) < _MERGING_MAG)
+    chosen = np.flatnonzero(bright & (rng.uniform(size=n) < population.mergerFraction))
+    others, m = catalog[chosen], len(chosen)
+    if not m:
+        return catalog
+    fainter, angle = _MERGING_RANGE * rng.uniform(size=m), rng.uniform(0.0, 2.0 * np.pi, m)
+    distance = rng.uniform(*_MERGING_DISTANCE, m) * others["half_light_radius"] / survey.pixel_scale
+    others["x"] += distance * np.cos(angle)
+    others["y"] += distance * np.sin(angle)
+    for name in others.colnames:
+        if name.startswith("mag_"):
+            others[name] += fainter
+        elif name.endswith("_radius"):
+            others[name] *= 10.0 ** (-0.2 * fainter)
+    others["position_angle"] = rng.uniform(0.0, 180.0, m)
+    others["axis_ratio"] = rng.uniform(0.3, 1.0, m)
+    others["id"] = _further_ids(catalog["id"], m)
+    return vstack([catalog, others], metadata_conflicts="silent")
 
 
 def _draw_stars(

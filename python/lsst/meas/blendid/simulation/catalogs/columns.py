@@ -73,6 +73,9 @@ CATALOG_COLUMNS: dict[str, str | None] = {
     **{f"flux_{band}": "nJy" for band in FILTERS},
     **{f"n_photon_{band}": _PHOTON for band in FILTERS},
     "position_angle_sky": "deg",
+    # Of `.structures.STRUCTURE_COLUMNS`.
+    **dict.fromkeys(("disc_sersic", "bulge_sersic", "bar_fraction", "arm_fraction", "n_arms"), ""),
+    **dict.fromkeys(("ring_fraction", "tail_fraction", "dust_depth"), ""),
 }
 """Columns that a file or a table of a user may have, with the unit of a column that has none."""
 

@@ -46,6 +46,7 @@ from .columns import (
     truth_values,
 )
 from .observed import DISC_B, reduced_shear
+from .structures import DEFAULT_STRUCTURE, STRUCTURE_COLUMNS, check_structures
 
 BULGE_TO_DISC_RADIUS = 0.6
 """Half-light radius of a bulge in units of that of its disc, if neither is known."""
@@ -279,6 +280,10 @@ def complete_galaxies(
     _add_shapes(out, table, model, joint, rng)
     _add_lensing(out, table, joint)
     _add_knots(out, table)
+    for name in STRUCTURE_COLUMNS:
+        if name in names:
+            out[name] = np.where(star, DEFAULT_STRUCTURE.get(name, 0.0), table[name])
+    check_structures(out)
     out.meta.update(table.meta)
     return out
 

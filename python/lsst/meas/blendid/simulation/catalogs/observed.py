@@ -23,10 +23,13 @@ from __future__ import annotations
 __all__ = (
     "DISC_B",
     "OBSERVED_COLUMNS",
+    "dim_rows",
+    "hashed_uniform",
     "magnification",
     "observe",
     "reduced_shear",
     "split_knots",
+    "through_lens",
 )
 
 import numpy as np
@@ -163,7 +166,7 @@ def split_knots(observed: Table, seed: int, *, pixel_scale: float = 0.2) -> Tabl
     knots = galaxies[parent]
     knots["x"] = np.asarray(knots["x"], dtype=np.float64) + dx / pixel_scale
     knots["y"] = np.asarray(knots["y"], dtype=np.float64) + dy / pixel_scale
-    _dim(knots, in_knots[parent] / number[parent])
+    dim_rows(knots, in_knots[parent] / number[parent])
     knots["is_knot"], knots["is_star"] = True, True
     for name in ("half_light_radius", "disc_radius", "bulge_radius", "position_angle", "bulge_fraction"):
         knots[name] = 0.0
@@ -173,17 +176,17 @@ def split_knots(observed: Table, seed: int, *, pixel_scale: float = 0.2) -> Tabl
         knots[name] = 1.0
 
     # A galaxy whose light is all in knots has no row of its own.
-    _dim(galaxies, np.where(in_knots < 1.0, 1.0 - in_knots, 1.0))
+    dim_rows(galaxies, np.where(in_knots < 1.0, 1.0 - in_knots, 1.0))
     galaxies["bulge_fraction"] = np.where(in_knots < 1.0, bulge / np.maximum(1.0 - in_knots, 1e-300), 0.0)
     return vstack([galaxies[in_knots < 1.0], knots], metadata_conflicts="silent")
 
 
-def _dim(table: Table, factor: np.ndarray) -> None:
-    """Multiply the fluxes of all bands."""
+def dim_rows(table: Table, factor: np.ndarray) -> None:
+    """Multiply the fluxes of all bands; magnitudes of what takes light away are those of what it takes."""
     table["flux"] = np.asarray(table["flux"], dtype=np.float64) * factor
     for name in ("mag", *(f"mag_{band}" for band in FILTERS)):
         if name in table.colnames:
-            table[name] = np.asarray(table[name], dtype=np.float64) - 2.5 * np.log10(factor)
+            table[name] = np.asarray(table[name], dtype=np.float64) - 2.5 * np.log10(np.abs(factor))
 
 
 def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -193,8 +196,8 @@ def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray
     """
     from scipy.special import lambertw
 
-    light = _MAX_LIGHT * _uniform(parents["id"], 2 * counter, seed)
-    angle = 2.0 * np.pi * _uniform(parents["id"], 2 * counter + 1, seed)
+    light = _MAX_LIGHT * hashed_uniform(parents["id"], 2 * counter, seed)
+    angle = 2.0 * np.pi * hashed_uniform(parents["id"], 2 * counter + 1, seed)
     # Inverse of the light 1 − (1 + r) exp(−r) within r scale lengths.
     radius = -1.0 - lambertw((light - 1.0) / np.e, k=-1).real
     radius *= np.asarray(parents["disc_radius"], dtype=np.float64) / DISC_B
@@ -203,8 +206,13 @@ def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray
     turn = np.deg2rad(np.asarray(parents["position_angle"], dtype=np.float64))
     sx = np.cos(turn) * major - np.sin(turn) * minor
     sy = np.sin(turn) * major + np.cos(turn) * minor
+    return through_lens(parents, sx, sy)
+
+
+def through_lens(rows: Table, sx: np.ndarray, sy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets on the sky of what lies (sx, sy) from the middle of a galaxy before lensing, arcsec, (n,)."""
     gamma1, gamma2, kappa = (
-        np.asarray(parents[name], dtype=np.float64) for name in ("gamma1", "gamma2", "kappa")
+        np.asarray(rows[name], dtype=np.float64) for name in ("gamma1", "gamma2", "kappa")
     )
     mu = magnification(gamma1, gamma2, kappa)
     # The inverse of the lens map.
@@ -213,7 +221,7 @@ def _offsets(parents: Table, counter: np.ndarray, seed: int) -> tuple[np.ndarray
     return dx, dy
 
 
-def _uniform(identifier: np.ndarray, counter: np.ndarray, seed: int) -> np.ndarray:
+def hashed_uniform(identifier: np.ndarray, counter: np.ndarray, seed: int) -> np.ndarray:
     """Uniform numbers in [0, 1) that depend on nothing but the arguments, shape (n,)."""
     state = scramble(np.asarray([seed % 2**64], dtype=np.uint64) + GAMMA)
     for part in (identifier, counter):

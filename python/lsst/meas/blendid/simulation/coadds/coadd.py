@@ -33,6 +33,7 @@ from ..catalogs.catalog import GalaxySource, make_catalog
 from ..catalogs.columns import in_field
 from ..catalogs.galaxies import SizeModel
 from ..catalogs.observed import observe, split_knots
+from ..catalogs.structures import split_structures
 from ..config import SceneConfig
 from ..errors import SimulationError
 from ..random_streams import check_seed, random_stream
@@ -45,6 +46,8 @@ from .starlight import BRIGHT_OBJECT, bright_star_mask
 
 # First keys of the random streams of artefacts, trails and the residual of the sky.
 _ARTIFACTS, _TRAILS, _RESIDUAL = 5, 31, 32
+# Galaxies of fewer noise sigmas of a pixel are not detected, and nobody sees what structure they have.
+_LEAST_FLUX = 25.0
 # Pixels this many standard deviations off the median are no background.
 _CLIP_SIGMA = 3.0
 _CLIP_ITERATIONS = 20
@@ -267,6 +270,9 @@ def simulate_patch(
     galaxies["y"] -= float(bbox.y.start)
     # Knots are drawn, but are no objects of the truth.
     drawn = split_knots(galaxies, seed, pixel_scale=survey.pixel_scale)
+    drawn = split_structures(
+        drawn, seed, pixel_scale=survey.pixel_scale, least_flux=_LEAST_FLUX * survey.sky_sigma
+    )
     if config.mode == "full":
         images = expose_cells(
             drawn,

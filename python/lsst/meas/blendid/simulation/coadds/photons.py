@@ -85,6 +85,11 @@ class RadiusTables:
 def make_sources(galaxies: Table) -> tuple[Profiles, str]:
     """Check a table of galaxies: what `shoot_photons` takes, and a digest of the columns it is made of."""
     sources = Profiles.from_table(galaxies)
+    if not sources.is_plain:
+        raise SimulationError(
+            "the catalogue has structures or Sérsic indices, whose photons cannot be shot: use mode fast, or "
+            "leave out their columns"
+        )
     digest = hashlib.sha256()
     for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
         if name in galaxies.colnames:

@@ -25,11 +25,12 @@ __all__ = (
     "STAMP_SIZES",
     "Profiles",
     "add_stamps",
-    "bulge_table",
     "draw_galaxies",
     "draw_profiles",
     "draw_with_galsim",
     "fill_transforms",
+    "sersic_table",
+    "tabulate",
 )
 
 import dataclasses
@@ -60,8 +61,8 @@ REQUIRED_COLUMNS = (
 )
 """Columns that a table of galaxies must have."""
 
-OPTIONAL_COLUMNS = ("gamma1", "gamma2", "kappa", "is_star")
-"""Columns that are zero where they are missing."""
+OPTIONAL_COLUMNS = ("gamma1", "gamma2", "kappa", "is_star", "is_knot", "disc_sersic", "bulge_sersic")
+"""Columns that are zero where they are missing, but for the Sérsic indices: 1 of discs, 4 of bulges."""
 
 STAMP_SIZES = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 4096)
 """Widths that stamps have, pixels."""
@@ -78,6 +79,12 @@ EDGE = 0.001
 
 # GalSim draws a Kolmogorov profile up to the frequency where its transform is this.
 _TRANSFORM_ACCURACY = 1e-5
+_INDICES = {"disc_sersic": 1.0, "bulge_sersic": 4.0}
+_PLAIN = np.array(list(_INDICES.values()))
+_GAUSSIAN = 0.5
+_GAUSSIAN_VARIANCE = 0.5 / math.log(2.0)
+"""Variance of a Gaussian of half-light radius 1."""
+
 _BATCH_PIXELS = 1 << 19
 
 
@@ -98,14 +105,22 @@ class Profiles:
 
     forms: np.ndarray
     """Shape (n, 8): flux of the disc, and xx, xy, yy of its form, arcsec²; the same of the bulge.
-    Radius 1 is the scale radius of a disc and the half-light radius of a bulge."""
+    Radius 1 is the scale radius of an exponential disc, and the half-light radius of all else."""
+
+    sersic: np.ndarray
+    """Shape (n, 2): Sérsic index of disc and bulge, 1 and 4 by default."""
 
     def __len__(self) -> int:
         return len(self.x)
 
     def shifted(self, dx: float, dy: float) -> Profiles:
         """Move all centres by (dx, dy) pixels."""
-        return Profiles(self.x + dx, self.y + dy, self.forms)
+        return Profiles(self.x + dx, self.y + dy, self.forms, self.sersic)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all are exponential discs and de Vaucouleurs bulges without anything dark."""
+        return bool(np.all(self.sersic == _PLAIN) and np.all(self.forms[:, [0, 4]] >= 0.0))
 
     @classmethod
     def from_table(cls, galaxies: Table) -> Profiles:
@@ -115,11 +130,13 @@ class Profiles:
         components of no radius, are points. `SimulationError` names rows that are bad, or not weakly lensed.
         """
         n = len(galaxies)
+        dark = "is_knot" in galaxies.colnames
 
         def column(name: str) -> np.ndarray:
             if name in OPTIONAL_COLUMNS and name not in galaxies.colnames:
-                return np.zeros(n)
-            not_negative = name == "flux" or name.endswith(("_radius", "_fraction"))
+                return np.full(n, _INDICES.get(name, 0.0))
+            # Dust takes light away.
+            not_negative = name == "flux" and not dark or name.endswith(("_radius", "_fraction"))
             return check_column(
                 galaxies, name, low=0.0 if not_negative else -np.inf, positive=name.endswith("axis_ratio")
             )
@@ -139,13 +156,15 @@ class Profiles:
         point = np.zeros(n, dtype=bool)
         if "is_star" in galaxies.colnames:
             point |= np.asarray(galaxies["is_star"], dtype=bool)
+        sersic = np.column_stack([column(name) for name in _INDICES])
         forms = np.empty((n, 8))
+        # Half-light radii of exponential discs to scale radii, whose transform has a closed form.
+        of_disc = np.where(sersic[:, 0] == 1.0, _DISC_SCALE, 1.0)
         components = (
-            (0, 1.0 - bulge, "disc_radius", "axis_ratio", _DISC_SCALE),
-            (4, bulge, "bulge_radius", "bulge_axis_ratio", 1.0),
+            (0, 1.0 - bulge, "disc_radius", "axis_ratio", of_disc),
+            (4, bulge, "bulge_radius", "bulge_axis_ratio", np.ones(n)),
         )
         for at, share, radius_name, ratio_name, scale in components:
-            # Half-light radii of discs to scale radii, whose transform has a closed form.
             radius = np.where(point, 0.0, column(radius_name) * scale)
             ratio = np.where(point, 1.0, column(ratio_name))
             axes = np.stack([radius / np.sqrt(ratio), radius * np.sqrt(ratio)], axis=1)
@@ -153,7 +172,7 @@ class Profiles:
             form = matrix @ matrix.transpose(0, 2, 1)
             forms[:, at] = flux * share
             forms[:, at + 1], forms[:, at + 2], forms[:, at + 3] = form[:, 0, 0], form[:, 0, 1], form[:, 1, 1]
-        return cls(column("x"), column("y"), forms)
+        return cls(column("x"), column("y"), forms, sersic)
 
     @property
     def flux(self) -> np.ndarray:
@@ -168,7 +187,8 @@ class Profiles:
         """
         disc_flux, disc_a, disc_area = self._axes(0)
         bulge_flux, bulge_a, bulge_area = self._axes(4)
-        flux = self.flux
+        disc_flux, bulge_flux, flux = np.abs(disc_flux), np.abs(bulge_flux), np.abs(self.flux)
+        disc, bulge = (_SersicLight.of(index) for index in self.sersic.T)
         fwhm = psf.fwhm * psf.stretch
         out = np.full(len(self), STAMP_SIZES[-1])
         left = np.arange(len(self))
@@ -177,12 +197,8 @@ class Profiles:
             r = 0.5 * n * pixel_scale
             inner = max(r - 0.5 * fwhm, 0.1 * r)
             bright = flux[left] * float(psf.wing(np.asarray(inner)))
-            bright += disc_flux[left] / (2.0 * np.pi * disc_area[left]) * np.exp(-inner / disc_a[left])
-            bright += (
-                bulge_flux[left]
-                * (_BULGE_NORM / bulge_area[left])
-                * np.exp(-BULGE_B * (inner / bulge_a[left]) ** 0.25)
-            )
+            bright += disc_flux[left] / disc_area[left] * disc.at(inner / disc_a[left], left)
+            bright += bulge_flux[left] / bulge_area[left] * bulge.at(inner / bulge_a[left], left)
             fits = bright * pixel_scale**2 <= limit
             out[left[fits]] = n
             left = left[~fits]
@@ -198,19 +214,64 @@ class Profiles:
         return flux, np.sqrt(np.maximum(major, 1e-8)), np.maximum(area, 1e-8)
 
 
-@functools.lru_cache
-def bulge_table() -> tuple[np.ndarray, float, float]:
-    """Transform of a de Vaucouleurs profile of flux 1 and half-light radius 1.
+@dataclasses.dataclass(frozen=True)
+class _SersicLight:
+    """Light per unit of area of profiles of flux 1 and radius 1, norm · exp(-b r^(1/n)), all of shape (m,).
 
-    Values of shape (n,) at ln k² = start + i · step, then start and step; below the table it is 1.
+    Radius 1 is the scale radius of an exponential disc, and the half-light radius of all else.
     """
+
+    norm: np.ndarray
+    b: np.ndarray
+    power: np.ndarray
+
+    @classmethod
+    def of(cls, index: np.ndarray) -> _SersicLight:
+        """Those of Sérsic indices (Graham & Driver 2005, eq. 1 and 4)."""
+        from scipy.special import gamma, gammaincinv
+
+        b = gammaincinv(2.0 * index, 0.5)
+        norm = b ** (2.0 * index) / (2.0 * np.pi * index * gamma(2.0 * index))
+        disc, bulge = index == 1.0, index == 4.0
+        b = np.where(disc, 1.0, np.where(bulge, BULGE_B, b))
+        norm = np.where(disc, 0.5 / np.pi, np.where(bulge, _BULGE_NORM, norm))
+        return cls(norm, b, 1.0 / index)
+
+    def at(self, radius: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Light of some rows at a radius each, shape (rows,)."""
+        return self.norm[rows] * np.exp(-self.b[rows] * radius ** self.power[rows])
+
+
+_LN_K = np.linspace(math.log(1e-4), math.log(1e5), 4096)
+"""Wave numbers at which transforms are tabulated: in the logarithm they are smooth enough for lines."""
+
+
+_TABLE_START, _TABLE_STEP = 2.0 * float(_LN_K[0]), 2.0 * float(_LN_K[1] - _LN_K[0])
+"""Logarithm of the square of the first of them, and the step to the next."""
+
+
+@functools.lru_cache(maxsize=64)
+def sersic_table(index: float) -> np.ndarray:
+    """Transform of a Sérsic profile of flux 1 and half-light radius 1, shape (4096,), at `_LN_K`."""
     galsim = import_galsim()
-    profile = galsim.DeVaucouleurs(half_light_radius=1.0)
-    # The transform of an r^1/4 law has no closed form; in the logarithm it is smooth enough for lines between
-    # 4096 points.
-    ln_k = np.linspace(math.log(1e-4), math.log(1e5), 4096)
-    values = np.array([profile.kValue(math.exp(v), 0.0).real for v in ln_k])
-    return values, 2.0 * float(ln_k[0]), 2.0 * float(ln_k[1] - ln_k[0])
+    if index == _PLAIN[1]:
+        profile = galsim.DeVaucouleurs(half_light_radius=1.0)
+    else:
+        profile = galsim.Sersic(index, half_light_radius=1.0)
+    # It has no closed form but for a few indices.
+    return np.array([profile.kValue(math.exp(v), 0.0).real for v in _LN_K])
+
+
+def tabulate(sersic: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tables of all indices that occur, (tables, 4096), and which each component takes, int64 (n, 2).
+
+    An exponential disc takes none, -1, nor does a Gaussian, -2.
+    """
+    indices = np.union1d(np.unique(sersic), _PLAIN[1:])
+    indices = indices[(indices != 1.0) & (indices != _GAUSSIAN)]
+    which = np.searchsorted(indices, sersic)
+    which[sersic == 1.0], which[sersic == _GAUSSIAN] = -1, -2
+    return np.stack([sersic_table(float(index)) for index in indices]), which.astype(np.int64)
 
 
 def draw_galaxies(
@@ -295,10 +356,17 @@ def draw_with_galsim(
             profile = seeing * row["flux"]
         else:
             angle = row["position_angle"] * galsim.degrees
-            disc = galsim.Exponential(half_light_radius=row["disc_radius"], flux=1.0 - row["bulge_fraction"])
-            bulge = galsim.DeVaucouleurs(half_light_radius=row["bulge_radius"], flux=row["bulge_fraction"])
-            both = disc.shear(q=row["axis_ratio"], beta=angle)
-            both += bulge.shear(q=row["bulge_axis_ratio"], beta=angle)
+            share = row["bulge_fraction"]
+            parts = []
+            ratios = {"disc": "axis_ratio", "bulge": "bulge_axis_ratio"}
+            for kind, flux in (("disc", 1.0 - share), ("bulge", share)):
+                # One of no light may have no radius.
+                if flux > 0.0:
+                    name = f"{kind}_sersic"
+                    index = row[name] if name in galaxies.colnames else _INDICES[name]
+                    part = galsim.Sersic(float(index), half_light_radius=row[f"{kind}_radius"], flux=flux)
+                    parts.append(part.shear(q=row[ratios[kind]], beta=angle))
+            both = galsim.Sum(parts)
             if lensed:
                 shear = row["gamma1"], row["gamma2"], row["kappa"]
                 g1, g2 = (float(g[0]) for g in reduced_shear(*shear))
@@ -336,6 +404,7 @@ def draw_profiles(
     half = stamps // 2
     reaches = (ix - half < width) & (ix + half > 0) & (iy - half < height) & (iy + half > 0)
     total = int(np.count_nonzero(reaches))
+    tables, which = tabulate(profiles.sersic)
     done = 0
     # Galaxies of one stamp size share their modes, and are transformed in one stack.
     for n in np.unique(stamps[reaches]).tolist():
@@ -355,7 +424,8 @@ def draw_profiles(
                 modes.alias_index,
                 modes.alias_k,
                 modes.alias_values,
-                *bulge_table(),
+                tables,
+                which[part],
             )
             add_stamps(image, scipy.fft.irfft2(spectrum, s=(n, n), overwrite_x=True), ix[part], iy[part])
             done += len(part)
@@ -364,24 +434,32 @@ def draw_profiles(
 
 
 @njit(error_model="numpy", inline="always")
-def _profile(
-    form: np.ndarray, kx: float, ky: float, table: np.ndarray, table_start: float, table_step: float
-) -> float:
+def _component(flux: float, q2: float, tables: np.ndarray, which: int) -> float:
+    """Transform of a round profile of radius 1 at a wave number whose square is ``q2``."""
+    if which == -1:
+        # Of an exponential disc: (1 + k²h²) to the power of -3/2.
+        t = 1.0 + q2
+        return flux / (t * math.sqrt(t))
+    if which == -2:
+        return flux * math.exp(-0.5 * _GAUSSIAN_VARIANCE * q2)
+    value = 1.0
+    if q2 > 0.0:
+        at = (math.log(q2) - _TABLE_START) / _TABLE_STEP
+        if at > 0.0:
+            m = min(int(at), tables.shape[1] - 2)
+            w = min(at - m, 1.0)
+            value = (1.0 - w) * tables[which, m] + w * tables[which, m + 1]
+    return flux * value
+
+
+@njit(error_model="numpy", inline="always")
+def _profile(form: np.ndarray, kx: float, ky: float, tables: np.ndarray, which: np.ndarray) -> float:
     """Transform of disc and bulge at one wave number; see `fill_transforms` for the arguments."""
     q2 = form[1] * kx * kx + 2.0 * form[2] * kx * ky + form[3] * ky * ky
-    t = 1.0 + q2
-    # Of an exponential disc: (1 + k²h²) to the power of -3/2.
-    value = form[0] / (t * math.sqrt(t))
+    value = _component(form[0], q2, tables, which[0])
     if form[4] > 0.0:
         q2 = form[5] * kx * kx + 2.0 * form[6] * kx * ky + form[7] * ky * ky
-        bulge = 1.0
-        if q2 > 0.0:
-            at = (math.log(q2) - table_start) / table_step
-            if at > 0.0:
-                m = min(int(at), len(table) - 2)
-                w = min(at - m, 1.0)
-                bulge = (1.0 - w) * table[m] + w * table[m + 1]
-        value += form[4] * bulge
+        value += _component(form[4], q2, tables, which[1])
     return value
 
 
@@ -397,14 +475,13 @@ def fill_transforms(
     alias_index: np.ndarray,
     alias_k: np.ndarray,
     alias_psf: np.ndarray,
-    table: np.ndarray,
-    table_start: float,
-    table_step: float,
+    tables: np.ndarray,
+    which: np.ndarray,
 ) -> None:
     """Fill the transforms of galaxies, complex of shape (n, n_ky, n_kx), centred on the first pixel.
 
     ``forms`` as in `Profiles`; ``dx`` and ``dy`` are the offsets of the centres from the first pixel, arcsec,
-    shape (n,); then come the fields of `Modes`, and those of `bulge_table`.
+    shape (n,); then come the fields of `Modes`, and what `tabulate` gives.
     """
     n_x = len(kx)
     cos_x = np.empty(n_x)
@@ -419,14 +496,14 @@ def fill_transforms(
             cos_y = math.cos(ky[i] * dy[g])
             sin_y = -math.sin(ky[i] * dy[g])
             for j in range(n_x):
-                value = psf[i, j] * _profile(form, kx[j], ky[i], table, table_start, table_step)
+                value = psf[i, j] * _profile(form, kx[j], ky[i], tables, which[g])
                 out[g, i, j] = complex(
                     value * (cos_x[j] * cos_y - sin_x[j] * sin_y),
                     value * (cos_x[j] * sin_y + sin_x[j] * cos_y),
                 )
         for m in range(len(alias_psf)):
             x, y = alias_k[m, 0], alias_k[m, 1]
-            value = alias_psf[m] * _profile(form, x, y, table, table_start, table_step)
+            value = alias_psf[m] * _profile(form, x, y, tables, which[g])
             phase = x * dx[g] + y * dy[g]
             out[g, alias_index[m, 0], alias_index[m, 1]] += complex(
                 value * math.cos(phase), -value * math.sin(phase)

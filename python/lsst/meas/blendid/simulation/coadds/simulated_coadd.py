@@ -34,6 +34,7 @@ from lsst.images.fits import write as write_fits
 from ..._files import atomic_paths
 from ..catalogs.columns import FILTERS
 from ..catalogs.sky_field import check_place
+from ..catalogs.structures import STRUCTURE_COLUMNS
 from ..errors import SimulationError
 
 DEFAULT_CENTER = (55.064, -29.783)
@@ -65,7 +66,7 @@ _COLUMNS = {
     **{f"mag_{name}": (u.ABmag, f"AB magnitude in {name}, before lensing.") for name in FILTERS},
 }
 
-_INTEGER = {"n_knots": np.int32}
+_INTEGER = {"n_knots": np.int32, "n_arms": np.int32}
 _DOUBLE = ("x", "y", "ra", "dec")
 
 
@@ -208,7 +209,8 @@ def make_truth_table(
     truth = Table()
     truth["id"] = columns["id"].astype(np.int64)
     truth["id"].description = "Row of the galaxy in its source; the same in all patches."
-    for name, (unit, description) in _COLUMNS.items():
+    structures = {name: (None, text) for name, text in STRUCTURE_COLUMNS.items() if name in columns}
+    for name, (unit, description) in (_COLUMNS | structures).items():
         values = columns[name]
         if name in _INTEGER:
             values = values.astype(_INTEGER[name])
