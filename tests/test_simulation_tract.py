@@ -150,3 +150,25 @@ def test_number_of_exposures_and_band(tract: tuple[TractSimulation, Table]) -> N
         simulation.simulate(catalog, 0, "q")
     with pytest.raises(SimulationError, match="2 patches, and no patch 2"):
         simulation.simulate(catalog, 2, "i")
+
+
+def test_a_patch_has_the_stars_whose_spikes_reach_it() -> None:
+    """A star of 14 mag is too far for its PSF, and its spike crosses the patch."""
+    layout = TractLayout("wide", n_patches=(12, 1), patch_size=256, overlap=16)
+    simulation = TractSimulation(layout, seed=3)
+    _, catalog = make_tract_catalog(simulation)
+    catalog = catalog[:1].copy()
+    catalog["is_star"] = True
+    catalog["x"], catalog["y"] = 256 + 1200.0, 128.0
+    for band in "ugrizy":
+        catalog[f"mag_{band}"] = 14.0
+    assert len(simulation.patch_catalog(catalog, 0)) == 0
+    dark = simulation.simulate(simulation.patch_catalog(catalog, 0), 0, "i").coadd.image.array
+    simulation.scene.starlight.spikeFraction = 0.1
+    simulation.scene.starlight.spikeAngle = 0.0
+    near = simulation.patch_catalog(catalog, 0)
+    assert len(near) == 1
+    spike = simulation.simulate(near, 0, "i").coadd.image.array - dark
+    assert spike[128].mean() > 5 * np.abs(spike[:100].mean())
+    catalog["is_star"] = False
+    assert len(simulation.patch_catalog(catalog, 0)) == 0
