@@ -25,7 +25,7 @@ from lsst.meas.blendid.simulation.coadds.artifacts import (
     artifact_mask_planes,
     has_artifacts,
 )
-from lsst.meas.blendid.simulation.config import ArtifactConfig
+from lsst.meas.blendid.simulation.defect_config import ArtifactConfig
 from lsst.meas.blendid.simulation.survey import Survey
 
 SURVEY = get_survey("i")

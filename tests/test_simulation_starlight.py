@@ -26,7 +26,8 @@ from lsst.meas.blendid.simulation.coadds.starlight import (
     has_starlight,
     starlight_reach,
 )
-from lsst.meas.blendid.simulation.config import SceneConfig, StarlightConfig
+from lsst.meas.blendid.simulation.config import SceneConfig
+from lsst.meas.blendid.simulation.defect_config import StarlightConfig
 from scipy import integrate
 
 SURVEY = get_survey("i")

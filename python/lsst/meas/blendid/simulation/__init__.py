@@ -31,15 +31,8 @@ from .coadds.exposures import ExposureStack, expose
 from .coadds.psf_model import PsfModel
 from .coadds.render import draw_galaxies
 from .coadds.simulated_coadd import SimulatedCoadd
-from .config import (
-    ArtifactConfig,
-    ExposureConfig,
-    PopulationConfig,
-    SceneConfig,
-    SkyConfig,
-    StarlightConfig,
-    VariationConfig,
-)
+from .config import ExposureConfig, PopulationConfig, SceneConfig, VariationConfig
+from .defect_config import ArtifactConfig, SkyConfig, StarlightConfig
 from .errors import MissingGalSimError, SimulationError, SplitError
 from .survey import BANDS, Survey, get_survey, mag_to_njy, njy_to_mag
 

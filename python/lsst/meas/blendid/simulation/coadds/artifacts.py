@@ -30,7 +30,7 @@ import numpy as np
 
 from lsst.images import Box
 
-from ..config import ArtifactConfig
+from ..defect_config import ArtifactConfig
 from ..errors import SimulationError
 from ..survey import Survey
 from .lines import add_line

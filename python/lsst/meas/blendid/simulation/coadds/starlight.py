@@ -31,7 +31,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..._jit import njit
-from ..config import StarlightConfig
+from ..defect_config import StarlightConfig
 from .lines import add_line
 
 BRIGHT_OBJECT = "BRIGHT_OBJECT"
