@@ -111,7 +111,7 @@ def add_correlated_noise(
 
     mean = np.pad(expected, 1, mode="edge")
     pull = mean.copy()
-    # In two steps of the tract's own counting; the border may be at -1, which wraps in the stream's key.
+    # The kernel reaches a pixel beyond the image, where the stream is that of the neighbouring image.
     add_poisson_noise(pull, key, x0 - 1, y0 - 1)
     pull -= mean
     pull /= np.sqrt(np.maximum(mean, 1e-300))
