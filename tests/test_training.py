@@ -296,18 +296,6 @@ def test_folds_get_to_know_the_pieces_of_sky(labelled: LabelledScenes) -> None:
     np.testing.assert_array_equal(sky, labelled.sky)
 
 
-def test_scenes_with_clumpy_galaxies_are_not_what_probabilities_refer_to(labelled: LabelledScenes) -> None:
-    assert listen(labelled).natural is None
-    n = len(labelled.provenance)
-    clumpy = {"settings": {"population.clumpyFraction": 0.3, "population.clustering": 0.7}}
-    mixed = (labelled.provenance[0] | clumpy, *labelled.provenance[1:])
-    natural = listen(dataclasses.replace(labelled, provenance=mixed)).natural
-    assert n > 1 and natural is not None
-    np.testing.assert_array_equal(natural, labelled.samples.scene_index > 0)
-    # Where there are no others, they are all there is.
-    assert listen(dataclasses.replace(labelled, provenance=(clumpy,) * n)).natural is None
-
-
 def test_bad_requests() -> None:
     with pytest.raises(KeyError, match="unknown classifier 'magic'; known are .*logistic, .*peaks"):
         train_classifier("magic", small_scenes())

@@ -33,6 +33,7 @@ from lsst.meas.blendid.model_package import SUFFIX, ModelPackage
 from lsst.meas.blendid.model_settings import ModelSettings
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.training import (
+    ANY_BAND,
     LabelledScenes,
     SimulatedScene,
     clipped_footprints,
@@ -79,23 +80,23 @@ class ShippedModel:
 
 
 SHIPPED_MODELS: dict[str, ShippedModel] = {
-    "peaks-i-1": ShippedModel("peaks", calibration=None),
-    "logistic-i-1": ShippedModel("logistic"),
-    "muygps-i-1": ShippedModel("muygps", n_scenes=128),
-    "cnn-i-1": ShippedModel("cnn", n_scenes=96),
-    "features-i-1": ShippedModel("features"),
-    "centers-i-1": ShippedModel("centers"),
-    "ensemble-i-1": ShippedModel(
+    "peaks-2": ShippedModel("peaks", calibration=None),
+    "logistic-2": ShippedModel("logistic"),
+    "muygps-2": ShippedModel("muygps", n_scenes=128),
+    "cnn-2": ShippedModel("cnn", n_scenes=96),
+    "features-2": ShippedModel("features"),
+    "centers-2": ShippedModel("centers"),
+    "ensemble-2": ShippedModel(
         "ensemble",
         part="stack",
         n_scenes=176,
         calibration=None,
-        members=("centers-i-1", "features-i-1"),
+        members=("centers-2", "features-2"),
     ),
     # Of scenes that the map has not learned from.
-    "centers-localizer-i-1": ShippedModel("centers", part="stack", n_scenes=352, kind="localizer"),
-    "peaks-localizer-i-1": ShippedModel("peaks", part="stack", n_scenes=176, kind="localizer"),
-    "regression-localizer-i-1": ShippedModel(
+    "centers-localizer-2": ShippedModel("centers", part="stack", n_scenes=352, kind="localizer"),
+    "peaks-localizer-2": ShippedModel("peaks", part="stack", n_scenes=176, kind="localizer"),
+    "regression-localizer-2": ShippedModel(
         "regression", part="stack", n_scenes=8, kind="localizer", validation_step=6
     ),
 }
@@ -104,8 +105,8 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 _CLASSIFIERS = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
 
 _SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation randomized": 53_000}
-_VALIDATION_DRAWS = 2
-_RANDOMIZED = 18
+_VALIDATION_DRAWS = 1
+_RANDOMIZED = 30
 _COUNT_SCENES = 48
 """Training scenes that numbers of galaxies are learned from: half of them with the clustering of the sky."""
 
@@ -116,9 +117,9 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     Parameters
     ----------
     part
-        "train": randomised scenes, every other one with the galaxies of the training sky.
+        "train": randomised scenes in all bands, every other one with the galaxies of the training sky.
         "stack": others, all of the parametric catalogue.
-        "validation": the validation sky with three sizes of galaxies at the usual seeing and depth, and
+        "validation": the validation sky in i with three sizes of galaxies at the usual seeing and depth, and
         randomised scenes.
     truths
         Folder of the truths of Buchanan et al. 2022 (that of ``$BLENDID_DATA`` if `None`).
@@ -138,13 +139,16 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 
     if part == "stack":
-        return randomized_scenes(n_scenes, seed=_SEEDS[part])
+        return randomized_scenes(n_scenes, seed=_SEEDS[part], band=ANY_BAND)
     paths = [find_truth_scene(scene, truths) for scene in SKY_SPLIT[part]]
     if part == "train":
-        return randomized_scenes(n_scenes, seed=_SEEDS[part], truths=paths, split=part)
+        return randomized_scenes(n_scenes, seed=_SEEDS[part], band=ANY_BAND, truths=paths, split=part)
+    usual = simulated_scenes(paths, draws=_VALIDATION_DRAWS, seed=_SEEDS[part], split=part)
     return [
-        *simulated_scenes(paths, draws=_VALIDATION_DRAWS, seed=_SEEDS[part], split=part),
-        *randomized_scenes(_RANDOMIZED, seed=_SEEDS["validation randomized"], truths=paths, split=part),
+        *(dataclasses.replace(scene, for_any_band=True) for scene in usual),
+        *randomized_scenes(
+            _RANDOMIZED, seed=_SEEDS["validation randomized"], band=ANY_BAND, truths=paths, split=part
+        ),
     ]
 
 
@@ -158,7 +162,7 @@ def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
 
 
 def label_shipped(
-    part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare, step: int = 1
+    part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare, step: int = 1, processes: int = 1
 ) -> LabelledScenes:
     """Simulate and label the scenes of one part.
 
@@ -170,6 +174,8 @@ def label_shipped(
         As for `~lsst.meas.blendid.training.label_scenes`.
     step
         Only every so many of the scenes are used.
+    processes
+        Processes that simulate scenes; the result does not depend on it.
 
     Returns
     -------
@@ -180,7 +186,7 @@ def label_shipped(
     settings = _settings(part, len(scenes))
     # As many settings as scenes, so that each keeps its own.
     every = [settings[i % len(settings)] for i in range(len(scenes))]
-    return label_scenes(scenes[::step], every[::step], prepare=prepare)
+    return label_scenes(scenes[::step], every[::step], prepare=prepare, processes=processes)
 
 
 def _check_names(models: Sequence[str] | None, out: Path) -> None:
@@ -196,6 +202,11 @@ def _check_names(models: Sequence[str] | None, out: Path) -> None:
 def _choose_settings(recipe: ShippedModel, folder: Path) -> ModelSettings:
     """Settings of a model: the default ones, with the members."""
     settings: Any = classifier_registry[recipe.classifier].SettingsClass()
+    if "depth" in getattr(settings, "features", ()):
+        # A magnitude says something else in every band.
+        settings = dataclasses.replace(
+            settings, features=tuple(name for name in settings.features if name != "depth")
+        )
     if not recipe.members:
         return settings
     return dataclasses.replace(
@@ -206,7 +217,12 @@ def _choose_settings(recipe: ShippedModel, folder: Path) -> ModelSettings:
 
 
 def _train_localizer(
-    name: str, recipe: ShippedModel, folder: Path, truths: str | Path | None, say: Callable[[str], None]
+    name: str,
+    recipe: ShippedModel,
+    folder: Path,
+    truths: str | Path | None,
+    processes: int,
+    say: Callable[[str], None],
 ) -> ModelPackage:
     """Train a localiser; its map or embedding is of a model in the folder, or of the shipped one."""
     config: Any = localizer_registry[recipe.classifier].ConfigClass()
@@ -217,13 +233,15 @@ def _train_localizer(
     say(f"{name}: simulating {recipe.n_scenes} scenes")
     cls = localizer_registry[recipe.classifier]
     prepare = cls(config, settings=cls.SettingsClass()).prepare
-    labelled = label_shipped(recipe.part, truths, recipe.n_scenes, prepare)
+    labelled = label_shipped(recipe.part, truths, recipe.n_scenes, prepare, processes=processes)
     return train_localizer(
         recipe.classifier,
         labelled,
         config=config,
         model_name=name,
-        validation=label_shipped("validation", truths, recipe.n_scenes, prepare, recipe.validation_step),
+        validation=label_shipped(
+            "validation", truths, recipe.n_scenes, prepare, recipe.validation_step, processes
+        ),
         options=FitOptions(seed=1, report=say),
     )
 
@@ -234,6 +252,7 @@ def train_shipped_models(
     *,
     models: Sequence[str] | None = None,
     checkpoints: str | Path | None = None,
+    processes: int = 1,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Train the models that come with this package.
@@ -249,6 +268,8 @@ def train_shipped_models(
         in the folder.
     checkpoints
         Folder for the checkpoints of those that train for long; they go on from there.
+    processes
+        Processes that simulate scenes.
     report
         Called with a line for each step.
 
@@ -273,16 +294,18 @@ def train_shipped_models(
             continue
         start = time.perf_counter()
         if recipe.kind == "localizer":
-            package = _train_localizer(name, recipe, out, truths, say)
+            package = _train_localizer(name, recipe, out, truths, processes, say)
             paths.append(package.write(out / f"{name}{SUFFIX}"))
             say(f"{paths[-1]}: {time.perf_counter() - start:.0f} s in all")
             continue
         settings = _choose_settings(recipe, out)
         classifier = classifier_registry[recipe.classifier](settings=settings)
         say(f"{name}: simulating {recipe.n_scenes} scenes")
-        train = label_shipped(recipe.part, truths, recipe.n_scenes, classifier.prepare)
-        validation = label_shipped("validation", truths, recipe.n_scenes, classifier.prepare)
+        train = label_shipped(recipe.part, truths, recipe.n_scenes, classifier.prepare, processes=processes)
         say(f"{name}: {len(train.counts)} footprints to learn from, {time.perf_counter() - start:.0f} s")
+        validation = label_shipped(
+            "validation", truths, recipe.n_scenes, classifier.prepare, processes=processes
+        )
         folder = None if checkpoints is None else Path(checkpoints) / name
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -303,7 +326,7 @@ def train_shipped_models(
             f"{time.perf_counter() - start:.0f} s in all"
         )
     if made := [name for name in _CLASSIFIERS if models is None or name in models]:
-        add_shipped_counts(out, truths, models=made, report=say)
+        add_shipped_counts(out, truths, models=made, processes=processes, report=say)
     return paths
 
 
@@ -337,12 +360,23 @@ def add_counts(package: ModelPackage, labelled: LabelledScenes) -> ModelPackage:
     return ModelPackage(package.classifier, metadata, package.arrays, package.source)
 
 
+@dataclass(frozen=True)
+class _PrepareAll:
+    """Computes what several classifiers need of the pixels; other processes can get it."""
+
+    classifiers: Sequence[Any]
+
+    def __call__(self, samples: FootprintSamples) -> bool:
+        return all([classifier.prepare(samples) for classifier in self.classifiers])
+
+
 def add_shipped_counts(
     out: str | Path,
     truths: str | Path | None = None,
     *,
     models: Sequence[str] | None = None,
     n_scenes: int = _COUNT_SCENES,
+    processes: int = 1,
     report: Callable[[str], None] | None = None,
 ) -> list[Path]:
     """Learn the numbers of galaxies (`add_counts`) of shipped classifiers, the same way for all.
@@ -357,6 +391,8 @@ def add_shipped_counts(
         Names of the models; all classifiers if `None`.
     n_scenes
         Number of the training scenes to learn from, from the first.
+    processes
+        Processes that simulate scenes.
     report
         Called with a line for each step.
 
@@ -384,14 +420,10 @@ def add_shipped_counts(
     }
     classifiers = [find_classifier(package).from_package(package) for package in packages.values()]
     # The others look at what is known without pixels.
-    lacking = [classifier for classifier in classifiers if not classifier.gives_counts]
-
-    def prepare(samples: FootprintSamples) -> bool:
-        return all([classifier.prepare(samples) for classifier in lacking])
-
+    prepare = _PrepareAll([classifier for classifier in classifiers if not classifier.gives_counts])
     start = time.perf_counter()
     say(f"numbers of galaxies: simulating {n_scenes} scenes")
-    labelled = label_shipped("train", truths, n_scenes, prepare)
+    labelled = label_shipped("train", truths, n_scenes, prepare, processes=processes)
     paths = []
     for name, package in packages.items():
         paths.append(add_counts(package, labelled).write(out / f"{name}{SUFFIX}"))
@@ -422,6 +454,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", metavar="NAME", help="models to make (default: all)")
     parser.add_argument("--checkpoints", help="folder for checkpoints, from which a killed run goes on")
     parser.add_argument(
+        "-j", "--jobs", type=int, default=1, help="processes that simulate scenes; models do not depend on it"
+    )
+    parser.add_argument(
         "--counts-only",
         action="store_true",
         help="train none, but learn the numbers of galaxies beyond P(N) anew, of models in the folder or of "
@@ -434,13 +469,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if options.counts_only:
-            add_shipped_counts(options.out, options.truths, models=options.models, report=say)
+            add_shipped_counts(
+                options.out, options.truths, models=options.models, processes=options.jobs, report=say
+            )
             return 0
         train_shipped_models(
             options.out,
             options.truths,
             models=options.models,
             checkpoints=options.checkpoints,
+            processes=options.jobs,
             report=say,
         )
     except (OSError, ValueError) as err:

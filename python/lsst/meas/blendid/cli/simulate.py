@@ -32,6 +32,7 @@ from ._options import (
 )
 
 _LAST_SCENE = 9
+_ANY_BAND = "any"
 
 
 def _parse_patches(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -45,7 +46,9 @@ def _parse_patches(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def _parse_bands(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Read ``gri`` or ``g,r,i``."""
+    """Read ``gri``, ``g,r,i``, or ``any``."""
+    if value == _ANY_BAND:
+        return (value,)
     bands = [word.strip() for word in value.split(",")] if "," in value else list(value)
     if not bands or not all(bands):
         raise click.BadParameter("name at least one band")
@@ -116,8 +119,8 @@ def _check_scenes(ctx: click.Context, param: click.Parameter, value: tuple[int, 
 @click.option(
     "--vary",
     is_flag=True,
-    help="Draw each sky with galaxies, seeing and depth of its own: sizes from those of cosmoDC2 to three "
-    "times as large, 0.6 to 1.4 arcsec, 10 to 400 visits.",
+    help="Draw each sky with galaxies, stars, PSF, depth, pixels and defects of its own: sizes from those of "
+    "cosmoDC2 to three times as large, 0.6 to 1.4 arcsec, 10 to 400 visits, pixels of 0.1 to 0.4 arcsec.",
 )
 @click.option(
     "--draws",
@@ -180,7 +183,8 @@ def _check_scenes(ctx: click.Context, param: click.Parameter, value: tuple[int, 
     default="i",
     show_default=True,
     callback=_parse_bands,
-    help="Bands, such as ugrizy; all of them show the same galaxies.",
+    help="Bands, such as ugrizy; all of them show the same galaxies.  With --vary also any: a band of its "
+    "own for each sky, for models that hold for any.",
 )
 @click.option(
     "--size", type=click.IntRange(min=32), default=2048, show_default=True, help="Width of an image, pixels."

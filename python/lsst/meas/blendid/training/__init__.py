@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 __all__ = (
+    "ANY_BAND",
     "ButlerScene",
     "DomainRanges",
     "FileScene",
@@ -44,6 +45,7 @@ __all__ = (
 from .coadds import ButlerScene, FileScene, find_butler_scenes, read_truth
 from .config import LabelConfig, TrainingConfig
 from .data import SceneData, StampData
+from .domain import DomainRanges
 from .fine_tuning import fine_tune
 from .label_tables import read_labels
 from .labelling import label_scenes
@@ -58,7 +60,7 @@ from .settings import (
     settings_of_model,
 )
 from .simulated import (
-    DomainRanges,
+    ANY_BAND,
     SimulatedScene,
     like_scenes,
     measure_coadd,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .._files import atomic_path, irregular_kind
 from .._suggest import did_you_mean
 from .simulated import (
+    ANY_BAND,
     DEFAULT_SIZES,
     CoaddProperties,
     SimulatedScene,
@@ -66,7 +67,7 @@ class SceneRecipe:
     truths
         Scenes whose true galaxies are in files: numbers of those of Buchanan et al. 2022, or paths.
     vary
-        Whether each sky has galaxies, seeing and depth of its own (`randomized_scenes`).
+        Whether each sky has a survey, a PSF and galaxies of its own (`randomized_scenes`).
     sizes
         Galaxy sizes that each sky is drawn with, without ``vary``; by default cosmoDC2's, 1.6 times as
         large, and large.
@@ -75,7 +76,8 @@ class SceneRecipe:
     size
         Side of an image, pixels.
     band
-        Band.
+        Band; ``any`` with ``vary`` for one of its own for each sky, which models are not told: what learns
+        from them holds for any band.
     psf_fwhm
         Seeing FWHM, arcsec, without ``vary``; by default that of the survey.
     pixel_scale
@@ -133,7 +135,10 @@ class SceneRecipe:
         self._check_truths()
         self._check_sizes()
         # They refuse an unknown band, a seeing that pixels do not sample, and bad options.
-        self._make_survey()
+        if self.band != ANY_BAND:
+            self._make_survey()
+        elif not self.vary:
+            raise ValueError(f"band {ANY_BAND!r} is drawn for each sky: set vary, or name a band")
         self._make_config()
 
     def _check_truths(self) -> None:

@@ -110,9 +110,7 @@ class LabelledScenes(LabelledSamples):
     centers
         As there; by default those of the ``truths`` that count, and not known without these.
     natural
-        As there; by default the footprints of scenes whose galaxies are smooth, as those of cosmoDC2.
-        Scenes with clumpy galaxies are there for models to know such galaxies, not to say how many there are;
-        probabilities that refer to them are too careful for smooth ones.
+        As there.
     inside
         Share of the galaxies over the S/N limit that lie in a footprint, for
         each scene.
@@ -180,17 +178,6 @@ class LabelledScenes(LabelledSamples):
             centers = [counted_objects(truth, self.snr_min).astype("f4") for truth in self.truths]
             object.__setattr__(self, "centers", tuple(centers))
         super().__post_init__()
-        if self.natural is None:
-            object.__setattr__(self, "natural", self._find_natural())
-
-    def _find_natural(self) -> np.ndarray | None:
-        """Footprints of scenes with smooth galaxies; `None` if that are all, or all of one kind."""
-        settings = [scene.get("settings", {}) for scene in self.provenance]
-        smooth = np.array([not scene.get("population.clumpyFraction", 0.0) for scene in settings], dtype=bool)
-        if smooth.all():
-            return None
-        natural: np.ndarray = smooth[self.samples.scene_index]
-        return natural if len(np.unique(self.blended[natural])) == 2 else None
 
     @property
     def mix(self) -> dict[str, float]:

@@ -6,14 +6,14 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""Scenes to simulate: in one setting, over ranges of sizes, seeing and depth, or like a given coadd."""
+"""Scenes to simulate: in one setting, over all of a domain, or like a given coadd."""
 
 from __future__ import annotations
 
 __all__ = (
+    "ANY_BAND",
     "DEFAULT_SIZES",
     "CoaddProperties",
-    "DomainRanges",
     "SimulatedScene",
     "like_scenes",
     "measure_coadd",
@@ -34,6 +34,7 @@ import numpy as np
 from ..footprints import detect
 from ..images.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
 from ..samples import SceneContext
+from .domain import DomainRanges, SurveyRanges
 from .scenes import Scene
 from .settings import settings_of_image
 
@@ -225,49 +226,11 @@ def simulated_scenes(
     ]
 
 
-@dataclass(frozen=True)
-class DomainRanges:
-    """Ranges that galaxies, seeing and depth of randomised scenes are drawn from.
+ANY_BAND = "any"
+"""Name that stands for all bands: each scene is in one of them."""
 
-    Parameters
-    ----------
-    nominal_share
-        Share of the scenes with the seeing and depth of the survey as it is.
-        A third of the others have the seeing drawn from ``fwhm``, a third the depth
-        from ``exposures``, and a third both: a survey that differs in one thing is
-        as common as one that differs in two.
-    fwhm
-        FWHM of the PSF, arcsec, drawn uniformly.
-    exposures
-        Number of exposures, drawn uniformly in its logarithm.
-    sizes
-        Galaxy sizes, from 0 (cosmoDC2) to 1 (the median radius at i = 24 of 0.77″ of
-        galaxies in HST images), drawn uniformly.
-    counts
-        Factor on the number of galaxies, drawn uniformly in its logarithm.
-    clustering
-        Strength of clustering of drawn positions, drawn uniformly.
-    stars_share
-        Share of the scenes that have stars.
-    star_density
-        Most stars in such a scene, per arcmin².
-    clumpy_share
-        Share of the scenes with clumpy discs.
-    """
-
-    nominal_share: float = 0.5
-    fwhm: tuple[float, float] = (0.6, 1.4)
-    exposures: tuple[float, float] = (10.0, 400.0)
-    sizes: tuple[float, float] = (-0.05, 1.1)
-    counts: tuple[float, float] = (0.8, 1.25)
-    clustering: tuple[float, float] = (0.6, 1.4)
-    stars_share: float = 0.2
-    star_density: float = 4.0
-    clumpy_share: float = 0.2
-
-
-_JOINT_SHARE = 0.25
-"""Share of the scenes with the sizes of the joint model of cosmoDC2, times a factor."""
+_BAND_SHARES = {"u": 0.05, "g": 0.15, "r": 0.15, "i": 0.4, "z": 0.15, "y": 0.1}
+"""Share of the scenes in each band, where they are in any."""
 
 
 def randomized_scenes(
@@ -280,7 +243,7 @@ def randomized_scenes(
     band: str = "i",
     ranges: DomainRanges | None = None,
 ) -> list[SimulatedScene]:
-    """List scenes to simulate, each with galaxies, seeing and depth of its own (domain randomisation).
+    """List scenes to simulate, each with a survey, a PSF and galaxies of its own (domain randomisation).
 
     Parameters
     ----------
@@ -297,63 +260,38 @@ def randomized_scenes(
     size
         Side of a scene, pixels.
     band
-        Band.
+        Band; `ANY_BAND` for scenes in all of them, which do not tell theirs: a model that learns from such
+        scenes holds for any band.
     ranges
-        What galaxies, seeing and depth are drawn from; the default ranges if `None`.
+        What all is drawn from; the default ranges if `None`.
 
     Returns
     -------
     scenes
         The scenes; nothing is simulated yet.
     """
-    from ..simulation import SIZE_MODELS, SizeModel, get_survey
-    from ..simulation.config import SceneConfig
+    from ..simulation import get_survey
 
     ranges = DomainRanges() if ranges is None else ranges
-    small, large = SIZE_MODELS["cosmodc2"], SIZE_MODELS["large"]
     scenes = []
     for i in range(n_scenes):
         rng = np.random.default_rng([seed, i])
-        survey = get_survey(band)
-        kind = rng.random()
-        if kind >= ranges.nominal_share:
-            third = 3.0 * (kind - ranges.nominal_share) / (1.0 - ranges.nominal_share)
-            fwhm = round(rng.uniform(*ranges.fwhm), 3)
-            n_exposures = round(float(np.exp(rng.uniform(*np.log(ranges.exposures)))))
-            if third < 2.0:
-                survey = dataclasses.replace(survey, n_exposures=n_exposures)
-            if third >= 1.0:
-                survey = dataclasses.replace(survey, fwhm=fwhm)
-        place = rng.uniform(*ranges.sizes)
-        config = SceneConfig()
-        size_model: str | SizeModel = SizeModel(
-            # The name by which packages and truth tables know these sizes.
-            f"dial-{place:.3f}",
-            float(small.radius_24 * (large.radius_24 / small.radius_24) ** place),
-            float(small.slope + (large.slope - small.slope) * place + rng.normal(0.0, 0.01)),
-            float(rng.uniform(0.16, 0.24)),
-        )
-        if rng.random() < _JOINT_SHARE:
-            size_model = "cosmodc2-galaxies"
-            config.population.sizeScale = float(3.0 ** np.clip(place, 0.0, 1.0))
-        config.population.countsScale = float(np.exp(rng.uniform(*np.log(ranges.counts))))
-        clustering = float(rng.uniform(*ranges.clustering))
-        if rng.random() < ranges.stars_share:
-            config.population.starDensity = float(rng.uniform(0.0, ranges.star_density))
-        if rng.random() < ranges.clumpy_share:
-            config.population.clumpyFraction = float(rng.uniform(0.0, 0.5))
+        own_seed, chance = int(rng.integers(2**31)), rng.random()
+        own_band = band
+        if band == ANY_BAND:
+            own_band = list(_BAND_SHARES)[int(np.searchsorted(np.cumsum([*_BAND_SHARES.values()]), chance))]
         from_truth = bool(truths) and i % 2 == 0
-        # A truth scene has positions of its own.
-        config.population.clustering = 1.0 if from_truth else clustering
+        survey, size_model, config = ranges.draw(get_survey(own_band), (seed, i), own_positions=from_truth)
         scenes.append(
             SimulatedScene(
                 truths[i // 2 % len(truths)] if from_truth else "parametric",
                 size_model,
-                int(rng.integers(2**31)),
+                own_seed,
                 (size, size),
                 split if from_truth else None,
                 survey,
                 config,
+                for_any_band=band == ANY_BAND,
             )
         )
     return scenes
@@ -532,7 +470,7 @@ def like_scenes(
         # The noise goes with the root of the time where it is that of the sky.
         factor = (survey.sky_sigma / properties.noise_sigma) ** 2
         survey = dataclasses.replace(survey, exposure_time=survey.exposure_time * factor)
-    ranges = DomainRanges(nominal_share=1.0)
+    ranges = DomainRanges(survey=SurveyRanges(nominal_share=1.0))
     scenes = randomized_scenes(n_scenes, seed=seed, size=size, band=properties.band, ranges=ranges)
     rng = np.random.default_rng([seed, 1])
     drawn = []
