@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
 from lsst.meas.blendid.simulation import get_survey, simulate_scene
-from lsst.meas.blendid.training import like_scenes, measure_coadd, randomized_scenes
+from lsst.meas.blendid.training import like_scenes, measure_coadd
 
 SURVEY = dataclasses.replace(get_survey("i"), fwhm=0.93, n_exposures=30)
 
@@ -88,31 +88,3 @@ def test_noise_that_cannot_be_simulated(tmp_path: Path) -> None:
     astropy.io.fits.writeto(tmp_path / "flat.fits", image)
     with pytest.raises(ValueError, match=r"flat\.fits|noise"):
         measure_coadd(tmp_path / "flat.fits", psf_fwhm=0.7, pixel_scale=0.2)
-
-
-def test_the_ranges_are_covered() -> None:
-    scenes = randomized_scenes(200, seed=1)
-    surveys = [s.survey for s in scenes if not isinstance(s.survey, str)]
-    nominal = get_survey("i")
-    assert 0.4 < np.mean([s == nominal for s in surveys]) < 0.6
-    others = [s for s in surveys if s != nominal]
-    widths, visits = np.array([s.fwhm for s in others]), np.array([s.n_exposures for s in others])
-    assert 0.6 <= widths.min() < 0.65 and 1.35 < widths.max() <= 1.4
-    assert 10 <= visits.min() < 15 and 300 < visits.max() <= 400
-    # The first scenes of a longer list are those of a shorter one.
-    assert [s.seed for s in randomized_scenes(5, seed=1)] == [s.seed for s in scenes[:5]]
-    assert {s.seed for s in randomized_scenes(200, seed=2)}.isdisjoint(s.seed for s in scenes)
-
-
-def test_seeing_and_depth_vary_alone_and_together() -> None:
-    nominal = get_survey("i")
-    surveys = [scene.survey for scene in randomized_scenes(240, seed=5, size=300)]
-    kinds = [
-        (survey.fwhm != nominal.fwhm, survey.n_exposures != nominal.n_exposures)
-        for survey in surveys
-        if not isinstance(survey, str)
-    ]
-    share = {kind: kinds.count(kind) / len(kinds) for kind in set(kinds)}
-    assert share[False, False] == pytest.approx(1 / 2, abs=0.08)
-    for kind in ((True, False), (False, True), (True, True)):
-        assert share[kind] == pytest.approx(1 / 6, abs=0.06)

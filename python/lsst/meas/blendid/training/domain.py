@@ -97,10 +97,9 @@ class SurveyRanges:
         if third >= 1.0:
             survey = dataclasses.replace(survey, fwhm=fwhm)
         if other_scale:
-            least, most = (round(scale * pixels, 3) for pixels in self.fwhm_pixels)
-            survey = dataclasses.replace(
-                survey, pixel_scale=round(scale, 3), fwhm=min(max(survey.fwhm, least), most)
-            )
+            scale = round(scale, 3)
+            least, most = (scale * pixels for pixels in self.fwhm_pixels)
+            survey = dataclasses.replace(survey, pixel_scale=scale, fwhm=min(max(survey.fwhm, least), most))
         if dark:
             # The noise of the sky goes with the root of its brightness over the time.
             survey = dataclasses.replace(
@@ -381,6 +380,17 @@ class SkyRanges:
             config.sky.noiseCorrelation = float(correlation)
 
 
+def _well_sampled(survey: Survey, config: SceneConfig) -> Survey:
+    """Widen the PSF where pixels would not sample it, or the one that is told, along its minor axis."""
+    from ..simulation.coadds.psf_model import MIN_FWHM_PIXELS, PsfModel
+
+    # As far as the fields of variation reach, three standard deviations in both components.
+    shear = config.psf.ellipticity + 3.0 * math.sqrt(2.0) * config.variation.ellipticityScatter
+    narrow = 1.0 - 3.0 * config.variation.fwhmScatter + min(config.psf.widthError, 0.0)
+    least = MIN_FWHM_PIXELS * survey.pixel_scale * PsfModel(1.0, shear).stretch / narrow
+    return survey if survey.fwhm >= least else dataclasses.replace(survey, fwhm=least)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DomainRanges:
     """Ranges that scenes are drawn from, one group for each ingredient.
@@ -433,4 +443,4 @@ class DomainRanges:
             self.stars.draw(config, streams[3])
             self.defects.draw(config, streams[4])
             self.sky.draw(config, streams[5])
-        return drawn, sizes, config
+        return _well_sampled(drawn, config), sizes, config
