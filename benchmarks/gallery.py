@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.table import vstack
+from astropy.table import Table, vstack
 from lsst.meas.blendid import identify_blends
 from lsst.meas.blendid.evaluation.drawing import (
     INK,
@@ -49,6 +49,7 @@ from lsst.meas.blendid.simulation.config import SceneConfig
 from lsst.meas.blendid.simulation.stamps import StampSet
 from lsst.meas.blendid.simulation.stamps.blendhunter import make_blendhunter, make_blendhunter_real
 from lsst.meas.blendid.simulation.stamps.coin import CENTRAL, COMPANION, make_coin
+from lsst.meas.blendid.training import ANY_BAND, randomized_scenes
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -58,7 +59,16 @@ from scipy import ndimage
 DPI = 100
 GAP, TITLE, CAPTION = 10, 24, 44
 """Pixels between panels, above them and below them."""
-SEEDS = {"bands": 8, "population": 20, "modes": 5, "footprints": 11, "stars": 5, "sky": 6, "noise": 12}
+SEEDS = {
+    "bands": 8,
+    "population": 20,
+    "modes": 5,
+    "footprints": 11,
+    "stars": 5,
+    "sky": 6,
+    "noise": 12,
+    "domain": 31,
+}
 """Fields that show what a picture is about."""
 
 
@@ -269,6 +279,64 @@ def variation() -> Figure:
     show_image(
         axes, asinh_stretch(small * step, sky_sigma(scene)), (0, 0, width // step - 1, height // step - 1)
     )
+    return sheet.figure
+
+
+@styled
+def psf() -> Figure:
+    """A star in each family of PSFs, an elliptical one, one that is told too wide; profiles of all."""
+    families: dict[tuple[str, str], dict[str, Any]] = {
+        ("kolmogorov", ""): {},
+        ("moffat", "beta=2.5"): {"profile": "moffat", "beta": 2.5},
+        ("optics", "opticsShare=1"): {"profile": "optics", "opticsShare": 1.0},
+        ("double-gaussian", "for tests"): {"profile": "double-gaussian"},
+        ("elliptical", "ellipticity=0.1"): {"ellipticity": 0.1, "positionAngle": 30.0},
+        ("told too wide", "widthError=0.1: residual"): {"widthError": 0.1},
+    }
+    sheet = Sheet(2, 4, 300, 300)
+    star = Table({"x": [30.0], "y": [30.0], "mag_i": [18.5], "is_star": [True]})
+    curves: dict[str, np.ndarray] = {}
+    for (title, note), fields in families.items():
+        scene = make(star, size=(61, 61), config=scene_config(psf=fields))
+        image, sigma = scene.coadd.image.array, sky_sigma(scene)
+        told = np.asarray(scene.coadd.psf.compute_kernel_image(x=30, y=30).array, dtype=float)
+        half = len(told) // 2
+        if "widthError" in fields:
+            inner = slice(30 - half, 31 + half)
+            residual = image.astype(float)
+            residual[inner, inner] -= float(scene.truth["flux"][0]) * told
+            axes = sheet.add(title, note)
+            axes.imshow(residual / sigma, origin="lower", cmap="RdBu_r", vmin=-60.0, vmax=60.0)
+            axes.set_axis_off()
+            continue
+        show_image(sheet.add(title, note), asinh_stretch(image, sigma, high=600.0), (0, 0, 60, 60))
+        curves[title] = told[half, half:] / told[half, half]
+    axes = sheet.figure.add_axes((0.56, 0.075, 0.43, 0.36))
+    for title, curve in curves.items():
+        if title != "elliptical":
+            axes.semilogy(0.2 * np.arange(len(curve)), curve, label=title, lw=1.6)
+    axes.set_ylim(1e-5, 1.5)
+    axes.set_xlabel("radius [arcsec]", fontsize=9)
+    axes.set_ylabel("light over that in the middle", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8.5, frameon=False)
+    return sheet.figure
+
+
+@styled
+def domain() -> Figure:
+    """Scenes as they are drawn for training."""
+    sheet = Sheet(2, 5, 236, 236)
+    for scene in randomized_scenes(24, seed=SEEDS["domain"], band=ANY_BAND, size=472)[3:23:2]:
+        survey, config = scene.survey, scene.config
+        assert not isinstance(survey, str) and config is not None
+        note = f"{survey.fwhm:.2f}″, {survey.pixel_scale:.2f}″/px, {survey.n_exposures} visits"
+        simulated = scene.simulate()
+        pixels = simulated.coadd.image.array
+        small = pixels.reshape(236, 2, 236, 2).mean(axis=(1, 3))
+        window = (0, 0, 235, 235)
+        axes = sheet.add(survey.band, note)
+        show_image(axes, asinh_stretch(small, 0.5 * sky_sigma(simulated), high=120.0), window)
     return sheet.figure
 
 
@@ -527,6 +595,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "sim_sizes": sizes,
     "sim_bands": bands,
     "sim_population": population,
+    "sim_psf": psf,
+    "sim_domain": domain,
     "sim_variation": variation,
     "sim_artifacts": artifacts,
     "sim_stars": stars,

@@ -108,22 +108,23 @@ def test_command_adds_them_to_a_folder(
     labelled = make_labelled()
     asked: list[tuple[object, ...]] = []
 
-    def label(part: str, truths: object, n_scenes: int, prepare: object) -> LabelledScenes:
+    def label(part: str, truths: object, n_scenes: int, prepare: object, processes: int) -> LabelledScenes:
         asked.append((part, n_scenes))
         return labelled
 
     monkeypatch.setattr(recipe, "label_shipped", label)
-    assert recipe.main(["--out", str(tmp_path), "--models", "logistic-i-1", "--counts-only"]) == 0
-    assert asked == [("train", 48)]
-    package = ModelPackage.read(str(tmp_path / "logistic-i-1.blendid"))
-    assert package.metadata["training"]["counts"]["footprints"] == len(labelled.counts)
     before = ModelPackage.read("logistic-i-1")
+    before.write(tmp_path / "logistic-2.blendid")
+    assert recipe.main(["--out", str(tmp_path), "--models", "logistic-2", "--counts-only"]) == 0
+    assert asked == [("train", 48)]
+    package = ModelPackage.read(str(tmp_path / "logistic-2.blendid"))
+    assert package.metadata["training"]["counts"]["footprints"] == len(labelled.counts)
     assert package.metadata["counts"] != before.metadata["counts"]
     np.testing.assert_array_equal(package.arrays["coefficients"], before.arrays["coefficients"])
-    assert "logistic-i-1: 968 footprints" in capsys.readouterr().out
+    assert "logistic-2: 968 footprints" in capsys.readouterr().out
     assert recipe.main(["--out", str(tmp_path), "--models", "nothing", "--counts-only"]) == 1
     with pytest.raises(ValueError, match="no model of a classifier"):
-        recipe.add_shipped_counts(tmp_path, models=["centers-localizer-i-1"])
+        recipe.add_shipped_counts(tmp_path, models=["centers-localizer-2"])
     with pytest.raises(FileNotFoundError, match="output folder"):
         recipe.add_shipped_counts(tmp_path / "none")
 
@@ -145,11 +146,14 @@ def test_shipped_models_train_on_training_sky_only(recipe: ModuleType, shared_da
 def test_shipped_models_were_made_by_the_documented_program(
     recipe: ModuleType, name: str, shared_data: Path
 ) -> None:
-    package, made = ModelPackage.read(name), recipe.SHIPPED_MODELS[name]
-    assert (package.kind, package.classifier) == (made.kind, made.classifier)
+    package, made = ModelPackage.read(name), recipe.SHIPPED_MODELS.get(name)
     scenes = package.metadata["training"]["scenes"]
-    expected = recipe.shipped_scenes(made.part, shared_data, n_scenes=made.n_scenes)
-    assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]
+    # Models of the first generation, of band i, are from a domain that is no more drawn.
+    assert made is not None or name.endswith("-i-1")
+    if made is not None:
+        assert (package.kind, package.classifier) == (made.kind, made.classifier)
+        expected = recipe.shipped_scenes(made.part, shared_data, n_scenes=made.n_scenes)
+        assert [scene["seed"] for scene in scenes] == [scene.seed for scene in expected]
     # Drawn scenes are of no part of the sky, and those of truths of the right one.
     assert {scene["split"] for scene in scenes} <= {"train", "none"}
     held_out = package.metadata["validation"]["scenes"]
