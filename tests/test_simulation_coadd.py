@@ -252,3 +252,22 @@ def test_survey_settings_are_used() -> None:
     np.testing.assert_allclose(
         scene.coadd.psf.compute_kernel_image(x=5, y=5).array, kolmogorov_kernel(5.0, 41)
     )
+
+
+def test_a_psf_that_the_coadd_does_not_know() -> None:
+    """Pixels and S/N are those of the true PSF, the coadd's is wider."""
+    stars, truths, images, kernels = _star_grid(32, 18.0), [], [], []
+    for error in (0.0, 0.1):
+        config = SceneConfig()
+        config.psf.profile, config.psf.beta = "moffat", 3.0
+        config.psf.widthError = error
+        scene = simulate_scene(stars, size=(96, 96), config=config)
+        truths.append(scene.truth["snr"])
+        images.append(scene.coadd.image.array)
+        kernels.append(scene.coadd.psf.compute_kernel_image(x=48, y=48).array)
+        assert scene.truth.meta["settings"].get("psf.widthError", 0.0) == error
+    np.testing.assert_array_equal(images[0], images[1])
+    np.testing.assert_array_equal(truths[0], truths[1])
+    for kernel, fwhm in zip(kernels, (0.7, 0.77), strict=True):
+        expected = PsfModel(fwhm, profile="moffat", beta=3.0).kernel(0.2, 41)
+        np.testing.assert_allclose(kernel, expected, atol=1e-7)

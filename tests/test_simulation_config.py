@@ -44,6 +44,18 @@ def test_exposures_do_not_vary_between_cells(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("profile", "moffat"), ("ellipticity", 0.1), ("widthError", -0.1)]
+)
+def test_exposures_have_a_psf_of_their_own(name: str, value: str | float) -> None:
+    config = SceneConfig(mode="full")
+    setattr(config.psf, name, value)
+    with pytest.raises(FieldValidationError, match="leave psf as it is, or use mode fast"):
+        config.validate()
+    config.mode = "fast"
+    config.validate()
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [("sizeScale", 0.0), ("countsScale", 0.0), ("clumpLight", 1.2), ("clustering", -1.0)]
 )
 def test_impossible_values_are_refused(name: str, value: float) -> None:
