@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .coadds import ButlerScene, FileScene
 from .labelling import Prepare, label_scenes
-from .scene_recipe import SceneRecipe
+from .scene_recipe import HELD_OUT_SEED, SceneRecipe
 from .scenes import LabelledScenes, Progress, SceneSource, Settings
-from .stamps import add_noise, label_stamps
+from .stamps import add_noise, find_noise_levels, label_stamps
 
 if TYPE_CHECKING:
     from ..simulation.stamps import StampSet
@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 type Role = Literal["train", "validation", "test", "baseline"]
 """What data are for: baselines are fitted to skies of their own."""
 
-FIRST_SEEDS: dict[Role, int] = {"train": 0, "validation": 1_000_000, "test": 5_000_000, "baseline": 6_000_000}
+FIRST_SEEDS: dict[Role, int] = {
+    "train": 0,
+    "validation": HELD_OUT_SEED,
+    "test": 5 * HELD_OUT_SEED,
+    "baseline": 6 * HELD_OUT_SEED,
+}
 """What the seed of a recipe is counted from.  A parametric sky depends on its seed alone, so that no sky that
 was learned from is scored, whatever the recipes, whose own seeds end before the next of these numbers."""
 
@@ -43,9 +48,6 @@ _SPLITS: dict[Role, tuple[str, ...]] = {
     "baseline": ("train",),
 }
 """Parts of the sky that truth scenes may be of; of the first where their recipe does not tell."""
-
-_MOST_SEEDS = 1_000_000
-"""Seeds of a recipe are less, the last of its skies included."""
 
 FEWEST_TO_SPLIT = 4
 """Of coadds of fewer pieces of sky none is held out."""
@@ -108,10 +110,10 @@ class SceneData:
         """
         made = []
         for recipe in recipes:
-            if recipe.seed + recipe.n_scenes > _MOST_SEEDS:
+            if recipe.seed + recipe.n_scenes > HELD_OUT_SEED:
                 raise ValueError(
                     f"seed {recipe.seed} of a recipe of {recipe.n_scenes} images is too large: seeds from "
-                    f"{_MOST_SEEDS} on are of skies that models are scored on; give a smaller seed"
+                    f"{HELD_OUT_SEED} on are of skies that models are scored on; give a smaller seed"
                 )
             split = recipe.split
             if recipe.truths:
@@ -290,7 +292,7 @@ class StampData:
         for folder in self.folders:
             part = StampSet.read(folder).split(self.role)
             if len(part) and not (part.noise > 0.0).any():
-                found[folder] = [float(one.noise[0]) for one in add_noise(part)]
+                found[folder] = find_noise_levels(part)
         return found
 
     def select(self, role: Role) -> StampData | None:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("SceneRecipe",)
+__all__ = ("HELD_OUT_SEED", "SceneRecipe")
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ _MOST_SCENES = 100_000
 """More images than anybody simulates: a slip of the hand."""
 _WIDEST_PSF = 10.0
 _LARGEST_PIXEL = 2.0
-_HELD_OUT_SEED = 1_000_000
+HELD_OUT_SEED = 1_000_000
 """Far from the seeds of the skies, whatever their number."""
 _WITHOUT_VARIATION = ("sizes", "psf_fwhm", "pixel_scale", "visits", "options")
 """Fields that set what varied skies draw for themselves."""
@@ -282,7 +282,7 @@ class SceneRecipe:
             skies=max(1, round(share * n)) if share > 0.0 else 0,
             truths=(),
             split=None,
-            seed=self.seed + _HELD_OUT_SEED,
+            seed=self.seed + HELD_OUT_SEED,
         )
 
     def like(self, coadd: CoaddProperties) -> list[SimulatedScene]:

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("add_noise", "label_stamps", "learned_stamps", "stamp_footprints")
+__all__ = ("add_noise", "find_noise_levels", "label_stamps", "learned_stamps", "stamp_footprints")
 
 import copy
 import dataclasses
@@ -73,14 +73,23 @@ def add_noise(stamp_set: StampSet, levels: Sequence[float] = ()) -> list[StampSe
         return [stamp_set]
     if levels:
         return [stamp_set.with_noise(level) for level in levels]
+    levels = find_noise_levels(stamp_set)
+    rows = np.arange(len(stamp_set))
+    dealt = ((stamp_set.select(rows[k :: len(levels)]), level) for k, level in enumerate(levels))
+    return [part.with_noise(level) for part, level in dealt if len(part)]
+
+
+def find_noise_levels(stamp_set: StampSet) -> list[float]:
+    """Noise that stamps have, or the levels that are dealt out to them; `ValueError` if a set names none."""
+    if len(stamp_set) and (stamp_set.noise > 0.0).any():
+        return [float(stamp_set.noise[0])]
     levels_of_set = stamp_set.metadata.get("noise_levels")
     named = levels_of_set if isinstance(levels_of_set, list | tuple) else ()
     levels = [float(one) for one in named if isinstance(one, int | float) and one > 0.0]
     if not levels:
         raise ValueError(f"the stamps of {stamp_set.name} have no noise; give -c stampNoise=SIGMA")
-    rows = np.arange(len(stamp_set))
-    dealt = ((stamp_set.select(rows[k :: len(levels)]), level) for k, level in enumerate(levels))
-    return [part.with_noise(level) for part, level in dealt if len(part)]
+    # More levels than stamps are not dealt out.
+    return levels[: max(len(stamp_set), 1)]
 
 
 def learned_stamps(package: ModelPackage) -> bool:
