@@ -23,6 +23,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ GAP, TITLE, CAPTION = 10, 24, 44
 SEEDS = {
     "bands": 8,
     "population": 20,
+    "bright": 6,
     "modes": 5,
     "footprints": 11,
     "stars": 5,
@@ -235,6 +237,77 @@ def population() -> Figure:
     for (title, note), fields in populations.items():
         scene = make(size=(200, 200), seed=SEEDS["population"], config=scene_config(population=fields))
         show(sheet.add(title, note), scene)
+    return sheet.figure
+
+
+STRUCTURES: dict[str, dict[str, float]] = {
+    "plain": {},
+    "bar": {"bar_fraction": 0.25},
+    "two arms": {"arm_fraction": 0.45, "n_arms": 2},
+    "three arms": {"arm_fraction": 0.45, "n_arms": 3},
+    "barred spiral": {"bar_fraction": 0.15, "arm_fraction": 0.45, "n_arms": 2},
+    "ring": {"ring_fraction": 0.25},
+    "dust lane": {"dust_depth": 0.45, "axis_ratio": 0.5},
+    "edge-on": {"axis_ratio": 0.15},
+    "knots": {"n_knots": 8, "knot_fraction": 0.35},
+    "tidal tail": {"tail_fraction": 0.18},
+    "Sérsic n = 0.5": {"disc_sersic": 0.5, "bulge_fraction": 0.0},
+    "merger": {"tail_fraction": 0.12},
+}
+"""Columns of the catalogue that the galaxies of the picture have."""
+STRUCTURE_IDS = {"two arms": 8, "three arms": 13, "barred spiral": 13, "tidal tail": 6, "merger": 21}
+"""Numbers of galaxies, which decide on the forms of their structures, that show what they are."""
+
+
+def structured(kind: str, width: int, mag: float, radius: float) -> Table:
+    """Catalogue of one galaxy in the middle of a field of a width in pixels; of a merger, of two."""
+    middle = 0.5 * width
+    galaxy = {
+        "id": STRUCTURE_IDS.get(kind, 3),
+        "x": middle,
+        "y": middle,
+        "mag_i": mag,
+        "half_light_radius": radius,
+        "axis_ratio": 0.8,
+        "bulge_axis_ratio": 0.9,
+        "bulge_fraction": 0.1,
+        "position_angle": 30.0,
+        "kappa": 0.0,
+    } | STRUCTURES[kind]
+    rows = [galaxy]
+    if kind == "merger":
+        shift = 1.3 * radius / 0.2
+        second = {"id": 40, "x": middle + shift, "y": middle + 0.7 * shift, "mag_i": mag + 0.8}
+        rows.append(galaxy | second | {"half_light_radius": 0.6 * radius, "axis_ratio": 0.5})
+    return Table(rows)
+
+
+@styled
+def structures() -> Figure:
+    """Galaxies with one structure each, without noise and as a coadd shows a fainter one."""
+    sheet = Sheet(4, 6, 150, 150)
+    # So many exposures that no noise is seen.
+    deep = replace(get_survey("i"), n_exposures=200_000)
+    for kind in STRUCTURES:
+        scene = make(structured(kind, 120, 17.0, 2.6), size=(120, 120), band=deep)
+        image = scene.coadd.image.array
+        axes = sheet.add(kind)
+        show_image(axes, asinh_stretch(image, 0.015 * float(image.max()), high=60.0), (0, 0, 119, 119))
+        scene = make(structured(kind, 60, 20.0, 1.2), size=(60, 60))
+        show(sheet.add("", "i = 20"), scene, outlines=False)
+    return sheet.figure
+
+
+@styled
+def bright() -> Figure:
+    """A field, and the same with bright galaxies and mergers."""
+    sheet = Sheet(1, 2, 440, 440)
+    show(sheet.add("as it is"), make(size=(400, 400), seed=SEEDS["bright"]))
+    config = scene_config(population={"brightDensity": 8.0, "mergerFraction": 0.3})
+    shares = ("bar", "spiral", "ring", "dust", "tail")
+    config.population.structures.update(sersicFraction=0.5, **{f"{name}Fraction": 0.4 for name in shares})
+    note = "brightDensity=8, mergerFraction=0.3"
+    show(sheet.add("bright galaxies", note), make(size=(400, 400), seed=SEEDS["bright"], config=config))
     return sheet.figure
 
 
@@ -597,6 +670,8 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "sim_population": population,
     "sim_psf": psf,
     "sim_domain": domain,
+    "sim_structures": structures,
+    "sim_bright": bright,
     "sim_variation": variation,
     "sim_artifacts": artifacts,
     "sim_stars": stars,
