@@ -174,8 +174,8 @@ class CompactGroups:
     """
 
     share: float = 0.5
-    members: float = 12.0
-    radius: float = 4.0
+    members: float = 8.0
+    radius: float = 2.5
 
     @property
     def name(self) -> str:

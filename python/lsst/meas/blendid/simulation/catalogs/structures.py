@@ -119,6 +119,10 @@ def draw_structures(catalog: Table, config: StructureConfig, rng: np.random.Gene
     catalog["n_arms"] = rng.choice((2, 3, 4), n, p=(0.7, 0.15, 0.15)).astype(np.int32)
     edge_on = is_galaxy & (rng.uniform(size=n) < config.edgeOnFraction)
     thin = _EDGE_ON[0] + (_EDGE_ON[1] - _EDGE_ON[0]) * rng.uniform(size=n)
+    # The major axis stays as it is: radii are circularised.
+    flatter = np.where(edge_on, np.sqrt(np.minimum(thin / np.asarray(catalog["axis_ratio"]), 1.0)), 1.0)
+    for name in ("half_light_radius", "disc_radius"):
+        catalog[name] *= flatter
     catalog["axis_ratio"] = np.where(edge_on, thin, catalog["axis_ratio"])
     other = is_galaxy & (rng.uniform(size=n) < config.sersicFraction)
     disc, bulge = rng.choice(_DISC_INDICES, n), rng.choice(_INDICES[2:], n)
@@ -205,8 +209,10 @@ def _make_arms(rows: Table, seed: int, first: int) -> Parts:
     phase = turn + 2.0 * np.pi * arm / n + hand * np.log(radius / 0.45) / np.tan(pitch) + 0.15 * (da - 0.5)
     weight = radius * np.exp(-radius / _SCALE_RADIUS) * _lumps(lump, 0.5)
     width = 0.1 + 0.08 * radius
+    # As long as the way to the next one, so that tightly wound arms are arms and no beads.
+    way = 0.45 * radius * np.log(2.6 / 0.45) / (steps - 1.0) / np.tan(pitch)
     weight = np.where(arm < n, weight, 0.0)
-    return _shared(weight), radius * np.cos(phase), radius * np.sin(phase), width, width
+    return _shared(weight), radius * np.cos(phase), radius * np.sin(phase), width, np.hypot(width, way)
 
 
 def _make_ring(rows: Table, seed: int, first: int) -> Parts:
