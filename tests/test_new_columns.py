@@ -59,7 +59,8 @@ def test_new_columns_change_nothing_of_the_shipped_models(tmp_path: Path) -> Non
     before, after = run_models(), dict(np.load(out))
     assert after.keys() == before.keys() and len(before) > len(list_shipped())
     for name, values in before.items():
-        np.testing.assert_array_equal(after[name], values, err_msg=name)
+        # Of sums of many products the last bit depends on where in memory they lie.
+        np.testing.assert_allclose(after[name], values, rtol=1e-12, atol=0.0, err_msg=name)
 
 
 def main(path: str) -> None:

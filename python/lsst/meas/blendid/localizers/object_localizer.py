@@ -141,7 +141,8 @@ class ObjectLocalizer(BlendLocalizer):
         columns, labels, groups, spread, offsets, detected, has = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
-        options.say(f"{len(labels)} objects, {labels.mean():.3f} of them galaxies")
+        share = labels.mean() if len(labels) else 0.0
+        options.say(f"{len(labels)} objects, {share:.3f} of them galaxies")
         row = np.concatenate(
             [offset + one.objects.row for offset, one in zip(samples.offsets[:-1], described, strict=True)]
         )

@@ -34,7 +34,7 @@ import numpy as np
 from ..footprints import detect
 from ..images.psf import adaptive_sigma, kolmogorov_kernel, summarize_psf
 from ..samples import SceneContext
-from .domain import DomainRanges, SurveyRanges
+from .domain import DomainRanges, PsfRanges, SkyRanges, SurveyRanges
 from .scenes import Scene
 from .settings import settings_of_image
 
@@ -470,7 +470,12 @@ def like_scenes(
         # The noise goes with the root of the time where it is that of the sky.
         factor = (survey.sky_sigma / properties.noise_sigma) ** 2
         survey = dataclasses.replace(survey, exposure_time=survey.exposure_time * factor)
-    ranges = DomainRanges(survey=SurveyRanges(nominal_share=1.0))
+    # What the coadd tells of its survey, PSF and noise is not drawn.
+    ranges = DomainRanges(
+        survey=SurveyRanges(nominal_share=1.0),
+        psf=PsfRanges(shares=(("kolmogorov", 1.0),), error_share=0.0, variation_share=0.0),
+        sky=SkyRanges(correlated_share=0.0),
+    )
     scenes = randomized_scenes(n_scenes, seed=seed, size=size, band=properties.band, ranges=ranges)
     rng = np.random.default_rng([seed, 1])
     drawn = []
