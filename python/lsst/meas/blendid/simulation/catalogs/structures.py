@@ -68,7 +68,7 @@ _RANGES = {
 _MOST = 0.8
 """Largest share of all structures together in the light of a disc."""
 
-_LEAST_RADIUS = 0.15
+_LEAST_RADIUS = 0.3
 """Half-light radius of a disc, arcsec, under which nothing of its structure is seen."""
 
 _EDGE_ON = (0.1, 0.25)
