@@ -15,6 +15,10 @@ of its flux is what the pixels know of it when nothing else is unknown, and wher
 is small they show nothing. No classifier has that knowledge, so its AUC is a limit as far as nobody knows
 beforehand which galaxies are likely to be blends.
 
+The same for localisers: the share of second galaxies that are found by that significance with as many false
+ones among them as a purity allows, and the error of their places by the information of the pixels on fluxes
+and places together (Cramér-Rao), beside what a localiser finds and says.
+
     python benchmarks/pixel_limit.py --truths FOLDER [--split validation] [--models NAME ...]
 """
 
@@ -23,6 +27,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from astropy.table import Table
@@ -30,6 +35,8 @@ from lsst.meas.blendid.classifiers import classifier_registry, split_probabiliti
 from lsst.meas.blendid.footprints import DetectionResult, detect
 from lsst.meas.blendid.images.psf import summarize_psf
 from lsst.meas.blendid.labels import count_galaxies
+from lsst.meas.blendid.localizers import BlendLocalizer, localizer_registry
+from lsst.meas.blendid.localizers.locating import locate_peaks
 from lsst.meas.blendid.metrics import roc_auc
 from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
@@ -42,6 +49,10 @@ TILE = 65
 """Side of the window in which footprints are fitted, pixels, odd."""
 FAINTEST = 2.0
 """Fainter galaxies are no part of the fit; they are noise."""
+MATCH = 2.5
+"""Distance at which a candidate is the second galaxy, pixels."""
+PURITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
+"""Purities that shares of found galaxies are told for."""
 
 
 def draw_templates(rows: Table, dx: np.ndarray, dy: np.ndarray, fwhm: float, scale: float) -> np.ndarray:
@@ -86,7 +97,7 @@ def draw_templates(rows: Table, dx: np.ndarray, dy: np.ndarray, fwhm: float, sca
 
 def fit_second(
     result: DetectionResult, truth: Table, counts: np.ndarray, sigma: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Fit the second galaxy, or a decoy, of each footprint with one peak.
 
     Parameters
@@ -104,9 +115,10 @@ def fit_second(
 
     Returns
     -------
-    significance, expected, distance
-        Fitted flux over its error, that of the true flux, and the distance from the brightest [pixel],
-        each of shape (n,); NaN where there is nothing to fit.
+    significance, expected, distance, error, x, y
+        Fitted flux over its error, that of the true flux, the distance from the brightest [pixel], the least
+        error of the place along an axis [pixel], and the place [parent pixel]; each of shape (n,), NaN where
+        there is nothing to fit.
     """
     footprints, survey = result.footprints, get_survey("i")
     x0, y0 = result.xy0
@@ -157,7 +169,8 @@ def fit_second(
         dx += [p[0] for p in places]
         dy += [p[1] for p in places]
     templates = draw_templates(truth[rows], np.array(dx), np.array(dy), survey.fwhm, survey.pixel_scale)
-    significance, expected, distance = (np.full(len(footprints), np.nan) for _ in range(3))
+    significance, expected, distance, least, at_x, at_y = (np.full(len(footprints), np.nan) for _ in range(6))
+    dy_templates, dx_templates = np.gradient(templates, axis=(1, 2))
     first = np.searchsorted(index, np.unique(index))
     half = TILE // 2
     for a, b in zip(first, [*first[1:], len(index)], strict=True):
@@ -175,7 +188,96 @@ def fit_second(
         significance[i] = flux[1] / error
         expected[i] = (decoys[i] if i in decoys else float(truth["flux"][rows[a + 1]])) / error
         distance[i] = np.hypot(dx[a + 1] - dx[a], dy[a + 1] - dy[a])
-    return significance, expected, distance
+        at_x[i], at_y[i] = cx + x0 + dx[a + 1], cy + y0 + dy[a + 1]
+        # Moved by a pixel, a galaxy changes the image by minus the gradient of its own; all are unknown.
+        fluxes = np.asarray(truth["flux"][rows[a:b]], dtype=np.float64)
+        moved = np.concatenate(
+            [
+                fluxes[:, None] * one[a:b, oy : oy + shape[0], ox : ox + shape[1]][:, use]
+                for one in (dx_templates, dy_templates)
+            ]
+        )
+        joint = np.concatenate([design, moved])
+        places = np.linalg.pinv(joint @ joint.T, rcond=1e-12) * sigma**2
+        second = [b - a + 1, 2 * (b - a) + 1]
+        least[i] = np.sqrt(0.5 * places[second, second].sum())
+    return significance, expected, distance, least, at_x, at_y
+
+
+def found_share(score: np.ndarray, true: np.ndarray, n_seconds: int, purity: float) -> float:
+    """Share of the second galaxies that are found with a purity, by a score of what each footprint offers.
+
+    ``true``, (n,), tells what of it is a second galaxy; what has no score is offered by nobody.
+    """
+    order = np.argsort(-score[np.isfinite(score)])
+    hits = np.cumsum(true[np.isfinite(score)][order])
+    enough = np.flatnonzero(hits >= purity * np.arange(1, len(order) + 1))
+    return float(hits[enough[-1]] / n_seconds) if len(enough) else 0.0
+
+
+def find_candidates(
+    localizer: BlendLocalizer, samples: FootprintSamples, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a localiser says of a second object in each footprint with one peak.
+
+    Parameters
+    ----------
+    localizer
+        The localiser.
+    samples
+        Footprints of an image.
+    x, y
+        Place of the second galaxy of each, (n,) [parent pixel]; NaN for none.
+
+    Returns
+    -------
+    probability, distance, error
+        Of its most probable inferred peak: probability, NaN without one; distance from the place, and the
+        error along an axis that the localiser states [pixel], each of shape (n,).
+    """
+    n = len(samples)
+    located, _ = locate_peaks(localizer, samples, p_n=None, usable=np.ones(n, dtype=bool))
+    peaks = located.peaks[located.peaks["is_inferred"]]
+    # By falling probability in each footprint.
+    row, first = np.unique(peaks["footprint_id"] - 1, return_index=True)
+    probability, distance, error = (np.full(n, np.nan) for _ in range(3))
+    chosen = peaks[first]
+    probability[row] = chosen["probability"]
+    distance[row] = np.hypot(chosen["f_x"] - x[row], chosen["f_y"] - y[row])
+    error[row] = np.sqrt(0.5 * (chosen["xx"] + chosen["yy"]))
+    return probability, distance, error
+
+
+def tell_of_places(table: dict[str, np.ndarray], blended: np.ndarray, localizers: Sequence[str]) -> None:
+    """Print what is found with which purity, and how well it is placed, beside the limit."""
+    n = int(blended.sum())
+    print(f"    share of {n} seconds that are found, by purity: " + ", ".join(f"{p:g}" for p in PURITIES))
+    rows = {"who knows where to look": (table["significance"], blended)}
+    for name in localizers:
+        near = blended & (table[f"{name} distance"] < MATCH)
+        rows[name] = (table[f"{name} probability"], near)
+    limits = [found_share(*rows["who knows where to look"], n, purity) for purity in PURITIES]
+    for name, row in rows.items():
+        shares = [found_share(*row, n, purity) for purity in PURITIES]
+        text = "".join(f"{share:8.3f}" for share in shares)
+        if name in localizers:
+            of_limit = [
+                share / limit if limit else np.nan for share, limit in zip(shares, limits, strict=True)
+            ]
+            text += "   of the limit" + "".join(f"{share:8.2f}" for share in of_limit)
+        print(f"        {name:28}{text}")
+    for name in localizers:
+        near = blended & (table[f"{name} distance"] < MATCH)
+        if near.sum() < 20:
+            continue
+        # The root mean square along an axis of those that are found at all.
+        scatter = np.sqrt(0.5 * np.mean(table[f"{name} distance"][near] ** 2))
+        stated = np.sqrt(np.nanmean(table[f"{name} error"][near] ** 2))
+        least = np.sqrt(np.mean(np.minimum(table["least"][near], MATCH) ** 2))
+        print(
+            f"        {name}: {near.sum()} places, scatter along an axis {scatter:.2f} pixels, stated "
+            f"{stated:.2f}, least possible {least:.2f}"
+        )
 
 
 def main() -> int:
@@ -187,11 +289,19 @@ def main() -> int:
     parser.add_argument(
         "--models", nargs="+", default=["features-i-1", "ensemble-i-1"], help="to compare with"
     )
+    parser.add_argument("--sizes", nargs="+", choices=list(SIZE_MODELS), default=list(SIZE_MODELS))
+    parser.add_argument(
+        "--localizers", nargs="*", default=["centers-localizer-i-1"], help="localisers to compare with"
+    )
     args = parser.parse_args()
     start = time.perf_counter()
     packages = [ModelPackage.read(name) for name in args.models]
+    localizers = {
+        p.name: localizer_registry[p.classifier].from_package(p)
+        for p in (ModelPackage.read(name) for name in args.localizers)
+    }
     models = {p.name: classifier_registry[p.classifier].from_package(p) for p in packages}
-    for size_model in SIZE_MODELS:
+    for size_model in args.sizes:
         found: dict[str, list[np.ndarray]] = {}
         for k, scene in enumerate(SKY_SPLIT[args.split]):
             simulated = simulate_scene(
@@ -204,10 +314,15 @@ def main() -> int:
             values = fit_second(result, truth, counts, sigma, np.random.default_rng(k))
             samples = FootprintSamples([result], [SceneContext("i", 31.4)])
             use = np.isfinite(values[0])
-            columns = dict(zip(("significance", "expected", "distance"), values, strict=True))
+            names = ("significance", "expected", "distance", "least", "x", "y")
+            columns = dict(zip(names, values, strict=True))
             columns["blended"] = counts > 1
             for name, model in models.items():
                 columns[name] = split_probabilities(model.probabilities(samples))[0]
+            for name, localizer in localizers.items():
+                said = find_candidates(localizer, samples, columns["x"], columns["y"])
+                for kind, column in zip(("probability", "distance", "error"), said, strict=True):
+                    columns[f"{name} {kind}"] = column
             for name, column in columns.items():
                 found.setdefault(name, []).append(column[use])
         table = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -218,6 +333,7 @@ def main() -> int:
         print(f"    AUC of somebody who knows where to look: {roc_auc(table['significance'], blended):.3f}")
         for name in models:
             print(f"    AUC of {name}: {roc_auc(table[name], blended):.3f}")
+        tell_of_places(table, blended, list(localizers))
         expected, distance = table["expected"][blended], table["distance"][blended]
         for least in (1.0, 2.0, 3.0, 5.0):
             print(f"    expected significance of the second over {least:g}: {np.mean(expected >= least):.3f}")
