@@ -69,6 +69,7 @@ def _of_image(samples: FootprintSamples, values: np.ndarray, rows: np.ndarray, u
 
 
 _log_area, _log_peaks = FACTS["log_area"], FACTS["log_peaks"]
+_log_significance = FACTS["log_significance"]
 
 TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     "log_peaks": _log_peaks,
@@ -83,6 +84,9 @@ TAIL_COLUMNS: dict[str, Callable[[FootprintSamples], np.ndarray]] = {
     ),
     "mean_log_area": lambda s: _of_image(s, _log_area(s), s.n_peaks == 1, _USUAL_LOG_AREA),
     "log_psf_sigma": lambda s: np.log10(s.psf_sigma),
+    # A bright galaxy fills as much of the sky as a group of faint ones.
+    "log_significance": _log_significance,
+    "log_significance_log_area": lambda s: _log_significance(s) * _log_area(s),
 }
 """What `TailModel` looks at, each of shape (n,)."""
 
