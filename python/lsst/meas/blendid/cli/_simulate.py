@@ -34,7 +34,7 @@ from ..simulation.survey import get_survey
 from ..simulation.tracts.repository import RepositoryWriter
 from ..simulation.tracts.tract import TractLayout, TractSimulation, make_tract_catalog
 from ..simulation.tracts.tract_jobs import PatchJob, simulate_patches
-from ..training import SceneRecipe, SimulatedScene
+from ..training import ANY_BAND, SceneRecipe, SimulatedScene
 from ._common import (
     CommandError,
     MisuseError,
@@ -201,6 +201,8 @@ class Request:
             Raised for an unknown band.
         """
         for band in self.bands:
+            if band == ANY_BAND:
+                raise MisuseError(f"--bands {ANY_BAND} draws a band for each of many skies; add --vary")
             get_survey(band)
         if self.catalog not in (None, *BUILT_IN_NAMES) and not Path(str(self.catalog)).exists():
             hint = did_you_mean(str(self.catalog), BUILT_IN_NAMES)
