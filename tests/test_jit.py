@@ -240,7 +240,8 @@ def test_processes_that_compile_at_the_same_time(tmp_path: Path) -> None:
         running = [start(c, home, NUMBA_CPU_NAME=target, NUMBA_CPU_FEATURES="") for c, target in commands]
         return [finish(process) for process in running]
 
-    assert run_all() == ["10.0 1"] * 4
+    # One that starts late, on a busy machine, may find what another one has compiled.
+    assert set(run_all()) <= {"10.0 1", "10.0 0"}
     assert run_all() == ["10.0 0"] * 4
     assert not list(tmp_path.rglob("*.tmp.*"))
 
