@@ -22,9 +22,10 @@ pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not i
 
 from lsst.meas.blendid.simulation import SceneConfig, SimulationError, get_survey, simulate_scene
 from lsst.meas.blendid.simulation.catalogs.catalog import make_catalog
+from lsst.meas.blendid.simulation.catalogs.columns import STRUCTURE_COLUMNS
 from lsst.meas.blendid.simulation.catalogs.galaxies import complete_galaxies
 from lsst.meas.blendid.simulation.catalogs.observed import observe, split_knots
-from lsst.meas.blendid.simulation.catalogs.structures import STRUCTURE_COLUMNS, split_structures
+from lsst.meas.blendid.simulation.catalogs.structures import split_structures
 from lsst.meas.blendid.simulation.coadds.psf_model import PsfModel
 from lsst.meas.blendid.simulation.coadds.render import draw_galaxies
 from lsst.meas.blendid.simulation.config import PopulationConfig

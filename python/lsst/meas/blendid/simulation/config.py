@@ -22,7 +22,7 @@ __all__ = (
 
 from lsst.pex.config import ChoiceField, Config, ConfigField, Field, FieldValidationError, RangeField
 
-from .defect_config import ArtifactConfig, SkyConfig, StarlightConfig
+from .defect_config import ArtifactConfig, SkyConfig, StarlightConfig, share_field
 
 PSF_PROFILES: dict[str, str] = {
     "kolmogorov": "Turbulence of the atmosphere.",
@@ -34,24 +34,19 @@ PSF_PROFILES: dict[str, str] = {
 """Families of profiles, by name."""
 
 
-def _share(doc: str) -> RangeField:
-    """Make the field of a share of galaxies, by default none."""
-    return RangeField(dtype=float, doc=doc, default=0.0, min=0.0, max=1.0, inclusiveMax=True)
-
-
 class StructureConfig(Config):
     """Share of the galaxies that have structures, none of which is an object; by default none has any."""
 
-    sersicFraction = _share(
+    sersicFraction = share_field(
         "Share of the galaxies whose profiles are Sérsic's with indices of 0.5 to 6; half of them are of one "
         "piece, half a disc and a bulge."
     )
-    barFraction = _share("Share of the galaxies with a bar in the disc.")
-    spiralFraction = _share("Share of the galaxies with two to four spiral arms.")
-    ringFraction = _share("Share of the galaxies with a ring.")
-    dustFraction = _share("Share of the galaxies with a lane of dust along the major axis.")
-    tailFraction = _share("Share of the galaxies with a tidal tail.")
-    edgeOnFraction = _share(
+    barFraction = share_field("Share of the galaxies with a bar in the disc.")
+    spiralFraction = share_field("Share of the galaxies with two to four spiral arms.")
+    ringFraction = share_field("Share of the galaxies with a ring.")
+    dustFraction = share_field("Share of the galaxies with a lane of dust along the major axis.")
+    tailFraction = share_field("Share of the galaxies with a tidal tail.")
+    edgeOnFraction = share_field(
         "Share of the galaxies whose disc is seen from the side, of axis ratios .1 to .25."
     )
 
@@ -114,22 +109,10 @@ class PopulationConfig(Config):
         min=0.0,
         max=1.0,
     )
-    clumpyFraction = RangeField(
-        dtype=float,
-        doc="Share of the galaxies whose disc has knots of star formation. Knots are not objects.",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+    clumpyFraction = share_field(
+        "Share of the galaxies whose disc has knots of star formation. Knots are not objects."
     )
-    clumpLight = RangeField(
-        dtype=float,
-        doc="Share of the light of a clumpy disc that is in its knots.",
-        default=0.3,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
-    )
+    clumpLight = share_field("Share of the light of a clumpy disc that is in its knots.", default=0.3)
     clumpNumber = RangeField(dtype=float, doc="Mean number of knots in a clumpy disc.", default=5.0, min=1.0)
     structures = ConfigField[StructureConfig](doc="Bars, arms, rings, dust and tails (mode fast).")
     brightDensity = RangeField(
@@ -141,7 +124,7 @@ class PopulationConfig(Config):
     )
     brightMagBright = Field[float](doc="Brightest of these galaxies, AB magnitude.", default=16.0)
     brightMagFaint = Field[float](doc="Faintest of these galaxies, AB magnitude.", default=22.0)
-    mergerFraction = _share(
+    mergerFraction = share_field(
         "Share of the galaxies brighter than magnitude 24 in the reference band that are merging with "
         "another one, which is an object of its own at 0.3 to 2 half-light radii and up to two magnitudes "
         "fainter."

@@ -19,6 +19,11 @@ __all__ = (
 from lsst.pex.config import Config, Field, RangeField
 
 
+def share_field(doc: str, *, default: float = 0.0) -> RangeField:
+    """Make the field of a share, by default none."""
+    return RangeField(dtype=float, doc=doc, default=default, min=0.0, max=1.0, inclusiveMax=True)
+
+
 class ArtifactConfig(Config):
     """What coaddition leaves of defects; by default nothing."""
 
@@ -54,14 +59,10 @@ class ArtifactConfig(Config):
         default=0.0,
         min=0.0,
     )
-    maskedFraction = RangeField(
-        dtype=float,
-        doc="Share of the cosmic rays, hot pixels and trails that the mask has; the others are in the image "
+    maskedFraction = share_field(
+        "Share of the cosmic rays, hot pixels and trails that the mask has; the others are in the image "
         "only.",
         default=1.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
     )
 
 
@@ -72,15 +73,10 @@ class StarlightConfig(Config):
     arcseconds.
     """
 
-    haloFraction = RangeField(
-        dtype=float,
-        doc="Light of the halo (aureole) within haloRadius, as a share of that of the star. Deep wide-field "
+    haloFraction = share_field(
+        "Light of the halo (aureole) within haloRadius, as a share of that of the star. Deep wide-field "
         "images have some per cent (King 1971, PASP 83, 199; Slater et al. 2009, PASP 121, 1267; Sandin "
-        "2014, A&A 567, A97).",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+        "2014, A&A 567, A97)."
     )
     haloSlope = RangeField(
         dtype=float,
@@ -100,25 +96,15 @@ class StarlightConfig(Config):
     haloRadius = RangeField(
         dtype=float, doc="Radius at which the halo ends, arcsec.", default=60.0, min=0.0, inclusiveMin=False
     )
-    ghostFraction = RangeField(
-        dtype=float,
-        doc="Light of the flat disc of reflections between detector, filter and lenses, as a share of that "
-        "of the star (Slater et al. 2009).",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+    ghostFraction = share_field(
+        "Light of the flat disc of reflections between detector, filter and lenses, as a share of that "
+        "of the star (Slater et al. 2009)."
     )
     ghostRadius = RangeField(
         dtype=float, doc="Radius of this disc, arcsec.", default=25.0, min=0.0, inclusiveMin=False
     )
-    spikeFraction = RangeField(
-        dtype=float,
-        doc="Light of the four diffraction spikes together, as a share of that of the star.",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+    spikeFraction = share_field(
+        "Light of the four diffraction spikes together, as a share of that of the star."
     )
     spikeAngle = Field[float](
         doc="Direction of one of the spikes, degrees counter-clockwise from the x axis.", default=45.0
@@ -180,14 +166,9 @@ class SkyConfig(Config):
         default=0.0,
         min=0.0,
     )
-    overSubtraction = RangeField(
-        dtype=float,
-        doc="Share of the light of stars and galaxies that a background map takes away (mode fast): bright "
-        "ones lie in bowls.",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        inclusiveMax=True,
+    overSubtraction = share_field(
+        "Share of the light of stars and galaxies that a background map takes away (mode fast): bright "
+        "ones lie in bowls."
     )
     backgroundSize = RangeField(
         dtype=int, doc="Width of the squares of that background map, pixels.", default=128, min=8

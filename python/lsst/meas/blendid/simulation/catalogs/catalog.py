@@ -337,7 +337,8 @@ def _scatter(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Random places, x and y in pixels, all over the field and a margin; ``density`` is per arcmin²."""
     width, height = (length + 2 * _MARGIN for length in size)
-    n = int(rng.poisson(density * width * height * survey.pixel_scale**2 / 3600.0))
+    area = width * height * survey.pixel_scale**2 / 3600.0
+    n = int(rng.poisson(density * area))
     x, y = (rng.uniform(-0.5 - _MARGIN, length - 0.5 + _MARGIN, n) for length in size)
     return x, y
 
@@ -399,15 +400,12 @@ def _draw_stars(
     population: PopulationConfig, size: tuple[int, int], survey: Survey, rng: np.random.Generator
 ) -> Table:
     """Draw stars with counts ∝ 10^(slope mag) all over the field and a margin."""
-    width, height = (length + 2 * _MARGIN for length in size)
-    area = width * height * survey.pixel_scale**2 / 3600.0
-    n = int(rng.poisson(population.starDensity * area))
     stars = Table()
-    if not n:
+    x, y = _scatter(population.starDensity, size, survey, rng)
+    if not (n := len(x)):
         return stars
     stars["id"] = np.arange(n, dtype=np.int64)
-    stars["x"] = rng.uniform(-0.5 - _MARGIN, size[0] - 0.5 + _MARGIN, n)
-    stars["y"] = rng.uniform(-0.5 - _MARGIN, size[1] - 0.5 + _MARGIN, n)
+    stars["x"], stars["y"] = x, y
     bright, faint, slope = population.starMagBright, population.starMagFaint, population.starSlope
     u = rng.uniform(size=n)
     if slope > 0.0:

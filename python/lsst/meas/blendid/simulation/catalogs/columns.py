@@ -15,6 +15,7 @@ __all__ = (
     "FILTERS",
     "GALAXY_COLUMNS",
     "GALAXY_UNITS",
+    "STRUCTURE_COLUMNS",
     "RowCheck",
     "check_column",
     "column_values",
@@ -64,6 +65,19 @@ GALAXY_UNITS: dict[str, str | None] = {
 }
 """Columns of a complete catalogue and their units."""
 
+STRUCTURE_COLUMNS: dict[str, str] = {
+    "disc_sersic": "Sérsic index of the disc.",
+    "bulge_sersic": "Sérsic index of the bulge.",
+    "bar_fraction": "Share of a bar in the light of the disc.",
+    "arm_fraction": "Share of spiral arms in the light of the disc.",
+    "n_arms": "Number of these arms, 2 to 4.",
+    "ring_fraction": "Share of a ring in the light of the disc.",
+    "tail_fraction": "Share of a tidal tail in the light of the disc.",
+    "dust_depth": "Share of the light in the middle of the disc that a lane of dust takes, less than .5.",
+}
+"""Columns of a catalogue that has structures; one without has smooth exponential discs and de Vaucouleurs
+bulges."""
+
 CATALOG_COLUMNS: dict[str, str | None] = {
     **GALAXY_UNITS,
     "ra": "deg",
@@ -73,9 +87,7 @@ CATALOG_COLUMNS: dict[str, str | None] = {
     **{f"flux_{band}": "nJy" for band in FILTERS},
     **{f"n_photon_{band}": _PHOTON for band in FILTERS},
     "position_angle_sky": "deg",
-    # Of `.structures.STRUCTURE_COLUMNS`.
-    **dict.fromkeys(("disc_sersic", "bulge_sersic", "bar_fraction", "arm_fraction", "n_arms"), ""),
-    **dict.fromkeys(("ring_fraction", "tail_fraction", "dust_depth"), ""),
+    **dict.fromkeys(STRUCTURE_COLUMNS, ""),
 }
 """Columns that a file or a table of a user may have, with the unit of a column that has none."""
 

@@ -38,6 +38,7 @@ from ..survey import get_survey, mag_to_njy, njy_to_mag
 from . import cosmodc2
 from .columns import (
     FILTERS,
+    STRUCTURE_COLUMNS,
     check_column,
     column_values,
     identifiers,
@@ -46,7 +47,7 @@ from .columns import (
     truth_values,
 )
 from .observed import DISC_B, reduced_shear
-from .structures import DEFAULT_STRUCTURE, STRUCTURE_COLUMNS, check_structures
+from .structures import DEFAULT_STRUCTURE, check_structures
 
 BULGE_TO_DISC_RADIUS = 0.6
 """Half-light radius of a bulge in units of that of its disc, if neither is known."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 __all__ = (
     "DEFAULT_STRUCTURE",
-    "STRUCTURE_COLUMNS",
     "check_structures",
     "draw_structures",
     "fill_structures",
@@ -30,21 +29,8 @@ from astropy.table import Table, vstack
 
 from ..config import StructureConfig
 from ..random_streams import check_seed
-from .columns import check_column, refuse_rows
-from .observed import dim_rows, hashed_uniform, through_lens
-
-STRUCTURE_COLUMNS: dict[str, str] = {
-    "disc_sersic": "Sérsic index of the disc.",
-    "bulge_sersic": "Sérsic index of the bulge.",
-    "bar_fraction": "Share of a bar in the light of the disc.",
-    "arm_fraction": "Share of spiral arms in the light of the disc.",
-    "n_arms": "Number of these arms, 2 to 4.",
-    "ring_fraction": "Share of a ring in the light of the disc.",
-    "tail_fraction": "Share of a tidal tail in the light of the disc.",
-    "dust_depth": "Share of the light in the middle of the disc that a lane of dust takes, less than .5.",
-}
-"""Columns of a catalogue that has structures; one without has smooth exponential discs and de Vaucouleurs
-bulges."""
+from .columns import STRUCTURE_COLUMNS, check_column, refuse_rows
+from .observed import DISC_B, dim_rows, hashed_uniform, through_lens
 
 DEFAULT_STRUCTURE = {"disc_sersic": 1.0, "bulge_sersic": 4.0, "n_arms": 2}
 """What a galaxy has where a column is missing, if not 0."""
@@ -74,7 +60,7 @@ _LEAST_RADIUS = 0.3
 _EDGE_ON = (0.1, 0.25)
 """Axis ratios of discs that are seen from the side."""
 
-_SCALE_RADIUS = 1.0 / 1.67834699
+_SCALE_RADIUS = 1.0 / DISC_B
 """Of an exponential disc, in units of its half-light radius."""
 
 _GAUSSIAN_RADIUS = 1.17741002

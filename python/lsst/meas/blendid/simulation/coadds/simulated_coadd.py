@@ -32,9 +32,8 @@ from lsst.images.cells import CellCoadd, CellGridBounds, CellPointSpreadFunction
 from lsst.images.fits import write as write_fits
 
 from ..._files import atomic_paths
-from ..catalogs.columns import FILTERS
+from ..catalogs.columns import FILTERS, STRUCTURE_COLUMNS
 from ..catalogs.sky_field import check_place
-from ..catalogs.structures import STRUCTURE_COLUMNS
 from ..errors import SimulationError
 
 DEFAULT_CENTER = (55.064, -29.783)
