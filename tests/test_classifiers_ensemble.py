@@ -134,36 +134,6 @@ def test_folds_are_of_different_sky(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(np.unique(two[seen[1] == part])) == 1 for part in np.unique(seen[1]))
 
 
-def test_probabilities_refer_to_natural_footprints() -> None:
-    """Where blends are others than elsewhere, it is the natural ones whose probabilities are right."""
-    rng = np.random.default_rng(5)
-    n, strange = 12_000, np.repeat([False, True], 6_000)
-    x = rng.normal(0.0, 1.5, (n, 1))
-    counts = 1 + (rng.random(n) < expit(np.where(strange, 0.4, 1.5) * x[:, 0]))
-    nothing = np.zeros((n, 1))
-    inputs = StackInputs(x, (0,), nothing, nothing.astype(np.float32), nothing)
-    scenes = np.arange(n) % 10
-    settings = StackSettings(n_folds=2, trees=TreeSettings(n_trees=20, min_samples=80))
-    slopes = []
-    for natural in (None, ~strange):
-        arrays, _, _ = fit_stack(inputs, counts, scenes, settings=settings, natural=natural)
-        p = predict_stack(arrays, inputs)[:, 2:].sum(axis=1)
-        slopes.append(score(p[~strange], counts[~strange]).calibration_slope)
-    assert slopes[0] > 1.2 and slopes[1] == pytest.approx(1.0, abs=0.08)
-    with pytest.raises(ValueError, match="not of both kinds"):
-        fit_stack(inputs, counts, scenes, settings=settings, natural=counts > 1)
-
-
-def test_natural_footprints_of_an_ensemble() -> None:
-    samples, counts = make_scenes(6)
-    natural = samples.scene_index < 4
-    classifier = EnsembleClassifier(settings=make_settings(), members=make_members())
-    classifier.fit(LabelledSamples(samples=samples, counts=counts, natural=natural))
-    prior = classifier.to_package("m").metadata["prior"]
-    share = np.bincount(np.minimum(counts[natural], 4), minlength=5) / np.count_nonzero(natural)
-    assert prior["n"] == pytest.approx(share, abs=1e-6)
-
-
 def test_members_from_packages(fitted: EnsembleClassifier, tmp_path: Path) -> None:
     paths = [
         str(member.to_package(name).write(tmp_path / f"{name}.blendid"))

@@ -77,7 +77,6 @@ def test_labels_are_kept_as_arrays_of_one_kind() -> None:
     assert labelled.weights is not None
     assert labelled.weights.dtype == np.float64
     assert np.array_equal(labelled.weights, weights)
-    assert labelled.natural is None
     with pytest.raises(TypeError):
         LabelledSamples(samples, counts)  # type: ignore[misc]
     # None of no footprints.
@@ -96,7 +95,6 @@ def test_labels_are_kept_as_arrays_of_one_kind() -> None:
         ({"weights": np.full(4, np.inf)}, "weights must be"),
         ({"weights": -np.ones(4)}, "weights must be"),
         ({"sky": np.zeros(5, int)}, "5 pieces of sky were given for 4 footprints"),
-        ({"natural": np.ones(2, bool)}, "2 values of natural were given for 4 footprints"),
         ({"centers": ()}, "0 tables of galaxies were given for 1 images"),
     ],
 )
@@ -114,12 +112,11 @@ def test_some_footprints_keep_what_is_known_of_them() -> None:
         centers=centers,
         weights=np.arange(n) + 0.5,
         sky=np.arange(n) + 40,
-        natural=np.arange(n) % 2 == 0,
     )
     rows = np.arange(n) % 3 == 1
     some = every.select(rows)
     assert np.array_equal(some.samples.bbox, samples.bbox[rows])
-    for name in ("counts", "weights", "sky", "natural"):
+    for name in ("counts", "weights", "sky"):
         assert np.array_equal(getattr(some, name), getattr(every, name)[rows]), name
     # These are of images.
     assert some.centers is centers

@@ -6,10 +6,11 @@
 # Use of this source code is governed by a 3-clause BSD-style
 # license that can be found in the LICENSE file.
 
-"""The recipe of the shipped models, and the numbers of galaxies that models learn after their fit."""
+"""The program of the shipped models, and what the shipped models tell of how they were made."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import ModuleType
 
@@ -18,13 +19,12 @@ import pytest
 from lsst.meas.blendid.classifiers import (
     LogisticClassifier,
     LogisticSettings,
-    MuyGpsClassifier,
-    MuyGpsSettings,
 )
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
+from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SplitError, find_truth_scene
-from lsst.meas.blendid.training import LabelledScenes, SimulatedScene, train_classifier
+from lsst.meas.blendid.training import LabelledScenes, SimulatedScene, randomized_scenes, train_classifier
 from toy_samples import make_samples
 from toy_tools import load_tool
 
@@ -66,31 +66,6 @@ def test_training_learns_them() -> None:
     assert tuned.metadata["counts"] == package.metadata["counts"]
 
 
-def test_older_models_get_them(recipe: ModuleType) -> None:
-    labelled = make_labelled()
-    settings = MuyGpsSettings(n_neighbors=10, n_components=4, n_products=2, optimize_kernel=False)
-    classifier = MuyGpsClassifier(settings=settings)
-    classifier.fit(labelled)
-    old = classifier.to_package("old", training={"label": "x"})
-    assert old.metadata["counts"] is None
-    new = recipe.add_counts(old, labelled)
-    assert sorted(new.metadata["counts"]) == ["shares", "tail"]
-    assert new.metadata["training"] == {
-        "label": "x",
-        "counts": {"scenes": 2, "footprints": len(labelled.counts)},
-    }
-    assert new.arrays.keys() == old.arrays.keys()
-    for name, array in old.arrays.items():
-        np.testing.assert_array_equal(new.arrays[name], array)
-    # P(blended) stays what it was.
-    before = MuyGpsClassifier.from_package(old).probabilities(labelled.samples)
-    after = MuyGpsClassifier.from_package(ModelPackage.from_bytes(new.to_bytes())).probabilities(
-        labelled.samples
-    )
-    assert before.ndim == 1
-    np.testing.assert_allclose(after[:, 2:].sum(axis=1), before, atol=1e-12)
-
-
 @pytest.mark.parametrize(
     "name",
     ["peaks-i-1", "logistic-i-1", "muygps-i-1", "cnn-i-1", "features-i-1", "centers-i-1", "ensemble-i-1"],
@@ -102,31 +77,86 @@ def test_shipped_models_tell_them(name: str) -> None:
     assert ("shares" in package.metadata["counts"]) == (package.classifier == "muygps")
 
 
-def test_command_adds_them_to_a_folder(
+@dataclasses.dataclass(frozen=True)
+class Noted:
+    """Prepares nothing, and notes in a file that it was asked; other processes can get it."""
+
+    path: Path
+
+    def __call__(self, samples: FootprintSamples) -> bool:
+        with self.path.open("a") as file:
+            file.write(f"{len(samples)}\n")
+        return True
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_scenes_are_made_once_for_all_models(
+    recipe: ModuleType, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    # Other processes import the program as well.
+    monkeypatch.syspath_prepend(str(repo_root / "tools"))
+
+    def scenes(part: str, truths: object, n_scenes: int) -> list[SimulatedScene]:
+        made = randomized_scenes(n_scenes if part != "validation" else 4, seed=3, band="any", size=150)
+        asked.append((part, len(made)))
+        return made
+
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(recipe, "shipped_scenes", scenes)
+    few = {
+        "features-2": recipe.ShippedModel("features", n_scenes=3),
+        "peaks-2": recipe.ShippedModel("peaks", n_scenes=1, validation_step=3),
+    }
+    monkeypatch.setattr(recipe, "SHIPPED_MODELS", few)
+    learners = [recipe._Learner(name, Noted(tmp_path / name)) for name in few]
+    train = recipe.label_shipped("train", None, learners, processes)
+    held_out = recipe.label_shipped("validation", None, learners, processes)
+    assert asked == [("train", 3), ("validation", 4)]
+    lines = {name: len((tmp_path / name).read_text().split()) for name in few}
+    assert lines == {"features-2": 3 + 4, "peaks-2": 1 + 2}
+    chosen = recipe._take(train, "train", learners[1])
+    assert len(chosen.provenance) == 1 and chosen.provenance == train[0].provenance
+    assert len(recipe._take(train, "train", learners[0]).counts) == sum(len(one.counts) for one in train)
+    held = recipe._take(held_out, "validation", learners[1])
+    assert held.provenance == (*held_out[0].provenance, *held_out[3].provenance)
+
+
+def test_program_makes_what_needs_each_other(
     recipe: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    labelled = make_labelled()
-    asked: list[tuple[object, ...]] = []
+    """From scenes to packages of a classifier and an ensemble of it, each from its part of the scenes."""
+    seeds = {"train": 5, "stack": 6, "validation": 7}
+    parts: list[str] = []
 
-    def label(part: str, truths: object, n_scenes: int, prepare: object, processes: int) -> LabelledScenes:
-        asked.append((part, n_scenes))
-        return labelled
+    def scenes(part: str, truths: object, n_scenes: int) -> list[SimulatedScene]:
+        parts.append(part)
+        return randomized_scenes(n_scenes, seed=seeds[part], band="any", size=400)
 
-    monkeypatch.setattr(recipe, "label_shipped", label)
-    before = ModelPackage.read("logistic-i-1")
-    before.write(tmp_path / "logistic-2.blendid")
-    assert recipe.main(["--out", str(tmp_path), "--models", "logistic-2", "--counts-only"]) == 0
-    assert asked == [("train", 48)]
-    package = ModelPackage.read(str(tmp_path / "logistic-2.blendid"))
-    assert package.metadata["training"]["counts"]["footprints"] == len(labelled.counts)
-    assert package.metadata["counts"] != before.metadata["counts"]
-    np.testing.assert_array_equal(package.arrays["coefficients"], before.arrays["coefficients"])
-    assert "logistic-2: 968 footprints" in capsys.readouterr().out
-    assert recipe.main(["--out", str(tmp_path), "--models", "nothing", "--counts-only"]) == 1
-    with pytest.raises(ValueError, match="no model of a classifier"):
-        recipe.add_shipped_counts(tmp_path, models=["centers-localizer-2"])
-    with pytest.raises(FileNotFoundError, match="output folder"):
-        recipe.add_shipped_counts(tmp_path / "none")
+    monkeypatch.setattr(recipe, "shipped_scenes", scenes)
+    monkeypatch.setattr(recipe, "_settings", lambda part, n_scenes: [FootprintConfig()])
+    few = {
+        "logistic-2": recipe.ShippedModel("logistic", n_scenes=4, calibration="platt"),
+        "features-2": recipe.ShippedModel("features", n_scenes=4),
+        "ensemble-2": recipe.ShippedModel(
+            "ensemble", n_scenes=5, part="stack", calibration=None, members=("features-2",)
+        ),
+    }
+    monkeypatch.setattr(recipe, "SHIPPED_MODELS", few)
+    assert recipe.main(["--out", str(tmp_path)]) == 0
+    assert parts == ["train", "validation", "stack", "validation"]
+    for name, made in few.items():
+        package = ModelPackage.read(str(tmp_path / f"{name}.blendid"))
+        assert package.metadata["name"] == name and package.classifier == made.classifier
+        assert len(package.metadata["training"]["scenes"]) == made.n_scenes
+        assert package.inputs["bands"] == []
+        assert np.isfinite(package.metadata["validation"]["scores"]["cross_entropy"])
+    # One alone, whose member lies there.
+    parts.clear()
+    assert recipe.main(["--out", str(tmp_path), "--models", "ensemble-2"]) == 0
+    assert parts == ["stack", "validation"]
+    assert "ensemble-2: simulating scenes" in capsys.readouterr().out
+    assert recipe.main(["--out", str(tmp_path), "--models", "nothing"]) == 1
+    assert "no such model is shipped: nothing" in capsys.readouterr().err
 
 
 def test_shipped_models_train_on_training_sky_only(recipe: ModuleType, shared_data: Path) -> None:

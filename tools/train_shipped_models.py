@@ -9,10 +9,10 @@
 """Train the models that come with the package, from fixed seeds.
 
     python tools/train_shipped_models.py --truths FOLDER --out FOLDER [--checkpoints FOLDER]
-    python tools/train_shipped_models.py --counts-only --out FOLDER
 
 The truths of Buchanan et al. 2022 give the training and the validation sky.  `SHIPPED_MODELS` is the recipe:
-which scenes each model learns from, and which models it is put together from.
+which scenes each model learns from, and which models it is put together from.  Scenes are simulated once for
+all models that learn from them, which takes about 16 GB of memory where all are made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lsst.meas.blendid.classifiers import FitOptions, classifier_registry, find_classifier
+from lsst.meas.blendid._processes import map_in_order
+from lsst.meas.blendid.classifiers import FitOptions, classifier_registry
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.localizers import localizer_registry
 from lsst.meas.blendid.model_package import SUFFIX, ModelPackage
@@ -34,6 +35,7 @@ from lsst.meas.blendid.model_settings import ModelSettings
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.training import (
     ANY_BAND,
+    DomainRanges,
     LabelledScenes,
     SimulatedScene,
     clipped_footprints,
@@ -44,6 +46,7 @@ from lsst.meas.blendid.training import (
     train_classifier,
     train_localizer,
 )
+from lsst.meas.blendid.training.domain import GalaxyRanges, SurveyRanges
 from lsst.meas.blendid.training.labelling import Prepare
 
 
@@ -55,11 +58,11 @@ class ShippedModel:
     ----------
     classifier
         Name of the classifier, or of the localiser.
-    part
-        Part of the scenes that it learns from: "train", or "stack" for a model that learns from the
-        predictions of others, which must not have seen the scenes.
     n_scenes
-        Number of them, from the first.
+        Number of scenes that it learns from, from the first.
+    part
+        Part of the scenes that these are of: "train", or "stack" for a model that learns from the
+        predictions of others, which must not have seen the scenes.
     calibration
         Calibration that is fitted to the validation scenes, if any.
     members
@@ -71,8 +74,8 @@ class ShippedModel:
     """
 
     classifier: str
+    n_scenes: int
     part: str = "train"
-    n_scenes: int = 224
     calibration: str | None = "beta"
     members: tuple[str, ...] = ()
     kind: str = "classifier"
@@ -80,12 +83,12 @@ class ShippedModel:
 
 
 SHIPPED_MODELS: dict[str, ShippedModel] = {
-    "peaks-2": ShippedModel("peaks", calibration=None),
-    "logistic-2": ShippedModel("logistic"),
-    "muygps-2": ShippedModel("muygps", n_scenes=128),
-    "cnn-2": ShippedModel("cnn", n_scenes=96),
-    "features-2": ShippedModel("features"),
-    "centers-2": ShippedModel("centers"),
+    "peaks-2": ShippedModel("peaks", n_scenes=450, calibration=None),
+    "logistic-2": ShippedModel("logistic", n_scenes=225),
+    "muygps-2": ShippedModel("muygps", n_scenes=150),
+    "cnn-2": ShippedModel("cnn", n_scenes=120),
+    "features-2": ShippedModel("features", n_scenes=450),
+    "centers-2": ShippedModel("centers", n_scenes=240),
     "ensemble-2": ShippedModel(
         "ensemble",
         part="stack",
@@ -102,13 +105,15 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 }
 """The models that are shipped, in the order in which they are made."""
 
-_CLASSIFIERS = [name for name, recipe in SHIPPED_MODELS.items() if recipe.kind == "classifier"]
-
-_SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation randomized": 53_000}
+_SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation mixture": 53_000}
 _VALIDATION_DRAWS = 1
-_RANDOMIZED = 30
-_COUNT_SCENES = 48
-"""Training scenes that numbers of galaxies are learned from: half of them with the clustering of the sky."""
+_MIXED = 45
+"""Validation scenes of the mixture that models learn from, beside those of the sky as it is."""
+
+_PLAIN = DomainRanges(
+    survey=SurveyRanges(nominal_share=1.0), galaxies=GalaxyRanges(smooth_share=0.6), clean_share=1.0
+)
+"""A clean survey at its usual seeing and depth, whose numbers breadth must not cost: every third scene."""
 
 
 def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 224) -> list[SimulatedScene]:
@@ -117,10 +122,10 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     Parameters
     ----------
     part
-        "train": randomised scenes in all bands, every other one with the galaxies of the training sky.
-        "stack": others, all of the parametric catalogue.
-        "validation": the validation sky in i with three sizes of galaxies at the usual seeing and depth, and
-        randomised scenes.
+        "train": scenes in all bands, two of three of the whole domain and one of a clean survey, about half
+        of them with the galaxies of the training sky.  "stack": others like them, all of the parametric
+        catalogue.  "validation": the validation sky in i with three sizes of galaxies at the usual seeing
+        and depth, and scenes like those of training.
     truths
         Folder of the truths of Buchanan et al. 2022 (that of ``$BLENDID_DATA`` if `None`).
     n_scenes
@@ -139,17 +144,30 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 
     if part == "stack":
-        return randomized_scenes(n_scenes, seed=_SEEDS[part], band=ANY_BAND)
+        return _mix_scenes(n_scenes, _SEEDS[part])
     paths = [find_truth_scene(scene, truths) for scene in SKY_SPLIT[part]]
     if part == "train":
-        return randomized_scenes(n_scenes, seed=_SEEDS[part], band=ANY_BAND, truths=paths, split=part)
+        return _mix_scenes(n_scenes, _SEEDS[part], paths, part)
     usual = simulated_scenes(paths, draws=_VALIDATION_DRAWS, seed=_SEEDS[part], split=part)
     return [
         *(dataclasses.replace(scene, for_any_band=True) for scene in usual),
-        *randomized_scenes(
-            _RANDOMIZED, seed=_SEEDS["validation randomized"], band=ANY_BAND, truths=paths, split=part
-        ),
+        *_mix_scenes(_MIXED, _SEEDS["validation mixture"], paths, part),
     ]
+
+
+def _mix_scenes(
+    n_scenes: int, seed: int, truths: Sequence[Path] = (), split: str | None = None
+) -> list[SimulatedScene]:
+    """List scenes of the domain, every third of them a plain one, so that the first are like all."""
+    plain = iter(
+        randomized_scenes(
+            n_scenes // 3, seed=seed + 500, band=ANY_BAND, truths=truths, split=split, ranges=_PLAIN
+        )
+    )
+    others = iter(
+        randomized_scenes(n_scenes - n_scenes // 3, seed=seed, band=ANY_BAND, truths=truths, split=split)
+    )
+    return [next(plain if i % 3 == 2 else others) for i in range(n_scenes)]
 
 
 def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
@@ -157,36 +175,78 @@ def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
     both = footprint_settings("both")
     if part != "validation":
         return both
-    n_random = _RANDOMIZED
-    return [clipped_footprints()] * (n_scenes - n_random) + [both[i % len(both)] for i in range(n_random)]
+    return [clipped_footprints()] * (n_scenes - _MIXED) + [both[i % len(both)] for i in range(_MIXED)]
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A model to be made, as long as scenes are labelled: what it needs of them."""
+
+    name: str
+    prepare: Prepare
+
+    @property
+    def recipe(self) -> ShippedModel:
+        return SHIPPED_MODELS[self.name]
+
+    def learns_from(self, part: str, index: int) -> bool:
+        """Whether the scene of a number is one of its own."""
+        if part == "validation":
+            return index % self.recipe.validation_step == 0
+        return index < self.recipe.n_scenes
+
+
+@dataclass(frozen=True)
+class _PrepareAll:
+    """Computes what several models need of the pixels; other processes can get it."""
+
+    learners: Sequence[_Learner]
+
+    def __call__(self, samples: FootprintSamples) -> bool:
+        return all([learner.prepare(samples) for learner in self.learners])
+
+
+def _label(job: tuple[SimulatedScene, FootprintConfig, _PrepareAll]) -> LabelledScenes:
+    """Simulate and label one scene."""
+    scene, settings, prepare = job
+    return label_scenes([scene], [settings], prepare=prepare)
 
 
 def label_shipped(
-    part: str, truths: str | Path | None, n_scenes: int, prepare: Prepare, step: int = 1, processes: int = 1
-) -> LabelledScenes:
-    """Simulate and label the scenes of one part.
+    part: str, truths: str | Path | None, learners: Sequence[_Learner], processes: int = 1
+) -> list[LabelledScenes]:
+    """Simulate and label the scenes of one part, once for all the models that learn from it.
 
     Parameters
     ----------
-    part, truths, n_scenes
+    part, truths
         As for `shipped_scenes`.
-    prepare
-        As for `~lsst.meas.blendid.training.label_scenes`.
-    step
-        Only every so many of the scenes are used.
+    learners
+        The models; each gets what it needs prepared in the scenes that are its own.
     processes
         Processes that simulate scenes; the result does not depend on it.
 
     Returns
     -------
     labelled
-        Footprints without images.
+        Footprints without images, for each scene.
     """
-    scenes = shipped_scenes(part, truths, n_scenes)
+    scenes = shipped_scenes(part, truths, max(learner.recipe.n_scenes for learner in learners))
     settings = _settings(part, len(scenes))
-    # As many settings as scenes, so that each keeps its own.
-    every = [settings[i % len(settings)] for i in range(len(scenes))]
-    return label_scenes(scenes[::step], every[::step], prepare=prepare, processes=processes)
+    jobs = [
+        (
+            scene,
+            settings[i % len(settings)],
+            _PrepareAll([learner for learner in learners if learner.learns_from(part, i)]),
+        )
+        for i, scene in enumerate(scenes)
+    ]
+    return list(map_in_order(_label, jobs, processes))
+
+
+def _take(parts: Sequence[LabelledScenes], part: str, learner: _Learner) -> LabelledScenes:
+    """The scenes of one model."""
+    return LabelledScenes.join([one for i, one in enumerate(parts) if learner.learns_from(part, i)])
 
 
 def _check_names(models: Sequence[str] | None, out: Path) -> None:
@@ -216,33 +276,49 @@ def _choose_settings(recipe: ShippedModel, folder: Path) -> ModelSettings:
     )
 
 
-def _train_localizer(
-    name: str,
-    recipe: ShippedModel,
-    folder: Path,
-    truths: str | Path | None,
-    processes: int,
-    say: Callable[[str], None],
-) -> ModelPackage:
-    """Train a localiser; its map or embedding is of a model in the folder, or of the shipped one."""
+def _localizer_config(recipe: ShippedModel, folder: Path) -> Any:
+    """Config of a localiser; its map or embedding is of a model in the folder, or of the shipped one."""
     config: Any = localizer_registry[recipe.classifier].ConfigClass()
     for field in ("mapPackage", "embeddingPackage"):
         path = folder / f"{getattr(config, field, '')}{SUFFIX}"
         if path.exists():
             setattr(config, field, str(path))
-    say(f"{name}: simulating {recipe.n_scenes} scenes")
-    cls = localizer_registry[recipe.classifier]
-    prepare = cls(config, settings=cls.SettingsClass()).prepare
-    labelled = label_shipped(recipe.part, truths, recipe.n_scenes, prepare, processes=processes)
-    return train_localizer(
+    return config
+
+
+def _make_learner(name: str, folder: Path) -> _Learner:
+    """What a model needs of its scenes."""
+    recipe = SHIPPED_MODELS[name]
+    if recipe.kind == "localizer":
+        cls = localizer_registry[recipe.classifier]
+        localizer = cls(_localizer_config(recipe, folder), settings=cls.SettingsClass())
+        return _Learner(name, localizer.prepare)
+    classifier = classifier_registry[recipe.classifier](settings=_choose_settings(recipe, folder))
+    return _Learner(name, classifier.prepare)
+
+
+def _train(
+    learner: _Learner, train: LabelledScenes, validation: LabelledScenes, folder: Path, options: FitOptions
+) -> ModelPackage:
+    """Train one model on its scenes."""
+    name, recipe = learner.name, learner.recipe
+    if recipe.kind == "localizer":
+        return train_localizer(
+            recipe.classifier,
+            train,
+            config=_localizer_config(recipe, folder),
+            model_name=name,
+            validation=validation,
+            options=options,
+        )
+    return train_classifier(
         recipe.classifier,
-        labelled,
-        config=config,
+        train,
+        validation=validation,
+        settings=_choose_settings(recipe, folder),
         model_name=name,
-        validation=label_shipped(
-            "validation", truths, recipe.n_scenes, prepare, recipe.validation_step, processes
-        ),
-        options=FitOptions(seed=1, report=say),
+        options=options,
+        calibration=recipe.calibration,
     )
 
 
@@ -289,145 +365,34 @@ def train_shipped_models(
     out = Path(out)
     _check_names(models, out)
     paths = []
-    for name, recipe in SHIPPED_MODELS.items():
-        if models is not None and name not in models:
+    # Models that are put together come after their members, so parts one after the other.
+    for part in ("train", "stack"):
+        names = [
+            name
+            for name, recipe in SHIPPED_MODELS.items()
+            if recipe.part == part and (models is None or name in models)
+        ]
+        if not names:
             continue
         start = time.perf_counter()
-        if recipe.kind == "localizer":
-            package = _train_localizer(name, recipe, out, truths, processes, say)
-            paths.append(package.write(out / f"{name}{SUFFIX}"))
-            say(f"{paths[-1]}: {time.perf_counter() - start:.0f} s in all")
-            continue
-        settings = _choose_settings(recipe, out)
-        classifier = classifier_registry[recipe.classifier](settings=settings)
-        say(f"{name}: simulating {recipe.n_scenes} scenes")
-        train = label_shipped(recipe.part, truths, recipe.n_scenes, classifier.prepare, processes=processes)
-        say(f"{name}: {len(train.counts)} footprints to learn from, {time.perf_counter() - start:.0f} s")
-        validation = label_shipped(
-            "validation", truths, recipe.n_scenes, classifier.prepare, processes=processes
-        )
-        folder = None if checkpoints is None else Path(checkpoints) / name
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-        package = train_classifier(
-            recipe.classifier,
-            train,
-            validation=validation,
-            settings=settings,
-            model_name=name,
-            options=FitOptions(seed=1, folder=folder, report=say),
-            calibration=recipe.calibration,
-        )
-        paths.append(package.write(out / f"{name}{SUFFIX}"))
-        scores = package.metadata["validation"]["scores"]
-        accuracy, loss = scores["balanced_accuracy"], scores["cross_entropy"]
-        say(
-            f"{paths[-1]}: balanced accuracy {accuracy}, cross-entropy {loss} at even prior, "
-            f"{time.perf_counter() - start:.0f} s in all"
-        )
-    if made := [name for name in _CLASSIFIERS if models is None or name in models]:
-        add_shipped_counts(out, truths, models=made, processes=processes, report=say)
-    return paths
-
-
-def add_counts(package: ModelPackage, labelled: LabelledScenes) -> ModelPackage:
-    """Learn what `.classifiers.BlendClassifier.fit_counts` does for a trained model; all else of it stays.
-
-    Parameters
-    ----------
-    package
-        Model of a classifier.
-    labelled
-        Labelled footprints; what the model computes from pixels has to be there if it gives P(blended) alone.
-
-    Returns
-    -------
-    package
-        The model with the mean of N if it is at least 4, and P(N).
-
-    Raises
-    ------
-    ModelPackageError
-        Raised if it is a model of something else.
-    """
-    classifier = find_classifier(package).from_package(package)
-    classifier.fit_counts(labelled)
-    metadata = dict(package.metadata)
-    metadata["counts"] = classifier.to_package().metadata["counts"]
-    metadata["training"] = metadata["training"] | {
-        "counts": {"scenes": len(labelled.provenance), "footprints": len(labelled.counts)}
-    }
-    return ModelPackage(package.classifier, metadata, package.arrays, package.source)
-
-
-@dataclass(frozen=True)
-class _PrepareAll:
-    """Computes what several classifiers need of the pixels; other processes can get it."""
-
-    classifiers: Sequence[Any]
-
-    def __call__(self, samples: FootprintSamples) -> bool:
-        return all([classifier.prepare(samples) for classifier in self.classifiers])
-
-
-def add_shipped_counts(
-    out: str | Path,
-    truths: str | Path | None = None,
-    *,
-    models: Sequence[str] | None = None,
-    n_scenes: int = _COUNT_SCENES,
-    processes: int = 1,
-    report: Callable[[str], None] | None = None,
-) -> list[Path]:
-    """Learn the numbers of galaxies (`add_counts`) of shipped classifiers, the same way for all.
-
-    Parameters
-    ----------
-    out
-        Folder to write them to; models that lie there are taken, instead of the shipped ones.
-    truths
-        As for `shipped_scenes`.
-    models
-        Names of the models; all classifiers if `None`.
-    n_scenes
-        Number of the training scenes to learn from, from the first.
-    processes
-        Processes that simulate scenes.
-    report
-        Called with a line for each step.
-
-    Returns
-    -------
-    paths
-        Files that were written.
-
-    Raises
-    ------
-    FileNotFoundError
-        Raised if the truths or the folder are not there.
-    ValueError
-        Raised if a name is not one of a shipped classifier's model.
-    """
-    say = report if report is not None else lambda _line: None
-    out = Path(out)
-    _check_names(models, out)
-    if others := sorted(set(models or ()) - set(_CLASSIFIERS)):
-        raise ValueError(f"{', '.join(others)}: no model of a classifier")
-    names = [name for name in _CLASSIFIERS if models is None or name in models]
-    packages = {
-        name: ModelPackage.read(str(path) if (path := out / f"{name}{SUFFIX}").exists() else name)
-        for name in names
-    }
-    classifiers = [find_classifier(package).from_package(package) for package in packages.values()]
-    # The others look at what is known without pixels.
-    prepare = _PrepareAll([classifier for classifier in classifiers if not classifier.gives_counts])
-    start = time.perf_counter()
-    say(f"numbers of galaxies: simulating {n_scenes} scenes")
-    labelled = label_shipped("train", truths, n_scenes, prepare, processes=processes)
-    paths = []
-    for name, package in packages.items():
-        paths.append(add_counts(package, labelled).write(out / f"{name}{SUFFIX}"))
-    say(f"{', '.join(names)}: {len(labelled.counts)} footprints, {time.perf_counter() - start:.0f} s in all")
+        learners = [_make_learner(name, out) for name in names]
+        say(f"{', '.join(names)}: simulating scenes")
+        scenes = label_shipped(part, truths, learners, processes)
+        held_out = label_shipped("validation", truths, learners, processes)
+        say(f"{len(scenes)} scenes and {len(held_out)} for validation: {time.perf_counter() - start:.0f} s")
+        for learner in learners:
+            start = time.perf_counter()
+            folder = None if checkpoints is None else Path(checkpoints) / learner.name
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+            train, validation = _take(scenes, part, learner), _take(held_out, "validation", learner)
+            say(f"{learner.name}: {len(train.counts)} footprints to learn from")
+            options = FitOptions(seed=1, folder=folder, report=say)
+            package = _train(learner, train, validation, out, options)
+            paths.append(package.write(out / f"{learner.name}{SUFFIX}"))
+            scores = package.metadata["validation"]["scores"]
+            told = [f"{key} {scores[key]}" for key in ("balanced_accuracy", "cross_entropy") if key in scores]
+            say(f"{paths[-1]}: {', '.join(told)}, {time.perf_counter() - start:.0f} s")
     return paths
 
 
@@ -456,23 +421,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-j", "--jobs", type=int, default=1, help="processes that simulate scenes; models do not depend on it"
     )
-    parser.add_argument(
-        "--counts-only",
-        action="store_true",
-        help="train none, but learn the numbers of galaxies beyond P(N) anew, of models in the folder or of "
-        "the shipped ones; all else of them stays",
-    )
     options = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         print(line, flush=True)
 
     try:
-        if options.counts_only:
-            add_shipped_counts(
-                options.out, options.truths, models=options.models, processes=options.jobs, report=say
-            )
-            return 0
         train_shipped_models(
             options.out,
             options.truths,

@@ -276,7 +276,6 @@ def fit_stack(
     *,
     settings: StackSettings | None = None,
     weights: np.ndarray | None = None,
-    natural: np.ndarray | None = None,
     seed: int = 1,
     say: Callable[[str], None] | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray, dict[str, list[float]]]:
@@ -294,8 +293,6 @@ def fit_stack(
         Settings; the default ones if `None`.
     weights : `numpy.ndarray`, shape (n,), optional
         Weights.
-    natural : `numpy.ndarray`, shape (n,), bool, optional
-        Footprints that probabilities are to refer to: what joins the stackers is fitted to these.
     seed
         Seed of the folds and the trees.
     say
@@ -313,7 +310,7 @@ def fit_stack(
     Raises
     ------
     ValueError
-        Raised if there are fewer images than folds, or a fold or ``natural`` lacks one kind.
+        Raised if there are fewer images than folds, or a fold lacks one kind.
     """
     from threadpoolctl import threadpool_limits
 
@@ -321,12 +318,8 @@ def fit_stack(
     say = (lambda _line: None) if say is None else say
     fold = deal_folds(scenes, settings.n_folds, seed)
     blended = counts > 1
-    chosen = np.ones(len(inputs), dtype=bool) if natural is None else natural
-    if len(np.unique(blended[chosen])) < 2:
-        raise ValueError(
-            "the footprints that probabilities are to refer to are not of both kinds, blended and unblended; "
-            "give more of them"
-        )
+    if len(np.unique(blended)) < 2:
+        raise ValueError("the footprints are not of both kinds, blended and unblended; give more of them")
     of_trees, of_regression = inputs.of_trees, inputs.of_regression
     forests: list[dict[str, np.ndarray]] = []
     history: dict[str, list[float]] = {}
@@ -367,12 +360,12 @@ def fit_stack(
         terms = _condition_terms(inputs.conditions, arrays["condition_center"], arrays["condition_scale"])
         logits = _questions(scores, p_n)
         joined = _join_terms(logits["blended"], inputs.blended_logits, terms)
-        form = _fit_join(joined[chosen], blended[chosen].astype(int), 2, settings.regularization)
+        form = _fit_join(joined, blended.astype(int), 2, settings.regularization)
         arrays["join"] = form[:, 1] - form[:, 0]
         known = _bounded(joined @ arrays["join"][:-1] + arrays["join"][-1])[:, None]
         for name, rows, answers, n_answers in (
-            ("empty", chosen & ~blended, np.where(counts == 0, 1, 0), 2),
-            ("several", chosen & blended, np.clip(counts, 2, N_CLASSES - 1) - 2, N_CLASSES - 2),
+            ("empty", ~blended, np.where(counts == 0, 1, 0), 2),
+            ("several", blended, np.clip(counts, 2, N_CLASSES - 1) - 2, N_CLASSES - 2),
         ):
             joined = _join_terms(logits[name], known, terms)
             arrays[f"join_{name}"] = _fit_join(
@@ -381,7 +374,7 @@ def fit_stack(
     arrays |= {_TREES + name: array for name, array in average_trees(forests).items()}
     out = _join_all(arrays, logits, inputs.blended_logits, terms)[:, 2:].sum(axis=1)
     parts = ", ".join(f"{slope:.2f}" for slope in arrays["join"][: 2 + len(inputs.first)])
-    say(f"joined with weights {parts}: " + _losses(logit(out)[chosen, None], blended[chosen]))
+    say(f"joined with weights {parts}: " + _losses(logit(out)[:, None], blended))
     return arrays, out, history
 
 

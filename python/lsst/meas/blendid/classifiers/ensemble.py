@@ -348,7 +348,6 @@ class EnsembleClassifier(BlendClassifier):
         samples, counts = train.samples, train.counts
         inputs = self.inputs(samples)
         use = inputs.usable
-        natural = np.ones(len(samples), dtype=bool) if train.natural is None else train.natural
         if not use.any():
             raise ValueError("the members have probabilities for none of the footprints")
         self._state, blended, self.history = fit_stack(
@@ -357,15 +356,11 @@ class EnsembleClassifier(BlendClassifier):
             train.group_by_sky(self.settings.stack.n_folds)[use],
             settings=self.settings.stack,
             weights=None if train.weights is None else train.weights[use],
-            natural=natural[use],
             seed=options.seed,
             say=options.say,
         )
-        chosen = use & natural
-        self.calibration = fit_calibration(
-            blended[natural[use]], counts[chosen] > 1, self.settings.calibration
-        )
-        return chosen
+        self.calibration = fit_calibration(blended, counts[use] > 1, self.settings.calibration)
+        return use
 
     def _fine_tune(
         self, train: LabelledSamples, validation: LabelledSamples | None, options: FitOptions

@@ -51,9 +51,6 @@ class LabelledSamples:
     sky
         Piece of sky of each footprint, int of shape (n,): several images may show one piece.  `None` if each
         image shows another.
-    natural
-        Footprints that are as those that a model is for, bool of shape (n,); the others are learned from, but
-        probabilities refer to these, where a classifier calibrates itself.  All if `None`.
 
     Raises
     ------
@@ -67,7 +64,6 @@ class LabelledSamples:
     centers: tuple[np.ndarray, ...] | None = None
     weights: np.ndarray | None = None
     sky: np.ndarray | None = None
-    natural: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, counts = len(self.samples), np.asarray(self.counts)
@@ -82,12 +78,11 @@ class LabelledSamples:
             if weights.shape != (n,) or not np.all((weights >= 0.0) & np.isfinite(weights)):
                 raise ValueError("weights must be one finite number from 0 for each footprint")
             object.__setattr__(self, "weights", weights)
-        for name, what in (("sky", "pieces of sky"), ("natural", "values of natural")):
-            if getattr(self, name) is not None:
-                values = np.asarray(getattr(self, name))
-                if values.shape != (n,):
-                    raise ValueError(f"{values.size} {what} were given for {n} footprints")
-                object.__setattr__(self, name, values)
+        if self.sky is not None:
+            sky = np.asarray(self.sky)
+            if sky.shape != (n,):
+                raise ValueError(f"{sky.size} pieces of sky were given for {n} footprints")
+            object.__setattr__(self, "sky", sky)
         if self.centers is not None and len(self.centers) != len(self.samples.results):
             raise ValueError(
                 f"{len(self.centers)} tables of galaxies were given for {len(self.samples.results)} images"
@@ -117,7 +112,7 @@ class LabelledSamples:
             counts=self.counts[rows],
             **{
                 name: None if (values := getattr(self, name)) is None else values[rows]
-                for name in ("weights", "sky", "natural")
+                for name in ("weights", "sky")
             },
         )
 

@@ -166,7 +166,6 @@ def recount(labelled: LabelledScenes, snr_min: float) -> LabelledScenes:
         snr_min=snr_min,
         # What follows from the others is found anew.
         centers=None,
-        natural=None,
     )
 
 

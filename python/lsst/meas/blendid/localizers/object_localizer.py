@@ -146,7 +146,6 @@ class ObjectLocalizer(BlendLocalizer):
         row = np.concatenate(
             [offset + one.objects.row for offset, one in zip(samples.offsets[:-1], described, strict=True)]
         )
-        natural = np.ones(len(samples), dtype=bool) if train.natural is None else train.natural
         self._scorer, probability = ObjectScorer.fit(
             columns,
             labels,
@@ -155,7 +154,6 @@ class ObjectLocalizer(BlendLocalizer):
             offset=offsets,
             detected=detected,
             has_candidate=has,
-            natural=natural[row],
             min_probability=self.config.minProbability,
             settings=self.settings.scorer,
             seed=options.seed,
@@ -168,9 +166,7 @@ class ObjectLocalizer(BlendLocalizer):
         start = np.searchsorted(row[kept][order], np.arange(len(samples) + 1))
         counts = np.concatenate([_count(r, g) for r, g in zip(samples.results, galaxies, strict=True)])
         self._tail = TailFactor.fit(
-            several_mean(probability[kept][order], start)[natural],
-            self._numbers_of_image(samples)[natural],
-            counts[natural],
+            several_mean(probability[kept][order], start), self._numbers_of_image(samples), counts
         )
         self._state = self._scorer.arrays | self._tail.arrays
 

@@ -159,7 +159,6 @@ class ObjectScorer:
         offset: np.ndarray,
         detected: np.ndarray,
         has_candidate: np.ndarray,
-        natural: np.ndarray | None = None,
         min_probability: float = 0.0,
         settings: ScorerSettings | None = None,
         seed: int = 1,
@@ -178,8 +177,6 @@ class ObjectScorer:
             Piece of sky of each.
         spread, offset, detected, has_candidate
             As for `covariances` and from `label_objects`.
-        natural : `numpy.ndarray`, shape (m,), bool, optional
-            Objects that probabilities and errors are to refer to: what calibrates them is fitted to these.
         min_probability
             Objects that were not detected become peaks from this probability on: errors are those of peaks.
         settings
@@ -212,14 +209,11 @@ class ObjectScorer:
             score[held] = predict_binary(trees, columns[held])
             if history is not None:
                 history.update({f"{name}_{k}": values for name, values in curves.items()})
-        chosen = np.ones(len(labels), dtype=bool) if natural is None else natural
-        if len(np.unique(labels[chosen])) < 2:
-            raise ValueError("all or none of the objects that probabilities are to refer to are galaxies")
-        calibration = np.array(fit_calibration(expit(score[chosen]), labels[chosen], "platt").parameters)
+        calibration = np.array(fit_calibration(expit(score), labels, "platt").parameters)
         kind, trees = _kinds(detected, has_candidate), average_trees(members)
         # Of those that become peaks: where an unlikely one is true after all, it is further off.
         given = expit(calibration[0] * predict_binary(trees, columns) + calibration[1])
-        kept = chosen & (detected | (given >= min_probability))
+        kept = detected | (given >= min_probability)
         errors = _measure_errors(columns[kept], spread[kept], offset[kept], kind[kept])
         say(f"calibration slope {calibration[0]:.3f}, intercept {calibration[1]:.3f}")
         scorer = cls(trees | {"calibration": calibration} | errors, columns.shape[1])

@@ -109,8 +109,6 @@ class LabelledScenes(LabelledSamples):
         As of `.classifiers.LabelledSamples`.
     centers
         As there; by default those of the ``truths`` that count, and not known without these.
-    natural
-        As there.
     inside
         Share of the galaxies over the S/N limit that lie in a footprint, for
         each scene.
