@@ -383,7 +383,7 @@ def test_package_that_is_not_installed(
     shipped = ("logistic-i-1", "peaks-i-1")
     monkeypatch.setattr(
         "lsst.meas.blendid.model_package.list_shipped",
-        lambda kind=None: () if kind == "localizer" else shipped,
+        lambda kind=None, current=False: () if kind == "localizer" else shipped,
     )
     status, out, err = run(*args)
     assert status == 0, err

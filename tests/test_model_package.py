@@ -25,8 +25,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from lsst.meas.blendid import model_package
 from lsst.meas.blendid.model_package import (
+    SUFFIX,
     ModelPackage,
     ModelPackageError,
+    find_successor,
     list_shipped,
     point_source_depth,
     resolve,
@@ -346,10 +348,27 @@ def test_shipped_models_are_readable_and_small() -> None:
     total = 0
     for name in list_shipped():
         package = ModelPackage.read(name)
-        assert package.name == name and package.bands == ("i",)
+        assert package.name == name and package.bands == (("i",) if name.endswith("-i-1") else ())
         total += len(package.to_bytes())
         assert package.metadata["training"] and package.metadata["validation"]
     assert total < 40_000_000
+
+
+def test_superseded_models_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("cnn-i-1", "centers-i-1", "centers-2", "centers-localizer-i-1", "peaks-localizer-2"):
+        (tmp_path / f"{name}{SUFFIX}").touch()
+    monkeypatch.setattr(model_package, "_shipped_folder", lambda: tmp_path)
+    assert len(list_shipped()) == 5
+    assert list_shipped(current=True) == (
+        "centers-2",
+        "centers-localizer-i-1",
+        "cnn-i-1",
+        "peaks-localizer-2",
+    )
+    assert list_shipped("classifier", current=True) == ("centers-2", "cnn-i-1")
+    assert find_successor("centers-i-1") == "centers-2"
+    for name in ("cnn-i-1", "centers-2", "centers-localizer-i-1", "none"):
+        assert find_successor(name) is None
 
 
 def test_range() -> None:

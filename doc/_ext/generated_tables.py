@@ -291,12 +291,13 @@ class ModelsDirective(_GeneratedDirective):
                     kind + _literal(package.classifier),
                     ", ".join(package.bands) or "any",
                     *(f"{r[0]:.3g} to {r[1]:.3g}" if r else "any" for r in ranges),
+                    _literal(successor) if (successor := module.find_successor(name)) else "",
                 )
             )
         if not rows:
             raise ValueError("no model package comes with the installation")
-        header = ("Name", "Model of", "Bands", "PSF sigma [pix]", "5-sigma depth [mag]")
-        yield from _list_table(header, rows, "30 20 10 20 20")
+        header = ("Name", "Model of", "Bands", "PSF sigma [pix]", "5-sigma depth [mag]", "Superseded by")
+        yield from _list_table(header, rows, "25 15 10 15 15 20")
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -22,6 +22,7 @@ __all__ = (
     "ModelPackage",
     "ModelPackageError",
     "RangeViolation",
+    "find_successor",
     "list_shipped",
     "point_source_depth",
     "require_model",
@@ -362,13 +363,15 @@ def _shipped_folder() -> Any:
     return resources.files(__package__).joinpath("models")
 
 
-def list_shipped(kind: str | None = None) -> tuple[str, ...]:
+def list_shipped(kind: str | None = None, *, current: bool = False) -> tuple[str, ...]:
     """Names of the models that come with this package.
 
     Parameters
     ----------
     kind
         Only those of a "classifier" or of a "localizer"; all if `None`.
+    current
+        Leave out those that another one of them supersedes (`find_successor`).
 
     Returns
     -------
@@ -381,7 +384,29 @@ def list_shipped(kind: str | None = None) -> tuple[str, ...]:
     names = sorted(f.name.removesuffix(SUFFIX) for f in folder.iterdir() if f.name.endswith(SUFFIX))
     # Without reading them all: the names tell.
     kinds = {name: "localizer" if "-localizer-" in name else "classifier" for name in names}
-    return tuple(name for name in names if kind is None or kinds[name] == kind)
+    superseded = {_predecessor(name) for name in names} if current else set()
+    return tuple(name for name in names if (kind is None or kinds[name] == kind) and name not in superseded)
+
+
+def _predecessor(name: str) -> str | None:
+    """Name of the model that the shipped one of a name takes the place of; `None` for those of band i."""
+    return f"{name.removesuffix('-2')}-i-1" if name.endswith("-2") else None
+
+
+def find_successor(name: str) -> str | None:
+    """Name of the shipped model that takes the place of another.
+
+    Parameters
+    ----------
+    name
+        Name of a model.
+
+    Returns
+    -------
+    successor
+        Its name, or `None` if there is none.
+    """
+    return next((other for other in list_shipped() if _predecessor(other) == name), None)
 
 
 def resolve(name_or_uri: ResourcePathExpression) -> ResourcePath:

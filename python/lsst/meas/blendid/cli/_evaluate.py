@@ -255,7 +255,8 @@ def _split_models(request: Request) -> tuple[list[str], list[str]]:
     from ..model_package import ModelPackage, list_shipped
 
     if not request.models:
-        return list(list_shipped("classifier")), list(list_shipped("localizer"))
+        current = (list(list_shipped(kind, current=True)) for kind in ("classifier", "localizer"))
+        return next(current), next(current)
     named: dict[str, list[str]] = {"classifier": [], "localizer": []}
     for text in request.models:
         if text != _SEP:

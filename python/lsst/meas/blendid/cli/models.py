@@ -41,13 +41,13 @@ def models() -> None:
 @common_options
 def list_models() -> None:
     """List the models that come with the package."""
-    from ..model_package import ModelPackage, list_shipped
+    from ..model_package import ModelPackage, find_successor, list_shipped
 
     names = list_shipped()
     if not names:
         click.echo("No model comes with this installation; train one with 'blendid train'.", err=True)
         return
-    rows = [("name", "model of", "bands", "PSF sigma [pix]", "depth [mag]")]
+    rows = [("name", "model of", "bands", "PSF sigma [pix]", "depth [mag]", "")]
     for name in names:
         package = ModelPackage.read(name)
         rows.append(
@@ -59,6 +59,7 @@ def list_models() -> None:
                 ",".join(package.bands) or "any",
                 _interval(package.inputs.get("psf_sigma")),
                 _interval(package.inputs.get("depth")),
+                "" if (successor := find_successor(name)) is None else f"superseded by {successor}",
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
