@@ -20,12 +20,15 @@ Sections, each of which can be asked for by name:
 ``stars``
     Isolated stars, S/N 10 to 3,000, of five profiles, one of them unknown to all training; each with its PSF
     and with a Kolmogorov one of its FWHM, as somebody has who knows no more than the seeing.
+``bright``
+    Isolated bright galaxies, S/N 1,000 to 10,000: ellipticals, smooth discs, spirals and barred ones with
+    rings and lanes of dust.
 ``novelty``
     The error of probabilities by the novelty of the footprints, over all sections that were run.
 
 Scenes are those of the parametric catalogue, of seeds that no training uses.
 
-    python benchmarks/where_it_holds.py [--models NAME ...] [--sections NAME ...] [--text FILE]
+    python benchmarks/where_it_holds.py [--models NAME ...] [--sections NAME ...] [-j N] [--text FILE]
 """
 
 from __future__ import annotations
@@ -36,18 +39,18 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.table import Table
+from generations import PrepareAll, read_models
 from held_out import CompactGroups, RealScene
-from lsst.meas.blendid.classifiers import BlendClassifier, find_classifier, split_probabilities
+from lsst.meas.blendid.classifiers import BlendClassifier, split_probabilities
 from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.localizers.consistency import expected_counts
 from lsst.meas.blendid.metrics import score, score_one_peak
-from lsst.meas.blendid.model_package import ModelPackage
 from lsst.meas.blendid.simulation import SIZE_MODELS, SceneConfig, get_survey
 from lsst.meas.blendid.training import Scene, SceneSource, SimulatedScene, clipped_footprints, label_scenes
 
@@ -102,10 +105,7 @@ def run_models(
     scenes: Sequence[SceneSource], models: dict[str, BlendClassifier], processes: int = 1
 ) -> Scored:
     """Label the footprints of scenes and ask the models."""
-
-    def prepare(samples: Any) -> bool:
-        return all([model.prepare(samples) for model in models.values()])
-
+    prepare = PrepareAll(list(models.values()))
     labelled = label_scenes(scenes, [clipped_footprints()], prepare=prepare, processes=processes)
     samples = labelled.samples
     scored = Scored(labelled.counts, samples.n_peaks, {}, {}, {})
@@ -122,8 +122,8 @@ def run_models(
 class Report:
     """Prints lines, and remembers them and all that was scored."""
 
-    def __init__(self, models: dict[str, BlendClassifier]) -> None:
-        self.models = models
+    def __init__(self, models: dict[str, BlendClassifier], processes: int = 1) -> None:
+        self.models, self.processes = models, processes
         self.lines: list[str] = []
         self.scored: list[Scored] = []
 
@@ -141,7 +141,7 @@ class Report:
 
     def row(self, title: str, scenes: Sequence[SceneSource]) -> Scored:
         """Score all models on some scenes, a line each."""
-        scored = run_models(scenes, self.models)
+        scored = run_models(scenes, self.models, self.processes)
         self.scored.append(scored)
         blended = scored.counts > 1
         for name in self.models:
@@ -219,7 +219,8 @@ def run_structures(report: Report, args: argparse.Namespace) -> None:
     report.head("Structures of galaxies (sizes: large)")
     kinds: dict[str, SceneConfig] = {
         "smooth": make_config(),
-        "clumpy": make_config(population={"clumpyFraction": 0.5}),
+        "a quarter clumpy": make_config(population={"clumpyFraction": 0.25}),
+        "half of them clumpy": make_config(population={"clumpyFraction": 0.5}),
         "spirals": make_config(population__structures={"spiralFraction": 1.0}),
         "all structures": make_config(population__structures=dict.fromkeys(STRUCTURES, 0.4)),
         "Sérsic": make_config(population__structures={"sersicFraction": 1.0}),
@@ -287,6 +288,64 @@ def star_scene(profile: dict[str, Any], seed: int) -> tuple[SimulatedScene, np.n
     return scene, ratio
 
 
+BRIGHT: dict[str, dict[str, float]] = {
+    "ellipticals": {"bulge_fraction": 1.0, "bulge_sersic": 4.0},
+    "discs": {"bulge_fraction": 0.1},
+    "spirals": {"bulge_fraction": 0.15, "n_arms": 2.0, "arm_fraction": 0.4},
+    "barred, rings, dust": {
+        "bulge_fraction": 0.1,
+        "bar_fraction": 0.3,
+        "ring_fraction": 0.15,
+        "n_arms": 2.0,
+        "arm_fraction": 0.3,
+        "dust_depth": 0.3,
+    },
+}
+
+
+def bright_scene(form: dict[str, float], seed: int) -> SimulatedScene:
+    """A hundred isolated galaxies of one form, point-source S/N 1,000 to 10,000, as large as galaxies are."""
+    step, side = 200, 10
+    rng = np.random.default_rng(seed)
+    ratio = np.geomspace(1000.0, 10_000.0, side)[np.repeat(np.arange(side), side)]
+    mag = 26.50 - 2.5 * np.log10(ratio / 5.0)
+    model = SIZE_MODELS["large"]
+    table = Table(
+        {
+            "x": (np.repeat(np.arange(side), side) + 0.5) * step + rng.uniform(-1.0, 1.0, side**2),
+            "y": (np.tile(np.arange(side), side) + 0.5) * step + rng.uniform(-1.0, 1.0, side**2),
+            "mag_i": mag,
+            "half_light_radius": np.minimum(model.radius_24 * 10.0 ** (model.slope * (mag - 24.0)), 4.0),
+            "axis_ratio": rng.uniform(0.5, 1.0, side**2),
+            "position_angle": rng.uniform(0.0, 180.0, side**2),
+        }
+        | {name: np.full(side**2, value) for name, value in form.items()}
+    )
+    return SimulatedScene(table, "cosmodc2", seed, (side * step,) * 2, None, "i", for_any_band=True)
+
+
+def run_bright(report: Report, args: argparse.Namespace) -> None:
+    """Isolated bright galaxies."""
+    report.say()
+    report.say("Isolated bright galaxies: mean P(blended), share over .5, share of these with novelty over 3")
+    for key, (name, form) in enumerate(BRIGHT.items()):
+        scored = run_models([bright_scene(form, SEED + 950 + key)], report.models)
+        say_isolated(report, name, scored)
+
+
+def say_isolated(report: Report, title: str, scored: Scored) -> None:
+    """A line a model on footprints with one object each."""
+    alone = scored.counts == 1
+    for model in report.models:
+        p = scored.p_n[model][alone, 2:].sum(axis=1)
+        over = p > 0.5
+        known = f"{np.mean(scored.novelty[model][alone][over] > 3.0):.2f}" if over.any() else "–"
+        report.say(
+            f"{title:34}{model:16}{len(p):4d} alone   mean {np.nanmean(p):.3f}   over .5 "
+            f"{np.mean(over):.3f}   of them novel {known}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class ToldSeeing:
     """A scene whose PSF is told as a Kolmogorov one of its FWHM."""
@@ -308,20 +367,14 @@ def run_stars(report: Report, args: argparse.Namespace) -> None:
     for (name, profile), told in itertools.product(PROFILES.items(), ("its PSF", "the seeing")):
         scene, _ = star_scene(profile, SEED + 900)
         scored = run_models([scene if told == "its PSF" else ToldSeeing(scene)], report.models)
-        for model in report.models:
-            p = scored.p_n[model][:, 2:].sum(axis=1)
-            over = p > 0.5
-            known = f"{np.mean(scored.novelty[model][over] > 3.0):.2f}" if over.any() else "–"
-            report.say(
-                f"{name:16} told {told:12}{model:16}{len(p):4d} stars   mean {np.nanmean(p):.3f}   over .5 "
-                f"{np.mean(over):.3f}   of them novel {known}"
-            )
+        say_isolated(report, f"{name}, told {told}", scored)
 
 
 def run_novelty(report: Report, args: argparse.Namespace) -> None:
     """Error by novelty, of all footprints so far."""
     report.say()
     report.say("Error by novelty: excess of the cross-entropy over what the probabilities themselves expect")
+    curves: dict[str, list[tuple[float, float, float]]] = {}
     for name in report.models:
         novelty = np.concatenate([one.novelty[name] for one in report.scored])
         if not np.isfinite(novelty).any():
@@ -332,18 +385,42 @@ def run_novelty(report: Report, args: argparse.Namespace) -> None:
         )
         blended = np.concatenate([one.counts for one in report.scored]) > 1
         loss = -np.where(blended, np.log(p), np.log1p(-p))
-        own = -(p * np.log(p) + (1.0 - p) * np.log1p(-p))
+        expected = -(p * np.log(p) + (1.0 - p) * np.log1p(-p))
+        curves[name] = []
         for low, high in itertools.pairwise(NOVELTY_EDGES):
             use = (novelty >= low) & (novelty < high) & np.isfinite(loss)
             if use.sum() < 20:
                 continue
-            excess = loss[use] - own[use]
-            error = np.std(excess) / np.sqrt(use.sum())
+            excess = loss[use] - expected[use]
+            error = float(np.std(excess) / np.sqrt(use.sum()))
             bias = np.mean(p[use]) - np.mean(blended[use])
+            curves[name].append((float(np.mean(novelty[use])), float(np.mean(excess)), error))
             report.say(
                 f"{name:18}{low:4g} to {high:4g}{use.sum():9d}   CE {np.mean(loss[use]):.4f}   excess "
                 f"{np.mean(excess):+.4f} ± {error:.4f}   mean p - blended {bias:+.4f}"
             )
+    if args.figure is not None:
+        draw_novelty(curves, args.figure)
+
+
+def draw_novelty(curves: dict[str, list[tuple[float, float, float]]], path: Path) -> None:
+    """Draw the error of probabilities by novelty: points (novelty, excess, its error) by model."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.0, 3.6), layout="constrained")
+    for name, points in curves.items():
+        x, y, error = np.array(points).T
+        axes.errorbar(x, y, error, marker="o", capsize=3, label=name)
+    axes.axhline(0.0, color="0.6", linewidth=0.8)
+    axes.axvline(3.0, color="0.6", linewidth=0.8, linestyle="--")
+    axes.annotate("maxNovelty", (3.0, axes.get_ylim()[1]), xytext=(4, -12), textcoords="offset points")
+    axes.set_xlabel("novelty")
+    axes.set_ylabel("cross-entropy above what p expects")
+    axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=130)
 
 
 SECTIONS = {
@@ -351,15 +428,9 @@ SECTIONS = {
     "structures": run_structures,
     "populations": run_populations,
     "stars": run_stars,
+    "bright": run_bright,
     "novelty": run_novelty,
 }
-
-
-def read_models(names: Sequence[str]) -> Iterator[tuple[str, BlendClassifier]]:
-    """Models by name, from names or paths."""
-    for name in names:
-        package = ModelPackage.read(name)
-        yield package.name, find_classifier(package).from_package(package)
 
 
 def main() -> int:
@@ -371,10 +442,12 @@ def main() -> int:
     parser.add_argument("--data", help="folder of the public data, with cosmos_real (default: $BLENDID_DATA)")
     parser.add_argument("--scenes", type=int, default=1, help="scenes of each row")
     parser.add_argument("--size", type=int, default=1024, help="side of a scene, pixels")
+    parser.add_argument("-j", "--jobs", type=int, default=1, help="processes that simulate scenes")
     parser.add_argument("--text", type=Path, help="file to write the tables to")
+    parser.add_argument("--figure", type=Path, help="file to draw the error by novelty in")
     args = parser.parse_args()
     start = time.perf_counter()
-    report = Report(dict(read_models(args.models)))
+    report = Report(read_models(args.models), args.jobs)
     for name in args.sections:
         SECTIONS[name](report, args)
     print(f"\n{time.perf_counter() - start:.0f} s", file=sys.stderr)

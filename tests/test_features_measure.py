@@ -24,6 +24,7 @@ from lsst.meas.blendid.features import (
     TWO_COMPONENT_COLUMNS,
     measure_features,
 )
+from lsst.meas.blendid.features.measure import CONTEXT_COLUMNS
 from lsst.meas.blendid.footprints import PEAK_DTYPE, DetectionResult
 from lsst.meas.blendid.model_package import point_source_depth
 from lsst.meas.blendid.samples import FootprintSamples, SceneContext
@@ -207,10 +208,10 @@ def test_noise_must_be_positive() -> None:
 def test_field_is_the_same_for_all_footprints_and_known_from_its_parts() -> None:
     result, _ = make_toy(12, seed=7)
     context = SceneContext("i", 31.4)
-    table = measure_features(FootprintSamples([result], [context]), list(CONTEXT_FEATURES))
+    table = measure_features(FootprintSamples([result], [context]), list(CONTEXT_COLUMNS))
     numbers = table[0]
     assert np.all((table == numbers) | (np.isnan(table) & np.isnan(numbers)))
-    row = dict(zip(CONTEXT_FEATURES, numbers.astype(float), strict=True))
+    row = dict(zip(CONTEXT_COLUMNS, numbers.astype(float), strict=True))
     assert row["psf_sigma"] == pytest.approx(1.6)
     assert row["depth"] == pytest.approx(point_source_depth(1.0, result.psf.image, 31.4))
     assert row["density"] == pytest.approx(1e4 * 144 * 1.6**2 / result.image.size)

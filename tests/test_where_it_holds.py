@@ -100,5 +100,15 @@ def test_sections_print_their_tables(
     assert 0.0 < float(row.split()[7]) < 0.7
     assert any(line.startswith("features-i-1: slopes") for line in lines)
     assert "features-i-1 does not tell its novelty" in lines
-    stars = [line for line in lines if line.startswith("kolmogorov ") and "stars" in line]
+    stars = [line for line in lines if line.startswith("kolmogorov, told")]
     assert len(stars) == 2 and all("mean 0.0" in line for line in stars)
+
+
+@pytest.mark.parametrize("form", ["ellipticals", "spirals"])
+def test_bright_galaxies_are_alone_and_as_bright_as_asked_for(program: ModuleType, form: str) -> None:
+    truth = program.bright_scene(program.BRIGHT[form], 3).simulate().truth
+    # What is drawn on them is no object.
+    assert len(truth) == 100 and not truth["is_star"].any()
+    assert truth["snr"].min() == pytest.approx(1000.0, rel=0.1)
+    assert truth["snr"].max() == pytest.approx(10_000.0, rel=0.1)
+    assert truth["half_light_radius"].max() <= 4.0

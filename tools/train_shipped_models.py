@@ -83,11 +83,11 @@ class ShippedModel:
 
 
 SHIPPED_MODELS: dict[str, ShippedModel] = {
-    "peaks-2": ShippedModel("peaks", n_scenes=450, calibration=None),
-    "logistic-2": ShippedModel("logistic", n_scenes=225),
-    "muygps-2": ShippedModel("muygps", n_scenes=150),
+    "peaks-2": ShippedModel("peaks", n_scenes=600, calibration=None),
+    "logistic-2": ShippedModel("logistic", n_scenes=240),
+    "muygps-2": ShippedModel("muygps", n_scenes=160),
     "cnn-2": ShippedModel("cnn", n_scenes=120),
-    "features-2": ShippedModel("features", n_scenes=450),
+    "features-2": ShippedModel("features", n_scenes=600),
     "centers-2": ShippedModel("centers", n_scenes=240),
     "ensemble-2": ShippedModel(
         "ensemble",
@@ -107,13 +107,14 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
 
 _SEEDS = {"train": 41_000, "stack": 43_000, "validation": 52_000, "validation mixture": 53_000}
 _VALIDATION_DRAWS = 1
-_MIXED = 45
+_MIXED = 60
 """Validation scenes of the mixture that models learn from, beside those of the sky as it is."""
 
-_PLAIN = DomainRanges(
-    survey=SurveyRanges(nominal_share=1.0), galaxies=GalaxyRanges(smooth_share=0.6), clean_share=1.0
-)
-"""A clean survey at its usual seeing and depth, whose numbers breadth must not cost: every third scene."""
+_SMOOTHER = GalaxyRanges(smooth_share=0.6)
+_PLAIN = DomainRanges(survey=SurveyRanges(nominal_share=1.0), galaxies=_SMOOTHER, clean_share=1.0)
+"""A clean survey at its usual seeing and depth."""
+_CLEAN = DomainRanges(survey=SurveyRanges(nominal_share=0.0), galaxies=_SMOOTHER, clean_share=1.0)
+"""Clean surveys of any seeing and depth."""
 
 
 def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 224) -> list[SimulatedScene]:
@@ -122,8 +123,8 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
     Parameters
     ----------
     part
-        "train": scenes in all bands, two of three of the whole domain and one of a clean survey, about half
-        of them with the galaxies of the training sky.  "stack": others like them, all of the parametric
+        "train": scenes in all bands, half of the whole domain and half of clean surveys, about half of them
+        with the galaxies of the training sky.  "stack": others like them, all of the parametric
         catalogue.  "validation": the validation sky in i with three sizes of galaxies at the usual seeing
         and depth, and scenes like those of training.
     truths
@@ -158,24 +159,36 @@ def shipped_scenes(part: str, truths: str | Path | None = None, n_scenes: int = 
 def _mix_scenes(
     n_scenes: int, seed: int, truths: Sequence[Path] = (), split: str | None = None
 ) -> list[SimulatedScene]:
-    """List scenes of the domain, every third of them a plain one, so that the first are like all."""
-    plain = iter(
-        randomized_scenes(
-            n_scenes // 3, seed=seed + 500, band=ANY_BAND, truths=truths, split=split, ranges=_PLAIN
+    """List scenes of the domain, a quarter each of them plain and clean ones, so that the first are like all.
+
+    Breadth must not cost where surveys are as they should be.
+    """
+
+    def draw(n: int, first: int, ranges: DomainRanges | None) -> list[SimulatedScene]:
+        return randomized_scenes(
+            n, seed=seed + first, band=ANY_BAND, truths=truths, split=split, ranges=ranges
         )
-    )
-    others = iter(
-        randomized_scenes(n_scenes - n_scenes // 3, seed=seed, band=ANY_BAND, truths=truths, split=split)
-    )
-    return [next(plain if i % 3 == 2 else others) for i in range(n_scenes)]
+
+    n_clean = n_scenes // 4
+    n_plain = (n_scenes - n_clean) // 3
+    plain, others = draw(n_plain, 500, _PLAIN), draw(n_scenes - n_clean - n_plain, 0, None)
+    return _weave(_weave(others, plain, 3), draw(n_clean, 700, _CLEAN), 4)
+
+
+def _weave[Item](many: Sequence[Item], few: Sequence[Item], step: int) -> list[Item]:
+    """Put the few among the many, so that every so many are one of them."""
+    from_many, from_few = iter(many), iter(few)
+    return [next(from_few if i % step == step - 1 else from_many) for i in range(len(many) + len(few))]
 
 
 def _settings(part: str, n_scenes: int) -> Sequence[FootprintConfig]:
     """Settings of the footprints of each scene: models are to hold for both kinds of noise."""
-    both = footprint_settings("both")
-    if part != "validation":
-        return both
-    return [clipped_footprints()] * (n_scenes - _MIXED) + [both[i % len(both)] for i in range(_MIXED)]
+    n_mixed = n_scenes if part != "validation" else _MIXED
+    both, n_clean = footprint_settings("both"), n_mixed // 4
+    # Both for each kind of scenes, and the same ones however many scenes there are.
+    many, few = ([both[i % len(both)] for i in range(n)] for n in (n_mixed - n_clean, n_clean))
+    mixed = _weave(many, few, 4)
+    return [clipped_footprints()] * (n_scenes - n_mixed) + mixed
 
 
 @dataclass(frozen=True)
@@ -236,7 +249,7 @@ def label_shipped(
     jobs = [
         (
             scene,
-            settings[i % len(settings)],
+            settings[i],
             _PrepareAll([learner for learner in learners if learner.learns_from(part, i)]),
         )
         for i, scene in enumerate(scenes)

@@ -33,6 +33,7 @@ from .geometry import GEOMETRY_COLUMNS, NEIGHBOR_COLUMNS, measure_geometry, meas
 from .light import ISOPHOTE_COLUMNS, LIGHT_COLUMNS, measure_isophotes, measure_light
 from .peaks import PEAK_COLUMNS, measure_peaks
 from .planes import make_planes, plane_margin, split_into_strips
+from .surroundings import SURROUNDINGS_COLUMNS, measure_surroundings
 from .two_component import TWO_COMPONENT_COLUMNS, TWO_COMPONENT_DOCS, two_component_test
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ _ALONE: dict[str, str] = {
     **CORE_COLUMNS,
     **ISOPHOTE_COLUMNS,
 }
-_MEASURED: dict[str, str] = {**_ALONE, **NEIGHBOR_COLUMNS, **CONTEXT_COLUMNS}
+_MEASURED: dict[str, str] = {**_ALONE, **NEIGHBOR_COLUMNS, **SURROUNDINGS_COLUMNS, **CONTEXT_COLUMNS}
 
-CONTEXT_FEATURES: tuple[str, ...] = tuple(CONTEXT_COLUMNS)
-"""Features that are the same for all footprints of an image."""
+CONTEXT_FEATURES: tuple[str, ...] = (*CONTEXT_COLUMNS, *SURROUNDINGS_COLUMNS)
+"""Features of the field, the same for all footprints of an image or nearly so."""
 
 FEATURE_DOCS: dict[str, str] = {**_MEASURED, **TWO_COMPONENT_DOCS}
 """What each feature is, with its unit."""
@@ -167,9 +168,16 @@ def _measure(result: DetectionResult, context: SceneContext) -> np.ndarray:
         report_progress("features", done / max(len(result.footprints), 1))
     # Tables, for NumPy copies records field by field.
     alone, unusable = (np.concatenate(part) for part in zip(*parts, strict=True))
-    field = _field_numbers(result, context, name_columns(_ALONE, alone)["light_size"])
-    field = np.broadcast_to(as_table(field), (len(alone), len(CONTEXT_COLUMNS)))
-    table = np.hstack([alone, as_table(measure_neighbors(result)), field])
+    named = name_columns(_ALONE, alone)
+    field = as_table(_field_numbers(result, context, named["light_size"]))
+    table = np.hstack(
+        [
+            alone,
+            as_table(measure_neighbors(result)),
+            as_table(measure_surroundings(named, result.footprints.centroid)),
+            np.broadcast_to(field, (len(alone), len(CONTEXT_COLUMNS))),
+        ]
+    )
     table[unusable] = np.nan
     return table
 
