@@ -58,7 +58,7 @@ from lsst.meas.blendid.training import (
 
 SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000, "parametric": 5_000}
 BANDS = "grzy"
-MODELS = ("features-i-1", "features-2", "ensemble-i-1", "ensemble-2")
+MODELS = ("features-i-1", "features-2")
 
 
 def list_scenes(
@@ -143,7 +143,7 @@ def make_table(
     }
     lines = [
         f"{title}: {len(test.counts)} footprints, blended {test.mix['blended']:.3f}",
-        f"{'':24}{'CE':>9}{'change, %':>22}{'slope':>9}{'ECE':>9}{'1-peak AUC':>12}{'change':>21}"
+        f"{'':24}{'CE':>9}{'change, %':>24}{'slope':>9}{'ECE':>9}{'1-peak AUC':>12}{'change':>21}"
         f"{'log score':>11}{'change, %':>22}{'worst ECE of k':>16}{'ΣN, %':>9}",
     ]
     for name in models:
@@ -158,7 +158,7 @@ def make_table(
                 f"{auc.value:+.4f} ± {(auc.high - auc.low) / 4:.4f}",
             ]
         line = (
-            f"{name[:23]:24}{row.value('cross_entropy'):9.4f}{cells[0]:>22}"
+            f"{name[:23]:24}{row.value('cross_entropy'):9.4f}{cells[0]:>24}"
             f"{row.value('calibration_slope'):9.3f}{row.value('ece'):9.4f}{row.value('one_peak_auc'):12.4f}"
             f"{cells[1]:>21}"
         )
@@ -269,7 +269,7 @@ def main() -> int:
         )
         return 1
     lines += ["", f"{args.split} sky, {time.perf_counter() - start:.0f} s"]
-    print(lines[-1])
+    print(f"\n{lines[-1]}")
     if args.text is not None:
         args.text.write_text("\n".join(lines).strip() + "\n")
     return 0

@@ -71,7 +71,7 @@ COLUMNS, CELL, CAPTION, HEAD = 14, 0.72, 0.14, 0.34
 MIN_SIDE, MARGIN = 20, 2
 """Side of the smallest picture, and room around a footprint, pixels."""
 OUTLINE = "#ffffff"
-MODELS = (DEFAULT, "features-i-1", "ensemble-i-1", "peaks-i-1")
+MODELS = ("features-i-1", "features-2", "ensemble-i-1", "peaks-2")
 
 
 @dataclass(frozen=True)

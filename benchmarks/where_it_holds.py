@@ -56,7 +56,7 @@ from lsst.meas.blendid.training import Scene, SceneSource, SimulatedScene, clipp
 
 SEED = 70_000_000
 """Far from the seeds of any training."""
-MODELS = ("features-i-1", "ensemble-i-1")
+MODELS = ("features-i-1", "features-2")
 GRID: dict[str, dict[str, Any]] = {
     "band": {band: band for band in "grizy"},
     "seeing": {"0.6″": 0.6, "1.4″": 1.4},

@@ -185,9 +185,12 @@ def test_too_many_peaks(image: MaskedImage) -> None:
 
 
 def test_one_warning_says_what_is_outside_the_range_of_which_model(
-    task: BlendIdentificationTask, image: MaskedImage, caplog: pytest.LogCaptureFixture
+    image: MaskedImage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    package = ModelPackage.read("logistic-i-1")
+    # Models for any band tell no depth.
+    config = _config_of_i()
+    config.classifiers["peaks"].modelPackage = "peaks-i-1"
+    task, package = BlendIdentificationTask(config=config), ModelPackage.read("logistic-i-1")
     (low, high), (shallow, deep) = package.inputs["psf_sigma"], package.inputs["depth"]
     psf = GaussianPointSpreadFunction(4.0, bounds=image.bbox, stamp_size=51)
     with caplog.at_level(logging.WARNING):
@@ -290,11 +293,19 @@ def test_nothing_detected_gives_empty_tables(task: BlendIdentificationTask) -> N
     assert [len(t) for t in (result.blend, result.blendPeak, result.blendSpans)] == [0, 0, 0]
 
 
+def _config_of_i() -> BlendIdentificationConfig:
+    """With a model for i alone."""
+    config = _config()
+    config.classifiers["logistic"].modelPackage = "logistic-i-1"
+    return config
+
+
 def _run(config: BlendIdentificationConfig, image: MaskedImage, band: str | None) -> Any:
     return BlendIdentificationTask(config=config).run(image, psf=_psf(image.bbox), band=band).blend
 
 
-def test_band_without_a_model_is_no_work(task: BlendIdentificationTask, image: MaskedImage) -> None:
+def test_band_without_a_model_is_no_work(image: MaskedImage) -> None:
+    task = BlendIdentificationTask(config=_config_of_i())
     with pytest.raises(NoModelError) as info:
         task.run(image, psf=_psf(image.bbox), band="u")
     assert isinstance(info.value, NoWorkFound)
@@ -306,7 +317,7 @@ def test_band_without_a_model_is_no_work(task: BlendIdentificationTask, image: M
 
 
 def test_counting_peaks_needs_no_band(image: MaskedImage) -> None:
-    config = _config()
+    config = _config_of_i()
     config.classifiers.names = ["peaks"]
     config.primaryClassifier = "peaks"
     in_u, in_i = _run(config, image, "u"), _run(config, image, "i")
@@ -314,7 +325,7 @@ def test_counting_peaks_needs_no_band(image: MaskedImage) -> None:
 
 
 def test_any_band_is_flagged(image: MaskedImage) -> None:
-    config = _config()
+    config = _config_of_i()
     config.allowAnyBand = True
     in_i, in_u = _run(config, image, "i"), _run(config, image, "u")
     assert np.array_equal(in_u["p_blended"], in_i["p_blended"])
@@ -336,7 +347,7 @@ def r_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_each_band_has_its_model(image: MaskedImage, r_model: str) -> None:
-    config = _config()
+    config = _config_of_i()
     config.classifiers["logistic"].modelPackages = {"r": r_model}
     task = BlendIdentificationTask(config=config)
     tables = {band: task.run(image, psf=_psf(image.bbox), band=band).blend for band in "ir"}
@@ -345,7 +356,7 @@ def test_each_band_has_its_model(image: MaskedImage, r_model: str) -> None:
         "r": "logistic-r",
     }
     assert (tables["r"]["p_blended"] > tables["i"]["p_blended"]).all()
-    assert np.array_equal(tables["i"]["p_blended"], _run(_config(), image, "i")["p_blended"])
+    assert np.array_equal(tables["i"]["p_blended"], _run(_config_of_i(), image, "i")["p_blended"])
     with pytest.raises(NoModelError, match="no model for band u"):
         task.run(image, psf=_psf(image.bbox), band="u")
     # What is chosen when a model runs holds for all of them, and the usual model is not needed.
@@ -358,7 +369,7 @@ def test_each_band_has_its_model(image: MaskedImage, r_model: str) -> None:
 
 
 def test_classifier_left_out_in_a_band(image: MaskedImage) -> None:
-    config = _config()
+    config = _config_of_i()
     config.primaryClassifier = "peaks"
     config.classifiers["logistic"].modelPackages = {"u": ""}
     assert "p_blended_logistic" not in _run(config, image, "u").colnames
@@ -369,7 +380,7 @@ def test_classifier_left_out_in_a_band(image: MaskedImage) -> None:
 
 
 def test_model_named_for_a_band_that_it_is_not_for(image: MaskedImage) -> None:
-    config = _config()
+    config = _config_of_i()
     config.classifiers["logistic"].modelPackages = {"g": "logistic-i-1"}
     with pytest.raises(ModelPackageError, match=r"modelPackages\['g'\]: logistic-i-1 is for band i; .*for g"):
         BlendIdentificationTask(config=config)
@@ -393,9 +404,7 @@ def test_a_missing_model_is_told_by_the_config(field: str, source: str, message:
         config.classifiers["logistic"].modelPackages["z"] = source
     with pytest.raises(ModelPackageError, match=message) as info:
         config.validate()
-    assert str(info.value).startswith(f"classifiers['logistic'].{field}") and "logistic-i-1" in str(
-        info.value
-    )
+    assert str(info.value).startswith(f"classifiers['logistic'].{field}") and "logistic-2" in str(info.value)
 
 
 def test_persisted_config_keeps_its_models() -> None:
@@ -479,7 +488,7 @@ def test_models_from_the_butler(image: MaskedImage) -> None:
     config.useButlerModelPackages = True
     config.classifiers["logistic"].modelPackage = ""
     task = BlendIdentificationTask(config=config)
-    packages = {name: ModelPackage.read(f"{name}-i-1") for name in ("peaks", "logistic")}
+    packages = {name: ModelPackage.read(f"{name}-2") for name in ("peaks", "logistic")}
     blend = task.run(image, psf=_psf(image.bbox), model_packages=packages).blend
     expected = BlendIdentificationTask(config=_config()).run(image, psf=_psf(image.bbox)).blend
     assert np.array_equal(blend["p_blended"], expected["p_blended"])

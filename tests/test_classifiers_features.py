@@ -311,7 +311,7 @@ def test_last_digits_of_the_psf_do_not_move_probabilities() -> None:
     """Whoever computes the kernel of the PSF, the shipped model says the same."""
     pytest.importorskip("galsim")
     config = FeaturesConfig()
-    assert config.modelPackage == "features-i-1"
+    assert config.modelPackage == "features-2"
     classifier = FeaturesClassifier(config)
     scene = SimulatedScene(seed=5, size=(512, 512)).load()
 

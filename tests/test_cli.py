@@ -214,7 +214,7 @@ def test_interrupt_exits_130(failing_command: list[BaseException]) -> None:
         (("run", "a.fits", "--out", "x", "-c", "footprints.minPixel=2"), "(did you mean 'minPixels'?)"),
         (("run", "a.fits", "--out", "x", "-c", "classifiers.peeks.a=2"), "'peeks' (did you mean 'peaks'?)"),
         (("run", "a.fits", "--out", "x", "-c", "maxPeak=2"), "'maxPeak' (did you mean 'maxPeaks'?)"),
-        (("run", "a.fits", "--out", "x", "--model", "features"), "(did you mean 'features-i-1'?)"),
+        (("run", "a.fits", "--out", "x", "--model", "features"), "(did you mean 'features-2'?)"),
         (("models", "show", "logistics-i-1"), "(did you mean 'logistic-i-1'?)"),
         (("train", "--classifier", "esemble", "--out", "x.blendid"), "(did you mean 'ensemble'?)"),
         (("evaluate", "--out", "x", "--model", "featuresi1"), "(did you mean 'features-i-1'?)"),

@@ -135,7 +135,7 @@ def test_run_names_what_it_wrote_and_the_model(image: str) -> None:
     status, out, _ = run(image, "--format", "ecsv", "--regions", "--segmentation", "--classifier", "peaks")
     assert status == 0
     names = "OUT/IMAGE.blend{,_peak,_spans}.ecsv, IMAGE.blend.reg, IMAGE.blend_segmentation.fits"
-    assert out.endswith(f"; model peaks-i-1 -> {names}\n")
+    assert out.endswith(f"; model peaks-2 -> {names}\n")
 
 
 @pytest.mark.parametrize("format", ["parquet", "fits", "ecsv"])
@@ -146,7 +146,7 @@ def test_format(image: str, format: str) -> None:
     tables = read_tables("OUT", "IMAGE")
     assert len(tables.blend) == 4
     assert np.isfinite(tables.blend["p_blended"]).all()
-    assert tables.blend.meta["model_features"] == "features-i-1"
+    assert tables.blend.meta["model_features"] == "features-2"
 
 
 def test_unknown_format_is_misuse(image: str) -> None:
@@ -232,8 +232,8 @@ def test_report(image: str) -> None:
     for number in tables.blend["footprint_id"]:
         assert f"<td>{number}</td>" in page
     for text in (
-        "model features-i-1",
-        "model peaks-i-1",
+        "model features-2",
+        "model peaks-2",
         "31.400",
         "0.2″",
         "No variance plane",

@@ -98,15 +98,13 @@ def _assert_same(first: dict[tuple[str, int], Table], second: dict[tuple[str, in
             np.testing.assert_array_equal(one, two, err_msg=f"{key} {name}")
 
 
-MODELS = ("ensemble", "features", "peaks")
-"""Classifiers that run by default."""
+MODELS = {"ensemble": "ensemble-i-1", "features": "features-2", "peaks": "peaks-2"}
+"""Models of the classifiers that run by default."""
 
 
 def _write_models(repo: Path, localizer: str = "") -> None:
     """Put the models of these, and of a localiser, into a Butler."""
-    names = {name: f"{name}-i-1" for name in MODELS} | (
-        {localizer: f"{localizer}-localizer-i-1"} if localizer else {}
-    )
+    names = MODELS | ({localizer: f"{localizer}-localizer-i-1"} if localizer else {})
     packages = [ModelPackage.read(name).to_bytes() for name in names.values()]
     with Butler.from_config(str(repo), writeable=True) as butler:
         butler.registry.registerDatasetType(
@@ -274,7 +272,7 @@ def test_models_from_the_butler(repo: Path, execute: Callable[..., Any]) -> None
         metadata = butler.get(ref)["blendIdentification"]
         (ref,) = butler.query_datasets(TABLES[1])
         peaks = butler.get(ref)
-    assert {name: metadata[f"model_{name}"] for name in MODELS} == {name: f"{name}-i-1" for name in MODELS}
+    assert {name: metadata[f"model_{name}"] for name in MODELS} == MODELS
     assert metadata["model_of_localizer"] == "centers-localizer-i-1"
     assert np.isfinite(peaks["probability"]).any()
 
@@ -377,7 +375,7 @@ tasks:
             models[ref.dataId["band"]] = [metadata[key] for key in keys]
     assert models == {
         "r": ["ensemble-r", "features-r", "centers-localizer-r"],
-        "i": ["ensemble-i-1", "features-i-1", "centers-localizer-i-1"],
+        "i": ["ensemble-i-1", "features-2", "centers-localizer-i-1"],
     }
 
 

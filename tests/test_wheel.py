@@ -87,7 +87,7 @@ def test_pipetask_takes_pipeline_and_config(installed: Path) -> None:
 
 def test_command_of_the_wheel(installed: Path) -> None:
     models = run(installed / "blendid", "models", "list", folder=installed)
-    assert "features-i-1" in models
+    assert "features-2" in models and "features-i-1" in models
 
 
 def test_config_of_bps(installed: Path) -> None:

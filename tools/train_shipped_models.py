@@ -88,7 +88,8 @@ SHIPPED_MODELS: dict[str, ShippedModel] = {
     "muygps-2": ShippedModel("muygps", n_scenes=160),
     "cnn-2": ShippedModel("cnn", n_scenes=120),
     "features-2": ShippedModel("features", n_scenes=600),
-    "centers-2": ShippedModel("centers", n_scenes=240),
+    # Which looks at all of validation after each epoch.
+    "centers-2": ShippedModel("centers", n_scenes=240, validation_step=5),
     "ensemble-2": ShippedModel(
         "ensemble",
         part="stack",

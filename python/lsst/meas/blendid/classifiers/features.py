@@ -58,7 +58,7 @@ class FeaturesConfig(BlendClassifierConfig):
 
     def setDefaults(self) -> None:
         super().setDefaults()
-        self.modelPackage = "features-i-1"
+        self.modelPackage = "features-2"
 
 
 @dataclass(frozen=True, kw_only=True)

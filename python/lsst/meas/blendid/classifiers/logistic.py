@@ -40,7 +40,7 @@ class LogisticConfig(BlendClassifierConfig):
 
     def setDefaults(self) -> None:
         super().setDefaults()
-        self.modelPackage = "logistic-i-1"
+        self.modelPackage = "logistic-2"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,7 @@ class PeaksConfig(BlendClassifierConfig):
 
     def setDefaults(self) -> None:
         super().setDefaults()
-        self.modelPackage = "peaks-i-1"
+        self.modelPackage = "peaks-2"
 
 
 @dataclass(frozen=True, kw_only=True)
