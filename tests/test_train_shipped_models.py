@@ -133,7 +133,7 @@ def test_program_makes_what_needs_each_other(
         return randomized_scenes(n_scenes, seed=seeds[part], band="any", size=400)
 
     monkeypatch.setattr(recipe, "shipped_scenes", scenes)
-    monkeypatch.setattr(recipe, "_settings", lambda part, n_scenes: [FootprintConfig()])
+    monkeypatch.setattr(recipe, "_settings", lambda part, n_scenes: [FootprintConfig()] * n_scenes)
     few = {
         "logistic-2": recipe.ShippedModel("logistic", n_scenes=4, calibration="platt"),
         "features-2": recipe.ShippedModel("features", n_scenes=4),
