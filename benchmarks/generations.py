@@ -193,7 +193,6 @@ def run_i(models: dict[str, BlendClassifier], args: argparse.Namespace) -> list[
 
 def run_bands(models: dict[str, BlendClassifier], args: argparse.Namespace) -> list[str]:
     """The test sky in other bands, beside a specialist."""
-    models = {name: model for name, model in models.items() if find_before(name, [f"{name[:-2]}-i-1"])}
     lines = []
     for band in args.bands:
         specialist = FeaturesClassifier(settings=FeaturesSettings())
