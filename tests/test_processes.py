@@ -13,7 +13,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from lsst.meas.blendid._processes import LostProcessError, map_in_order
@@ -68,3 +71,42 @@ def test_caller_that_stops_early_waits_for_nobody() -> None:
     results.close()  # type: ignore[attr-defined]
     assert time.monotonic() - start < 60.0
     assert multiprocessing.active_children() == []
+
+
+STOPPED_WHILE_SENDING = """
+import pathlib
+import sys
+import time
+
+from lsst.meas.blendid._processes import map_in_order
+
+
+class Large:
+    # Takes most of a second to send, from when the file is there.
+    def __reduce__(self):
+        pathlib.Path(sys.argv[1]).touch()
+        return bytes, (bytes(400_000_000),)
+
+
+def job(number):
+    return Large() if number else b""
+
+
+if __name__ == "__main__":
+    results = map_in_order(job, list(range(6)), 2)
+    next(results)
+    while not pathlib.Path(sys.argv[1]).exists():
+        time.sleep(0.01)
+    time.sleep(float(sys.argv[2]))
+    results.close()
+"""
+
+
+@pytest.mark.parametrize("delay", [0.4, 0.6, 0.8])
+def test_a_process_that_is_stopped_while_it_sends_its_result_holds_nobody_up(
+    tmp_path: Path, delay: float
+) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(STOPPED_WHILE_SENDING)
+    command = [sys.executable, str(script), str(tmp_path / "sending"), str(delay)]
+    assert subprocess.run(command, timeout=90, check=False).returncode == 0

@@ -72,6 +72,7 @@ def map_in_order[Job, Result](
         if finished:
             executor.shutdown()
         else:
+            results = getattr(executor, "_result_queue", None)
             executor.shutdown(wait=False, cancel_futures=True)
             children = set(multiprocessing.active_children()) - others
             for child in children:
@@ -80,6 +81,10 @@ def map_in_order[Job, Result](
                 child.join(_PATIENCE)
                 child.kill()
                 child.join()
+            # One that was stopped while it sent a result leaves half of it, and the thread of the executor
+            # waits for the rest, also when this process ends, as long as anybody could still send it.
+            if results is not None:
+                results._writer.close()
 
 
 def _start(function: Callable[[Any], Any]) -> None:
