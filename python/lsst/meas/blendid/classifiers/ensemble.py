@@ -47,10 +47,18 @@ from .novelty import novelty_columns
 _PRESENT = ("settings", "config", "columns", "prior", "calibration", "counts", "novelty")
 """What of a package is the state of the model; the rest tells where it came from."""
 
-_CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
-"""Features that are the same for all footprints of an image, and that calibration may depend on."""
+_FIRST_CONDITIONS = ("psf_sigma", "depth", "density", "multi_peak_share", "size_15_50", "size_40_50")
+"""Those of packages that do not name theirs."""
 
-_IS_LOGARITHMIC = np.array([name in ("psf_sigma", "density") for name in _CONDITIONS])
+_CONDITIONS = (
+    *_FIRST_CONDITIONS,
+    *("noise_correlation", "around_asymmetry", "around_symmetry", "around_size", "around_n_dog_fine"),
+)
+"""Features of the field that calibration may depend on: where galaxies are irregular or the PSF is wrong, the
+same logit says less."""
+
+_LOGARITHMIC = ("psf_sigma", "density")
+"""Conditions that count by their logarithm."""
 
 
 @runtime_checkable
@@ -144,6 +152,7 @@ class EnsembleClassifier(BlendClassifier):
     known_columns: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **BlendClassifier.known_columns,
         "features": FEATURE_NAMES,
+        "conditions": _CONDITIONS,
     }
     inputs_version: ClassVar[int] = 100 * FEATURES_VERSION + FACTS_VERSION
 
@@ -335,11 +344,11 @@ class EnsembleClassifier(BlendClassifier):
         facts, columns = rows[:, n_members : int(edges[-1])], rows[:, int(edges[-1]) :]
         conditions = facts[:, -1:].astype(np.float64)
         if self.settings.use_features:
-            names = self.columns["features"]
+            names, chosen = self.columns["features"], self.columns["conditions"]
             features = columns[:, -len(names) :]
-            conditions = features[:, [names.index(name) for name in _CONDITIONS]].astype(np.float64)
+            conditions = features[:, [names.index(name) for name in chosen]].astype(np.float64)
             with np.errstate(divide="ignore", invalid="ignore"):
-                conditions = np.where(_IS_LOGARITHMIC, np.log(conditions), conditions)
+                conditions = np.where(np.isin(chosen, _LOGARITHMIC), np.log(conditions), conditions)
         return StackInputs(rows[:, :n_members], (0, *map(int, edges[:-2])), facts, columns, conditions)
 
     def _fit(
@@ -390,8 +399,14 @@ class EnsembleClassifier(BlendClassifier):
         members = self._members.values()
         return merge_flags(super().find_flags(samples), *(member.find_flags(samples) for member in members))
 
+    def _choose_columns(self, named: object) -> dict[str, tuple[str, ...]]:
+        if isinstance(named, dict):
+            return super()._choose_columns({"conditions": list(_FIRST_CONDITIONS)} | named)
+        return super()._choose_columns(named) | {"conditions": _FIRST_CONDITIONS}
+
     def _set_state(self, arrays: dict[str, np.ndarray]) -> None:
-        if self.settings.use_features and (missing := set(_CONDITIONS) - set(self.columns["features"])):
+        conditions = self.columns["conditions"]
+        if self.settings.use_features and (missing := set(conditions) - set(self.columns["features"])):
             raise ValueError(f"its columns of features lack {', '.join(sorted(missing))}")
-        n_conditions = len(_CONDITIONS) if self.settings.use_features else 1
+        n_conditions = len(conditions) if self.settings.use_features else 1
         self._state = validate_stack(arrays, n_members=len(self.settings.members), n_conditions=n_conditions)
