@@ -44,13 +44,9 @@ from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
 from lsst.meas.blendid.evaluation.comparison import compare
 from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.model_package import ModelPackage, list_shipped
-from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
-from lsst.meas.blendid.training import (
-    LabelledScenes,
-    clipped_footprints,
-    label_scenes,
-    simulated_scenes,
-)
+from lsst.meas.blendid.simulation import SIZE_MODELS
+from lsst.meas.blendid.training import LabelledScenes, clipped_footprints, label_scenes
+from skies import list_scenes
 
 REFERENCE: dict[str, dict[str, tuple[float, ...]]] = {
     "cosmodc2": {
@@ -79,14 +75,11 @@ REFERENCE: dict[str, dict[str, tuple[float, ...]]] = {
 REQUIRED_LOGISTIC = {"cosmodc2": (0.90, 0.26), "large": (0.82, 0.41)}
 """Least balanced accuracy and greatest cross-entropy of logistic regression."""
 TOLERANCE = 0.01
-SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000}
 
 
 def load(split: str, size_model: str, draws: int, args: argparse.Namespace) -> LabelledScenes:
     """Simulate and label the scenes of one part of the sky."""
-    paths = [find_truth_scene(scene, args.truths) for scene in SKY_SPLIT[split]]
-    seed = SEEDS[split] + 100 * list(SIZE_MODELS).index(size_model)
-    scenes = simulated_scenes(paths, size_models=[size_model], draws=draws, seed=seed, split=split)
+    scenes = list_scenes(split, size_model, draws, args.truths)
     config = FootprintConfig() if args.noise == "variance" else clipped_footprints()
     return label_scenes(scenes, [config], keep_planes=False)
 

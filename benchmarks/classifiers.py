@@ -40,14 +40,14 @@ from lsst.meas.blendid.classifiers import (
 from lsst.meas.blendid.evaluation.baselines import area_and_peaks, area_only
 from lsst.meas.blendid.evaluation.comparison import compare
 from lsst.meas.blendid.features import REFERENCE_FEATURES
-from lsst.meas.blendid.model_package import ModelPackage, list_shipped
-from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene, get_survey
-from lsst.meas.blendid.training import LabelledScenes, clipped_footprints, label_scenes, simulated_scenes
+from lsst.meas.blendid.model_package import list_shipped
+from lsst.meas.blendid.simulation import SIZE_MODELS, get_survey
+from lsst.meas.blendid.training import LabelledScenes
+from skies import label, list_scenes, read_models
 
 REFERENCE = "49 features + boosted trees"
 LINEAR = "PCA 8 + LR, l2 cutouts"
 COUNTS = "area + peak counts"
-SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000}
 CONDITIONS = {"PSF 1.0″": {"fwhm": 1.0}, "quarter depth": {"n_exposures": 25}}
 PROTOTYPE_CENTERS = {"cosmodc2": 0.184, "1.6x": 0.216, "large": 0.344}
 """Cross-entropies that a centre map has to be under, beside that of the reference of the same run: those of
@@ -90,17 +90,9 @@ def load(
     **survey: float,
 ) -> LabelledScenes:
     """Simulate and label the scenes of one part of the sky; keep what the models need."""
-    paths = [find_truth_scene(scene, args.truths) for scene in SKY_SPLIT[split]]
-    seed = SEEDS[split] + 100 * list(SIZE_MODELS).index(size_model) + 10_000 * len(survey)
-    scenes = simulated_scenes(paths, size_models=[size_model], draws=draws, seed=seed, split=split)
-    if survey:
-        changed = dataclasses.replace(get_survey("i"), **survey)
-        scenes = [dataclasses.replace(scene, survey=changed) for scene in scenes]
-
-    def prepare(samples: object) -> bool:
-        return all([model.prepare(samples) for model in models])  # type: ignore[arg-type]
-
-    return label_scenes(scenes, [clipped_footprints()], prepare=prepare)
+    changed = dataclasses.replace(get_survey("i"), **survey)
+    scenes = list_scenes(split, size_model, draws, args.truths, survey=changed, shift=10_000 * len(survey))
+    return label(scenes, models)
 
 
 def unfitted() -> dict[str, BlendClassifier]:
@@ -118,11 +110,7 @@ def unfitted() -> dict[str, BlendClassifier]:
 def read_shipped(folder: Path | None) -> dict[str, BlendClassifier]:
     """Shipped models, or those of a folder, by name."""
     sources = sorted(folder.glob("*.blendid")) if folder is not None else list_shipped("classifier")
-    models = {}
-    for source in sources:
-        package = ModelPackage.read(source)
-        models[package.name] = classifier_registry[package.classifier].from_package(package)
-    return models
+    return read_models([str(source) for source in sources])
 
 
 def requirements(size_model: str, table: dict[str, dict[str, float]]) -> list[tuple[str, float, str, bool]]:

@@ -42,6 +42,7 @@ from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.simulation import SKY_SPLIT, find_truth_scene
 from lsst.meas.blendid.training import clipped_footprints, label_scenes, randomized_scenes, simulated_scenes
+from lsst.meas.blendid.training.labelling import PrepareAll
 
 SIZES = ("cosmodc2", "1.6x", "large")
 
@@ -91,9 +92,7 @@ def main() -> None:
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     models = make_models(options.epochs)
 
-    def prepare(samples: FootprintSamples) -> bool:
-        return all([model.prepare(samples) for model in models.values()])
-
+    prepare = PrepareAll([model.prepare for model in models.values()])
     truths = {
         split: [find_truth_scene(scene, options.truths) for scene in SKY_SPLIT[split]]
         for split in ("train", "validation")

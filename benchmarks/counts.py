@@ -29,7 +29,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from lsst.meas.blendid.classifiers import (
@@ -42,7 +41,6 @@ from lsst.meas.blendid.classifiers import (
     PeaksSettings,
     TreeSettings,
     classifier_registry,
-    find_classifier,
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.bootstrap import choose_units, resampled_weights
@@ -50,11 +48,10 @@ from lsst.meas.blendid.features import REFERENCE_FEATURES
 from lsst.meas.blendid.labels import N_CLASSES
 from lsst.meas.blendid.localizers import expected_counts
 from lsst.meas.blendid.metrics import expected_calibration_error
-from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene
-from lsst.meas.blendid.training import LabelledScenes, clipped_footprints, label_scenes, simulated_scenes
+from lsst.meas.blendid.simulation import SIZE_MODELS
+from lsst.meas.blendid.training import LabelledScenes
+from skies import label, list_scenes, read_models
 
-SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000}
 SHIPPED = ("peaks-i-1", "logistic-i-1", "muygps-i-1", "features-i-1")
 """Shipped models that need no map of centres."""
 WANTED_BIAS = 0.01
@@ -65,16 +62,7 @@ def load(
     split: str, size_model: str, draws: int, models: Sequence[BlendClassifier], args: argparse.Namespace
 ) -> LabelledScenes:
     """Simulate and label the scenes of one part of the sky; keep what the models need."""
-    paths = [find_truth_scene(scene, args.truths) for scene in SKY_SPLIT[split]]
-    seed = SEEDS[split] + 100 * list(SIZE_MODELS).index(size_model)
-    scenes = simulated_scenes(
-        paths, size_models=[size_model], draws=draws, seed=seed, split=split, size=args.size
-    )
-
-    def prepare(samples: Any) -> bool:
-        return all([model.prepare(samples) for model in models])
-
-    return label_scenes(scenes, [clipped_footprints()], prepare=prepare)
+    return label(list_scenes(split, size_model, draws, args.truths, size=args.size), models)
 
 
 def unfitted() -> dict[str, BlendClassifier]:
@@ -179,10 +167,7 @@ def main() -> int:
     parser.add_argument("--text", type=Path, help="file to write the tables to")
     args = parser.parse_args()
     start = time.perf_counter()
-    shipped = {}
-    for source in args.models:
-        package = ModelPackage.read(source)
-        shipped[package.name] = find_classifier(package).from_package(package)
+    shipped = read_models(args.models)
     results, lines = {}, []
     try:
         for size_model in args.sizes:

@@ -25,12 +25,10 @@ Differences are bootstrapped over 512² blocks of sky.  The log score is the mea
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from counts import score as score_counts
@@ -39,69 +37,30 @@ from lsst.meas.blendid.classifiers import (
     FeaturesClassifier,
     FeaturesSettings,
     FitOptions,
-    find_classifier,
     split_probabilities,
 )
 from lsst.meas.blendid.evaluation.bootstrap import choose_units, resampled_weights
 from lsst.meas.blendid.evaluation.comparison import compare
 from lsst.meas.blendid.labels import N_CLASSES
 from lsst.meas.blendid.localizers import expected_counts
-from lsst.meas.blendid.model_package import ModelPackage
-from lsst.meas.blendid.simulation import SIZE_MODELS, SKY_SPLIT, find_truth_scene, get_survey
-from lsst.meas.blendid.training import (
-    LabelledScenes,
-    SimulatedScene,
-    clipped_footprints,
-    label_scenes,
-    simulated_scenes,
-)
+from lsst.meas.blendid.simulation import SIZE_MODELS
+from lsst.meas.blendid.training import LabelledScenes, SimulatedScene, simulated_scenes
+from skies import label, list_scenes, read_models
 
-SEEDS = {"train": 1_000, "validation": 2_000, "test": 3_000, "parametric": 5_000}
+_PARAMETRIC_SEED = 5_000
 BANDS = "grzy"
 MODELS = ("features-i-1", "features-2")
 
 
-def list_scenes(
-    split: str, size_model: str, draws: int, args: argparse.Namespace, band: str = "i"
+def render(
+    split: str, sizes: Sequence[str], draws: int, band: str, args: argparse.Namespace
 ) -> list[SimulatedScene]:
-    """Renders of one part of the sky."""
-    paths = [find_truth_scene(scene, args.truths) for scene in SKY_SPLIT[split]]
-    seed = SEEDS[split] + 100 * list(SIZE_MODELS).index(size_model)
-    return simulated_scenes(
-        paths,
-        size_models=[size_model],
-        draws=draws,
-        seed=seed,
-        split=split,
-        survey=get_survey(band),
-        size=args.size,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class PrepareAll:
-    """Computes what several models need of the pixels; other processes can get it."""
-
-    models: Sequence[BlendClassifier]
-
-    def __call__(self, samples: Any) -> bool:
-        return all([model.prepare(samples) for model in self.models])
-
-
-def label(
-    scenes: Sequence[SimulatedScene], models: Sequence[BlendClassifier], args: argparse.Namespace
-) -> LabelledScenes:
-    """Simulate and label scenes; keep what the models need."""
-    return label_scenes(scenes, [clipped_footprints()], prepare=PrepareAll(models), processes=args.jobs)
-
-
-def read_models(names: Sequence[str]) -> dict[str, BlendClassifier]:
-    """Trained models by name, of names or paths."""
-    models = {}
-    for source in names:
-        package = ModelPackage.read(source)
-        models[package.name] = find_classifier(package).from_package(package)
-    return models
+    """Renders of one part of the sky in one band, with galaxies of some sizes."""
+    return [
+        scene
+        for size_model in sizes
+        for scene in list_scenes(split, size_model, draws, args.truths, survey=band, size=args.size)
+    ]
 
 
 def find_before(name: str, models: Sequence[str]) -> str | None:
@@ -186,7 +145,8 @@ def run_i(models: dict[str, BlendClassifier], args: argparse.Namespace) -> list[
     beside = {name: before for name in models if (before := find_before(name, list(models))) is not None}
     lines = []
     for size_model in args.sizes:
-        test = label(list_scenes(args.split, size_model, args.draws, args), list(models.values()), args)
+        scenes = render(args.split, [size_model], args.draws, "i", args)
+        test = label(scenes, list(models.values()), args.jobs)
         lines += make_table(f"i, {size_model}", models, test, beside, args.bootstrap)
     return lines
 
@@ -196,38 +156,22 @@ def run_bands(models: dict[str, BlendClassifier], args: argparse.Namespace) -> l
     lines = []
     for band in args.bands:
         specialist = FeaturesClassifier(settings=FeaturesSettings())
-        scenes = [
-            scene
-            for size_model in SIZE_MODELS
-            for scene in list_scenes("train", size_model, args.train_draws, args, band)
-        ]
+        scenes = render("train", list(SIZE_MODELS), args.train_draws, band, args)
         scenes += simulated_scenes(
             [],
             n_scenes=len(scenes) // len(SIZE_MODELS),
             size_models=list(SIZE_MODELS),
-            seed=SEEDS["parametric"],
-            survey=get_survey(band),
+            seed=_PARAMETRIC_SEED,
+            survey=band,
             size=args.size,
         )
-        train = label(scenes, [specialist], args)
-        held_out = label(
-            [
-                scene
-                for size_model in SIZE_MODELS
-                for scene in list_scenes("validation", size_model, 1, args, band)
-            ],
-            [specialist],
-            args,
-        )
+        train = label(scenes, [specialist], args.jobs)
+        held_out = label(render("validation", list(SIZE_MODELS), 1, band, args), [specialist], args.jobs)
         specialist.fit(train, held_out, FitOptions(seed=1))
         specialist.fit_counts(train)
         every = {f"specialist for {band}": specialist, **models}
-        tested = [
-            scene
-            for size_model in args.sizes
-            for scene in list_scenes(args.split, size_model, args.band_draws, args, band)
-        ]
-        test = label(tested, list(every.values()), args)
+        tested = render(args.split, args.sizes, args.band_draws, band, args)
+        test = label(tested, list(every.values()), args.jobs)
         beside = dict.fromkeys(models, f"specialist for {band}")
         title = f"{band} (specialist: {len(scenes)} scenes, {len(train.counts)} footprints)"
         lines += make_table(title, every, test, beside, args.bootstrap)

@@ -45,14 +45,14 @@ from typing import Any
 
 import numpy as np
 from astropy.table import Table
-from generations import PrepareAll, read_models
 from held_out import CompactGroups, RealScene
 from lsst.meas.blendid.classifiers import BlendClassifier, split_probabilities
 from lsst.meas.blendid.images.psf import kolmogorov_kernel, summarize_psf
 from lsst.meas.blendid.localizers.consistency import expected_counts
 from lsst.meas.blendid.metrics import score, score_one_peak
 from lsst.meas.blendid.simulation import SIZE_MODELS, SceneConfig, get_survey
-from lsst.meas.blendid.training import Scene, SceneSource, SimulatedScene, clipped_footprints, label_scenes
+from lsst.meas.blendid.training import Scene, SceneSource, SimulatedScene
+from skies import label, read_models
 
 SEED = 70_000_000
 """Far from the seeds of any training."""
@@ -105,8 +105,7 @@ def run_models(
     scenes: Sequence[SceneSource], models: dict[str, BlendClassifier], processes: int = 1
 ) -> Scored:
     """Label the footprints of scenes and ask the models."""
-    prepare = PrepareAll(list(models.values()))
-    labelled = label_scenes(scenes, [clipped_footprints()], prepare=prepare, processes=processes)
+    labelled = label(scenes, list(models.values()), processes)
     samples = labelled.samples
     scored = Scored(labelled.counts, samples.n_peaks, {}, {}, {})
     for name, model in models.items():

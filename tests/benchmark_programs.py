@@ -26,5 +26,10 @@ def load_benchmark(name: str) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         # Data classes look their module up.
         sys.modules[name] = module
-        spec.loader.exec_module(module)
+        # Programs import each other.
+        sys.path.insert(0, str(FOLDER))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(FOLDER))
     return sys.modules[name]

@@ -15,17 +15,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from benchmark_programs import FOLDER, load_benchmark
+from benchmark_programs import load_benchmark
 
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    # Programs import each other.
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return load_benchmark("generations")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return load_benchmark("generations")
 
 
 def test_models_are_set_beside_those_before_them(program: ModuleType) -> None:

@@ -11,14 +11,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from astropy.table import Table
-from benchmark_programs import FOLDER, load_benchmark
+from benchmark_programs import load_benchmark
 from lsst.meas.blendid import find_footprints
 
 SHAPES = {"decam": (512, 512), "hsc": (200, 200)}
@@ -27,12 +26,7 @@ SHAPES = {"decam": (512, 512), "hsc": (200, 200)}
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
     pytest.importorskip("PIL", reason="Pillow, which writes the picture, is not installed")
-    # Programs import each other.
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return load_benchmark("real_images")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return load_benchmark("real_images")
 
 
 def _labels(rows: list[tuple[int, int, str, str]]) -> Table:

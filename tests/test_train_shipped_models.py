@@ -103,12 +103,13 @@ def test_scenes_are_made_once_for_all_models(
 
     asked: list[tuple[str, int]] = []
     monkeypatch.setattr(recipe, "shipped_scenes", scenes)
+    monkeypatch.setattr(recipe, "_MIXED", 4)
     few = {
         "features-2": recipe.ShippedModel("features", n_scenes=3),
         "peaks-2": recipe.ShippedModel("peaks", n_scenes=1, validation_step=3),
     }
     monkeypatch.setattr(recipe, "SHIPPED_MODELS", few)
-    learners = [recipe._Learner(name, Noted(tmp_path / name)) for name in few]
+    learners = [recipe._Learner(name, few[name], Noted(tmp_path / name)) for name in few]
     train = recipe.label_shipped("train", None, learners, processes)
     held_out = recipe.label_shipped("validation", None, learners, processes)
     assert asked == [("train", 3), ("validation", 4)]

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from benchmark_programs import FOLDER, load_benchmark
+from benchmark_programs import load_benchmark
 
 pytest.importorskip("galsim", reason="GalSim, which draws the galaxies, is not installed")
 
@@ -27,12 +27,7 @@ from lsst.meas.blendid.training import SimulatedScene
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    # Programs import each other.
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return load_benchmark("where_it_holds")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return load_benchmark("where_it_holds")
 
 
 def test_real_galaxies_have_the_light_and_the_places_of_simulated_ones(

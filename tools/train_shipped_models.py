@@ -32,7 +32,6 @@ from lsst.meas.blendid.footprints import FootprintConfig
 from lsst.meas.blendid.localizers import localizer_registry
 from lsst.meas.blendid.model_package import SUFFIX, ModelPackage
 from lsst.meas.blendid.model_settings import ModelSettings
-from lsst.meas.blendid.samples import FootprintSamples
 from lsst.meas.blendid.training import (
     ANY_BAND,
     DomainRanges,
@@ -47,7 +46,7 @@ from lsst.meas.blendid.training import (
     train_localizer,
 )
 from lsst.meas.blendid.training.domain import GalaxyRanges, SurveyRanges
-from lsst.meas.blendid.training.labelling import Prepare
+from lsst.meas.blendid.training.labelling import Prepare, PrepareAll
 
 
 @dataclass(frozen=True)
@@ -197,11 +196,8 @@ class _Learner:
     """A model to be made, as long as scenes are labelled: what it needs of them."""
 
     name: str
+    recipe: ShippedModel
     prepare: Prepare
-
-    @property
-    def recipe(self) -> ShippedModel:
-        return SHIPPED_MODELS[self.name]
 
     def learns_from(self, part: str, index: int) -> bool:
         """Whether the scene of a number is one of its own."""
@@ -211,19 +207,16 @@ class _Learner:
 
 
 @dataclass(frozen=True)
-class _PrepareAll:
-    """Computes what several models need of the pixels; other processes can get it."""
+class _Labeller:
+    """Simulates and labels the scene of a number; goes to each process once, with the models."""
 
+    part: str
     learners: Sequence[_Learner]
 
-    def __call__(self, samples: FootprintSamples) -> bool:
-        return all([learner.prepare(samples) for learner in self.learners])
-
-
-def _label(job: tuple[SimulatedScene, FootprintConfig, _PrepareAll]) -> LabelledScenes:
-    """Simulate and label one scene."""
-    scene, settings, prepare = job
-    return label_scenes([scene], [settings], prepare=prepare)
+    def __call__(self, job: tuple[int, SimulatedScene, FootprintConfig]) -> LabelledScenes:
+        index, scene, settings = job
+        chosen = [learner.prepare for learner in self.learners if learner.learns_from(self.part, index)]
+        return label_scenes([scene], [settings], prepare=PrepareAll(chosen))
 
 
 def label_shipped(
@@ -247,15 +240,8 @@ def label_shipped(
     """
     scenes = shipped_scenes(part, truths, max(learner.recipe.n_scenes for learner in learners))
     settings = _settings(part, len(scenes))
-    jobs = [
-        (
-            scene,
-            settings[i],
-            _PrepareAll([learner for learner in learners if learner.learns_from(part, i)]),
-        )
-        for i, scene in enumerate(scenes)
-    ]
-    return list(map_in_order(_label, jobs, processes))
+    jobs = [(i, scene, config) for i, (scene, config) in enumerate(zip(scenes, settings, strict=True))]
+    return list(map_in_order(_Labeller(part, learners), jobs, processes))
 
 
 def _take(parts: Sequence[LabelledScenes], part: str, learner: _Learner) -> LabelledScenes:
@@ -306,9 +292,9 @@ def _make_learner(name: str, folder: Path) -> _Learner:
     if recipe.kind == "localizer":
         cls = localizer_registry[recipe.classifier]
         localizer = cls(_localizer_config(recipe, folder), settings=cls.SettingsClass())
-        return _Learner(name, localizer.prepare)
+        return _Learner(name, recipe, localizer.prepare)
     classifier = classifier_registry[recipe.classifier](settings=_choose_settings(recipe, folder))
-    return _Learner(name, classifier.prepare)
+    return _Learner(name, recipe, classifier.prepare)
 
 
 def _train(

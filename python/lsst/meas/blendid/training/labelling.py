@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-__all__ = ("Prepare", "label_scenes")
+__all__ = ("Prepare", "PrepareAll", "label_scenes")
 
 import copy
 import dataclasses
@@ -34,6 +34,17 @@ _TRUTH_COLUMNS = ("x", "y", "snr", "mag", "is_star", "n_knots")
 
 type Prepare = Callable[[FootprintSamples], bool]
 """Called with the footprints of a scene; tells whether the images may be forgotten."""
+
+
+@dataclass(frozen=True)
+class PrepareAll:
+    """Computes what several models need of the pixels; other processes can get it."""
+
+    prepares: Sequence[Prepare]
+
+    def __call__(self, samples: FootprintSamples) -> bool:
+        """Prepare for each, and forget the images if all can do without."""
+        return all([prepare(samples) for prepare in self.prepares])
 
 
 def label_scenes(
